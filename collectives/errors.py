@@ -1,0 +1,19 @@
+"""Errors a user can act on: one clear line, never a traceback, and an exit status that says what kind."""
+
+__all__ = ["CollbenchError", "UnsupportedCase", "UsageError"]
+
+
+class CollbenchError(Exception):
+    """Anything that went wrong in a way a person can understand; `main` prints it as one line."""
+
+    exit_status = 1
+
+
+class UsageError(CollbenchError):
+    """What was asked for cannot be: a bad option, size, file or environment. Nothing was started."""
+
+    exit_status = 2
+
+
+class UnsupportedCase(CollbenchError):
+    """This transport cannot run this case here; recorded with the reason, not counted as a failure."""

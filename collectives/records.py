@@ -1,0 +1,251 @@
+"""What a run leaves behind: runs and records, one checked JSON line each, appended and synced as they come.
+
+A journal holds `Run` lines (provenance, once a run) and `Record` lines (one a case). A record keeps what the
+clock said, warm-up included; medians, intervals and bandwidths are computed by whoever reads it, so that a better
+statistic tomorrow applies to yesterday's file.
+"""
+
+import fcntl
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from .cases import Case, Sweep
+from .errors import CollbenchError, UsageError
+
+__all__ = ["MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Journal", "JournalError", "Policy", "Record", "Run",
+           "Timing", "Verification", "read_journal"]
+
+# Schema history. A reader accepts its own number and every earlier one.
+#   1  2026-11  first
+SCHEMA = 1
+
+Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
+STATUSES: tuple[str, ...] = Status.__args__
+Mode = Literal["isolated", "streamed"]
+MODES: tuple[str, ...] = Mode.__args__
+
+
+class JournalError(CollbenchError):
+    """A journal cannot be opened, read or appended to."""
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """How cases are measured; the same for every case of a run, and no part of a case's identity.
+
+    Args:
+        alignment: how ranks start a sample together, a name in `alignment.ALIGNMENTS`.
+        precision: stop when the 95 % interval of the median is within this share of it, either way.
+        case_s: time for the samples of one mode of one case, when precision is not reached before.
+        min_samples, max_samples: counted samples a mode, whatever the time.
+        block_s: how long a streamed sample should take; its number of calls follows from it.
+    """
+
+    modes: tuple[Mode, ...] = ("isolated", "streamed")
+    alignment: str = "barrier"
+    precision: float = 0.02
+    case_s: float = 0.25
+    min_samples: int = 5
+    max_samples: int = 500
+    block_s: float = 2e-3
+
+
+class Clock(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be said about times of different ranks.
+
+    `shared`: all ranks read one clock (one host); `local`: each its own, so only durations compare.
+    """
+
+    kind: Literal["shared", "local"]
+    error_s: float | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="line"):
+    """Provenance of the records that name it: where, with what, how, and by which command."""
+
+    schema: int
+    id: str
+    started: str
+    transport: str
+    library: str
+    device: str
+    world: int
+    clock: Clock
+    policy: Policy
+    sweep: Sweep
+    command: tuple[str, ...]
+    provenance: dict[str, object]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """The first element that was not what it had to be. Values as text: JSON has no NaN."""
+
+    rank: int
+    index: int
+    expected: str
+    found: str
+    when: str
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, byte for byte unless `tolerance` says otherwise.
+
+    `checks` counts comparisons of one rank's whole output with what it had to be, over all ranks: before timing,
+    and of the timed calls. `wrong` counts those that failed.
+    """
+
+    checks: int
+    wrong: int
+    fault: Fault | None = None
+    method: str = "exact"
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """One mode of one case, as the clocks of its ranks had it, in whole nanoseconds.
+
+    Args:
+        calls: calls between the two clock readings of a sample.
+        warmup: so many samples at the front are warm-up, kept but not counted.
+        begin_ns: [rank][sample] start after the first rank's start; None where ranks do not share a clock.
+        elapsed_ns: [rank][sample] from the rank's start to its end, over all calls of the sample.
+        precision: half width of the 95 % interval of the median over the median, at the end; None when unknown.
+        stopped_by: what ended the sampling.
+    """
+
+    mode: Mode
+    calls: int
+    warmup: int
+    begin_ns: list[list[int]] | None
+    elapsed_ns: list[list[int]]
+    precision: float | None
+    stopped_by: Literal["precision", "time", "samples"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
+    """One case, measured or not: what was run, whether the answer was right, and the raw samples.
+
+    `at_s` is when the case ended, in seconds after the start of its run; `reason` says why a status is not `ok`.
+    """
+
+    run: str
+    case: Case
+    status: Status
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    asked_bytes: int = 0
+    verification: Verification | None = None
+    timings: tuple[Timing, ...] = ()
+    at_s: float = 0.0
+    reproduce: str = ""
+
+
+Line = Run | Record
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Line)
+_SEAL = b',"crc32":"%08x"}\n'
+_SEAL_LENGTH = len(_SEAL % 0)
+
+
+def seal(line: Line) -> bytes:
+    """One line of a journal: JSON with a checksum over everything before the checksum."""
+    body = _ENCODER.encode(line)[:-1]
+    return body + _SEAL % zlib.crc32(body)
+
+
+def unseal(raw: bytes) -> Line:
+    """The run or record in one line of a journal; ValueError says what is wrong with it."""
+    body = raw[:-_SEAL_LENGTH]
+    if raw[-_SEAL_LENGTH:] != _SEAL % zlib.crc32(body):
+        raise ValueError("cut short, or its checksum does not match")
+    try:
+        return _DECODER.decode(body + b"}")
+    except (msgspec.DecodeError, CollbenchError) as error:
+        raise ValueError(str(error)) from None
+
+
+class Journal:
+    """The file that results are appended to, by one writer at a time; every line is on disk before the next case."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for appending; JournalError when it cannot be written or another process writes it."""
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
+        except OSError as error:
+            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
+        self._end_cut_line()
+
+    def _end_cut_line(self) -> None:
+        """A line cut by a crash stays as it is; the next one starts on a line of its own."""
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            self._write(b"\n")
+
+    def append(self, line: Line) -> None:
+        """Write one line in one piece and wait until it is on disk."""
+        self._write(seal(line))
+
+    def _write(self, data: bytes) -> None:
+        try:
+            if os.write(self._fd, data) != len(data):
+                raise OSError(28, "no space left on device")
+            os.fsync(self._fd)
+        except OSError as error:
+            raise JournalError(f"{self.path}: {error.strerror}; everything before this case is safe in it") from None
+
+    def close(self) -> None:
+        """Give up the file and its lock."""
+        os.close(self._fd)
+
+    def __enter__(self) -> "Journal":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
+    """Runs by id, records in order, and a warning for each line that could not be used.
+
+    A line that was cut or damaged costs that line. JournalError: not a file, or no line of a journal in it.
+    """
+    runs: dict[str, Run] = {}
+    records: list[Record] = []
+    warnings: list[str] = []
+    for number, raw in _lines(path):
+        try:
+            line = unseal(raw)
+        except ValueError as error:
+            warnings.append(f"{path}:{number}: line skipped: {error}")
+            continue
+        if isinstance(line, Run):
+            if line.schema > SCHEMA:
+                raise UsageError(f"{path}:{number}: schema {line.schema} is newer than this collbench reads ({SCHEMA})")
+            runs[line.id] = line
+        elif line.run in runs:
+            records.append(line)
+        else:
+            warnings.append(f"{path}:{number}: record skipped: its run {line.run!r} is not in the journal")
+    if not runs and not warnings:
+        raise JournalError(f"{path}: empty: no run was recorded")
+    if not runs:
+        raise JournalError(f"{path}: not a collbench journal ({warnings[0].partition(': ')[2]})")
+    return runs, records, warnings
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, 1):
+                if raw.strip():
+                    yield number, raw
+    except OSError as error:
+        raise JournalError(f"{path}: cannot be read: {error.strerror}") from None
