@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from .cases import Case
 
 __all__ = ["DTYPES", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype", "Operation", "Piece",
-           "received", "round_up", "sent", "traffic_counts", "why_not"]
+           "received", "round_up", "sent", "traffic_counts", "why_not",
+           "window_depth"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
+_WINDOW_BYTES = 16 << 20
 REDOPS = ("sum", "prod", "min", "max", "avg")
 
 
@@ -90,6 +92,10 @@ class Operation(NamedTuple):
     messages: int = 1
     timed_by_initiators: bool = False
 
+    def timed_ranks(self, ranks: int) -> int:
+        """How many ranks, from the first, hold a stopwatch."""
+        return max(1, ranks // 2) if self.timed_by_initiators else ranks
+
 
 def _whole(case: "Case", rank: int) -> list[Piece]:
     return [Piece(rank, 0, 0, case.count)]
@@ -154,8 +160,12 @@ def _if_initiator(case: "Case", rank: int) -> list[Piece]:
     return _whole(case, rank) if rank < case.ranks // 2 else []
 
 
-def _if_partner(case: "Case", rank: int) -> list[Piece]:
-    return _from_partner(case, rank) if rank >= case.ranks // 2 else []
+def _window_from_partner(case: "Case", rank: int) -> list[Piece]:
+    return _from_partner(case, rank) * window_depth(case)
+
+
+def _window_if_partner(case: "Case", rank: int) -> list[Piece]:
+    return _window_from_partner(case, rank) if rank >= case.ranks // 2 else []
 
 
 def _ring(n: int) -> float:
@@ -187,9 +197,9 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
     Operation("send_recv", _one, _whole, _from_left, "one shift around the ring"),
     Operation("ping_pong", _one, _whole, _from_partner, "half the round trip", pairs=True, messages=2,
               timed_by_initiators=True),
-    Operation("bandwidth", _one, _if_initiator, _if_partner, f"a window of {WINDOW} divided by {WINDOW}",
+    Operation("bandwidth", _one, _if_initiator, _window_if_partner, f"a window of {WINDOW} divided by {WINDOW}",
               pairs=True, messages=WINDOW, timed_by_initiators=True),
-    Operation("bi_bandwidth", lambda n: 2.0, _whole, _from_partner,
+    Operation("bi_bandwidth", lambda n: 2.0, _whole, _window_from_partner,
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
               pairs=True, messages=WINDOW, timed_by_initiators=True),
     Operation("noop", _one, _nothing, _nothing, "an empty call: what the harness itself costs",
@@ -222,6 +232,11 @@ def _weights(traffic: str | None, ranks: int) -> list[list[int]]:
 def _busiest(weights: list[list[int]]) -> int:
     """The largest total that one rank sends or receives (what nccl-tests calls the size of an all-to-all-v)."""
     return max(*map(sum, weights), *map(sum, zip(*weights, strict=True)))
+
+
+def window_depth(case: "Case") -> int:
+    """Receive buffers of a window: one a message, fewer where they would take more than 16 MiB."""
+    return max(1, min(WINDOW, _WINDOW_BYTES // case.bytes))
 
 
 def round_up(op: str, size: int, ranks: int, dtype: str, traffic: str | None = None) -> int:

@@ -124,6 +124,15 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 
+    def message_s(self, case: Case) -> list[float]:
+        """Seconds of one message (one call, for a collective) in each counted sample: the slowest rank's own duration.
+
+        Where only the initiators of a pairwise exchange hold a stopwatch, it is the slowest of them.
+        """
+        timed = self.elapsed_ns[:case.operation.timed_ranks(case.ranks)]
+        scale = 1e9 * self.calls * case.operation.messages
+        return [slowest / scale for slowest in map(max, zip(*timed, strict=True))][self.warmup:]
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
     """One case, measured or not: what was run, whether the answer was right, and the raw samples.

@@ -1,0 +1,68 @@
+"""The rank program: `torchrun -m collectives ...`, `mpirun python -m collectives ...`, `srun python -m collectives ...`."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import click
+
+from .errors import CollbenchError, UsageError
+from .options import measuring_options, request_from
+from .rendezvous import Place, find_place
+from .request import Request
+
+__all__ = ["main", "run_rank"]
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@measuring_options
+def main(**values: object) -> None:
+    """Measure collectives as one rank of a job that torchrun, mpirun or srun started.
+
+    Example: mpirun -n 4 python -m collectives --transport mpi --ops all_reduce -b 8 -e 1M --out results/mine
+    """
+    try:
+        place = find_place() or Place("none", 0, 1, 0, 1, None)
+        if values["out"] is None:
+            raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
+        request = request_from(values, Path(str(values["out"])), tuple(sys.argv))
+        status = run_rank(request, place)
+    except CollbenchError as error:
+        click.echo(f"collbench: {error}", err=True)
+        status = error.exit_status
+    sys.exit(status)
+
+
+def run_rank(request: Request, place: Place) -> int:
+    """Open the transport, measure, close; the exit status of this rank.
+
+    An error on one rank ends the whole job: the others would wait for it for ever.
+    """
+    from .sweep import run_sweep
+    from .transports import open_transport
+    transport = open_transport(request.transport, place)
+    try:
+        status = run_sweep(request, transport, place)
+    except BaseException as error:
+        _say(error, transport.rank)
+        transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
+        raise
+    transport.close()
+    return status
+
+
+def _say(error: BaseException, rank: int) -> None:
+    if isinstance(error, CollbenchError):
+        click.echo(f"collbench: rank {rank}: {error}", err=True)
+    elif not isinstance(error, KeyboardInterrupt):
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        click.echo(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {error} "
+                   f"[{Path(where.filename).name}:{where.lineno}]", err=True)
+        if os.environ.get("COLLBENCH_TRACEBACK"):
+            traceback.print_exception(error)
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m collectives")

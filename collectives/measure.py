@@ -1,0 +1,178 @@
+"""One case on one communicator: prepare, verify, time, verify. Collective; every decision is every rank's."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from . import catalog
+from .alignment import ALIGNMENTS
+from .cases import Case
+from .errors import UnsupportedCase
+from .records import Fault, Mode, Policy, Status
+from .resources import available_bytes
+from .stopping import calls_per_block, median, median_precision
+from .timing import Samples, take_samples
+from .transports.base import Communicator, Prepared
+from .verify import Inspector, barrier_fault
+
+__all__ = ["ModeSamples", "Outcome", "measure"]
+
+_MAX_SLOTS = 64
+_SLOT_BYTES = 32 << 20      # of all slots together, on one rank
+_SALT_TRIAL, _SALT_TIMED = 0, 7
+
+
+class ModeSamples(msgspec.Struct, frozen=True):
+    """One rank's samples of one mode, as `records.Timing` will hold those of all ranks."""
+
+    mode: Mode
+    calls: int
+    warmup: int
+    begin_ns: list[int]
+    elapsed_ns: list[int]
+    precision: float | None
+    stopped_by: str
+
+
+class Outcome(msgspec.Struct):
+    """What one rank has to say about one case; rank 0 makes a record of all of them."""
+
+    status: Status = "ok"
+    reason: str | None = None
+    checks: int = 0
+    wrong: int = 0
+    fault: Fault | None = None
+    modes: list[ModeSamples] = []
+
+    def count(self, inspector: Inspector) -> None:
+        """Add what an inspector saw."""
+        self.checks += inspector.checks
+        self.wrong += inspector.wrong
+        self.fault = self.fault or inspector.fault
+
+
+class _Ended(Exception):
+    """The case is over before it was timed; the same on every rank."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+def measure(case: Case, communicator: Communicator, policy: Policy, mode_s: float, local_ranks: int) -> Outcome:
+    """Measure `case` in every mode of `policy`, for about `mode_s` seconds each. Collective over the communicator.
+
+    A case that cannot run, does not fit or answers wrongly is an outcome, not an exception.
+    """
+    outcome = Outcome()
+    try:
+        _trial(case, communicator, local_ranks, outcome)
+        call_s = None
+        for mode in policy.modes:
+            call_s = _time_mode(mode, case, communicator, policy, mode_s, call_s, outcome)
+        _verify_barrier(case, communicator, outcome, "after timing")
+    except _Ended as end:
+        outcome.status, outcome.reason, outcome.modes = end.status, end.reason, []
+    return outcome
+
+
+def _trial(case: Case, communicator: Communicator, local_ranks: int, outcome: Outcome) -> None:
+    """One call of the case before anything is timed: can it run, does it fit, is it right?"""
+    if reason := catalog.why_not(case):
+        raise _Ended("unsupported", reason)
+    _check_memory(case, communicator, local_ranks)
+    prepared = _all_or_none(communicator, lambda: communicator.prepare(case, 1))
+    inspector = Inspector(case, communicator.rank, prepared, _SALT_TRIAL)
+    inspector.reset(0)
+    communicator.drain()
+    communicator.barrier()
+
+    def run() -> None:
+        prepared.calls[0]()
+        communicator.drain()
+    _all_or_none(communicator, run)
+    inspector.check(0, "before timing")
+    _finish(inspector, communicator, outcome)
+    _verify_barrier(case, communicator, outcome, "before timing")
+
+
+def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> None:
+    """A size that does not fit is a record, not a crash: two copies of everything a rank sends and must hold."""
+    needed = 2 * case.itemsize * max(
+        sum(piece.count for piece in catalog.sent(case, rank) + catalog.received(case, rank))
+        for rank in {0, communicator.rank})
+    available = available_bytes()
+    if available is None:
+        return
+    share, = communicator.all_max([needed * local_ranks / available])
+    if share > 0.8:
+        raise _Ended("skipped-memory", f"needs {share:.1f} times the memory that is free on a host")
+
+
+def _all_or_none(communicator: Communicator, step: Callable[[], object]) -> object:
+    """Run a step that a library may refuse. All ranks refusing is an answer; some refusing is a failure."""
+    result, refusal, known = None, None, False
+    try:
+        result = step()
+    except UnsupportedCase as error:
+        refusal, known = str(error), True
+    except MemoryError:
+        refusal, known = "not enough memory", True
+    except Exception as error:      # each library has exceptions of its own; what they say is the reason
+        refusal = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    some, none = communicator.all_max([refusal is not None, refusal is None])
+    if some and none:
+        raise RuntimeError(refusal or "another rank could not run this case")
+    if some:
+        raise _Ended("unsupported", refusal if known else f"the library refused it: {refusal}")
+    return result
+
+
+def _time_mode(mode: Mode, case: Case, communicator: Communicator, policy: Policy, mode_s: float,
+               call_s: float | None, outcome: Outcome) -> float:
+    """Take the samples of one mode; returns the median time of one call in seconds."""
+    slots = 1 if mode == "isolated" else _slots(case)
+    if mode == "streamed" and call_s is not None:
+        slots = calls_per_block(call_s, policy.block_s, slots)
+    prepared: Prepared = communicator.prepare(case, slots)
+    inspector = Inspector(case, communicator.rank, prepared, _SALT_TIMED)
+    start_together = ALIGNMENTS[policy.alignment](communicator)
+    samples = take_samples(inspector, communicator, start_together, policy, mode_s,
+                           case.operation.timed_ranks(case.ranks))
+    _finish(inspector, communicator, outcome)
+    outcome.modes = [*outcome.modes, _mode_samples(mode, slots, samples)]
+    return median(samples.worst_s)
+
+
+def _mode_samples(mode: Mode, calls: int, samples: Samples) -> ModeSamples:
+    return ModeSamples(mode, calls, samples.warmup, samples.begin_ns, samples.elapsed_ns,
+                       median_precision(samples.worst_s), samples.stopped_by)
+
+
+def _slots(case: Case) -> int:
+    """As many buffers as a block has calls at most, within the memory allowed; the same on every rank."""
+    largest = case.bytes * (2 if case.operation.messages < catalog.WINDOW else 1 + catalog.window_depth(case))
+    return max(2, min(_MAX_SLOTS, _SLOT_BYTES // max(largest, 1)))
+
+
+def _finish(inspector: Inspector, communicator: Communicator, outcome: Outcome) -> None:
+    """Let go of the buffers; a wrong answer on any rank ends the case on all of them."""
+    inspector.prepared.release()
+    outcome.count(inspector)
+    _stop_if_wrong(communicator, outcome)
+
+
+def _stop_if_wrong(communicator: Communicator, outcome: Outcome) -> None:
+    if communicator.all_max([outcome.wrong])[0]:
+        raise _Ended("wrong", "wrong result")
+
+
+def _verify_barrier(case: Case, communicator: Communicator, outcome: Outcome, when: str) -> None:
+    """A barrier leaves nothing in memory; what it promises is tested by being late."""
+    if case.op != "barrier":
+        return
+    barrier = communicator.prepare(case, 1).calls[0]
+    outcome.fault = outcome.fault or barrier_fault(communicator, barrier, when)
+    outcome.checks += communicator.size
+    outcome.wrong += outcome.fault is not None
+    _stop_if_wrong(communicator, outcome)

@@ -1,0 +1,124 @@
+"""The options that say what to measure and how; the same for `python -m collectives` and `collbench run`."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from . import catalog
+from .alignment import ALIGNMENTS
+from .cases import Sweep, parse_size, size_range
+from .errors import UsageError
+from .records import MODES, Policy
+from .request import Request
+from .transports import TRANSPORTS
+
+__all__ = ["measuring_options", "request_from"]
+
+_PLACES = {"both": (False, True), "in": (True,), "out": (False,)}
+
+
+class _Names(click.ParamType):
+    """Comma-separated names out of a table, or `all`."""
+
+    name = "NAME,..."
+
+    def __init__(self, known: tuple[str, ...]) -> None:
+        self.known = known
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
+        if names == ("all",):
+            return self.known
+        for name in names:
+            if name not in self.known:
+                self.fail(f"{name!r} is not one of: all, {', '.join(self.known)}", param, ctx)
+        return names or self.fail("at least one name is needed", param, ctx)
+
+
+class _Size(click.ParamType):
+    """A number of bytes with an optional K, M or G."""
+
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class _RankCounts(click.ParamType):
+    """Comma-separated group sizes, or `curve`."""
+
+    name = "N,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple) or value == "curve":
+            return () if value == "curve" else value
+        try:
+            counts = tuple(sorted({int(part) for part in str(value).split(",")}))
+        except ValueError:
+            self.fail(f"{value!r}: expected whole numbers such as 2,4,8, or curve", param, ctx)
+        return counts if counts[0] > 0 else self.fail(f"{value!r}: groups have at least 1 rank", param, ctx)
+
+
+_OPTIONS = (
+    click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
+                 help="The library to measure."),
+    click.option("--ops", type=_Names(tuple(catalog.OPERATIONS)), default="all", show_default=True,
+                 help="Operations to measure."),
+    click.option("-b", "--begin", type=_Size(), default="32", show_default=True, help="Smallest message size."),
+    click.option("-e", "--end", type=_Size(), default="1M", show_default=True, help="Largest message size."),
+    click.option("-f", "--factor", type=float, default=None, help="Each size is this factor larger.  [default: 2]"),
+    click.option("-i", "--step", type=_Size(), default=None, help="Each size is so many bytes larger, instead of -f."),
+    click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
+                 help="Element types."),
+    click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
+    click.option("--traffic", type=_Names(tuple(catalog.TRAFFIC)), default="linear", show_default=True,
+                 help="How uneven all_to_all_v is."),
+    click.option("--place", type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
+                 help="In-place, out-of-place, or both where both exist."),
+    click.option("--group-ranks", type=_RankCounts(), default="curve", show_default=True,
+                 help="Ranks to measure over, as groups of one job; curve is 2,4,8 ... and the whole job."),
+    click.option("--modes", type=_Names(MODES), default="all", show_default=True,
+                 help="isolated: one call a sample; streamed: calls back to back."),
+    click.option("--precision", type=click.FloatRange(min=0.0, max=1.0), default=0.02, show_default=True,
+                 help="Stop a case when the 95 % interval of its median is this narrow, either way."),
+    click.option("--case-seconds", type=click.FloatRange(min=0.0, min_open=True), default=0.25, show_default=True,
+                 help="Time for the samples of one mode of one case."),
+    click.option("--min-samples", type=click.IntRange(min=1), default=5, show_default=True,
+                 help="Samples of one mode of one case, whatever the time."),
+    click.option("--alignment", type=click.Choice(tuple(ALIGNMENTS)), default="barrier", show_default=True,
+                 help="How ranks start a sample together."),
+    click.option("--seed", type=int, default=None, help="Order of the cases; chosen and recorded when not given."),
+    click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
+    click.option("--budget", type=click.FloatRange(min=1.0), default=None,
+                 help="Seconds for the whole run; sizes are dropped to keep to it, never verification."),
+    click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
+                 help="Directory for the journal.  [default: results/<time>-<host>]"),
+    click.option("--display", type=click.Choice(("auto", "live", "plain", "quiet")), default="auto", hidden=True),
+)
+
+
+def measuring_options(command: Callable) -> Callable:
+    """Add every option above to a click command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
+    """A request from the values that click parsed. UsageError where they contradict each other."""
+    seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
+    sweep = Sweep(
+        ops=values["ops"], sizes=size_range(values["begin"], values["end"], values["factor"], values["step"]),
+        ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=values["traffic"],
+        places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
+    policy = Policy(modes=values["modes"], alignment=values["alignment"], precision=values["precision"],
+                    case_s=values["case_seconds"], min_samples=values["min_samples"])
+    return Request(transport=values["transport"], sweep=sweep, policy=policy, journal=out / "journal.jsonl",
+                   budget_s=values["budget"], command=command, display=values["display"])

@@ -1,0 +1,99 @@
+"""Where and with what a run was taken: hosts, cores, versions, and the settings that change how libraries behave."""
+
+import os
+import platform
+import re
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from .records import Clock
+
+__all__ = ["RankFacts", "clock_of", "describe", "rank_facts", "settings"]
+
+# Only variables that configure communication or placement; never the whole environment, which holds secrets.
+_ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL|TP|OMP|KMP)_\w+"
+                      r"|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
+class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one rank knows of where it is. Two ranks with the same `boot` read one monotonic clock."""
+
+    host: str
+    boot: str
+    cores: int
+    local_rank: int
+
+
+def rank_facts(local_rank: int) -> RankFacts:
+    """Facts of this process."""
+    return RankFacts(host=socket.gethostname(), boot=_boot(), cores=_cores(), local_rank=local_rank)
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return f"{socket.gethostname()}/{platform.platform()}"
+
+
+def _cores() -> int:
+    """Cores that this process may use, which inside a container or a job is fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def clock_of(facts: Sequence[RankFacts]) -> Clock:
+    """One clock for all ranks of one running kernel, each its own otherwise."""
+    if len({fact.boot for fact in facts}) == 1:
+        return Clock(kind="shared", error_s=0.0)
+    return Clock(kind="local")
+
+
+def settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables that configure communication libraries or placement, by an allow-list."""
+    return {name: value for name, value in sorted(environment.items())
+            if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
+
+
+def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[str, object]:
+    """Everything a record refers to through its run, for rank 0 to write."""
+    return {
+        "host": facts[0].host,
+        "hosts": [fact.host for fact in facts],
+        "cores": [fact.cores for fact in facts],
+        "cpu": _cpu(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "versions": {"collbench": _own_version(), "python": platform.python_version(), **versions},
+        "settings": settings(),
+        "git": _git_state(),
+    }
+
+
+def _cpu() -> str | None:
+    try:
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        return platform.processor() or None
+    return match[1] if match else platform.processor() or None
+
+
+def _own_version() -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+    try:
+        return version("collbench")
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> str | None:
+    """Commit of the source that runs, with `+` for local changes; None outside a checkout."""
+    try:
+        done = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--match="], text=True,
+                              cwd=Path(__file__).parent, capture_output=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,22 @@
+"""Communication libraries behind one protocol; a transport is a module here, imported when it is opened."""
+
+import importlib
+
+from ..errors import UsageError
+from ..rendezvous import Place
+from .base import Transport
+
+__all__ = ["TRANSPORTS", "open_transport"]
+
+TRANSPORTS = {"torch": "torch_dist", "mpi": "mpi"}
+
+
+def open_transport(name: str, place: Place) -> Transport:
+    """Start the communication library `name` on this rank; collective. UsageError when it is not installed."""
+    if name not in TRANSPORTS:
+        raise UsageError(f"transport {name!r}: known are {', '.join(TRANSPORTS)}")
+    try:
+        module = importlib.import_module(f"{__name__}.{TRANSPORTS[name]}")
+    except ImportError as error:
+        raise UsageError(f"transport {name}: {error}; install it with: pip install 'collbench[{name}]'") from None
+    return module.open_transport(place)

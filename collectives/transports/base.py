@@ -1,0 +1,132 @@
+"""What the timing loop may ask of a communication library, and nothing more."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from .. import catalog
+from ..cases import Case
+
+if TYPE_CHECKING:
+    from ..memory import Memory
+
+__all__ = ["Communicator", "Layout", "Prepared", "Transport", "empty_call", "in_place_layout", "layout"]
+
+
+def empty_call() -> None:
+    """What the `noop` operation times, so that the harness can say what it costs itself."""
+
+
+class Layout(NamedTuple):
+    """Where in a slot a rank's send and receive buffers lie, in bytes; they overlap where the case is in-place."""
+
+    send_at: int
+    send_bytes: int
+    recv_at: int
+    recv_bytes: int
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one slot."""
+        return max(self.send_at + self.send_bytes, self.recv_at + self.recv_bytes)
+
+
+class Prepared(NamedTuple):
+    """A case ready to run: one bound call a slot, the memory the slots are in, and how to let go of both."""
+
+    calls: list[Callable[[], object]]
+    memory: "Memory"
+    layout: Layout
+    release: Callable[[], object] = empty_call
+
+    @property
+    def slots(self) -> int:
+        """Buffers, and calls that can each have one of their own."""
+        return len(self.calls)
+
+    @property
+    def sends(self) -> bool:
+        """Whether this rank puts anything in."""
+        return self.layout.send_bytes > 0
+
+    @property
+    def receives(self) -> bool:
+        """Whether this rank must hold anything afterwards."""
+        return self.layout.recv_bytes > 0
+
+    @property
+    def send_at(self) -> int:
+        """Offset in bytes of what is sent."""
+        return self.layout.send_at
+
+    @property
+    def recv_at(self) -> int:
+        """Offset in bytes of what is received."""
+        return self.layout.recv_at
+
+
+class Communicator(Protocol):
+    """The first `size` ranks of the job, with a control path that never uses what is being timed."""
+
+    rank: int
+    size: int
+
+    def prepare(self, case: Case, slots: int) -> Prepared:
+        """Allocate `slots` buffers and bind a call to each; UnsupportedCase when this library cannot, on all ranks."""
+
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds of this rank."""
+
+    def drain(self) -> None:
+        """Return when every started operation is complete on this rank."""
+
+    def barrier(self) -> None:
+        """Wait for all, on the control path."""
+
+    def all_max(self, values: Sequence[float]) -> list[float]:
+        """The largest of each value over all ranks, on all ranks."""
+
+    def gather(self, payload: bytes) -> list[bytes] | None:
+        """Every rank's payload on rank 0 in rank order, None elsewhere."""
+
+    def agree(self, word: int) -> int:
+        """Rank 0's word on all ranks. Patient: a rank that waits long for rank 0 leaves the processor to others."""
+
+
+class Transport(Protocol):
+    """A communication library, started on this rank."""
+
+    name: str        # torch, mpi: what --transport takes
+    library: str     # what does the work, with its version
+    device: str      # where payloads live
+    rank: int
+    size: int
+    notes: tuple[str, ...]      # what a reader of any record must know about how this transport does things
+
+    def communicator(self, ranks: int) -> Communicator | None:
+        """One over the first `ranks` ranks; None on the others. Collective over the job."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of what takes part, for the provenance."""
+
+    def close(self) -> None:
+        """Leave the job in order; collective."""
+
+    def abort(self, status: int) -> None:
+        """End the whole job at once, with this exit status."""
+
+
+def layout(case: Case, rank: int) -> Layout:
+    """Send and receive buffers of `rank` side by side, or overlapping where NCCL's in-place convention puts them."""
+    send_bytes, recv_bytes = (sum(piece.count for piece in pieces(case, rank)) * case.itemsize
+                              for pieces in (catalog.sent, catalog.received))
+    if case.in_place or case.op == "broadcast":
+        return in_place_layout(case, rank, send_bytes, recv_bytes)
+    return Layout(0, send_bytes, -(-send_bytes // 64) * 64, recv_bytes)
+
+
+def in_place_layout(case: Case, rank: int, send_bytes: int, recv_bytes: int) -> Layout:
+    """The smaller buffer lies in the larger at the rank's own block (NCCL user guide, "In-place Operations")."""
+    own = rank * min(send_bytes, recv_bytes) if case.operation.in_blocks else 0
+    if send_bytes < recv_bytes:
+        return Layout(own, send_bytes, 0, recv_bytes)
+    return Layout(0, send_bytes, own if recv_bytes < send_bytes else 0, recv_bytes)

@@ -1,0 +1,258 @@
+"""torch.distributed on whatever device is here, over that device's default backend (nccl, hccl, xccl, gloo)."""
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from .. import catalog
+from ..cases import Case
+from ..errors import UnsupportedCase, UsageError
+from ..rendezvous import Place
+from .base import Layout, Prepared, empty_call, layout
+from .torch_memory import open_memory, tensor
+
+__all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
+
+LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
+_PATIENCE = timedelta(hours=12)        # ranks outside a group wait for their next case as long as it takes
+# torch 2.13 renamed these two; the older names still work there, with a warning on every rank.
+_all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_OPS = {name: getattr(dist.ReduceOp, attribute) for name, attribute in
+        {"sum": "SUM", "prod": "PRODUCT", "min": "MIN", "max": "MAX", "avg": "AVG"}.items()}
+
+
+class TorchCommunicator:
+    """A process group to time, and a gloo group of the same ranks for control."""
+
+    def __init__(self, timed: dist.ProcessGroup, control: dist.ProcessGroup, device: torch.device) -> None:
+        self.timed, self.control, self.device = timed, control, device
+        self.rank, self.size = dist.get_rank(timed), dist.get_world_size(timed)
+        self.now_ns = time.perf_counter_ns
+        self.drain = empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
+
+    def prepare(self, case: Case, slots: int) -> Prepared:
+        if case.in_place and case.op not in _IN_PLACE:
+            raise UnsupportedCase(f"torch.distributed has no in-place {case.op}")
+        if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
+            raise UnsupportedCase(f"torch.distributed.{case.op} works in place only")
+        place = layout(case, self.rank)
+        memory = open_memory(slots, place.slot_bytes, self.device)
+        bind = _BINDERS[case.op]
+        return Prepared([bind(self, case, _Tensors(case, memory, row, place)) for row in range(slots)], memory, place)
+
+    def barrier(self) -> None:
+        dist.barrier(self.control)
+
+    def all_max(self, values: Sequence[float]) -> list[float]:
+        own = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(own, dist.ReduceOp.MAX, self.control)
+        return own.tolist()
+
+    def gather(self, payload: bytes) -> list[bytes] | None:
+        lengths = torch.empty(self.size, dtype=torch.int64)
+        _all_gather_flat(lengths, torch.tensor([len(payload)]), self.control)
+        longest = int(lengths.max())
+        own = torch.zeros(longest, dtype=torch.uint8)
+        own[:len(payload)] = torch.from_numpy(np.frombuffer(payload, np.uint8).copy())
+        parts = [torch.empty_like(own) for _ in range(self.size)] if self.rank == 0 else None
+        dist.gather(own, parts, 0, self.control)
+        return parts and [bytes(part[:length].numpy()) for part, length in zip(parts, lengths.tolist(), strict=True)]
+
+    def agree(self, word: int) -> int:
+        shared = torch.tensor([word])
+        dist.broadcast(shared, 0, self.control)     # gloo sleeps while it waits
+        return int(shared)
+
+
+class TorchTransport:
+    """torch.distributed over the default backend of the accelerator that is here, or of the CPU."""
+
+    name = "torch"
+    notes = ()
+
+    def __init__(self, device: torch.device, backend: str) -> None:
+        self._device, self._backend = device, backend
+        self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
+        self.library = _library(backend)
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def communicator(self, ranks: int) -> TorchCommunicator | None:
+        members = list(range(ranks))
+        timed = dist.new_group(members, timeout=_PATIENCE, backend=self._backend)
+        control = dist.new_group(members, timeout=_PATIENCE, backend="gloo")
+        return TorchCommunicator(timed, control, self._device) if self.rank < ranks else None
+
+    def versions(self) -> dict[str, str]:
+        return {"torch": str(torch.__version__)}
+
+    def close(self) -> None:
+        dist.barrier()
+        dist.destroy_process_group()
+
+    def abort(self, status: int) -> None:
+        os._exit(status)      # the launcher ends the other ranks
+
+
+def open_transport(place: Place) -> TorchTransport:
+    """Meet the other ranks and choose the backend from the device."""
+    torch.set_num_threads(1)
+    device = _device(place.local_rank)
+    if place.size > 1 and place.address is None:
+        raise UsageError(f"{place.launcher} started {place.size} ranks but named no meeting point: "
+                         "set MASTER_ADDR (and MASTER_PORT) to the first rank's host")
+    backend = dist.get_default_backend_for_device(device)
+    dist.init_process_group("gloo", store=_store(place), rank=place.rank, world_size=place.size, timeout=_PATIENCE)
+    return TorchTransport(device, backend)
+
+
+def _device(local_rank: int) -> torch.device:
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return torch.device("cpu")
+    device = torch.device(accelerator.type, local_rank % torch.accelerator.device_count())
+    torch.accelerator.set_device_index(device.index)
+    return device
+
+
+def _store(place: Place) -> dist.Store:
+    host, port = place.address or ("127.0.0.1", 29500)
+    listening = os.environ.get(LISTEN_FD)
+    if listening is None or place.rank != 0:
+        # torchrun keeps a store of its own at this address; otherwise rank 0 does
+        serves = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+        return dist.TCPStore(host, port, place.size, serves, timedelta(minutes=5))
+    return dist.TCPStore(host, port, place.size, True, timedelta(minutes=5), master_listen_fd=int(listening))
+
+
+def _device_name(device: torch.device) -> str:
+    module = torch.get_device_module(device)
+    return module.get_device_name(device) if hasattr(module, "get_device_name") else socket.gethostname()
+
+
+def _library(backend: str) -> str:
+    if backend == "nccl":
+        return "nccl " + ".".join(map(str, torch.cuda.nccl.version()))
+    return f"{backend}, torch {torch.__version__}"
+
+
+class _Tensors:
+    """One slot as the tensors that torch.distributed takes."""
+
+    def __init__(self, case: Case, memory: object, row: int, place: Layout) -> None:
+        dtype = getattr(torch, case.dtype) if case.dtype else torch.uint8
+        self.case = case
+        self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
+        self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
+        self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
+
+    def messages(self) -> list[torch.Tensor]:
+        """The receive buffers of a window; used again in turn where there are fewer than messages."""
+        parts = self.recv.split(self.case.count) if self.recv.numel() else ()
+        return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
+
+
+def _all_reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(dist.all_reduce, at.recv, _OPS[case.redop], comm.timed)
+
+
+def _all_gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(_all_gather_flat, at.recv, at.send, comm.timed)
+
+
+def _reduce_scatter(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(_reduce_scatter_flat, at.recv, at.send, _OPS[case.redop], comm.timed)
+
+
+def _broadcast(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(dist.broadcast, at.recv, catalog.ROOT, comm.timed)
+
+
+def _reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(dist.reduce, at.send, catalog.ROOT, _OPS[case.redop], comm.timed)
+
+
+def _gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    parts = list(at.recv.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
+    return partial(dist.gather, at.send, parts, catalog.ROOT, comm.timed)
+
+
+def _scatter(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    parts = list(at.send.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
+    return partial(dist.scatter, at.recv, parts, catalog.ROOT, comm.timed)
+
+
+def _all_to_all(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(dist.all_to_all_single, at.recv, at.send, None, None, comm.timed)
+
+
+def _all_to_all_v(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    counts = catalog.traffic_counts(case)
+    return partial(dist.all_to_all_single, at.recv, at.send, [row[comm.rank] for row in counts],
+                   counts[comm.rank], comm.timed)
+
+
+def _barrier(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return partial(dist.barrier, comm.timed)
+
+
+def _noop(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    return empty_call
+
+
+def _started(comm: TorchCommunicator, transfers: list[tuple[Callable, torch.Tensor, int]]) -> Callable[[], object]:
+    """Start all transfers at once, wait for all. Grouped, so that libraries that need it do not deadlock."""
+    operations = [dist.P2POp(start, data, peer, comm.timed) for start, data, peer in transfers]
+
+    def exchange() -> None:
+        for request in dist.batch_isend_irecv(operations):
+            request.wait()
+    return exchange
+
+
+def _send_recv(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    if comm.size == 1:
+        raise UnsupportedCase("torch.distributed does not send to the own rank")
+    return _started(comm, [(dist.isend, at.send, right), (dist.irecv, at.recv, left)])
+
+
+def _ping_pong(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    partner = (comm.rank + comm.size // 2) % comm.size
+    send = partial(dist.send, at.send, partner, comm.timed)
+    receive = partial(dist.recv, at.recv, partner, comm.timed)
+    first, second = (send, receive) if comm.rank < comm.size // 2 else (receive, send)
+
+    def exchange() -> None:
+        first()
+        second()
+    return exchange
+
+
+def _window(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    """All messages of a window in flight at once, then a byte back from each receiver to say they all arrived."""
+    partner = (comm.rank + comm.size // 2) % comm.size
+    sends = [(dist.isend, at.send, partner)] * (catalog.WINDOW if at.send.numel() else 0)
+    window = _started(comm, [(dist.irecv, message, partner) for message in at.messages()] + sends)
+    answer = dist.recv if comm.rank < comm.size // 2 else dist.send
+    acknowledge = partial(answer, at.token, partner, comm.timed)
+
+    def exchange() -> None:
+        window()
+        acknowledge()
+    return exchange
+
+
+_BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
+            "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
+            "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
+            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window}
+_IN_PLACE = {"all_reduce", "reduce", "all_gather", "reduce_scatter"}
+_OUT_OF_PLACE = {"all_gather", "reduce_scatter", "gather", "scatter", "all_to_all", "all_to_all_v"}
