@@ -1,6 +1,6 @@
 """Errors a user can act on: one clear line, never a traceback, and an exit status that says what kind."""
 
-__all__ = ["CollbenchError", "UnsupportedCase", "UsageError"]
+__all__ = ["CollbenchError", "UsageError"]
 
 
 class CollbenchError(Exception):
@@ -13,7 +13,3 @@ class UsageError(CollbenchError):
     """What was asked for cannot be: a bad option, size, file or environment. Nothing was started."""
 
     exit_status = 2
-
-
-class UnsupportedCase(CollbenchError):
-    """This transport cannot run this case here; recorded with the reason, not counted as a failure."""

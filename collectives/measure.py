@@ -7,7 +7,6 @@ import msgspec
 from . import catalog
 from .alignment import ALIGNMENTS
 from .cases import Case
-from .errors import UnsupportedCase
 from .records import Fault, Mode, Policy, Status
 from .resources import available_bytes
 from .stopping import calls_per_block, median, median_precision
@@ -62,7 +61,7 @@ class _Ended(Exception):
 def measure(case: Case, communicator: Communicator, policy: Policy, mode_s: float, local_ranks: int) -> Outcome:
     """Measure `case` in every mode of `policy`, for about `mode_s` seconds each. Collective over the communicator.
 
-    A case that cannot run, does not fit or answers wrongly is an outcome, not an exception.
+    A case that does not fit, is refused by the library or answers wrongly is an outcome, not an exception.
     """
     outcome = Outcome()
     try:
@@ -78,8 +77,6 @@ def measure(case: Case, communicator: Communicator, policy: Policy, mode_s: floa
 
 def _trial(case: Case, communicator: Communicator, local_ranks: int, outcome: Outcome) -> None:
     """One call of the case before anything is timed: can it run, does it fit, is it right?"""
-    if reason := catalog.why_not(case):
-        raise _Ended("unsupported", reason)
     _check_memory(case, communicator, local_ranks)
     prepared = _all_or_none(communicator, lambda: communicator.prepare(case, 1))
     inspector = Inspector(case, communicator.rank, prepared, _SALT_TRIAL)
@@ -111,20 +108,16 @@ def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> N
 
 def _all_or_none(communicator: Communicator, step: Callable[[], object]) -> object:
     """Run a step that a library may refuse. All ranks refusing is an answer; some refusing is a failure."""
-    result, refusal, known = None, None, False
+    result, refusal = None, None
     try:
         result = step()
-    except UnsupportedCase as error:
-        refusal, known = str(error), True
-    except MemoryError:
-        refusal, known = "not enough memory", True
     except Exception as error:      # each library has exceptions of its own; what they say is the reason
         refusal = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     some, none = communicator.all_max([refusal is not None, refusal is None])
     if some and none:
         raise RuntimeError(refusal or "another rank could not run this case")
     if some:
-        raise _Ended("unsupported", refusal if known else f"the library refused it: {refusal}")
+        raise _Ended("unsupported", f"the library refused it: {refusal}")
     return result
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from .records import Clock
+from .topology import usable_cores
 
 __all__ = ["RankFacts", "clock_of", "describe", "rank_facts", "settings"]
 
@@ -31,7 +32,7 @@ class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def rank_facts(local_rank: int) -> RankFacts:
     """Facts of this process."""
-    return RankFacts(host=socket.gethostname(), boot=_boot(), cores=_cores(), local_rank=local_rank)
+    return RankFacts(host=socket.gethostname(), boot=_boot(), cores=usable_cores(), local_rank=local_rank)
 
 
 def _boot() -> str:
@@ -39,11 +40,6 @@ def _boot() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return f"{socket.gethostname()}/{platform.platform()}"
-
-
-def _cores() -> int:
-    """Cores that this process may use, which inside a container or a job is fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def clock_of(facts: Sequence[RankFacts]) -> Clock:

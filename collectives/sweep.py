@@ -42,7 +42,7 @@ def run_sweep(request: Request, transport: Transport, place: Place) -> int:
     sweep = msgspec.structs.replace(request.sweep, ranks=tuple(ranks), seed=seed)
     facts = _all_facts(world, place)
     probe = _probe(world, max(sweep.sizes))
-    plan = make_plan(sweep, request.policy, probe, transport.size, request.budget_s)
+    plan = make_plan(sweep, request.policy, probe, transport.why_not, request.budget_s)
     if transport.rank != 0:
         return _follow(plan, communicators, request.policy, _local_ranks(facts))
     return _Lead(request, sweep, transport, facts, plan, communicators).run()
@@ -76,14 +76,18 @@ def _probe(world: Communicator, largest: int) -> Probe:
             world.drain()
             laps.append((world.now_ns() - begin) / 1e9)
         times.append(median(world.all_max(laps)))
-    return Probe(sizes[0], times[0], sizes[1], times[1])
+    begin = world.now_ns()
+    for _ in range(8):
+        world.barrier()
+    control_s, = world.all_max([(world.now_ns() - begin) / 8e9])
+    return Probe(sizes[0], times[0], sizes[1], times[1], control_s, world.size)
 
 
 def _follow(plan: Plan, communicators: dict[int, Communicator | None], policy: Policy, local_ranks: int) -> int:
     """Every rank but 0: take part in the cases of one's groups, or leave them out when rank 0 says so."""
     for case in plan.cases:
         communicator = communicators[case.ranks]
-        if communicator is None:
+        if communicator is None or case in plan.refused:
             continue
         word = communicator.agree(_SKIP)
         if word != _SKIP:
@@ -101,8 +105,9 @@ class _Lead:
         self.local_ranks = _local_ranks(facts)
         self.clock: Clock = clock_of(facts)
         self.started = time.monotonic()
-        self.deadline = None if request.budget_s is None else self.started + request.budget_s * 1.05
+        self.todo = [case for case in plan.cases if case not in plan.refused]
         self.stopping = False
+        self.bad = 0
         self.run_line = Run(
             schema=SCHEMA, id=uuid.uuid4().hex[:12], started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             transport=transport.name, library=transport.library, device=transport.device, world=transport.size,
@@ -112,9 +117,11 @@ class _Lead:
     def run(self) -> int:
         """Walk the plan; returns the exit status."""
         signal.signal(signal.SIGTERM, self._stop_at_next_case)
-        bad = 0
         with Journal(self.request.journal) as journal, Display(self.request.display, self.run_line, self.plan) as display:
             journal.append(self.run_line)
+            for case, reason in self.plan.refused.items():
+                self._keep(Record(run=self.run_line.id, case=case, status="unsupported", reason=reason,
+                                  asked_bytes=self.plan.cases[case]), journal, display)
             for case, word in self._words():
                 communicator = self.communicators[case.ranks]
                 communicator.agree(word)
@@ -123,32 +130,42 @@ class _Lead:
                     continue
                 outcome = measure(case, communicator, self.request.policy, word / 1e6, self.local_ranks)
                 gathered = communicator.gather(_ENCODE(outcome))
-                record = self._record(case, [_DECODE(raw, type=Outcome) for raw in gathered])
-                journal.append(record)
-                display.show(record)
-                bad += record.status in ("wrong", "failed", "timeout")
+                self._keep(self._record(case, [_DECODE(raw, type=Outcome) for raw in gathered]), journal, display)
             display.finish(stopped=self.stopping)
-        return 1 if bad else 128 + signal.SIGTERM if self.stopping else 0
+        return 1 if self.bad else 128 + signal.SIGTERM if self.stopping else 0
+
+    def _keep(self, record: Record, journal: Journal, display: Display) -> None:
+        journal.append(record)
+        display.show(record)
+        self.bad += record.status in ("wrong", "failed", "timeout")
 
     def _stop_at_next_case(self, number: int, frame: object) -> None:
         self.stopping = True
 
     def _words(self) -> Iterator[tuple[Case, int]]:
         """Each case with the time for one of its modes in us, from the time and the cases that are left."""
-        for done, case in enumerate(self.plan.cases):
-            yield case, self._word(len(self.plan.cases) - done)
+        allotted_s = 0.0
+        for done, case in enumerate(self.todo):
+            word = self._word(len(self.todo) - done, self._elapsed_s() - allotted_s, done)
+            yield case, word
+            allotted_s += len(self.request.policy.modes) * word / 1e6
 
-    def _word(self, left: int) -> int:
+    def _word(self, left: int, beside_s: float, done: int) -> int:
+        """`beside_s` is what the cases done so far took beside the time that they were given; less than 0 if less."""
         if self.stopping:
             return _SKIP
-        if self.deadline is None:
+        if self.request.budget_s is None:
             return int(self.plan.mode_s * 1e6)
-        remaining_s = self.deadline - time.monotonic()
+        remaining_s = self.request.budget_s - self._elapsed_s()
         if remaining_s <= 0:
             return _SKIP
-        overhead_s = (self.plan.expected_s / len(self.plan.cases)) - len(self.request.policy.modes) * self.plan.mode_s
-        mode_s = (remaining_s / left - overhead_s) / len(self.request.policy.modes)
+        modes = len(self.request.policy.modes)
+        beside_each_s = beside_s / done if done else self.plan.expected_s / len(self.todo) - modes * self.plan.mode_s
+        mode_s = (remaining_s / left - beside_each_s) / modes
         return max(1, int(1e6 * min(self.request.policy.case_s, max(mode_s, self.plan.mode_s / 4))))
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self.started
 
     def _record(self, case: Case, outcomes: list[Outcome]) -> Record:
         asked = self.plan.cases[case]
@@ -168,7 +185,7 @@ class _Lead:
             verification=Verification(checks=checks, wrong=sum(outcome.wrong for outcome in outcomes),
                                       fault=faults[0] if faults else None) if checks else None,
             timings=tuple(self._timing(modes) for modes in zip(*(outcome.modes for outcome in outcomes), strict=True)),
-            at_s=round(time.monotonic() - self.started, 3),
+            at_s=round(self._elapsed_s(), 3),
             reproduce=" ".join(["collbench run --transport", self.transport.name, "--ranks", str(self.transport.size),
                                 *case.options()]))
 

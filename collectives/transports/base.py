@@ -71,7 +71,7 @@ class Communicator(Protocol):
     size: int
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        """Allocate `slots` buffers and bind a call to each; UnsupportedCase when this library cannot, on all ranks."""
+        """Allocate `slots` buffers and bind a call to each."""
 
     def now_ns(self) -> int:
         """Monotonic nanoseconds of this rank."""
@@ -101,6 +101,9 @@ class Transport(Protocol):
     rank: int
     size: int
     notes: tuple[str, ...]      # what a reader of any record must know about how this transport does things
+
+    def why_not(self, case: Case) -> str | None:
+        """Why this library has no such operation, where that is known without trying; None to try."""
 
     def communicator(self, ranks: int) -> Communicator | None:
         """One over the first `ranks` ranks; None on the others. Collective over the job."""

@@ -13,7 +13,6 @@ from mpi4py import MPI  # noqa: E402  (the thread level must be set before MPI s
 
 from .. import catalog  # noqa: E402
 from ..cases import Case  # noqa: E402
-from ..errors import UnsupportedCase  # noqa: E402
 from ..memory import HostMemory  # noqa: E402
 from ..rendezvous import Place  # noqa: E402
 from .base import Layout, Prepared, empty_call, layout  # noqa: E402
@@ -88,6 +87,13 @@ class MpiTransport:
         self.rank, self.size = world.rank, world.size
         self.library = _library()
 
+    def why_not(self, case: Case) -> str | None:
+        if case.redop and case.redop not in _OPS:
+            return f"MPI has no reduce operation {case.redop}"
+        if case.redop and case.dtype == "bfloat16":
+            return f"MPI {'.'.join(map(str, MPI.Get_version()))} has no {case.dtype} arithmetic"
+        return None
+
     def communicator(self, ranks: int) -> MpiCommunicator | None:
         timed = MPI.COMM_WORLD.Split(0 if self.rank < ranks else MPI.UNDEFINED, self.rank)
         if timed == MPI.COMM_NULL:
@@ -155,21 +161,11 @@ def _datatype(case: Case) -> MPI.Datatype:
         return MPI.BYTE
     if case.dtype in _DATATYPES:
         return _DATATYPES[case.dtype]
-    if case.redop is None:
-        return MPI.INT16_T
-    if case.dtype == "float16":
-        return MPI.Datatype.fromcode("e")
-    raise UnsupportedCase(f"MPI {'.'.join(map(str, MPI.Get_version()))} has no {case.dtype} arithmetic")
-
-
-def _op(case: Case) -> MPI.Op:
-    if case.redop not in _OPS:
-        raise UnsupportedCase(f"MPI has no reduce operation {case.redop}")
-    return _OPS[case.redop]
+    return MPI.INT16_T if case.redop is None else MPI.Datatype.fromcode("e")
 
 
 def _all_reduce(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:
-    return partial(comm.Allreduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _op(case))
+    return partial(comm.Allreduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _OPS[case.redop])
 
 
 def _all_gather(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:
@@ -178,8 +174,8 @@ def _all_gather(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], o
 
 def _reduce_scatter(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:
     if case.in_place:
-        return partial(comm.Reduce_scatter_block, MPI.IN_PLACE, at.send, _op(case))
-    return partial(comm.Reduce_scatter_block, at.send, at.recv, _op(case))
+        return partial(comm.Reduce_scatter_block, MPI.IN_PLACE, at.send, _OPS[case.redop])
+    return partial(comm.Reduce_scatter_block, at.send, at.recv, _OPS[case.redop])
 
 
 def _broadcast(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:
@@ -188,8 +184,8 @@ def _broadcast(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], ob
 
 def _reduce(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:
     if comm.rank != catalog.ROOT:
-        return partial(comm.Reduce, at.send, None, _op(case), catalog.ROOT)
-    return partial(comm.Reduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _op(case), catalog.ROOT)
+        return partial(comm.Reduce, at.send, None, _OPS[case.redop], catalog.ROOT)
+    return partial(comm.Reduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _OPS[case.redop], catalog.ROOT)
 
 
 def _gather(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], object]:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from .. import catalog
 from ..cases import Case
-from ..errors import UnsupportedCase, UsageError
+from ..errors import UsageError
 from ..rendezvous import Place
 from .base import Layout, Prepared, empty_call, layout
 from .torch_memory import open_memory, tensor
@@ -39,10 +39,6 @@ class TorchCommunicator:
         self.drain = empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        if case.in_place and case.op not in _IN_PLACE:
-            raise UnsupportedCase(f"torch.distributed has no in-place {case.op}")
-        if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
-            raise UnsupportedCase(f"torch.distributed.{case.op} works in place only")
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, self.device)
         bind = _BINDERS[case.op]
@@ -83,6 +79,15 @@ class TorchTransport:
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.library = _library(backend)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def why_not(self, case: Case) -> str | None:
+        if case.in_place and case.op not in _IN_PLACE:
+            return f"torch.distributed has no in-place {case.op}"
+        if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
+            return f"torch.distributed.{case.op} works in place only"
+        if case.op == "send_recv" and case.ranks == 1:
+            return "torch.distributed does not send to the own rank"
+        return None
 
     def communicator(self, ranks: int) -> TorchCommunicator | None:
         members = list(range(ranks))
@@ -219,8 +224,6 @@ def _started(comm: TorchCommunicator, transfers: list[tuple[Callable, torch.Tens
 
 def _send_recv(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
     right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
-    if comm.size == 1:
-        raise UnsupportedCase("torch.distributed does not send to the own rank")
     return _started(comm, [(dist.isend, at.send, right), (dist.irecv, at.recv, left)])
 
 

@@ -1,0 +1,35 @@
+# Every target that needs an environment makes it first; `make setup` alone says what it would use.
+
+PYTHON ?= python3
+ARGS ?=
+
+# The environment already holds what set-up found on PYTHONPATH; left in force, it would hide the pinned packages.
+RUN = PYTHONPATH= .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup bench smoke test lint clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with what this machine lacks (done once; PYTHON=... chooses the interpreter)
+	@$(PYTHON) launch/bootstrap.py
+
+bench: setup ## measure the interconnect at hand, extrapolate, report (ARGS="--budget 300")
+	@$(RUN)/collbench bench $(ARGS)
+
+smoke: setup ## the same in a minute, to see that everything works
+	@$(RUN)/collbench bench --profile smoke $(ARGS)
+
+test: setup ## run the tests (ARGS="-k name")
+	@$(RUN)/python -m pytest $(ARGS)
+
+lint: setup ## check the sources
+	@$(RUN)/ruff check . $(ARGS)
+
+clean: ## remove what building and testing left; results stay
+	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache
+	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment too
+	@rm -rf .venv collbench.egg-info

@@ -1,0 +1,145 @@
+"""The main job: see what is here, measure it on every transport, and leave a report."""
+
+import math
+import os
+import socket
+import sys
+import time
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from collectives.errors import CollbenchError, UsageError
+from collectives.records import read_journal
+from collectives.topology import Accelerators, find_accelerators, usable_cores
+
+from .job import Job
+from .launchers import launcher_for
+from .run import TIMED_OUT, run_job
+
+__all__ = ["PROFILES", "Profile", "available_transports", "bench", "new_run_directory", "write_run_file"]
+
+_LIBRARIES = {"torch": "torch", "mpi": "mpi4py"}     # transport -> the package that it needs
+_LAUNCH_S = 3.5          # starting the ranks of one transport and ending them
+_MAX_CPU_RANKS = 32
+_LATE_FACTOR, _LATE_S = 3.0, 120.0
+
+
+class Profile(NamedTuple):
+    """What `bench` measures: one launch of the rank program per row of `sweeps`, each a list of its options.
+
+    `shares` say how the time is divided among the sweeps.
+    """
+
+    budget_s: float
+    sweeps: tuple[tuple[str, ...], ...]
+    shares: tuple[float, ...]
+
+
+_SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--group-ranks", "2,4", "--case-seconds", "0.01")
+_SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all", "--redops", "all",
+                "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
+PROFILES = {
+    "full": Profile(180.0, (("--ops", "all"),), (1.0,)),
+    "smoke": Profile(42.0, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
+}
+_CPU_SIZES = ("-b", "32", "-e", "1M", "-f", "8")
+_DEVICE_SIZES = ("-b", "1K", "-e", "1G", "-f", "4")
+
+
+def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None, budget_s: float | None) -> int:
+    """Measure with every transport into `out`; returns the worst exit status of the jobs.
+
+    One transport that cannot start does not take the others' results with it.
+    """
+    devices = find_accelerators()
+    ranks = ranks or default_ranks(devices)
+    _say(f"collbench: {ranks} ranks on {_where(devices)}, transports {', '.join(transports)}; results in {out}")
+    begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
+    launches = [(transport, sweep, share) for transport in transports
+                for sweep, share in zip(profile.sweeps, profile.shares, strict=True)]
+    for index, (transport, sweep, share) in enumerate(launches):
+        left = sum(other for _, _, other in launches[index:])
+        spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(launches) - index)
+        sizes = () if "-b" in sweep else _DEVICE_SIZES if devices and transport == "torch" else _CPU_SIZES
+        job_s = max(1.0, spare_s * share / left)
+        status = max(status, _launch(transport, [*sweep, *sizes], out, ranks, job_s))
+    return status
+
+
+def _launch(transport: str, options: list[str], out: Path, ranks: int, budget_s: float) -> int:
+    display = "live" if sys.stdout.isatty() else "plain"
+    words = [*options, "--transport", transport, "--out", str(out), "--budget", f"{max(1.0, budget_s):.1f}",
+             "--display", display]
+    try:
+        job = Job(arguments=tuple(words), ranks=ranks, time_limit_s=_LATE_FACTOR * budget_s + _LATE_S)
+        status = run_job(launcher_for(transport), job)
+    except CollbenchError as error:
+        _say(f"collbench: {transport}: {error}")
+        return error.exit_status
+    if status == TIMED_OUT:
+        _say(f"collbench: {transport}: ended after its time limit; what it had measured is in {out}")
+    return status
+
+
+def default_ranks(devices: Accelerators | None) -> int:
+    """One rank a device; on CPUs one a core, but enough for a curve of three rank counts and never very many."""
+    if devices:
+        return devices.count
+    return min(_MAX_CPU_RANKS, max(8, 1 << int(math.log2(usable_cores()))))
+
+
+def available_transports(wanted: str) -> list[str]:
+    """Names of the transports to use; UsageError when one that was named, or all of them, are not installed."""
+    here = [name for name, package in _LIBRARIES.items() if find_spec(package)]
+    missing = [name for name in _LIBRARIES if name not in here]
+    if wanted == "all" and here:
+        for name in missing:
+            _say(f"collbench: without transport {name}: {_LIBRARIES[name]} is not installed")
+        return here
+    if wanted in here:
+        return [wanted]
+    name = wanted if wanted in _LIBRARIES else "mpi"
+    raise UsageError(f"transport {wanted}: {_LIBRARIES[name]} is not installed; pip install 'collbench[{name}]' brings it")
+
+
+def new_run_directory(out: Path | None) -> Path:
+    """`out`, or a new one under results/ named by time and host, with results/latest pointing to it."""
+    if out is not None:
+        return _made(out)
+    path = _made(Path("results") / f"{datetime.now():%Y%m%d-%H%M%S}-{socket.gethostname()}")
+    latest = path.parent / "latest"
+    pointer = path.parent / f".latest-{os.getpid()}"
+    try:
+        pointer.symlink_to(path.name)
+        pointer.replace(latest)
+    except OSError:     # a file system without links, or a directory of that name: the run itself is not affected
+        pointer.unlink(missing_ok=True)
+    return path
+
+
+def _made(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {path}: cannot be made: {error.strerror}") from None
+    return path
+
+
+def write_run_file(out: Path) -> None:
+    """run.json: the provenance of every run in the journal, for people and for other tools."""
+    runs, _, _ = read_journal(out / "journal.jsonl")
+    text = msgspec.json.format(msgspec.json.encode({"runs": list(runs.values())}), indent=2)
+    (out / "run.json").write_bytes(text + b"\n")
+
+
+def _where(devices: Accelerators | None) -> str:
+    return f"{devices.count} {devices.kind} device(s)" if devices else f"{usable_cores()} CPU cores"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+

