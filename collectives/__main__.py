@@ -1,4 +1,4 @@
-"""The rank program: `torchrun -m collectives ...`, `mpirun python -m collectives ...`, `srun python -m collectives ...`."""
+"""The rank program: what torchrun, mpirun and srun start as `python -m collectives OPTION...`."""
 
 import os
 import sys

@@ -156,12 +156,16 @@ def _from_partner(case: "Case", rank: int) -> list[Piece]:
     return _whole(case, _partner(case, rank))
 
 
-def _if_initiator(case: "Case", rank: int) -> list[Piece]:
-    return _whole(case, rank) if rank < case.ranks // 2 else []
+def _window(case: "Case", rank: int) -> list[Piece]:
+    return [Piece(rank, message, 0, case.count) for message in range(window_depth(case))]
 
 
 def _window_from_partner(case: "Case", rank: int) -> list[Piece]:
-    return _from_partner(case, rank) * window_depth(case)
+    return _window(case, _partner(case, rank))
+
+
+def _window_if_initiator(case: "Case", rank: int) -> list[Piece]:
+    return _window(case, rank) if rank < case.ranks // 2 else []
 
 
 def _window_if_partner(case: "Case", rank: int) -> list[Piece]:
@@ -197,9 +201,9 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
     Operation("send_recv", _one, _whole, _from_left, "one shift around the ring"),
     Operation("ping_pong", _one, _whole, _from_partner, "half the round trip", pairs=True, messages=2,
               timed_by_initiators=True),
-    Operation("bandwidth", _one, _if_initiator, _window_if_partner, f"a window of {WINDOW} divided by {WINDOW}",
+    Operation("bandwidth", _one, _window_if_initiator, _window_if_partner, f"a window of {WINDOW} divided by {WINDOW}",
               pairs=True, messages=WINDOW, timed_by_initiators=True),
-    Operation("bi_bandwidth", lambda n: 2.0, _whole, _window_from_partner,
+    Operation("bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
               pairs=True, messages=WINDOW, timed_by_initiators=True),
     Operation("noop", _one, _nothing, _nothing, "an empty call: what the harness itself costs",
@@ -235,7 +239,7 @@ def _busiest(weights: list[list[int]]) -> int:
 
 
 def window_depth(case: "Case") -> int:
-    """Receive buffers of a window: one a message, fewer where they would take more than 16 MiB."""
+    """Buffers of a window on each side: one a message, fewer, used in turn, where they would take more than 16 MiB."""
     return max(1, min(WINDOW, _WINDOW_BYTES // case.bytes))
 
 

@@ -1,6 +1,5 @@
 """What rank 0 shows while it measures: the plan, a row a case in the columns of nccl-tests, progress, a summary."""
 
-import sys
 from collections import Counter
 
 from .cases import format_size
@@ -56,7 +55,7 @@ def _micros(times_s: list[float] | None) -> str:
     return "-" if not times_s else f"{median(times_s) * 1e6:.2f}"
 
 
-def _gigabytes(rate_Bps: float | None) -> str:      # noqa: N803 (units keep their case)
+def _gigabytes(rate_Bps: float | None) -> str:
     return "-" if rate_Bps is None else f"{rate_Bps / 1e9:.3f}" if rate_Bps < 1e11 else f"{rate_Bps / 1e9:.1f}"
 
 
@@ -111,7 +110,8 @@ class Display:
         for (op, reason), count in sorted(self._reasons.items()):
             self._line(f"#   unsupported: {count:>3} x {op}: {reason}")
         if self._counts["left out"]:
-            self._line("#   left out: " + ("the run was told to stop" if stopped else "the time was up; give a larger --budget"))
+            why = "the run was told to stop" if stopped else "the time was up; give a larger --budget"
+            self._line(f"#   left out: {why}")
 
     def _advance(self) -> None:
         if self._progress:
@@ -128,8 +128,8 @@ def _introduction(run: Run, plan: Plan) -> str:
     sweep, hosts = run.sweep, run.provenance["hosts"]
     sizes = sorted({asked for asked in plan.cases.values() if asked})
     lines = [
-        f"# collbench: {run.transport} ({run.library}) on {run.device}: {run.world} ranks on {len(set(hosts))} host(s), "
-        f"{run.provenance['cores'][0]} cores each",
+        f"# collbench: {run.transport} ({run.library}) on {run.device}: {run.world} ranks on "
+        f"{len(set(hosts))} host(s), {run.provenance['cores'][0]} cores each",
         f"# plan: {len(plan.cases)} cases: {len(sweep.ops)} operations over {_listed(sweep.ranks)} ranks, "
         f"{len(sizes)} sizes" + (f" from {format_size(sizes[0])} to {format_size(sizes[-1])}" if sizes else "")
         + f", {_listed(sweep.dtypes)}, {_listed(sweep.redops)}",

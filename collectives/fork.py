@@ -15,7 +15,7 @@ __all__ = ["main", "start_ranks"]
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 5.0
-_THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +49,7 @@ def start_ranks(ranks: int, options: list[str]) -> int:
         if own and not status:
             status = 128 - own if own < 0 else own
             if own < 0:
-                print(f"collbench: rank {rank} (pid {pid}) was killed by {signal.Signals(-own).name}; ending the job",
+                print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
                       file=sys.stderr, flush=True)
             _end(set(children))
     return status

@@ -144,8 +144,8 @@ def _mode_samples(mode: Mode, calls: int, samples: Samples) -> ModeSamples:
 
 def _slots(case: Case) -> int:
     """As many buffers as a block has calls at most, within the memory allowed; the same on every rank."""
-    largest = case.bytes * (2 if case.operation.messages < catalog.WINDOW else 1 + catalog.window_depth(case))
-    return max(2, min(_MAX_SLOTS, _SLOT_BYTES // max(largest, 1)))
+    copies = 2 if case.operation.messages < catalog.WINDOW else 2 * catalog.window_depth(case)
+    return max(2, min(_MAX_SLOTS, _SLOT_BYTES // max(copies * case.bytes, 1)))
 
 
 def _finish(inspector: Inspector, communicator: Communicator, outcome: Outcome) -> None:

@@ -59,6 +59,7 @@ def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Cas
     Sizes are thinned from the upper end with both ends kept; the largest goes last.
     """
     sizes, dropped = tuple(sorted(set(sweep.sizes))), []
+    floor_s = min(_FLOOR_S, policy.case_s)
     while True:
         cases = msgspec.structs.replace(sweep, sizes=sizes).cases()
         refused = {case: reason for case in cases if (reason := catalog.why_not(case) or why_not(case))}
@@ -66,8 +67,8 @@ def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Cas
         fixed_s = sum(_fixed_s(case, policy, probe) for case in todo)
         modes = max(1, len(todo) * len(policy.modes))
         mode_s = policy.case_s if budget_s is None else min(policy.case_s, (budget_s - fixed_s) / modes)
-        if mode_s >= _FLOOR_S or len(sizes) <= 1:
-            mode_s = max(mode_s, _FLOOR_S)
+        if mode_s >= floor_s or len(sizes) <= 1:
+            mode_s = max(mode_s, floor_s)
             return Plan(cases, refused, mode_s, fixed_s + modes * mode_s, tuple(sorted(dropped)))
         victim = sizes[-1] if len(sizes) <= 3 else sizes[-2]
         dropped.append(victim)

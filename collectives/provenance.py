@@ -16,8 +16,8 @@ from .topology import usable_cores
 __all__ = ["RankFacts", "clock_of", "describe", "rank_facts", "settings"]
 
 # Only variables that configure communication or placement; never the whole environment, which holds secrets.
-_ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL|TP|OMP|KMP)_\w+"
-                      r"|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
+_ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL)_\w+"
+                      r"|(OMP|KMP)_\w+|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 

@@ -65,5 +65,5 @@ def next_round(counted: int, spent_s: float, budget_s: float, minimum: int, maxi
 
 def calls_per_block(call_s: float, block_s: float, slots: int) -> int:
     """Calls that make a streamed sample last `block_s`; at least 2, at most one a slot."""
-    wanted = math.ceil(block_s / call_s) if call_s > 0 else slots
+    wanted = slots if call_s * slots <= block_s else math.ceil(block_s / call_s)
     return max(2, min(wanted, slots))

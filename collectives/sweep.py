@@ -117,7 +117,8 @@ class _Lead:
     def run(self) -> int:
         """Walk the plan; returns the exit status."""
         signal.signal(signal.SIGTERM, self._stop_at_next_case)
-        with Journal(self.request.journal) as journal, Display(self.request.display, self.run_line, self.plan) as display:
+        shown = Display(self.request.display, self.run_line, self.plan)
+        with Journal(self.request.journal) as journal, shown as display:
             journal.append(self.run_line)
             for case, reason in self.plan.refused.items():
                 self._keep(Record(run=self.run_line.id, case=case, status="unsupported", reason=reason,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
 from collectives.errors import CollbenchError, UsageError
 from collectives.records import read_journal
 from collectives.topology import Accelerators, find_accelerators, usable_cores
@@ -39,8 +40,8 @@ class Profile(NamedTuple):
 
 
 _SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--group-ranks", "2,4", "--case-seconds", "0.01")
-_SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all", "--redops", "all",
-                "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
+_SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all",
+                "--redops", "all", "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
 PROFILES = {
     "full": Profile(180.0, (("--ops", "all"),), (1.0,)),
     "smoke": Profile(42.0, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
@@ -102,7 +103,7 @@ def available_transports(wanted: str) -> list[str]:
     if wanted in here:
         return [wanted]
     name = wanted if wanted in _LIBRARIES else "mpi"
-    raise UsageError(f"transport {wanted}: {_LIBRARIES[name]} is not installed; pip install 'collbench[{name}]' brings it")
+    raise UsageError(f"transport {wanted}: {_LIBRARIES[name]} is not installed: pip install 'collbench[{name}]'")
 
 
 def new_run_directory(out: Path | None) -> Path:

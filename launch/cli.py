@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import click
+
 from collectives.errors import CollbenchError, UsageError
 from collectives.options import measuring_options, request_from
 
@@ -87,7 +88,7 @@ def bench(out: Path | None, budget: float | None, ranks: int | None, transport: 
               help="Also write the measured points as CSV; - is standard output.")
 @measuring_options
 def run(ranks: int | None, json_file: Path | None, csv_file: Path | None, **values: object) -> None:
-    """Measure what the options say, as a rank of the job that torchrun, mpirun or srun started, or by starting ranks here.
+    """Measure what the options say: as one rank of a job that a launcher started, or by starting ranks on this host.
 
     Example: collbench run --transport mpi --ranks 4 --ops all_reduce,all_to_all -b 8 -e 4M --in-order
     """

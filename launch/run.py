@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from types import FrameType
 
 from .job import Job
@@ -51,7 +52,5 @@ def _end(process: subprocess.Popen) -> None:
 
 def _signal(process: subprocess.Popen, number: int) -> None:
     """To every process of the job; one that is gone already needs nothing."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    except ProcessLookupError:
-        pass

@@ -144,10 +144,10 @@ class _Buffers:
     def _spec(self, raw: np.ndarray) -> list:
         return [raw, self.datatype]      # mpi4py divides what is there among the ranks where the call needs it
 
-    def messages(self) -> list[list]:
-        """The receive buffers of a window, one spec a message; used again in turn where there are fewer."""
+    def messages(self, raw: np.ndarray) -> list[list]:
+        """The buffers of a window, one spec a message; used again in turn where there are fewer."""
         size = self.case.bytes
-        parts = [self._spec(self.recv_bytes[at:at + size]) for at in range(0, self.recv_bytes.size, size)]
+        parts = [self._spec(raw[at:at + size]) for at in range(0, raw.size, size)]
         return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
 
     def vector(self, counts: list[int], raw: np.ndarray) -> list:
@@ -240,9 +240,8 @@ def _window(comm: MPI.Intracomm, case: Case, at: _Buffers) -> Callable[[], objec
     """All messages of a window in flight at once, then an empty answer from each receiver to say they all arrived."""
     half = comm.size // 2
     partner = (comm.rank + half) % comm.size
-    receives = [comm.Recv_init(message, partner, 0) for message in at.messages()]
-    outgoing = catalog.WINDOW if at.send_bytes.size else 0
-    sends = [comm.Send_init(at.send, partner, 0) for _ in range(outgoing)]
+    receives = [comm.Recv_init(message, partner, 0) for message in at.messages(at.recv_bytes)]
+    sends = [comm.Send_init(message, partner, 0) for message in at.messages(at.send_bytes)]
     at.requests = receives + sends
     start, wait = partial(MPI.Prequest.Startall, at.requests), partial(MPI.Request.Waitall, at.requests)
     nothing = np.empty(0, np.uint8)

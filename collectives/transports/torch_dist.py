@@ -158,9 +158,9 @@ class _Tensors:
         self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
         self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
 
-    def messages(self) -> list[torch.Tensor]:
-        """The receive buffers of a window; used again in turn where there are fewer than messages."""
-        parts = self.recv.split(self.case.count) if self.recv.numel() else ()
+    def messages(self, whole: torch.Tensor) -> list[torch.Tensor]:
+        """The buffers of a window, one a message; used again in turn where there are fewer."""
+        parts = whole.split(self.case.count) if whole.numel() else ()
         return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
 
 
@@ -242,8 +242,8 @@ def _ping_pong(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[]
 def _window(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
     """All messages of a window in flight at once, then a byte back from each receiver to say they all arrived."""
     partner = (comm.rank + comm.size // 2) % comm.size
-    sends = [(dist.isend, at.send, partner)] * (catalog.WINDOW if at.send.numel() else 0)
-    window = _started(comm, [(dist.irecv, message, partner) for message in at.messages()] + sends)
+    sends = [(dist.isend, message, partner) for message in at.messages(at.send)]
+    window = _started(comm, [(dist.irecv, message, partner) for message in at.messages(at.recv)] + sends)
     answer = dist.recv if comm.rank < comm.size // 2 else dist.send
     acknowledge = partial(answer, at.token, partner, comm.timed)
 

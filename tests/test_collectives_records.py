@@ -1,0 +1,138 @@
+"""The journal: what is in it survives whatever happens to its end."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from collectives.cases import Case, Sweep
+from collectives.errors import CollbenchError
+from collectives.records import (
+    SCHEMA,
+    Clock,
+    Journal,
+    JournalError,
+    Policy,
+    Record,
+    Run,
+    Timing,
+    Verification,
+    read_journal,
+    seal,
+    unseal,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CASE = Case(op="all_reduce", ranks=2, bytes=64, dtype="float32", redop="sum")
+RUN = Run(schema=SCHEMA, id="r1", started="2026-01-01T00:00:00+00:00", transport="mpi", library="L", device="cpu",
+          world=2, clock=Clock(kind="shared"), policy=Policy(), command=("x",), provenance={"host": "ünïcode \" \n"},
+          sweep=Sweep(ops=("all_reduce",), sizes=(64,), ranks=(2,)))
+TIMING = Timing(mode="isolated", calls=1, warmup=1, begin_ns=[[0, 5, 0], [3, 0, 4]],
+                elapsed_ns=[[900, 100, 300], [100, 200, 100]], precision=None, stopped_by="time")
+
+
+def record(number):
+    return Record(run="r1", case=CASE, status="ok", timings=(TIMING,), at_s=float(number),
+                  verification=Verification(checks=4, wrong=0))
+
+
+@pytest.fixture
+def journal(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+        for number in range(4):
+            journal.append(record(number))
+    return path
+
+
+def test_what_is_written_is_read(journal):
+    runs, records, warnings = read_journal(journal)
+    assert runs == {"r1": RUN}
+    assert records == [record(number) for number in range(4)]
+    assert warnings == []
+
+
+def test_a_journal_cut_anywhere_still_reads_up_to_the_cut(journal, tmp_path):
+    whole = journal.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    for cut in range(ends[0], len(whole)):
+        path = tmp_path / "cut.jsonl"
+        path.write_bytes(whole[:cut])
+        _, records, warnings = read_journal(path)
+        complete = sum(end <= cut for end in ends) - 1
+        assert [r.at_s for r in records] == list(range(complete))
+        assert len(warnings) == (cut not in ends)
+
+
+def test_writing_goes_on_after_a_cut_and_loses_only_the_cut_line(journal):
+    whole = journal.read_bytes()
+    journal.write_bytes(whole[:-30])
+    with Journal(journal) as again:
+        again.append(record(9))
+    _, records, warnings = read_journal(journal)
+    assert [r.at_s for r in records] == [0, 1, 2, 9]
+    assert len(warnings) == 1
+    assert ":5:" in warnings[0]
+
+
+@settings(max_examples=200)
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_a_changed_bit_is_noticed(at, bit):
+    line = bytearray(seal(record(1)))
+    line[at % (len(line) - 1)] ^= 1 << bit
+    with pytest.raises(ValueError, match="checksum"):
+        unseal(bytes(line))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=300))
+def test_no_file_raises_anything_but_our_own_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("j") / "x"
+    path.write_bytes(content)
+    with pytest.raises(CollbenchError, match=str(path)):
+        read_journal(path)
+
+
+def test_a_second_writer_is_refused(journal):
+    code = (f"from pathlib import Path\nfrom collectives.records import Journal, JournalError\n"
+            f"try:\n    Journal(Path({str(journal)!r}))\nexcept JournalError as e:\n    print('refused:', e)\n")
+    with Journal(journal):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"refused: {journal}: another run")
+
+
+def test_a_full_disk_is_one_clear_line_and_what_was_written_stays():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("SKIPPED: no /dev/full here")
+    from pathlib import Path
+    with pytest.raises(JournalError, match="No space left on device; everything before"):
+        Journal(Path("/dev/full")).append(RUN)
+
+
+def test_a_journal_of_a_later_schema_is_refused(tmp_path):
+    import msgspec
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(seal(msgspec.structs.replace(RUN, schema=SCHEMA + 1)))
+    with pytest.raises(CollbenchError, match="newer"):
+        read_journal(path)
+
+
+def test_the_users_umask_holds(tmp_path):
+    before = os.umask(0o077)
+    try:
+        Journal(tmp_path / "private.jsonl").close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "private.jsonl").stat().st_mode) == 0o600
+
+
+def test_the_time_of_a_call_is_the_slowest_ranks_without_warmup():
+    assert TIMING.message_s(CASE) == [200e-9, 300e-9]
+
+
+def test_pairwise_times_are_the_initiators_and_per_message():
+    case = Case(op="ping_pong", ranks=2, bytes=8, dtype="float32")
+    assert TIMING.message_s(case) == [50e-9, 150e-9]

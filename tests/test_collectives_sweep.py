@@ -1,0 +1,149 @@
+"""The rank program on the loopback library: what it journals, in what order, and how it keeps to its time."""
+
+import time
+
+import pytest
+from collectives import catalog
+from collectives.cases import Case, Sweep
+from collectives.errors import UsageError
+from collectives.plan import Probe, make_plan
+from collectives.records import Policy, read_journal
+from collectives.rendezvous import find_place
+from collectives.request import Request
+from collectives.sweep import run_sweep
+from collectives.transports.loopback import run_ranks
+
+QUICK = Policy(case_s=0.002, min_samples=2, precision=0.5)
+
+
+def request(path, **changes):
+    recipe = dict(ops=("all_reduce", "ping_pong", "barrier"), sizes=(8, 1000), ranks=(), seed=5)
+    recipe.update(changes.pop("sweep", {}))
+    return Request(transport="loopback", sweep=Sweep(**recipe), journal=path / "journal.jsonl", display="quiet",
+                   **{"policy": QUICK, **changes})
+
+
+def sweep(path, size=5, fault=None, **changes):
+    wanted = request(path, **changes)
+    status = run_ranks(size, lambda transport, place: run_sweep(wanted, transport, place), fault)
+    return status, *read_journal(wanted.journal)
+
+
+def test_one_launch_journals_a_curve_over_rank_counts_in_both_modes(tmp_path):
+    status, runs, records, warnings = sweep(tmp_path)
+    assert (status, warnings) == (0, [])
+    assert {r.case.ranks for r in records} == {2, 4, 5}
+    by_case = {r.case: r for r in records}
+    assert len(by_case) == len(records) == 3 * (2 * 2 + 2 + 1)
+    for record in records:
+        if record.case.op == "ping_pong" and record.case.ranks == 5:
+            assert record.status == "unsupported"
+            assert "one over" in record.reason
+            continue
+        assert record.status == "ok", record
+        assert [timing.mode for timing in record.timings] == ["isolated", "streamed"]
+        assert record.verification.checks > 0
+        for timing in record.timings:
+            assert len(timing.elapsed_ns) == len(timing.begin_ns) == record.case.ranks
+            assert min(min(row) for row in timing.begin_ns) == 0
+    (run,) = runs.values()
+    assert run.world == 5
+    assert run.clock.kind == "shared"
+    assert run.sweep.seed == 5
+
+
+def test_a_rounded_size_says_so(tmp_path):
+    *_, records, _ = sweep(tmp_path, sweep={"ops": ("all_gather",), "sizes": (1000,), "ranks": (3,)})
+    assert {r.case.bytes for r in records} == {1008}
+    assert all(r.asked_bytes == 1000 and "1000 B asked for" in r.notes[0] for r in records)
+
+
+def test_a_wrong_result_is_named_has_no_time_and_fails_the_run(tmp_path):
+    def fault(case, rank, recv):
+        if case.op == "all_reduce" and case.ranks == 4 and rank == 2:
+            recv[9] ^= 1
+    status, _, records, _ = sweep(tmp_path, fault=fault)
+    wrong = [r for r in records if r.status == "wrong"]
+    assert status == 1
+    assert {(r.case.op, r.case.ranks) for r in wrong} == {("all_reduce", 4)}
+    assert all(not r.timings and "rank 2, element 2" in r.reason for r in wrong)
+    assert sum(r.status == "ok" for r in records) > 5
+
+
+def test_an_exception_on_one_rank_ends_the_run_and_keeps_what_was_measured(tmp_path):
+    def fault(case, rank, recv):
+        if case.op == "ping_pong" and rank == 1:
+            raise OSError("the cable is out")
+    with pytest.raises((OSError, RuntimeError)):
+        sweep(tmp_path, fault=fault, sweep={"seed": None})
+    _, records, warnings = read_journal(tmp_path / "journal.jsonl")
+    assert warnings == []
+    assert sum(r.status == "ok" for r in records) == 12
+
+
+def test_a_group_larger_than_the_job_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="groups of 8"):
+        sweep(tmp_path, sweep={"ranks": (2, 8)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_budget_is_kept_and_every_case_that_is_left_is_verified(tmp_path):
+    begin = time.monotonic()
+    status, _, records, _ = sweep(tmp_path, size=4, budget_s=2.0, policy=Policy(precision=0.0, case_s=1.0),
+                                  sweep={"ops": tuple(catalog.OPERATIONS), "sizes": (8, 64, 512, 4096)})
+    assert status == 0
+    assert time.monotonic() - begin < 6
+    assert all(r.verification.checks for r in records if r.status == "ok" and r.case.op != "noop")
+
+
+def probe(small_s, large_s):
+    return Probe(8, small_s, 1 << 20, large_s, 1e-4, 8)
+
+
+def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
+    recipe = Sweep(ops=("all_reduce", "all_gather"), sizes=tuple(1 << k for k in range(5, 21)), ranks=(2, 4, 8))
+    plans = [make_plan(recipe, Policy(), probe(1e-4, 1e-2), lambda case: None, budget)
+             for budget in (None, 100.0, 30.0, 8.0)]
+    assert [len(plan.dropped_sizes) == 0 for plan in plans] == [True, True, True, False]
+    assert plans[0].mode_s == 0.25 > plans[2].mode_s
+    for plan, budget in zip(plans[1:3], (100.0, 30.0), strict=True):
+        assert plan.expected_s <= budget * 1.001
+    kept = {asked for asked in plans[3].cases.values()}
+    assert 32 in kept
+    assert {case.ranks for case in plans[3].cases} == {2, 4, 8}
+
+
+def test_what_the_library_is_known_not_to_have_takes_no_time_in_the_plan():
+    recipe = Sweep(ops=("all_reduce", "ping_pong"), sizes=(64,), ranks=(3,))
+    plan = make_plan(recipe, Policy(), probe(1e-4, 1e-4), lambda case: "no in-place" if case.in_place else None, None)
+    assert sorted(plan.refused.values()) == ["no in-place", "ping_pong pairs each rank with another: 3 ranks leave one over"]
+    assert plan.expected_s < 0.7
+
+
+@pytest.mark.parametrize(("environment", "expected"), [
+    ({}, None),
+    ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "h", "MASTER_PORT": "7"},
+     ("torchrun", 3, 8, 1, ("h", 7))),
+    ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+      "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"},
+     ("Open MPI", 1, 2, 1, ("127.0.0.1", 29500))),
+    ({"PMI_RANK": "0", "PMI_SIZE": "4"}, ("MPICH or Intel MPI", 0, 4, 0, None)),
+    ({"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "1"}, ("Slurm", 5, 6, 1, None))])
+def test_each_launcher_is_recognised_by_its_variables(environment, expected):
+    place = find_place(environment)
+    assert (place and (place.launcher, place.rank, place.size, place.local_rank, place.address)) == expected
+
+
+@pytest.mark.parametrize("environment", [{"RANK": "x", "WORLD_SIZE": "2"}, {"RANK": "2", "WORLD_SIZE": "2"},
+                                         {"RANK": "-1", "WORLD_SIZE": "2"}])
+def test_variables_that_make_no_sense_are_named(environment):
+    with pytest.raises(UsageError, match="RANK"):
+        find_place(environment)
+
+
+def test_reproducing_a_case_names_everything_that_matters(tmp_path):
+    *_, records, _ = sweep(tmp_path)
+    record = next(r for r in records if r.case == Case(op="all_reduce", ranks=4, bytes=1000, dtype="float32",
+                                                       redop="sum", in_place=True))
+    assert record.reproduce == ("collbench run --transport loopback --ranks 5 --ops all_reduce --group-ranks 4 "
+                                "-b 1000 -e 1000 --dtypes float32 --redops sum --place in")

@@ -1,0 +1,128 @@
+"""The timing loop against a clock that is known exactly, and the rules that say when enough is enough."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+from collectives import stopping
+from collectives.records import Policy
+from collectives.timing import take_samples, time_calls
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Simulated:
+    """A communicator of one rank whose clock moves only when something is done, at known prices in ns."""
+
+    rank, size = 0, 1
+
+    def __init__(self, call_ns=1000, drain_ns=7, align_ns=500_000, noise=lambda: 0):
+        self.clock_ns, self.call_ns, self.drain_ns, self.align_ns, self.noise = 0, call_ns, drain_ns, align_ns, noise
+
+    def now_ns(self):
+        return self.clock_ns
+
+    def drain(self):
+        self.clock_ns += self.drain_ns
+
+    def align(self):
+        self.clock_ns += self.align_ns
+
+    def call(self):
+        self.clock_ns += self.call_ns + self.noise()
+
+    def all_max(self, values):
+        return list(values)
+
+
+class Inspected:
+    """Stands for the inspector; resetting and checking take time too, which must not be billed."""
+
+    def __init__(self, world, calls):
+        self.world, self.prepared = world, SimpleNamespace(calls=[world.call] * calls)
+        self.log = []
+
+    def reset(self, sample):
+        self.log.append(("reset", sample))
+        self.world.clock_ns += 33_333
+
+    def check(self, sample, when):
+        self.log.append(("check", sample))
+        self.world.clock_ns += 77_777
+
+
+@pytest.mark.parametrize("calls", [1, 2, 64])
+def test_only_the_calls_and_the_last_drain_are_billed(calls):
+    world = Simulated()
+    inspected = Inspected(world, calls)
+    begin_ns, elapsed_ns = time_calls(inspected.prepared.calls, inspected, world, world.align, 5, 10)
+    assert elapsed_ns == [calls * world.call_ns + world.drain_ns] * 10
+    assert begin_ns == sorted(begin_ns)
+    assert inspected.log == [(what, sample) for sample in range(5, 15) for what in ("reset", "check")]
+
+
+def test_a_steady_case_stops_as_soon_as_its_median_is_known():
+    world = Simulated()
+    samples = take_samples(Inspected(world, 1), world, world.align, Policy(), 10.0, 1)
+    assert samples.stopped_by == "precision"
+    assert len(samples.worst_s) == len(samples.elapsed_ns) - samples.warmup
+    assert 6 <= len(samples.worst_s) <= 20
+
+
+def test_a_noisy_case_stops_when_its_time_is_up_but_not_before_the_least_number_of_samples():
+    noise = random.Random(1)
+    world = Simulated(noise=lambda: noise.randrange(100_000))
+    samples = take_samples(Inspected(world, 1), world, world.align, Policy(precision=1e-6), 0.2, 1)
+    assert samples.stopped_by == "time"
+    assert 0.15 <= world.clock_ns / 1e9 <= 0.25
+    slow = Simulated(call_ns=10**9)
+    assert len(take_samples(Inspected(slow, 1), slow, slow.align, Policy(min_samples=7, precision=0.0), 0.2, 1)
+               .worst_s) == 7
+
+
+def test_the_most_samples_are_never_exceeded():
+    noise = random.Random(2)
+    world = Simulated(align_ns=10, noise=lambda: noise.randrange(100_000))
+    samples = take_samples(Inspected(world, 1), world, world.align, Policy(precision=0.0, max_samples=40), 100.0, 1)
+    assert samples.stopped_by == "samples"
+    assert len(samples.worst_s) == 40
+
+
+def test_warm_up_goes_on_while_calls_get_faster():
+    world = Simulated(call_ns=1_000_000)
+    prices = iter([5_000_000, *[3_000_000] * 3, *[2_000_000] * 3, *[1_000_000] * 3])
+    world.noise = lambda: next(prices, 0)
+    samples = take_samples(Inspected(world, 1), world, world.align, Policy(), 10.0, 1)
+    assert samples.warmup == 16      # the cold call, three blocks that fell, and two that no longer did
+    assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
+
+
+@pytest.mark.parametrize("draw", [lambda r: r.gauss(100, 5), lambda r: r.expovariate(1), lambda r: r.paretovariate(1.5)])
+@pytest.mark.parametrize("n", [6, 11, 40, 200])
+def test_the_interval_of_the_median_covers_it_as_often_as_it_says(draw, n):
+    chance = random.Random(n)
+    truth = stopping.median([draw(random.Random(k)) for k in range(40_000)])
+    low, high = stopping.median_ranks(n)
+    hits = 0
+    for _ in range(1500):
+        ordered = sorted(draw(chance) for _ in range(n))
+        hits += ordered[low] <= truth <= ordered[high]
+    assert 0.94 <= hits / 1500 <= 0.99
+
+
+def test_no_interval_is_claimed_from_fewer_than_six_samples():
+    assert stopping.median_ranks(5) is None
+    assert stopping.median_precision([1.0] * 5) is None
+    assert stopping.median_ranks(6) == (0, 5)
+
+
+@given(st.integers(6, 3000))
+def test_the_interval_is_symmetric_and_inside(n):
+    low, high = stopping.median_ranks(n)
+    assert 0 <= low < high <= n - 1
+    assert low + high == n - 1
+
+
+@given(call_s=st.floats(0, 10), block_s=st.floats(1e-6, 1), slots=st.integers(2, 64))
+def test_a_streamed_sample_has_two_calls_at_least_and_one_a_slot_at_most(call_s, block_s, slots):
+    assert 2 <= stopping.calls_per_block(call_s, block_s, slots) <= slots

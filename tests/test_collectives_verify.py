@@ -1,0 +1,160 @@
+"""Wrong answers are caught: on every operation, and by construction whatever the order of combining.
+
+The library here is `loopback`, right by definition; faults are put into what a rank received.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from collectives import catalog, verify
+from collectives.cases import Case, Sweep
+from collectives.measure import measure
+from collectives.records import Policy
+from collectives.transports.loopback import run_ranks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+QUICK = Policy(case_s=0.001, min_samples=2, precision=0.5)
+WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
+
+
+def measured(case, fault=None):
+    """Outcomes of all ranks of `case` on the loopback library."""
+    def program(transport, place):
+        communicator = transport.communicator(case.ranks)
+        outcome = measure(case, communicator, QUICK, QUICK.case_s, 1)
+        gathered = communicator.gather(outcome)
+        return gathered
+    return run_ranks(case.ranks, program, fault)
+
+
+def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False):
+    row = catalog.OPERATIONS[op]
+    traffic = "linear" if row.uneven else None
+    return Case(op=op, ranks=ranks, dtype=dtype, redop=redop if row.reduces else None, traffic=traffic,
+                in_place=in_place, bytes=catalog.round_up(op, size, ranks, dtype, traffic))
+
+
+def test_every_operation_type_and_place_verifies_when_it_is_right():
+    sweep = Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
+                  redops=catalog.REDOPS, traffics=tuple(catalog.TRAFFIC), places=(False, True))
+    todo = [case for case in sweep.cases() if not catalog.why_not(case) and not (case.redop and case.dtype == "bfloat16")]
+    assert len(todo) > 500
+    for case in todo[::7]:
+        outcomes = measured(case)
+        assert {outcome.status for outcome in outcomes} == {"ok"}, (case.label(), outcomes[0])
+        if case.op != "noop":
+            assert sum(outcome.checks for outcome in outcomes) > 0, case.label()
+
+
+def flipped_byte(recv):
+    recv[recv.size // 2] ^= 0x10
+
+
+def swapped_chunks(recv):
+    half = recv.size // 16 * 8
+    recv[:half], recv[half:2 * half] = recv[half:2 * half].copy(), recv[:half].copy()
+
+
+def dropped_chunk(recv):
+    recv[-8:] = 0xA5        # what was there before: the poison
+
+
+FAULTS = (flipped_byte, swapped_chunks, dropped_chunk)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("op", WITH_PAYLOAD)
+def test_a_spoilt_answer_is_caught_and_named(op, fault):
+    case = example(op)
+    victim = next(rank for rank in reversed(range(case.ranks)) if catalog.received(case, rank))
+    outcomes = measured(case, lambda case, rank, recv: fault(recv) if rank == victim else None)
+    assert {outcome.status for outcome in outcomes} == {"wrong"}
+    found = [outcome.fault for outcome in outcomes if outcome.fault]
+    assert [fault.rank for fault in found] == [victim]
+    assert found[0].expected != found[0].found
+    assert all(not outcome.modes for outcome in outcomes)
+
+
+@pytest.mark.parametrize("op", WITH_PAYLOAD)
+def test_an_answer_kept_from_the_call_before_is_caught(op):
+    case = example(op, ranks=2)
+    victim = next(rank for rank in range(case.ranks) if catalog.received(case, rank))
+    kept = {}
+
+    def stale(case, rank, recv):
+        if rank == victim:
+            fresh = recv.copy()
+            recv[:] = kept.get(rank, fresh)
+            kept[rank] = fresh
+    assert {outcome.status for outcome in measured(case, stale)} == {"wrong"}
+
+
+@pytest.mark.parametrize("op", WITH_PAYLOAD)
+def test_one_wrong_call_in_many_is_caught(op):
+    case = example(op, ranks=2)
+    victim = next(rank for rank in range(case.ranks) if catalog.received(case, rank))
+    calls = itertools.count()
+
+    def rare(case, rank, recv):
+        if rank == victim and next(calls) == 20:
+            flipped_byte(recv)
+    outcomes = measured(case, rare)
+    assert next(calls) > 21, "the fault was never put in"
+    assert {outcome.status for outcome in outcomes} == {"wrong"}
+
+
+@pytest.mark.parametrize("redop", catalog.REDOPS)
+@pytest.mark.parametrize("dtype", catalog.DTYPES)
+@pytest.mark.parametrize("ranks", [2, 3, 8, 72])
+def test_a_rank_left_out_of_a_reduction_changes_the_answer(redop, dtype, ranks):
+    case = example("all_reduce", ranks=ranks, size=8 * 4 * ranks, dtype=dtype, redop=redop)
+    index = np.arange(case.count, dtype=np.uint32)
+    terms = [verify._CONTRIBUTIONS[redop](case, rank, index, 3) for rank in range(ranks)]
+    combine = verify._COMBINE[redop]
+    total = combine.reduce(terms)
+    for missing in range(ranks):
+        rest = combine.reduce(terms[:missing] + terms[missing + 1:])
+        assert (rest != total).any(), f"rank {missing} does not matter"
+
+
+@settings(max_examples=60, deadline=None)
+@given(ranks=st.integers(2, 700), dtype=st.sampled_from(tuple(catalog.DTYPES)), salt=st.integers(0, 50),
+       seed=st.integers(0, 1 << 20))
+def test_partial_sums_and_products_are_exact_in_any_order(ranks, dtype, salt, seed):
+    exact = catalog.DTYPES[dtype].exact
+    index = np.arange(64, dtype=np.uint32)
+    order = np.random.default_rng(seed).permutation(ranks)
+    case = example("all_reduce", ranks=ranks, size=64 * 8, dtype=dtype)
+    terms = np.array([verify._sum_term(case, rank, index, salt) for rank in order])
+    assert np.abs(np.cumsum(terms, axis=0)).max() <= exact
+    product = example("all_reduce", ranks=ranks, size=64 * 8, dtype=dtype, redop="prod")
+    powers = np.array([np.abs(verify._prod_term(product, rank, index, salt)) for rank in order], dtype=float)
+    largest = np.cumprod(powers, axis=0).max()
+    assert largest <= (127 if dtype == "int8" else 32768)
+
+
+@pytest.mark.parametrize("ranks", [2, 8, 72, 256, 384])
+@pytest.mark.parametrize("dtype", catalog.DTYPES)
+def test_no_two_ranks_send_the_same_where_values_are_only_moved(ranks, dtype):
+    case = example("all_gather", ranks=ranks, size=16 * 8 * ranks, dtype=dtype)
+    blocks = {verify.sent_image(case, rank, 1).tobytes() for rank in range(ranks)}
+    assert len(blocks) == ranks
+
+
+@given(st.integers(-256, 256))
+def test_bfloat16_is_written_and_read_back(value):
+    raw = verify._encode(np.array([value]), "bfloat16").view(np.uint8)
+    assert verify.decode(raw, "bfloat16")[0] == value
+
+
+def test_a_barrier_that_does_not_wait_is_caught():
+    def program(transport, place):
+        communicator = transport.communicator(3)
+        honest = verify.barrier_fault(communicator, communicator.barrier, "test")
+        broken = verify.barrier_fault(communicator, lambda: None, "test")
+        return communicator.gather((honest, broken))
+    outcomes = run_ranks(3, program)
+    assert [honest for honest, _ in outcomes] == [None] * 3
+    assert any(broken is not None for _, broken in outcomes)
