@@ -14,7 +14,7 @@ import time
 __all__ = ["main", "start_ranks"]
 
 _PR_SET_PDEATHSIG = 1
-_GRACE_S = 5.0
+_GRACE_S = 1.0
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -77,7 +77,7 @@ def _die_with_parent() -> None:
 
 
 def _end(pids: set[int]) -> None:
-    """Ranks that wait for a dead one never come back: ask them to end, then make them."""
+    """Ranks that wait for a dead one never come back. What rank 0 is just writing it may finish."""
     for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 0.0)):
         for pid in pids:
             try:

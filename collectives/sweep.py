@@ -1,6 +1,7 @@
 """The rank program: walk through the cases of a sweep, measure each, and journal it before the next."""
 
 import signal
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -84,7 +85,12 @@ def _probe(world: Communicator, largest: int) -> Probe:
 
 
 def _follow(plan: Plan, communicators: dict[int, Communicator | None], policy: Policy, local_ranks: int) -> int:
-    """Every rank but 0: take part in the cases of one's groups, or leave them out when rank 0 says so."""
+    """Every rank but 0: take part in the cases of one's groups, or leave them out when rank 0 says so.
+
+    Told to stop, a rank waits for rank 0, which was told too, to end the sweep for all of them together.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for case in plan.cases:
         communicator = communicators[case.ranks]
         if communicator is None or case in plan.refused:

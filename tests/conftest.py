@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.fixture
 def collbench(tmp_path):
@@ -23,14 +21,21 @@ def collbench(tmp_path):
     return run
 
 
-def needs(transport):
-    """Skip mark for what a transport needs; said in the summary of the run."""
-    package = {"torch": "torch", "mpi": "mpi4py"}[transport]
-    here = bool(find_spec(package))
-    if transport == "mpi":
-        beside = str(Path(sys.executable).parent)
-        here = here and bool(shutil.which("mpirun", path=beside) or shutil.which("mpirun"))
-    return pytest.mark.skipif(not here, reason=f"SKIPPED: transport {transport} is not installed")
+def _missing(need):
+    """What is lacking for a transport, or None."""
+    if not find_spec({"torch": "torch", "mpi": "mpi4py"}[need]):
+        return f"transport {need} is not installed"
+    beside = str(Path(sys.executable).parent)
+    if need == "mpi" and not (shutil.which("mpirun", path=beside) or shutil.which("mpirun")):
+        return "no mpirun beside this Python or on the PATH"
+    return None
+
+
+def pytest_runtest_setup(item):
+    """`@pytest.mark.needs("torch")` skips loudly where there is none."""
+    for mark in item.iter_markers("needs"):
+        for reason in filter(None, map(_missing, mark.args)):
+            pytest.skip(f"SKIPPED: {reason}")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -61,12 +61,12 @@ def test_a_rounded_size_says_so(tmp_path):
 def test_a_wrong_result_is_named_has_no_time_and_fails_the_run(tmp_path):
     def fault(case, rank, recv):
         if case.op == "all_reduce" and case.ranks == 4 and rank == 2:
-            recv[9] ^= 1
+            recv[6] ^= 1
     status, _, records, _ = sweep(tmp_path, fault=fault)
     wrong = [r for r in records if r.status == "wrong"]
     assert status == 1
     assert {(r.case.op, r.case.ranks) for r in wrong} == {("all_reduce", 4)}
-    assert all(not r.timings and "rank 2, element 2" in r.reason for r in wrong)
+    assert all(not r.timings and "rank 2, element 1" in r.reason for r in wrong)
     assert sum(r.status == "ok" for r in records) > 5
 
 

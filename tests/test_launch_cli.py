@@ -1,0 +1,80 @@
+"""The command line as a user meets it: the main job to its report, help with examples, one line for every mistake."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from collectives.records import read_journal
+
+SUBCOMMANDS = ("bench", "run", "extrapolate", "report")
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.needs("mpi")
+@pytest.mark.ranks
+def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
+    done = collbench("bench", "--profile", "smoke", "--budget", 20, "--ranks", 4, "--json", "points.json")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    latest = tmp_path / "results" / "latest"
+    runs, records, warnings = read_journal(latest / "journal.jsonl")
+    assert warnings == []
+    assert {run.transport for run in runs.values()} == {"torch", "mpi"}
+    assert {record.status for record in records} == {"ok", "unsupported"}
+    page = (latest / "report.html").read_text()
+    for word in ("72", "384", "extrapolated", "software path"):
+        assert word in page
+    points = json.loads((tmp_path / "points.json").read_text())
+    assert {point["mode"] for point in points} == {"isolated", "streamed"}
+    assert all(point["time_s"] > 0 for point in points)
+    predicted = json.loads(collbench("extrapolate", latest, "--to", "72,384", "--json", "-").stdout)
+    assert {row["ranks"] for row in predicted} >= {72, 384}
+    wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s", "level",
+              "busbw_Bps", "kind", "reason", "distance", "domain"}
+    assert all(wanted <= set(row) for row in predicted)
+    for row in predicted:
+        if row["kind"] == "extrapolated":
+            assert row["time_lo_s"] <= row["time_s"] <= row["time_hi_s"]
+        elif row["kind"] == "refused":
+            assert row["reason"]
+            assert row["time_s"] is None
+
+
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_every_subcommand_shows_an_example(collbench, command):
+    done = collbench(command, "--help")
+    assert done.returncode == 0
+    assert f"collbench {command}" in done.stdout.partition("Example:")[2]
+
+
+def test_help_imports_nothing_heavy():
+    probe = ("import sys, launch.cli\n"
+             "heavy = {'numpy', 'pandas', 'scipy', 'torch', 'mpi4py', 'altair', 'rich', 'jinja2'} & set(sys.modules)\n"
+             "sys.exit(', '.join(heavy) or 0)")
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("words", [
+    ("run", "--ops", "all_redcue"), ("run", "-b", "0"), ("run", "-b", "2M", "-e", "1M"), ("run", "-f", "1"),
+    ("run", "-f", "nan"), ("run", "-f", "2", "-i", "8"), ("run", "--dtypes", "float31"), ("run", "--redops", "xor"),
+    ("run", "--group-ranks", "2,x"), ("run", "--group-ranks", "0"), ("run", "--ranks", "0"), ("run", "--budget", "0"),
+    ("run", "--case-seconds", "-1"), ("run", "--precision", "2"), ("run", "--nonsense"), ("run", "--ops", ""),
+    ("bench", "--ranks", "1"), ("bench", "--budget", "soon"), ("bench", "--transport", "pigeon"),
+    ("extrapolate", "nowhere"), ("extrapolate", ".", "--to", "1"), ("extrapolate", ".", "--to", "many"),
+    ("report", "nowhere"), ("report", "nowhere", "-o", "x"), ("nothing",)])
+def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
+    done = collbench(*words)
+    assert done.returncode == 2 or (done.returncode == 1 and words[0] in ("extrapolate", "report")), done
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_the_same_name_is_no_riddle(tmp_path):
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("")
+    done = subprocess.run([sys.executable, "-c", "from launch.cli import main; main(['--help'])"], cwd=tmp_path,
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "another package hides" in done.stderr
