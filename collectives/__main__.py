@@ -41,7 +41,7 @@ def run_rank(request: Request, place: Place) -> int:
     """
     from .sweep import run_sweep
     from .transports import open_transport
-    transport = open_transport(request.transport, place)
+    transport = open_transport(request.transport, place, request.device)
     try:
         status = run_sweep(request, transport, place)
     except BaseException as error:

@@ -79,8 +79,10 @@ class Display:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
             console = Console(force_terminal=True, soft_wrap=True, highlight=False)
+            # No refreshing thread: it would run inside the timed regions of this rank.
             self._progress = Progress(TextColumn(self._run.library), BarColumn(), MofNCompleteColumn(),
-                                      TimeRemainingColumn(), TextColumn("left"), console=console, transient=True)
+                                      TimeRemainingColumn(), TextColumn("left"), console=console, transient=True,
+                                      auto_refresh=False)
             self._task = self._progress.add_task("", total=len(self._plan.cases))
             self._progress.start()
         return self
@@ -92,11 +94,11 @@ class Display:
     def show(self, record: Record) -> None:
         """One more case is in the journal."""
         self._counts[record.status] += 1
+        self._advance()
         if record.status == "unsupported":
             self._reasons[record.case.op, record.reason or ""] += 1
         else:
             self._line(format_row(record))
-        self._advance()
 
     def skip(self) -> None:
         """A case was left out because time was up."""
@@ -115,7 +117,7 @@ class Display:
 
     def _advance(self) -> None:
         if self._progress:
-            self._progress.advance(self._task)
+            self._progress.update(self._task, advance=1, refresh=True)
 
     def _line(self, text: str) -> None:
         if self._progress:

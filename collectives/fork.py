@@ -71,7 +71,7 @@ def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
 
 
 def _die_with_parent() -> None:
-    """No orphans: the kernel ends this rank when the parent is gone, however it went. Linux only; harmless elsewhere."""
+    """No orphans: on Linux the kernel ends this rank when the parent is gone, however it went."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -69,6 +69,9 @@ class _RankCounts(click.ParamType):
 _OPTIONS = (
     click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
                  help="The library to measure."),
+    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
+                 help="Where payloads live: auto takes the accelerator where there is one (for MPI, where the MPI "
+                      "says that it can use it), cpu the host, or name a type as torch does."),
     click.option("--ops", type=_Names(tuple(catalog.OPERATIONS)), default="all", show_default=True,
                  help="Operations to measure."),
     click.option("-b", "--begin", type=_Size(), default="32", show_default=True, help="Smallest message size."),
@@ -120,5 +123,6 @@ def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
         places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
     policy = Policy(modes=values["modes"], alignment=values["alignment"], precision=values["precision"],
                     case_s=values["case_seconds"], min_samples=values["min_samples"])
-    return Request(transport=values["transport"], sweep=sweep, policy=policy, journal=out / "journal.jsonl",
-                   budget_s=values["budget"], command=command, display=values["display"])
+    return Request(transport=values["transport"], device=values["device"], sweep=sweep, policy=policy,
+                   journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
+                   display=values["display"])

@@ -18,7 +18,7 @@ from .cases import Case, Sweep
 from .errors import CollbenchError, UsageError
 
 __all__ = ["MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Journal", "JournalError", "Policy", "Record", "Run",
-           "Timing", "Verification", "read_journal"]
+           "Timing", "Verification", "no_journal", "read_journal", "read_lines"]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
@@ -57,10 +57,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
     """What may be said about times of different ranks.
 
-    `shared`: all ranks read one clock (one host); `local`: each its own, so only durations compare.
+    `shared`: all ranks read one clock (one host); `synchronised`: each reads its own, brought to that of rank 0 within
+    `error_s`; `local`: each its own, so only durations compare.
     """
 
-    kind: Literal["shared", "local"]
+    kind: Literal["shared", "synchronised", "local"]
     error_s: float | None = None
 
 
@@ -110,7 +111,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         calls: calls between the two clock readings of a sample.
         warmup: so many samples at the front are warm-up, kept but not counted.
-        begin_ns: [rank][sample] start after the first rank's start; None where ranks do not share a clock.
+        late: samples (by index) that some rank began after the agreed start; kept but not counted.
+        alignment: how ranks started each sample together.
+        loop: what ran between the two readings: the interpreter, or a compiled loop.
+        begin_ns: [rank][sample] start after the first rank's start; None where clocks do not compare.
         elapsed_ns: [rank][sample] from the rank's start to its end, over all calls of the sample.
         precision: half width of the 95 % interval of the median over the median, at the end; None when unknown.
         stopped_by: what ended the sampling.
@@ -119,19 +123,39 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode
     calls: int
     warmup: int
+    late: list[int] = []
+    alignment: str = "barrier"
+    loop: Literal["python", "native"] = "python"
     begin_ns: list[list[int]] | None
     elapsed_ns: list[list[int]]
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 
-    def message_s(self, case: Case) -> list[float]:
-        """Seconds of one message (one call, for a collective) in each counted sample: the slowest rank's own duration.
+    def is_makespan(self, case: Case) -> bool:
+        """Whether the time of a call is last end minus first begin: only where ranks agreed on a start.
 
-        Where only the initiators of a pairwise exchange hold a stopwatch, it is the slowest of them.
+        A barrier lets ranks go one by one, and the makespan would hold that too; an empty call waits for nobody.
         """
-        timed = self.elapsed_ns[:case.operation.timed_ranks(case.ranks)]
+        return self.alignment == "agreed" and self.begin_ns is not None and case.op != "noop"
+
+    def counted(self) -> list[int]:
+        """Indices of the samples that count: neither warm-up nor late."""
+        late = set(self.late)
+        return [sample for sample in range(self.warmup, len(self.elapsed_ns[0])) if sample not in late]
+
+    def message_s(self, case: Case) -> list[float]:
+        """Seconds of one message (one call, for a collective) in each counted sample: makespan, or slowest rank.
+
+        Where only the initiators of a pairwise exchange hold a stopwatch, it is over them.
+        """
+        timed = case.operation.timed_ranks(case.ranks)
         scale = 1e9 * self.calls * case.operation.messages
-        return [slowest / scale for slowest in map(max, zip(*timed, strict=True))][self.warmup:]
+        elapsed = self.elapsed_ns[:timed]
+        if not self.is_makespan(case):
+            return [max(row[sample] for row in elapsed) / scale for sample in self.counted()]
+        begin = self.begin_ns[:timed]
+        return [(max(b[sample] + e[sample] for b, e in zip(begin, elapsed, strict=True))
+                 - min(b[sample] for b in begin)) / scale for sample in self.counted()]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
@@ -221,15 +245,13 @@ class Journal:
         self.close()
 
 
-def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
-    """Runs by id, records in order, and a warning for each line that could not be used.
+def read_lines(path: Path, warnings: list[str]) -> Iterator[Line]:
+    """Each usable line of a journal in order; a line that was cut or damaged costs that line and adds a warning.
 
-    A line that was cut or damaged costs that line. JournalError: not a file, or no line of a journal in it.
+    A record comes only after its run. JournalError: not a file. UsageError: written by a later collbench.
     """
-    runs: dict[str, Run] = {}
-    records: list[Record] = []
-    warnings: list[str] = []
-    for number, raw in _lines(path):
+    known: set[str] = set()
+    for number, raw in _raw_lines(path):
         try:
             line = unseal(raw)
         except ValueError as error:
@@ -238,19 +260,30 @@ def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
         if isinstance(line, Run):
             if line.schema > SCHEMA:
                 raise UsageError(f"{path}:{number}: schema {line.schema} is newer than this collbench reads ({SCHEMA})")
-            runs[line.id] = line
-        elif line.run in runs:
-            records.append(line)
-        else:
+            known.add(line.id)
+        elif line.run not in known:
             warnings.append(f"{path}:{number}: record skipped: its run {line.run!r} is not in the journal")
-    if not runs and not warnings:
-        raise JournalError(f"{path}: empty: no run was recorded")
+            continue
+        yield line
+
+
+def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
+    """Runs by id, records in order, and warnings, all in memory. JournalError also when there is no run in it."""
+    warnings: list[str] = []
+    lines = list(read_lines(path, warnings))
+    runs = {line.id: line for line in lines if isinstance(line, Run)}
     if not runs:
-        raise JournalError(f"{path}: not a collbench journal ({warnings[0].partition(': ')[2]})")
-    return runs, records, warnings
+        raise no_journal(path, warnings)
+    return runs, [line for line in lines if isinstance(line, Record)], warnings
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def no_journal(path: Path, warnings: list[str]) -> JournalError:
+    """What to say of a file without any run in it."""
+    detail = f" ({warnings[0].partition(': ')[2]})" if warnings else ": it is empty"
+    return JournalError(f"{path}: not a collbench journal{detail}")
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, 1):

@@ -14,6 +14,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A sweep, how to measure it, where results go. `sweep.ranks` empty stands for the whole curve of rank counts."""
 
     transport: str
+    device: str = "auto"
     sweep: Sweep
     policy: Policy
     journal: Path

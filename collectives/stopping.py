@@ -16,22 +16,20 @@ def median(values: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-@functools.lru_cache(maxsize=4096)
-def median_ranks(n: int, level: float = 0.95) -> tuple[int, int] | None:
-    """Indices (low, high) into n sorted values whose interval holds the true median with probability >= level.
+@functools.cache
+def median_ranks(n: int) -> tuple[int, int] | None:
+    """Which order statistics (0-based) of n samples bound the median with at least 95 % confidence.
 
-    Order statistics of the binomial(n, 1/2), no assumption about the distribution (Le Boudec, Performance Evaluation,
-    2010, section 2.2.2). None when n is too small (below 6 for 95 %).
+    The number of samples below the median is binomial(n, 1/2) whatever the distribution, so the interval from
+    the k-th smallest to the k-th largest misses it with probability 2 P(binomial < k). Returned is the
+    narrowest such pair, computed exactly in whole numbers; None when even smallest to largest is not enough.
+    Source: Hahn and Meeker, Statistical Intervals, 5.2; also Le Boudec, Performance Evaluation, theorem 2.1.
     """
-    tail, low = 0.0, -1
-    scale = 2.0 ** -n if n < 1000 else 0.0
-    if scale == 0.0:    # the normal approximation is good to one index long before this
-        low = max(0, math.floor(n / 2 - 1.959964 * math.sqrt(n) / 2) - 1)
-        return low, n - 1 - low
-    while tail + math.comb(n, low + 1) * scale <= (1 - level) / 2:
-        low += 1
-        tail += math.comb(n, low) * scale
-    return (low, n - 1 - low) if low >= 0 else None
+    below, k = 0, 0
+    while 40 * (below + math.comb(n, k)) <= 2**n:
+        below += math.comb(n, k)
+        k += 1
+    return (k - 1, n - k) if k else None
 
 
 def median_precision(values: Sequence[float]) -> float | None:

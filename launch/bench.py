@@ -57,8 +57,10 @@ def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None,
     """
     devices = find_accelerators()
     ranks = ranks or default_ranks(devices)
-    _say(f"collbench: {ranks} ranks on {_where(devices)}, transports {', '.join(transports)}; results in {out}")
+    transports = sorted(transports, reverse=devices is not None)    # torch first where devices are what matters
     begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
+    _say(f"collbench: {ranks} ranks on {_where(devices)}, transports {', '.join(transports)}, "
+         f"at most about {budget_s:.0f} s; results in {out}")
     launches = [(transport, sweep, share) for transport in transports
                 for sweep, share in zip(profile.sweeps, profile.shares, strict=True)]
     for index, (transport, sweep, share) in enumerate(launches):

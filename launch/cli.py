@@ -59,8 +59,10 @@ def cli() -> None:
               help="smoke: every operation and element type once, in under a minute, for CI.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default=None,
               help="Also write the measured points as JSON; - is standard output.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default=None,
+              help="Also write the measured points as CSV; - is standard output.")
 def bench(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str,
-          json_file: Path | None) -> None:
+          json_file: Path | None, csv_file: Path | None) -> None:
     """The main job: measure what is here, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
@@ -72,8 +74,7 @@ def bench(out: Path | None, budget: float | None, ranks: int | None, transport: 
     if (path / "journal.jsonl").exists():
         job.write_run_file(path)
         _report(path, path)
-        if json_file:
-            _write_points(path, json_file)
+        _write_points(path, json_file, csv_file)
     else:
         click.echo("collbench: nothing was measured", err=True)
     sys.exit(status)
@@ -96,10 +97,7 @@ def run(ranks: int | None, json_file: Path | None, csv_file: Path | None, **valu
     place = find_place()
     if place is not None:
         _run_as_rank(place, values)
-    path = _run_here(ranks or 2, values)
-    for file, form in ((json_file, "json"), (csv_file, "csv")):
-        if file:
-            _write_points(path, file, form)
+    _write_points(_run_here(ranks or 2, values), json_file, csv_file)
 
 
 def _run_as_rank(place: object, values: dict) -> None:
@@ -187,16 +185,22 @@ def report(data: Path, out: Path | None) -> None:
 
 
 def _report(data: Path, out: Path) -> None:
-    from analysis.summary import print_report, write_report
-    print_report(data)
-    click.echo(f"report: {write_report(data, out)}")
+    from analysis.summary import print_report, tell, write_report
+    story = tell(data)
+    print_report(story)
+    click.echo(f"report: {write_report(story, out)}")
 
 
-def _write_points(path: Path, file: Path, form: str = "json") -> None:
+def _write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> None:
+    """The measured points in the forms that were asked for."""
+    if not (json_file or csv_file):
+        return
     from analysis.tidy import load
     points = load(path).points
-    text = points.to_csv(index=False) if form == "csv" else points.to_json(orient="records", indent=1) + "\n"
-    _write_text(file, text)
+    if json_file:
+        _write_text(json_file, points.to_json(orient="records", indent=1) + "\n")
+    if csv_file:
+        _write_text(csv_file, points.to_csv(index=False))
 
 
 def _write_text(file: Path, text: str) -> None:

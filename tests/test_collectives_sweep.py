@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from collectives import catalog
 from collectives.cases import Case, Sweep
 from collectives.errors import UsageError
@@ -108,7 +109,7 @@ def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
     assert plans[0].mode_s == 0.25 > plans[2].mode_s
     for plan, budget in zip(plans[1:3], (100.0, 30.0), strict=True):
         assert plan.expected_s <= budget * 1.001
-    kept = {asked for asked in plans[3].cases.values()}
+    kept = set(plans[3].cases.values())
     assert 32 in kept
     assert {case.ranks for case in plans[3].cases} == {2, 4, 8}
 
@@ -116,7 +117,8 @@ def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
 def test_what_the_library_is_known_not_to_have_takes_no_time_in_the_plan():
     recipe = Sweep(ops=("all_reduce", "ping_pong"), sizes=(64,), ranks=(3,))
     plan = make_plan(recipe, Policy(), probe(1e-4, 1e-4), lambda case: "no in-place" if case.in_place else None, None)
-    assert sorted(plan.refused.values()) == ["no in-place", "ping_pong pairs each rank with another: 3 ranks leave one over"]
+    assert sorted(plan.refused.values()) == [
+        "no in-place", "ping_pong pairs each rank with another: 3 ranks leave one over"]
     assert plan.expected_s < 0.7
 
 

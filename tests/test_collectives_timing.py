@@ -4,11 +4,12 @@ import random
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from collectives import stopping
 from collectives.records import Policy
 from collectives.timing import take_samples, time_calls
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 class Simulated:
@@ -97,7 +98,8 @@ def test_warm_up_goes_on_while_calls_get_faster():
     assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
 
 
-@pytest.mark.parametrize("draw", [lambda r: r.gauss(100, 5), lambda r: r.expovariate(1), lambda r: r.paretovariate(1.5)])
+@pytest.mark.parametrize("draw", [lambda r: r.gauss(100, 5), lambda r: r.expovariate(1),
+                                  lambda r: r.paretovariate(1.5)])
 @pytest.mark.parametrize("n", [6, 11, 40, 200])
 def test_the_interval_of_the_median_covers_it_as_often_as_it_says(draw, n):
     chance = random.Random(n)

@@ -7,13 +7,14 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from collectives import catalog, verify
 from collectives.cases import Case, Sweep
 from collectives.measure import measure
 from collectives.records import Policy
 from collectives.transports.loopback import run_ranks
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 QUICK = Policy(case_s=0.001, min_samples=2, precision=0.5)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
@@ -24,8 +25,7 @@ def measured(case, fault=None):
     def program(transport, place):
         communicator = transport.communicator(case.ranks)
         outcome = measure(case, communicator, QUICK, QUICK.case_s, 1)
-        gathered = communicator.gather(outcome)
-        return gathered
+        return communicator.gather(outcome)
     return run_ranks(case.ranks, program, fault)
 
 
@@ -39,7 +39,8 @@ def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False
 def test_every_operation_type_and_place_verifies_when_it_is_right():
     sweep = Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
                   redops=catalog.REDOPS, traffics=tuple(catalog.TRAFFIC), places=(False, True))
-    todo = [case for case in sweep.cases() if not catalog.why_not(case) and not (case.redop and case.dtype == "bfloat16")]
+    todo = [case for case in sweep.cases()
+            if not catalog.why_not(case) and not (case.redop and case.dtype == "bfloat16")]
     assert len(todo) > 500
     for case in todo[::7]:
         outcomes = measured(case)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from collectives.records import read_journal
 
 SUBCOMMANDS = ("bench", "run", "extrapolate", "report")
@@ -29,8 +30,8 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     assert all(point["time_s"] > 0 for point in points)
     predicted = json.loads(collbench("extrapolate", latest, "--to", "72,384", "--json", "-").stdout)
     assert {row["ranks"] for row in predicted} >= {72, 384}
-    wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s", "level",
-              "busbw_Bps", "kind", "reason", "distance", "domain"}
+    wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s",
+              "level", "busbw_Bps", "kind", "reason", "distance", "domain"}
     assert all(wanted <= set(row) for row in predicted)
     for row in predicted:
         if row["kind"] == "extrapolated":

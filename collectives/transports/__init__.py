@@ -11,12 +11,15 @@ __all__ = ["TRANSPORTS", "open_transport"]
 TRANSPORTS = {"torch": "torch_dist", "mpi": "mpi"}
 
 
-def open_transport(name: str, place: Place) -> Transport:
-    """Start the communication library `name` on this rank; collective. UsageError when it is not installed."""
+def open_transport(name: str, place: Place, device: str = "auto") -> Transport:
+    """Start the communication library `name` on this rank, with payloads on `device`; collective.
+
+    UsageError when it is not installed, or there is no such device.
+    """
     if name not in TRANSPORTS:
         raise UsageError(f"transport {name!r}: known are {', '.join(TRANSPORTS)}")
     try:
         module = importlib.import_module(f"{__name__}.{TRANSPORTS[name]}")
     except ImportError as error:
         raise UsageError(f"transport {name}: {error}; install it with: pip install 'collbench[{name}]'") from None
-    return module.open_transport(place)
+    return module.open_transport(place, device)

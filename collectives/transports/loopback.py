@@ -73,7 +73,9 @@ class LoopbackCommunicator:
         self._meeting.meet(self.rank, None, len)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
-        return list(self._meeting.meet(self.rank, values, lambda rows: [float(max(column)) for column in zip(*rows)]))
+        def largest(rows: list[Sequence[float]]) -> list[float]:
+            return [float(max(column)) for column in zip(*rows, strict=True)]
+        return list(self._meeting.meet(self.rank, values, largest))
 
     def gather(self, payload: bytes) -> list[bytes] | None:
         everything = self._meeting.meet(self.rank, payload, list)
@@ -116,8 +118,9 @@ def run_ranks(size: int, program: Callable[[LoopbackTransport, Place], Result], 
     errors: list[BaseException] = []
 
     def one(rank: int) -> Result | None:
+        place = Place("threads", rank, size, rank, size, None)
         try:
-            return program(LoopbackTransport(rank, size, meetings, fault), Place("threads", rank, size, rank, size, None))
+            return program(LoopbackTransport(rank, size, meetings, fault), place)
         except BaseException as error:
             if not isinstance(error, threading.BrokenBarrierError):
                 errors.append(error)

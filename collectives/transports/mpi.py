@@ -1,9 +1,12 @@
 """MPI through mpi4py's buffer interface. The only module that imports mpi4py."""
 
+import ctypes
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import mpi4py
 import numpy as np
@@ -13,7 +16,8 @@ from mpi4py import MPI  # noqa: E402  (the thread level must be set before MPI s
 
 from .. import catalog  # noqa: E402
 from ..cases import Case  # noqa: E402
-from ..memory import HostMemory  # noqa: E402
+from ..errors import UsageError  # noqa: E402
+from ..memory import HostMemory, Memory  # noqa: E402
 from ..rendezvous import Place  # noqa: E402
 from .base import Layout, Prepared, empty_call, layout  # noqa: E402
 
@@ -25,18 +29,30 @@ _OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
 _NAPS_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
 
 
+class Payloads(NamedTuple):
+    """Where buffers live, and how to wait for what was started on them; MPI's own calls return when complete."""
+
+    device: str
+    open_memory: Callable[[int, int], Memory]
+    drain: Callable[[], object]
+
+
+HOST = Payloads("cpu", HostMemory, empty_call)
+
+
 class MpiCommunicator:
     """The first ranks of MPI_COMM_WORLD: one communicator to time, a duplicate of it for control."""
 
-    def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm) -> None:
-        self.timed, self.control = timed, control
+    def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, place: Payloads) -> None:
+        self.timed, self.control, self.payloads = timed, control, place
+        self.drain = place.drain
         self.rank, self.size = timed.rank, timed.size
         self.now_ns = time.perf_counter_ns
         self.barrier = control.Barrier
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = _mpi_layout(case, self.rank)
-        memory = HostMemory(slots, place.slot_bytes)
+        memory = self.payloads.open_memory(slots, place.slot_bytes)
         slots_at = [_Buffers(case, row, place) for row in memory.rows]
         calls = [_BINDERS[case.op](self.timed, case, at) for at in slots_at]
 
@@ -45,9 +61,6 @@ class MpiCommunicator:
                 for request in at.requests:
                     request.Free()
         return Prepared(calls, memory, place, release)
-
-    def drain(self) -> None:
-        """Calls here return when they are complete."""
 
     def all_max(self, values: Sequence[float]) -> list[float]:
         own = np.array(values, dtype=np.float64)
@@ -75,13 +88,13 @@ class MpiCommunicator:
 
 
 class MpiTransport:
-    """MPI, started by importing mpi4py; buffers are host memory."""
+    """MPI, started by importing mpi4py."""
 
     name = "mpi"
-    device = "cpu"
     notes = ("windows of point-to-point messages are started as persistent requests",)
 
-    def __init__(self) -> None:
+    def __init__(self, payloads: Payloads) -> None:
+        self._payloads, self.device = payloads, payloads.device
         world = MPI.COMM_WORLD
         world.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank, self.size = world.rank, world.size
@@ -99,7 +112,7 @@ class MpiTransport:
         if timed == MPI.COMM_NULL:
             return None
         timed.Set_errhandler(MPI.ERRORS_RETURN)
-        return MpiCommunicator(timed, timed.Dup())
+        return MpiCommunicator(timed, timed.Dup(), self._payloads)
 
     def versions(self) -> dict[str, str]:
         return {"mpi4py": mpi4py.__version__, "MPI": ".".join(map(str, MPI.Get_version())),
@@ -113,9 +126,31 @@ class MpiTransport:
         MPI.COMM_WORLD.Abort(status)
 
 
-def open_transport(place: Place) -> MpiTransport:
-    """MPI finds its own ranks; `place` only says that a launcher was there."""
-    return MpiTransport()
+def open_transport(place: Place, device: str) -> MpiTransport:
+    """MPI finds its own ranks. Payloads are on the host unless this MPI says that it can use the device."""
+    if device == "cpu" or (device == "auto" and not _device_aware()):
+        return MpiTransport(HOST)
+    if not _device_aware():
+        raise UsageError(f"device {device}: {_library()} does not say that it can use device buffers "
+                         "(no MPIX_Query_*_support, and MPICH_GPU_SUPPORT_ENABLED is not 1)")
+    from .torch_memory import find_device
+    return MpiTransport(torch_payloads(find_device(device, place.local_rank)))
+
+
+def torch_payloads(device: object) -> Payloads:
+    """Buffers that are torch tensors on `device`, which mpi4py takes through DLPack."""
+    from . import torch_memory
+    return Payloads(str(device), partial(torch_memory.DeviceMemory, device=device),
+                    torch_memory.drain(device))
+
+
+def _device_aware() -> bool:
+    """Whether the MPI that is loaded takes device buffers: Open MPI's extensions answer, MPICH's follow a variable."""
+    if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":
+        return True
+    loaded = ctypes.CDLL(None)
+    queries = (getattr(loaded, f"MPIX_Query_{kind}_support", None) for kind in ("cuda", "rocm", "ze"))
+    return any(query() for query in queries if query)
 
 
 def _library() -> str:
@@ -132,7 +167,7 @@ def _mpi_layout(case: Case, rank: int) -> Layout:
 class _Buffers:
     """One slot as the buffer arguments that MPI calls take."""
 
-    def __init__(self, case: Case, row: np.ndarray, place: Layout) -> None:
+    def __init__(self, case: Case, row: object, place: Layout) -> None:
         self.case = case
         self.send_bytes = row[place.send_at:place.send_at + place.send_bytes]
         self.recv_bytes = row[place.recv_at:place.recv_at + place.recv_bytes]
@@ -141,16 +176,16 @@ class _Buffers:
         self.recv = self._spec(self.recv_bytes)
         self.requests: list[MPI.Prequest] = []
 
-    def _spec(self, raw: np.ndarray) -> list:
+    def _spec(self, raw: object) -> list:
         return [raw, self.datatype]      # mpi4py divides what is there among the ranks where the call needs it
 
-    def messages(self, raw: np.ndarray) -> list[list]:
+    def messages(self, raw: object) -> list[list]:
         """The buffers of a window, one spec a message; used again in turn where there are fewer."""
         size = self.case.bytes
-        parts = [self._spec(raw[at:at + size]) for at in range(0, raw.size, size)]
+        parts = [self._spec(raw[at:at + size]) for at in range(0, len(raw), size)]
         return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
 
-    def vector(self, counts: list[int], raw: np.ndarray) -> list:
+    def vector(self, counts: list[int], raw: object) -> list:
         """Counts and displacements for the v variants."""
         return [raw, (counts, [0, *itertools.accumulate(counts[:-1])]), self.datatype]
 

@@ -16,7 +16,7 @@ from ..cases import Case
 from ..errors import UsageError
 from ..rendezvous import Place
 from .base import Layout, Prepared, empty_call, layout
-from .torch_memory import open_memory, tensor
+from .torch_memory import drain, find_device, open_memory, tensor
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
@@ -36,7 +36,7 @@ class TorchCommunicator:
         self.timed, self.control, self.device = timed, control, device
         self.rank, self.size = dist.get_rank(timed), dist.get_world_size(timed)
         self.now_ns = time.perf_counter_ns
-        self.drain = empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
+        self.drain = drain(device)
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
@@ -106,25 +106,16 @@ class TorchTransport:
         os._exit(status)      # the launcher ends the other ranks
 
 
-def open_transport(place: Place) -> TorchTransport:
+def open_transport(place: Place, device_name: str) -> TorchTransport:
     """Meet the other ranks and choose the backend from the device."""
     torch.set_num_threads(1)
-    device = _device(place.local_rank)
+    device = find_device(device_name, place.local_rank)
     if place.size > 1 and place.address is None:
         raise UsageError(f"{place.launcher} started {place.size} ranks but named no meeting point: "
                          "set MASTER_ADDR (and MASTER_PORT) to the first rank's host")
     backend = dist.get_default_backend_for_device(device)
     dist.init_process_group("gloo", store=_store(place), rank=place.rank, world_size=place.size, timeout=_PATIENCE)
     return TorchTransport(device, backend)
-
-
-def _device(local_rank: int) -> torch.device:
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is None:
-        return torch.device("cpu")
-    device = torch.device(accelerator.type, local_rank % torch.accelerator.device_count())
-    torch.accelerator.set_device_index(device.index)
-    return device
 
 
 def _store(place: Place) -> dist.Store:

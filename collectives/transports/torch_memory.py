@@ -1,11 +1,16 @@
 """Buffers as tensors: the host's own memory where the device is the CPU, one allocation on the device otherwise."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import torch
 
+from ..errors import UsageError
 from ..memory import HostMemory, slot_stride
+from .base import empty_call
 
-__all__ = ["DeviceMemory", "open_memory", "tensor"]
+__all__ = ["DeviceMemory", "drain", "find_device", "open_memory", "tensor"]
 
 
 class DeviceMemory:
@@ -28,6 +33,26 @@ class DeviceMemory:
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
         return self.rows[row, at:at + length].cpu().numpy()
+
+
+def find_device(wanted: str, local_rank: int) -> torch.device:
+    """The device of this rank, made current: `auto` is the accelerator that is here, or else the CPU.
+
+    UsageError when an accelerator was named that is not here.
+    """
+    here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if wanted == "cpu" or (wanted == "auto" and here is None):
+        return torch.device("cpu")
+    if here is None or wanted not in ("auto", here.type):
+        raise UsageError(f"device {wanted}: torch finds {here.type if here else 'no accelerator'} here")
+    device = torch.device(here.type, local_rank % torch.accelerator.device_count())
+    torch.accelerator.set_device_index(device.index)
+    return device
+
+
+def drain(device: torch.device) -> Callable[[], object]:
+    """What waits until everything that was started on `device` is complete."""
+    return empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
 
 
 def open_memory(slots: int, slot_bytes: int, device: torch.device) -> HostMemory | DeviceMemory:

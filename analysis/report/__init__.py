@@ -1,0 +1,1 @@
+"""Reports: a web page, figures, a terminal. They read frames and compute nothing."""

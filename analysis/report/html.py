@@ -1,0 +1,90 @@
+"""The report as one web page that needs nothing else: styles, data, charts and the code that draws them are inside."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from .. import units
+from ..tables import HEADLINE_OPS, operation_table
+from .figures import Chart, library
+from .words import CAVEAT, METHOD, QUANTITIES, AnswerRow, answer_rows, domain_words, prediction_cell
+
+if TYPE_CHECKING:
+    from ..summary import Story
+
+__all__ = ["render"]
+
+_TOP_FINDINGS = 3
+
+
+def render(story: Story, charts: list[Chart]) -> str:
+    """The page as text. What comes from files is escaped, in the markup and in the embedded JSON."""
+    pages = PackageLoader("analysis.report", "page")
+    environment = Environment(loader=pages, undefined=StrictUndefined, autoescape=select_autoescape(),
+                              trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"seconds": units.seconds, "rate": units.rate, "size": units.payload,
+                            "percent": units.percent, "microseconds": units.microseconds,
+                            "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words}
+    answers = {quantity: answer_rows(story.answer, quantity, story.targets) for quantity in QUANTITIES}
+    return environment.get_template("report.html").render(
+        story=story, head=story.overview, charts=charts,
+        specs={chart.name: chart.spec for chart in charts}, caveat=CAVEAT, method=METHOD,
+        findings=story.findings, top=story.findings[:_TOP_FINDINGS], quantities=QUANTITIES,
+        answers=answers, front=_front(answers),
+        operations=_operations(story), predictions=_predictions(story),
+        styles=Markup(pages.get_source(environment, "report.css")[0]),
+        script=Markup(pages.get_source(environment, "report.js")[0]),
+        library=_inside_script(library()) if charts else Markup())
+
+
+def _embedded(value: object) -> Markup:
+    """JSON that cannot end the script it stands in."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
+
+
+def _inside_script(code: str) -> Markup:
+    return Markup(code.replace("</script", "<\\/script"))
+
+
+def _front(answers: dict[str, list[AnswerRow]]) -> list[tuple[AnswerRow | None, AnswerRow | None]]:
+    """Latency and bandwidth of the operations most asked for, side by side; of all where none of those is there."""
+    by_key: dict[tuple[str, str], dict[str, AnswerRow]] = {}
+    for quantity, rows in answers.items():
+        for row in rows:
+            by_key.setdefault((row.fabric, row.op), {})[quantity] = row
+    asked_for = {key: both for key, both in by_key.items() if key[1] in HEADLINE_OPS} or by_key
+    return [(both.get("time"), both.get("busbw")) for both in asked_for.values()]
+
+
+def _operations(story: Story) -> list[dict[str, Any]]:
+    """Per operation: its name, and the tables of each fabric."""
+    found: dict[str, dict[str, Any]] = {}
+    for (fabric, op), points in story.shown.groupby(["fabric", "op"], sort=False):
+        first = points.iloc[0]
+        what = [str(first[name]) for name in ("dtype", "redop", "traffic", "place") if pd.notna(first[name])]
+        rows = _blank(operation_table(points)).to_dict("records")
+        found.setdefault(str(op), {"name": op, "tables": []})["tables"].append(
+            {"fabric": fabric, "what": " ".join(what), "rows": rows})
+    return list(found.values())
+
+
+def _blank(frame: pd.DataFrame) -> pd.DataFrame:
+    """None instead of the several kinds of missing values, which a template cannot tell apart."""
+    return frame.astype(object).where(frame.notna(), None)
+
+
+def _predictions(story: Story) -> list[dict[str, Any]]:
+    """Every prediction of the representative series, in both quantities, as text."""
+    keys = ["fabric", "op", "mode", "dtype", "redop", "place", "traffic"]
+    wanted = story.shown[keys].drop_duplicates()
+    found = story.predictions.merge(wanted, on=keys)
+    shown = found["asked_bytes"].isin(story.shown["asked_bytes"]) | found["kind"].eq("refused")
+    rows = _blank(found[shown]).to_dict("records")
+    return [{**row, **{quantity: prediction_cell(row, quantity, row["message_bytes"]) for quantity in QUANTITIES}}
+            for row in rows]

@@ -1,0 +1,163 @@
+"""From a journal to frames: one row for every measured point, one for every record's status.
+
+A journal keeps raw samples; this is where they become numbers. It is read a line at a time, since the samples of a
+long run do not fit in memory as Python objects.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from collectives.records import Record, Run, no_journal, read_lines
+
+from .metrics import algbw_Bps, busbw_Bps
+from .point import Point, summarise
+
+__all__ = ["CASE", "Loaded", "load", "with_text"]
+
+# What identifies a case within a run, as columns of every frame.
+CASE = ("op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes")
+_RUN = ("system", "transport", "library", "device")
+_STATUS = ("label", "status", "reason", "checks", "wrong", "fault", "notes", "asked_bytes", "at_s", "reproduce")
+_TEXT = ("op", "dtype", "redop", "place", "traffic", "label")
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file held.
+
+    Args:
+        points: one row per ok record and mode; times in seconds per message, bandwidths in bytes per second.
+        records: one row per case and run, with its status; where a run measured a case twice, the later one.
+        runs: provenance by run id.
+        warnings: a sentence for each line or timing that could not be used.
+    """
+
+    points: pd.DataFrame
+    records: pd.DataFrame
+    runs: dict[str, Run]
+    warnings: list[str] = field(default_factory=list)
+
+
+def load(path: Path) -> Loaded:
+    """Read DATA: a run directory or a journal. JournalError when it is neither, UsageError when it is too new."""
+    path = Path(path)
+    journal = path / "journal.jsonl" if path.is_dir() else path
+    runs: dict[str, Run] = {}
+    warnings: list[str] = []
+    records, points = _frames(_records(journal, runs, warnings), runs, warnings)
+    if not runs:
+        raise no_journal(journal, warnings)
+    records = records.drop_duplicates(["run", *CASE], keep="last")
+    points = points[points["record"].isin(records.index)].reset_index(drop=True)
+    return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings)
+
+
+def _records(path: Path, runs: dict[str, Run], warnings: list[str]) -> Iterator[Record]:
+    """Records in order; runs and warnings are filled on the way."""
+    for line in read_lines(path, warnings):
+        if isinstance(line, Run):
+            runs[line.id] = line
+        else:
+            yield line
+
+
+def _frames(records: Iterator[Record], runs: dict[str, Run],
+            warnings: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points; built in chunks, because rows as Python objects take ten times the room."""
+    statuses: list[tuple[object, ...]] = []
+    rows: list[tuple[object, ...]] = []
+    chunks: list[pd.DataFrame] = []
+    columns = ["record", "run", *CASE, "asked_bytes", "label", "reproduce", *Point._fields]
+    for number, record in enumerate(records):
+        identity = (record.run, *_identity(record))
+        label = record.case.label()
+        statuses.append((*identity, label, *_status(record)))
+        for timing in record.timings if record.status == "ok" else ():
+            try:
+                point = summarise(record.case, timing, runs[record.run].policy)
+            except ValueError as error:
+                warnings.append(str(error))
+                continue
+            rows.append((number, *identity, record.asked_bytes, label, record.reproduce, *point))
+        if len(rows) >= _CHUNK:
+            chunks.append(pd.DataFrame(rows, columns=columns))
+            rows = []
+    if rows or not chunks:
+        chunks.append(pd.DataFrame(rows, columns=columns))
+    return pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS]), pd.concat(chunks, ignore_index=True)
+
+
+def _identity(record: Record) -> tuple[object, ...]:
+    case = record.case
+    place = None
+    if case.operation.has_in_place:
+        place = "in-place" if case.in_place else "out-of-place"
+    return case.op, case.dtype, case.redop, place, case.traffic, case.ranks, case.bytes
+
+
+def _status(record: Record) -> tuple[object, ...]:
+    checked = record.verification
+    fault = checked.fault if checked else None
+    words = f"rank {fault.rank}, element {fault.index}, {fault.when}: expected {fault.expected}, found {fault.found}" \
+        if fault else None
+    return (record.status, record.reason, checked.checks if checked else None,
+            checked.wrong if checked else None, words, "; ".join(record.notes), record.asked_bytes, record.at_s,
+            record.reproduce)
+
+
+def _derive(points: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+    """Add what follows from the run and from the catalog."""
+    points = _about_runs(points.drop(columns="record"), runs)
+    targets = {run.id: run.policy.precision for run in runs.values()}
+    points["precision_target"] = points["run"].map(targets).astype(float)
+    points["last_rank"] = points["last_rank"].astype("Int64")
+    op, ranks, size = points["op"], points["ranks"], points["message_bytes"]
+    points["algbw_Bps"] = algbw_Bps(size, points["time_s"])
+    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
+        points[rate] = busbw_Bps(op, ranks, size, points[time])
+    groups = {key: _oversubscribed(runs[key[0]], key[1])
+              for key in points[["run", "ranks"]].drop_duplicates().itertuples(index=False, name=None)}
+    keys = zip(points["run"], points["ranks"], strict=True)
+    points["oversubscribed"] = pd.array([groups[key] for key in keys], dtype="boolean")
+    return _with_overhead(points)
+
+
+def with_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The frame with `columns` as text or None, of one type whatever they hold; pandas makes an empty one a number."""
+    return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in columns})
+
+
+def _about_runs(frame: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+    about = {run.id: (_system(run), run.transport, run.library, run.device) for run in runs.values()}
+    for place, name in enumerate(_RUN):
+        values = {identity: facts[place] for identity, facts in about.items()}
+        frame.insert(frame.columns.get_loc("run") + 1 + place, name, frame["run"].map(values))
+    return with_text(frame, [*_RUN, *_TEXT])
+
+
+def _system(run: Run) -> str | None:
+    """What the fabric is called: the cluster where the run names one, else the host of rank 0."""
+    name = run.provenance.get("cluster") or run.provenance.get("host")
+    return str(name) if name else None
+
+
+def _oversubscribed(run: Run, ranks: int) -> bool | None:
+    """Whether a host has more of the first `ranks` ranks than cores they may use; None when the run does not say."""
+    hosts, cores = run.provenance.get("hosts"), run.provenance.get("cores")
+    if not (isinstance(hosts, list) and isinstance(cores, list)) or min(len(hosts), len(cores)) < ranks:
+        return None
+    usable = dict(zip(hosts[:ranks], cores[:ranks], strict=True))
+    if any(not isinstance(count, int) for count in usable.values()):
+        return None
+    return any(hosts[:ranks].count(host) > count for host, count in usable.items())
+
+
+def _with_overhead(points: pd.DataFrame) -> pd.DataFrame:
+    """Add `overhead_s`: what an empty call took in the same loop; NaN where that was not measured."""
+    same = ["run", "ranks", "mode"]
+    empty = points.loc[points["op"] == "noop", [*same, "time_s"]].rename(columns={"time_s": "overhead_s"})
+    return points.merge(empty.drop_duplicates(same), on=same, how="left")

@@ -1,0 +1,268 @@
+"""From a journal to a report: points, findings, domains, the page and the terminal, on journals with a known truth."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from rich.console import Console
+
+from analysis.domains import load_domains
+from analysis.findings import find
+from analysis.models import extrapolate
+from analysis.report import terminal
+from analysis.summary import tell, write_report
+from analysis.tidy import load
+from collectives.cases import Case, Sweep
+from collectives.errors import CollbenchError, UsageError
+from collectives.records import (
+    SCHEMA,
+    Clock,
+    Fault,
+    Journal,
+    JournalError,
+    Policy,
+    Record,
+    Run,
+    Timing,
+    Verification,
+    seal,
+)
+
+SWEEP = Sweep(ops=("all_reduce", "all_gather", "ping_pong", "barrier", "noop"), sizes=(8, 4096, 1 << 20),
+              ranks=(2, 4, 8), places=(False,))
+OVERHEAD_S, ALPHA_S, RATE_BPS = 5e-6, 2e-6, 10e9
+
+
+def truth_s(case):
+    """A ring where there is one, else one step."""
+    n, rounds = case.ranks, {"all_reduce": 2, "all_gather": 1}.get(case.op, 0)
+    if case.op == "noop":
+        return 1e-7
+    steps, share = (rounds * (n - 1), rounds * (n - 1) / n) if rounds else (1, 1)
+    return OVERHEAD_S + steps * ALPHA_S + share * case.bytes / RATE_BPS
+
+
+def a_run(host="node-1", cores=64, transport="torch", alignment="agreed"):
+    return Run(schema=SCHEMA, id=f"{transport}-{alignment}", started="2026-01-02T03:04:05Z", transport=transport,
+               library="lib 1.0, build 7", device="cpu", world=8, clock=Clock(kind="shared"),
+               policy=Policy(alignment=alignment), sweep=SWEEP, command=("collbench", "run"),
+               provenance={"host": host, "hosts": [host] * 8, "cores": [cores] * 8, "versions": {"python": "3"}})
+
+
+def a_timing(case, mode, rng, late=0, samples=30, alignment="agreed"):
+    """Samples whose makespan is `truth_s` a message, rank `late` ending last and the others 3 % before it."""
+    calls = 1 if mode == "isolated" else 8
+    total_ns = truth_s(case) * 1e9 * calls * case.operation.messages * np.exp(rng.normal(0, 0.01, 3 + samples))
+    total_ns[:3] *= 5
+    elapsed = np.tile(total_ns * 0.97, (case.ranks, 1))
+    elapsed[late % case.ranks] = total_ns
+    return Timing(mode=mode, calls=calls, warmup=3, alignment=alignment, begin_ns=np.zeros_like(elapsed, int).tolist(),
+                  elapsed_ns=elapsed.round().astype(int).tolist(), precision=None, stopped_by="samples")
+
+
+def a_record(run, case, asked, rng, status="ok", late=0):
+    fault = Fault(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
+    return Record(run=run.id, case=case, status=status, asked_bytes=asked, reproduce="collbench run " + case.op,
+                  reason=None if status == "ok" else f"was {status}",
+                  timings=tuple(a_timing(case, mode, rng, late, alignment=run.policy.alignment)
+                                for mode in ("isolated", "streamed")),
+                  verification=Verification(checks=8, wrong=int(status == "wrong"), fault=fault))
+
+
+def a_journal(folder, *runs, status=lambda case: "ok", late=lambda case: zlib.crc32(case.label().encode())):
+    rng = np.random.default_rng(1)
+    with Journal(folder / "journal.jsonl") as journal:
+        for run in runs or (a_run(),):
+            journal.append(run)
+            for case, asked in SWEEP.cases().items():
+                journal.append(a_record(run, case, asked, rng, status(case), late(case)))
+    return folder
+
+
+def test_points_are_what_went_in(tmp_path):
+    points = load(a_journal(tmp_path)).points
+    assert len(points) == 2 * len(SWEEP.cases())
+    one = points[(points["op"] == "all_reduce") & (points["ranks"] == 8) & (points["message_bytes"] == 1 << 20)].iloc[0]
+    expected = truth_s(Case(op="all_reduce", ranks=8, bytes=1 << 20, dtype="float32", redop="sum"))
+    assert one["time_s"] == pytest.approx(expected, rel=0.02)
+    assert one["rank_min_s"] == pytest.approx(0.97 * one["rank_max_s"], rel=1e-3)
+    assert one["algbw_Bps"] == pytest.approx((1 << 20) / one["time_s"])
+    assert one["busbw_Bps"] == pytest.approx(one["algbw_Bps"] * 1.75)
+    assert one["busbw_lo_Bps"] < one["busbw_Bps"] < one["busbw_hi_Bps"]
+    assert (one["samples"], one["time_kind"], one["system"]) == (30, "makespan", "node-1")
+    assert (one["last_rank"], one["last_share"]) == (zlib.crc32(one["label"].encode()) % 8, 1.0)
+    assert one["overhead_s"] == pytest.approx(1e-7, rel=0.05)
+    assert not points["oversubscribed"].any()
+
+
+def test_only_ranks_with_a_stopwatch_count_and_messages_divide(tmp_path):
+    case = Case(op="ping_pong", ranks=4, bytes=8, dtype="float32")
+    nonsense = [[10**9] * 8] * 2
+    timing = Timing(mode="isolated", calls=1, warmup=1, begin_ns=None, precision=None, stopped_by="samples",
+                    elapsed_ns=[[9000] + [4000] * 7, [9000] + [6000] * 7, *nonsense])
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append(a_run())
+        journal.append(Record(run=a_run().id, case=case, status="ok", timings=(timing,)))
+    point = load(tmp_path).points.iloc[0]
+    assert (point["time_s"], point["time_kind"]) == (pytest.approx(3e-6), "slowest rank")
+    assert (point["rank_min_s"], point["last_rank"]) == (pytest.approx(2e-6), 1)
+
+
+def test_without_a_common_start_the_slowest_rank_counts(tmp_path):
+    points = load(a_journal(tmp_path, a_run(alignment="none"))).points
+    assert set(points["time_kind"]) == {"slowest rank"}
+
+
+def test_the_later_record_of_a_case_counts(tmp_path):
+    run, rng = a_run(), np.random.default_rng(2)
+    case = next(iter(SWEEP.cases()))
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append(run)
+        journal.append(a_record(run, case, 8, rng, "failed"))
+        journal.append(a_record(run, case, 8, rng))
+    loaded = load(tmp_path)
+    assert loaded.records["status"].tolist() == ["ok"]
+    assert len(loaded.points) == 2
+
+
+def test_damaged_and_foreign_files(tmp_path):
+    path = a_journal(tmp_path) / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-40] + b"\n")
+    assert any("cut short" in warning for warning in load(path).warnings)
+    path.write_text("size time busbw\n8 1 2\n")
+    with pytest.raises(JournalError, match="not a collbench journal"):
+        load(path)
+    with pytest.raises(JournalError, match="cannot be read"):
+        load(tmp_path / "absent")
+
+
+def test_a_newer_schema_is_refused(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(seal(msgspec.structs.replace(a_run(), schema=SCHEMA + 1)))
+    with pytest.raises(UsageError, match="newer"):
+        load(path)
+
+
+def test_findings_say_what_is_there_and_nothing_else(tmp_path):
+    assert find(load(a_journal(tmp_path))) == []
+
+
+def test_findings_are_ranked_and_name_their_evidence(tmp_path):
+    a_journal(tmp_path, a_run(cores=4), late=lambda case: 3,
+              status=lambda case: "wrong" if case.op == "ping_pong" else
+              "unsupported" if case.op == "barrier" else "ok")
+    found = find(load(tmp_path))
+    words = [finding.words for finding in found]
+    assert [finding.severity for finding in found] == sorted((finding.severity for finding in found),
+                                                             key=["error", "warning", "note"].index)
+    assert words[0].startswith("9 cases of 33 gave wrong results")
+    assert "rank 1, element 7" in words[0]
+    assert found[0].evidence[0].startswith("ping_pong")
+    assert any("with 8 ranks there were more ranks on a host than cores" in text for text in words)
+    assert any(text.startswith("rank 3 of 8 ended last most often in 100 %") for text in words)
+    assert words[-1].startswith("3 cases of 33 not supported here (was unsupported)")
+
+
+def test_shipped_domains_are_72_and_384_with_sources():
+    domains = load_domains()
+    assert {domain.accelerators.value for domain in domains.values()} >= {72, 384}
+    for domain in domains.values():
+        assert all(tier.rate_Bps.source and tier.rate_Bps.value > 1e9 for tier in domain.tiers)
+    assert [other.value for other in domains["cm384"].tiers[-1].rate_Bps.alternatives] == [350e9]
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("[x", "own.toml"), ("[x]\nname = 3", "domain x: Expected `str`, got `int` - at `$.name`"),
+    ("[x]\nnmae = 'typo'", "unknown field `nmae`"),
+    ("[x]\nname='a'\naccelerator='b'\nfabric='c'\naccelerators={value=9,source='s',grade='primary'}\ntiers=[]",
+     "innermost out"),
+])
+def test_a_bad_domain_file_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "own.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(message)) as raised:
+        load_domains(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_terminal_tells_the_same_story(tmp_path):
+    out = io.StringIO()
+    terminal.show(tell(a_journal(tmp_path)), Console(file=out, width=120))
+    text = out.getvalue()
+    for words in ("All 33 cases checked and right", "72 ranks", "384 ranks", "extrapolated", "not extrapolated",
+                  "not a forecast", "all_gather, measured, 8 ranks", "NVL72"):
+        assert words in text
+
+
+def test_terminal_shows_predictions_with_their_model_and_cautions(tmp_path):
+    out = io.StringIO()
+    points = load(a_journal(tmp_path)).points
+    terminal.show_predictions(extrapolate(points, [8, 72]), Console(file=out, width=140))
+    text = " ".join(out.getvalue().split())
+    for words in ("measured", "extrapolated", "ring: overhead", "speculative: 9 times", "beware: involves pairs"):
+        assert words in text
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report whose names try to break out of the page, of two transports."""
+    folder = tmp_path_factory.mktemp("hostile")
+    host = "<script>alert(1)</script>\"'&{{7*7}}"
+    a_journal(folder, a_run(host=host), a_run(host=host, transport="mpi", cores=4))
+    return write_report(folder, folder / "out").parent
+
+
+def test_report_is_whole(report):
+    names = {path.name for path in report.iterdir()}
+    assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json"}
+    kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())}
+    assert kinds == {"extrapolated", "refused"}
+    figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir()}
+    assert {"all_reduce-time-ranks.png", "all_reduce-busbw-size.svg"} <= set(figures)
+    assert min(figures.values()) > 1000
+
+
+def test_page_loads_nothing_and_escapes_everything(report):
+    page = (report / "report.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "49" not in re.findall(r"<h1>(.*?)</h1>", page)[0]
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//""", markup)
+    assert "@import" not in page
+    assert "url(" not in page.partition("</style>")[0]
+
+
+def test_report_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(CollbenchError, match="cannot be written"):
+        write_report(a_journal(tmp_path), tmp_path / "taken")
+
+
+def test_report_of_a_journal_without_a_single_point(tmp_path):
+    a_journal(tmp_path, status=lambda case: "failed")
+    page = write_report(tmp_path, tmp_path / "out").read_text()
+    assert "Nothing was measured" in page
+
+
+@pytest.mark.browser
+def test_browser_draws_every_chart_without_a_complaint(report, tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("SKIPPED: no Chromium here, so the page was not opened")
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
+         "--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom", (report / "report.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True)
+    charts = len(list((Path(report) / "figures").glob("*.svg")))
+    assert f'data-drawn="{charts}"' in done.stdout
+    assert done.stdout.count('class="marks"') == charts
+    assert "CONSOLE" not in done.stderr, done.stderr
