@@ -49,7 +49,7 @@ def summarise(case: Case, timing: Timing, policy: Policy) -> Point:
     """The point that `timing` of `case` amounts to; only samples that count. ValueError when there are none."""
     elapsed = _counted(case, timing, timing.elapsed_ns)
     per_message_s = 1e-9 / (timing.calls * case.operation.messages)
-    if timing.is_makespan(case):
+    if timing.span == "makespan":
         begin = _counted(case, timing, timing.begin_ns)
         ends = begin + elapsed
         times, kind = (ends.max(axis=0) - begin.min(axis=0)) * per_message_s, MAKESPAN

@@ -1,21 +1,80 @@
-"""How ranks start a sample together. One row a way; each is given a communicator and returns what to call."""
+"""How ranks start a sample together. One row a way, chosen once for a run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
 
-from .transports.base import Communicator
+from .clock import ClockModel
 
-__all__ = ["ALIGNMENTS"]
+if TYPE_CHECKING:
+    from .transports.base import Communicator
+
+__all__ = ["ALIGNMENTS", "Alignment", "choose"]
+
+_ON_TIME_NS = 1000          # later than this after the agreed start, and the sample does not count
+_FIRST_LEAD_NS = 50_000
+_MOST_LEAD_NS = 20_000_000
 
 
-def _none(communicator: Communicator) -> Callable[[], object]:
+class Alignment(Protocol):
+    """Called before each sample by every rank; `judge` after a round of them, with figures that all ranks share."""
+
+    def start(self) -> int:
+        """Meet the others; returns when to begin on this rank's clock in ns, or 0 for at once."""
+
+    def judge(self, late_ns: Sequence[float]) -> list[bool]:
+        """Which samples count, from how late the latest rank began each of them."""
+
+
+class _Alone:
     """Every rank starts when it comes: what an application with imbalance sees."""
-    return lambda: None
+
+    def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
+        """Nothing to prepare."""
+
+    def start(self) -> int:
+        return 0
+
+    def judge(self, late_ns: Sequence[float]) -> list[bool]:
+        return [True] * len(late_ns)
 
 
-def _barrier(communicator: Communicator) -> Callable[[], object]:
-    """A barrier on the control path. Ranks leave it with some skew, which the record shows where clocks are shared."""
-    return communicator.barrier
+class _Barrier(_Alone):
+    """A barrier on the control path. Ranks leave it one by one, often further apart than a small call takes."""
+
+    def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
+        self._barrier = communicator.barrier
+
+    def start(self) -> int:
+        self._barrier()
+        return 0
 
 
-ALIGNMENTS = MappingProxyType({"none": _none, "barrier": _barrier})
+class _Agreed:
+    """Rank 0 names a moment a little ahead on the common clock; everybody waits for it on the spot.
+
+    How far ahead adapts: twice as far after a round in which somebody came too late, a little less after a good one.
+    """
+
+    def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
+        self._communicator, self._clock = communicator, clock
+        self._lead_ns = _FIRST_LEAD_NS
+
+    def start(self) -> int:
+        ahead_ns = self._clock.to_reference(self._communicator.now_ns()) + self._lead_ns
+        return self._clock.to_local(self._communicator.share(ahead_ns))
+
+    def judge(self, late_ns: Sequence[float]) -> list[bool]:
+        on_time = [late <= _ON_TIME_NS for late in late_ns]
+        self._lead_ns = int(min(2 * self._lead_ns, _MOST_LEAD_NS) if not all(on_time)
+                            else max(0.9 * self._lead_ns, _FIRST_LEAD_NS))
+        return on_time
+
+
+ALIGNMENTS: MappingProxyType[str, Callable[["Communicator", ClockModel], Alignment]] = MappingProxyType(
+    {"none": _Alone, "barrier": _Barrier, "agreed": _Agreed})
+
+
+def choose(wanted: str, crowded: bool) -> str:
+    """`auto` agrees on starts, except on hosts with more ranks than cores, where waiting on the spot hinders others."""
+    return wanted if wanted != "auto" else "barrier" if crowded else "agreed"

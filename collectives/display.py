@@ -10,23 +10,24 @@ from .stopping import median
 __all__ = ["Display", "format_row", "table_head"]
 
 _ROW = "{op:>14} {ranks:>5} {size:>11} {count:>11} {dtype:>9} {redop:>5} {root:>4} {place:>5}"
-_FIGURES = " {isolated:>10} {precision:>6} {streamed:>10} {algbw:>8} {busbw:>8} {wrong:>6} {n:>5}"
+_FIGURES = " {isolated:>10} {precision:>5} {empty:>6} {streamed:>10} {algbw:>8} {busbw:>8} {wrong:>6} {n:>5}"
 
 
 def table_head() -> str:
     """Two comment lines that name the columns and their units, as nccl-tests has them."""
-    names = _ROW.format(op="op", ranks="ranks", size="size", count="count", dtype="type", redop="redop", root="root",
-                        place="place")
-    figures = _FIGURES.format(isolated="isolated", precision="+-", streamed="streamed", algbw="algbw", busbw="busbw",
-                              wrong="#wrong", n="n")
-    units = _ROW.format(op="", ranks="", size="(B)", count="(elements)", dtype="", redop="", root="", place="")
-    unit_figures = _FIGURES.format(isolated="(us)", precision="(%)", streamed="(us)", algbw="(GB/s)", busbw="(GB/s)",
-                                   wrong="", n="")
-    return f"#{(names + figures)[1:]}\n#{(units + unit_figures)[1:]}"
+    names = {"op": "op", "ranks": "ranks", "size": "size", "count": "count", "dtype": "type", "redop": "redop",
+             "root": "root", "place": "place", "isolated": "isolated", "precision": "+-", "empty": "empty",
+             "streamed": "streamed", "algbw": "algbw", "busbw": "busbw", "wrong": "#wrong", "n": "n"}
+    units = dict.fromkeys(names, "") | {"size": "(B)", "count": "(elements)", "isolated": "(us)", "precision": "(%)",
+                                        "empty": "(us)", "streamed": "(us)", "algbw": "(GB/s)", "busbw": "(GB/s)"}
+    return "\n".join(f"#{(_ROW + _FIGURES).format(**line)[1:]}" for line in (names, units))
 
 
-def format_row(record: Record) -> str:
-    """One case: medians of both modes in us, bandwidth of the streamed one, samples counted in both."""
+def format_row(record: Record, empty_s: float | None = None) -> str:
+    """One case: medians of both modes in us, bandwidth of the streamed one, samples counted in both.
+
+    `empty_s` is what an empty call reads in the same isolated loop.
+    """
     case = record.case
     row = _ROW.format(op=case.op, ranks=case.ranks, size=case.bytes, count=case.count, dtype=case.dtype or "-",
                       redop=case.redop or "none", root=0 if case.operation.rooted else -1,
@@ -39,7 +40,8 @@ def format_row(record: Record) -> str:
     rate = _rate(record, median(streamed or isolated or [0.0]))
     return row + _FIGURES.format(
         isolated=_micros(isolated), precision="-" if precision is None else f"{100 * precision:.1f}",
-        streamed=_micros(streamed), algbw=_gigabytes(rate), busbw=_gigabytes(rate and rate * _factor(record)),
+        empty="-" if empty_s is None else f"{empty_s * 1e6:.2f}", streamed=_micros(streamed),
+        algbw=_gigabytes(rate), busbw=_gigabytes(rate and rate * _factor(record)),
         wrong=record.verification.wrong if record.verification else "n/a", n=sum(map(len, times_s.values())))
 
 
@@ -69,6 +71,7 @@ class Display:
         self._run, self._plan = run, plan
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[tuple[str, str]] = Counter()
+        self._empty_s: dict[int, float] = {}
         self._progress = self._task = None
 
     def __enter__(self) -> "Display":
@@ -95,10 +98,12 @@ class Display:
         """One more case is in the journal."""
         self._counts[record.status] += 1
         self._advance()
+        if record.case.op == "noop" and record.status == "ok":
+            self._empty_s[record.case.ranks] = median(record.timings[0].message_s(record.case))
         if record.status == "unsupported":
             self._reasons[record.case.op, record.reason or ""] += 1
         else:
-            self._line(format_row(record))
+            self._line(format_row(record, self._empty_s.get(record.case.ranks)))
 
     def skip(self) -> None:
         """A case was left out because time was up."""
@@ -139,8 +144,12 @@ def _introduction(run: Run, plan: Plan) -> str:
     ]
     if plan.dropped_sizes:
         lines[-1] += f"; left out to fit the time: {', '.join(map(format_size, plan.dropped_sizes))}"
-    lines.append("# time of a call: the slowest rank's; isolated: one call a sample; streamed: calls back to back")
-    lines.append("# every timed call is verified; +- is half the 95 % interval of the isolated median")
+    agreed = run.policy.alignment == "agreed"
+    span = "from the first rank's start to the last one's end" if agreed else "the slowest rank's"
+    lines.append(f"# start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; "
+                 "isolated: one call a sample; streamed: calls back to back")
+    lines.append("# every timed call is verified; +- is half the 95 % interval of the isolated median; "
+                 "empty is what an empty call reads")
     return "\n".join(lines)
 
 

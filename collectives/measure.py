@@ -7,6 +7,7 @@ import msgspec
 from . import catalog
 from .alignment import ALIGNMENTS
 from .cases import Case
+from .clock import ClockModel
 from .records import Fault, Mode, Policy, Status
 from .resources import available_bytes
 from .stopping import calls_per_block, median, median_precision
@@ -22,11 +23,13 @@ _SALT_TRIAL, _SALT_TIMED = 0, 7
 
 
 class ModeSamples(msgspec.Struct, frozen=True):
-    """One rank's samples of one mode, as `records.Timing` will hold those of all ranks."""
+    """One rank's samples of one mode, as `records.Timing` will hold those of all ranks; begins on rank 0's clock."""
 
     mode: Mode
+    loop: str
     calls: int
     warmup: int
+    late: list[int]
     begin_ns: list[int]
     elapsed_ns: list[int]
     precision: float | None
@@ -58,7 +61,8 @@ class _Ended(Exception):
         self.status, self.reason = status, reason
 
 
-def measure(case: Case, communicator: Communicator, policy: Policy, mode_s: float, local_ranks: int) -> Outcome:
+def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
+            local_ranks: int) -> Outcome:
     """Measure `case` in every mode of `policy`, for about `mode_s` seconds each. Collective over the communicator.
 
     A case that does not fit, is refused by the library or answers wrongly is an outcome, not an exception.
@@ -68,7 +72,7 @@ def measure(case: Case, communicator: Communicator, policy: Policy, mode_s: floa
         _trial(case, communicator, local_ranks, outcome)
         call_s = None
         for mode in policy.modes:
-            call_s = _time_mode(mode, case, communicator, policy, mode_s, call_s, outcome)
+            call_s = _time_mode(mode, case, communicator, clock, policy, mode_s, call_s, outcome)
         _verify_barrier(case, communicator, outcome, "after timing")
     except _Ended as end:
         outcome.status, outcome.reason, outcome.modes = end.status, end.reason, []
@@ -84,10 +88,7 @@ def _trial(case: Case, communicator: Communicator, local_ranks: int, outcome: Ou
     communicator.drain()
     communicator.barrier()
 
-    def run() -> None:
-        prepared.calls[0]()
-        communicator.drain()
-    _all_or_none(communicator, run)
+    _all_or_none(communicator, lambda: prepared.block(0))
     inspector.check(0, "before timing")
     _finish(inspector, communicator, outcome)
     _verify_barrier(case, communicator, outcome, "before timing")
@@ -121,24 +122,26 @@ def _all_or_none(communicator: Communicator, step: Callable[[], object]) -> obje
     return result
 
 
-def _time_mode(mode: Mode, case: Case, communicator: Communicator, policy: Policy, mode_s: float,
+def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
                call_s: float | None, outcome: Outcome) -> float:
     """Take the samples of one mode; returns the median time of one call in seconds."""
     slots = 1 if mode == "isolated" else _slots(case)
     if mode == "streamed" and call_s is not None:
         slots = calls_per_block(call_s, policy.block_s, slots)
-    prepared: Prepared = communicator.prepare(case, slots)
+    prepared = communicator.prepare(case, slots)
     inspector = Inspector(case, communicator.rank, prepared, _SALT_TIMED)
-    start_together = ALIGNMENTS[policy.alignment](communicator)
-    samples = take_samples(inspector, communicator, start_together, policy, mode_s,
-                           case.operation.timed_ranks(case.ranks))
+    alignment = ALIGNMENTS[policy.alignment](communicator, clock)
+    samples = take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks))
     _finish(inspector, communicator, outcome)
-    outcome.modes = [*outcome.modes, _mode_samples(mode, slots, samples)]
+    if not samples.worst_s:
+        raise _Ended("failed", f"no {mode} sample began on time; --alignment barrier does without an agreed start")
+    outcome.modes = [*outcome.modes, _mode_samples(mode, prepared, clock, samples)]
     return median(samples.worst_s)
 
 
-def _mode_samples(mode: Mode, calls: int, samples: Samples) -> ModeSamples:
-    return ModeSamples(mode, calls, samples.warmup, samples.begin_ns, samples.elapsed_ns,
+def _mode_samples(mode: Mode, prepared: Prepared, clock: ClockModel, samples: Samples) -> ModeSamples:
+    return ModeSamples(mode, prepared.loop, prepared.slots, samples.warmup, samples.late,
+                       [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
                        median_precision(samples.worst_s), samples.stopped_by)
 
 
@@ -164,8 +167,9 @@ def _verify_barrier(case: Case, communicator: Communicator, outcome: Outcome, wh
     """A barrier leaves nothing in memory; what it promises is tested by being late."""
     if case.op != "barrier":
         return
-    barrier = communicator.prepare(case, 1).calls[0]
-    outcome.fault = outcome.fault or barrier_fault(communicator, barrier, when)
+    prepared = communicator.prepare(case, 1)
+    outcome.fault = outcome.fault or barrier_fault(communicator, lambda: prepared.block(0), when)
+    prepared.release()
     outcome.checks += communicator.size
     outcome.wrong += outcome.fault is not None
     _stop_if_wrong(communicator, outcome)

@@ -95,8 +95,14 @@ _OPTIONS = (
                  help="Time for the samples of one mode of one case."),
     click.option("--min-samples", type=click.IntRange(min=1), default=5, show_default=True,
                  help="Samples of one mode of one case, whatever the time."),
-    click.option("--alignment", type=click.Choice(tuple(ALIGNMENTS)), default="barrier", show_default=True,
-                 help="How ranks start a sample together."),
+    click.option("--alignment", type=click.Choice(("auto", *ALIGNMENTS)), default="auto", show_default=True,
+                 help="How ranks start a sample together: at a moment agreed on a common clock, or after a barrier; "
+                      "auto agrees, unless a host has more ranks than cores."),
+    click.option("--loop", type=click.Choice(("auto", "native", "python")), default="auto", show_default=True,
+                 help="What runs between two clock readings: a compiled loop (MPI, where a compiler is found), or "
+                      "Python."),
+    click.option("--persistent", is_flag=True,
+                 help="Use MPI-4 persistent collectives: set up once, started by each call."),
     click.option("--seed", type=int, default=None, help="Order of the cases; chosen and recorded when not given."),
     click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
     click.option("--budget", type=click.FloatRange(min=1.0), default=None,
@@ -117,11 +123,13 @@ def measuring_options(command: Callable) -> Callable:
 def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
     """A request from the values that click parsed. UsageError where they contradict each other."""
     seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
+    ops = values["ops"] if "noop" in values["ops"] else ("noop", *values["ops"])
     sweep = Sweep(
-        ops=values["ops"], sizes=size_range(values["begin"], values["end"], values["factor"], values["step"]),
+        ops=ops, sizes=size_range(values["begin"], values["end"], values["factor"], values["step"]),
         ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=values["traffic"],
         places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
-    policy = Policy(modes=values["modes"], alignment=values["alignment"], precision=values["precision"],
+    policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],
+                    persistent=values["persistent"], precision=values["precision"],
                     case_s=values["case_seconds"], min_samples=values["min_samples"])
     return Request(transport=values["transport"], device=values["device"], sweep=sweep, policy=policy,
                    journal=out / "journal.jsonl", budget_s=values["budget"], command=command,

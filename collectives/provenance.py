@@ -10,23 +10,26 @@ from pathlib import Path
 
 import msgspec
 
-from .records import Clock
 from .topology import usable_cores
 
-__all__ = ["RankFacts", "clock_of", "describe", "rank_facts", "settings"]
+__all__ = ["RankFacts", "describe", "host_cores", "rank_facts", "settings"]
 
 # Only variables that configure communication or placement; never the whole environment, which holds secrets.
 _ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL)_\w+"
-                      r"|(OMP|KMP)_\w+|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
+                      r"|(OMP|KMP)_\w+"
+                      r"|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rank knows of where it is. Two ranks with the same `boot` read one monotonic clock."""
+    """What one rank knows of where it is. Two ranks with the same `boot` read one monotonic clock.
+
+    `cores` are those that this rank may use; a launcher may have bound it to one of many.
+    """
 
     host: str
     boot: str
-    cores: int
+    cores: list[int]
     local_rank: int
 
 
@@ -42,11 +45,12 @@ def _boot() -> str:
         return f"{socket.gethostname()}/{platform.platform()}"
 
 
-def clock_of(facts: Sequence[RankFacts]) -> Clock:
-    """One clock for all ranks of one running kernel, each its own otherwise."""
-    if len({fact.boot for fact in facts}) == 1:
-        return Clock(kind="shared", error_s=0.0)
-    return Clock(kind="local")
+def host_cores(facts: Sequence[RankFacts]) -> list[set[int]]:
+    """For each rank the cores that all ranks on its host may use together."""
+    by_host: dict[str, set[int]] = {}
+    for fact in facts:
+        by_host.setdefault(fact.boot, set()).update(fact.cores)
+    return [by_host[fact.boot] for fact in facts]
 
 
 def settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -60,7 +64,7 @@ def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[st
     return {
         "host": facts[0].host,
         "hosts": [fact.host for fact in facts],
-        "cores": [fact.cores for fact in facts],
+        "cores": [len(cores) for cores in host_cores(facts)],
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "versions": {"collbench": _own_version(), "python": platform.python_version(), **versions},

@@ -8,17 +8,17 @@ statistic tomorrow applies to yesterday's file.
 import fcntl
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from .cases import Case, Sweep
+from .cases import Case, Sweep, format_size
 from .errors import CollbenchError, UsageError
 
-__all__ = ["MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Journal", "JournalError", "Policy", "Record", "Run",
-           "Timing", "Verification", "no_journal", "read_journal", "read_lines"]
+__all__ = ["MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError", "Policy", "Record",
+           "Run", "Timing", "Verification", "makespans_ns", "no_journal", "read_journal", "read_lines"]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
@@ -38,7 +38,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How cases are measured; the same for every case of a run, and no part of a case's identity.
 
     Args:
-        alignment: how ranks start a sample together, a name in `alignment.ALIGNMENTS`.
+        alignment: how ranks start a sample together: a name in `alignment.ALIGNMENTS`, or `auto` in a request.
+        loop: `native` for a compiled timing loop where it can be built (`auto` in a request), `python` for none.
+        persistent: MPI-4 persistent collectives: set up once, then started and waited for in each call.
         precision: stop when the 95 % interval of the median is within this share of it, either way.
         case_s: time for the samples of one mode of one case, when precision is not reached before.
         min_samples, max_samples: counted samples a mode, whatever the time.
@@ -46,7 +48,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     modes: tuple[Mode, ...] = ("isolated", "streamed")
-    alignment: str = "barrier"
+    alignment: str = "auto"
+    loop: Literal["auto", "native", "python"] = "auto"
+    persistent: bool = False
     precision: float = 0.02
     case_s: float = 0.25
     min_samples: int = 5
@@ -114,6 +118,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         late: samples (by index) that some rank began after the agreed start; kept but not counted.
         alignment: how ranks started each sample together.
         loop: what ran between the two readings: the interpreter, or a compiled loop.
+        span: what the time of a sample is: last end minus first begin, or the slowest rank's own duration.
+        clock_error_s: how far two ranks' readings of one moment may be apart; None where clocks do not compare.
         begin_ns: [rank][sample] start after the first rank's start; None where clocks do not compare.
         elapsed_ns: [rank][sample] from the rank's start to its end, over all calls of the sample.
         precision: half width of the 95 % interval of the median over the median, at the end; None when unknown.
@@ -126,17 +132,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     late: list[int] = []
     alignment: str = "barrier"
     loop: Literal["python", "native"] = "python"
+    span: Literal["makespan", "slowest rank"] = "slowest rank"
+    clock_error_s: float | None = None
     begin_ns: list[list[int]] | None
     elapsed_ns: list[list[int]]
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
-
-    def is_makespan(self, case: Case) -> bool:
-        """Whether the time of a call is last end minus first begin: only where ranks agreed on a start.
-
-        A barrier lets ranks go one by one, and the makespan would hold that too; an empty call waits for nobody.
-        """
-        return self.alignment == "agreed" and self.begin_ns is not None and case.op != "noop"
 
     def counted(self) -> list[int]:
         """Indices of the samples that count: neither warm-up nor late."""
@@ -144,18 +145,22 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         return [sample for sample in range(self.warmup, len(self.elapsed_ns[0])) if sample not in late]
 
     def message_s(self, case: Case) -> list[float]:
-        """Seconds of one message (one call, for a collective) in each counted sample: makespan, or slowest rank.
+        """Seconds of one message (one call, for a collective) in each counted sample, as `span` says.
 
         Where only the initiators of a pairwise exchange hold a stopwatch, it is over them.
         """
         timed = case.operation.timed_ranks(case.ranks)
         scale = 1e9 * self.calls * case.operation.messages
         elapsed = self.elapsed_ns[:timed]
-        if not self.is_makespan(case):
+        if self.span == "slowest rank":
             return [max(row[sample] for row in elapsed) / scale for sample in self.counted()]
-        begin = self.begin_ns[:timed]
-        return [(max(b[sample] + e[sample] for b, e in zip(begin, elapsed, strict=True))
-                 - min(b[sample] for b in begin)) / scale for sample in self.counted()]
+        return [ns / scale for ns in makespans_ns(self.begin_ns[:timed], elapsed, self.counted())]
+
+
+def makespans_ns(begin_ns: list[list[int]], elapsed_ns: list[list[int]], samples: list[int]) -> list[int]:
+    """Last end minus first begin over the ranks, of each of these samples."""
+    return [max(begin[sample] + elapsed[sample] for begin, elapsed in zip(begin_ns, elapsed_ns, strict=True))
+            - min(begin[sample] for begin in begin_ns) for sample in samples]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
@@ -176,7 +181,65 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field=
     reproduce: str = ""
 
 
-Line = Run | Record
+class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported", tag_field="line"):
+    """One figure that another tool printed: a summary where a `Record` has samples; None is what it did not print.
+
+    Nothing here need fit a `Case`: the tool may know operations, element types and sizes that collbench does not.
+
+    Args:
+        op: name in the catalog, or the tool's own where the catalog has none (then the status is `unsupported`).
+        message_bytes: payload S as in the catalog; 0 is a call that moves nothing.
+        native_size_bytes: the size as it was printed, in bytes: of one peer's block where the tool prints that.
+        time_s: seconds per message as the catalog counts messages; None where no time was printed.
+        statistic: what `time_s` is, in full; `time_kind` only what it is over ranks, which must not be pooled.
+        repeats: calls that the time is over.
+        rank_min_s, rank_mean_s, rank_max_s: over ranks; p50_s, p95_s, p99_s: over calls.
+        algbw_Bps, busbw_Bps: as printed; readers compute their own.
+        checked: whether the tool checked the result.
+        variant: what else must not be mixed: settings, placement, routing.
+        source: file name and line.
+    """
+
+    run: str
+    op: str
+    ranks: int
+    message_bytes: int
+    native_size_bytes: int | None = None
+    dtype: str | None = None
+    redop: str | None = None
+    in_place: bool | None = None
+    traffic: str | None = None
+    mode: Mode
+    time_s: float | None = None
+    statistic: str
+    time_kind: str
+    repeats: int | None = None
+    rank_min_s: float | None = None
+    rank_mean_s: float | None = None
+    rank_max_s: float | None = None
+    p50_s: float | None = None
+    p95_s: float | None = None
+    p99_s: float | None = None
+    algbw_Bps: float | None = None
+    busbw_Bps: float | None = None
+    checked: bool | None = None
+    status: Status = "ok"
+    reason: str | None = None
+    notes: tuple[str, ...] = ()
+    algorithm: str | None = None
+    protocol: str | None = None
+    ranks_per_node: int | None = None
+    variant: str | None = None
+    source: str
+
+    def label(self) -> str:
+        """A few words for messages, as `Case.label`."""
+        place = {None: "", True: "in-place", False: "out-of-place"}[self.in_place]
+        words = [self.op, format_size(self.message_bytes), self.dtype, self.redop, place, self.algorithm]
+        return " ".join(word for word in words if word) + f", {self.ranks} ranks"
+
+
+Line = Run | Record | Imported
 _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Line)
 _SEAL = b',"crc32":"%08x"}\n'
@@ -225,6 +288,10 @@ class Journal:
     def append(self, line: Line) -> None:
         """Write one line in one piece and wait until it is on disk."""
         self._write(seal(line))
+
+    def extend(self, lines: Iterable[Line]) -> None:
+        """Write many lines at once, for what can be had again if it is lost on the way."""
+        self._write(b"".join(seal(line) for line in lines))
 
     def _write(self, data: bytes) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 __all__ = ["calls_per_block", "median", "median_precision", "median_ranks", "next_round", "settled"]
 
 _MAX_ROUND = 64
+_PATIENCE_S = 0.5       # for the smallest number of samples, where the time for a case is shorter
 
 
 def median(values: Sequence[float]) -> float:
@@ -50,11 +51,11 @@ def settled(blocks: Sequence[Sequence[float]]) -> bool:
 def next_round(counted: int, spent_s: float, budget_s: float, minimum: int, maximum: int) -> int:
     """How many samples to take before looking again; 0 when time or samples are used up.
 
-    At least `minimum` are always taken. A round doubles what there is, but is cut to the time left, judged by the
-    samples so far.
+    At least `minimum` are taken, unless so many begin late that four times the time did not bring them. A round
+    doubles what there is, but is cut to the time left, judged by the samples so far.
     """
     if counted < minimum:
-        return minimum - counted
+        return minimum - counted if spent_s < 4 * max(budget_s, _PATIENCE_S) else 0
     if counted >= maximum or spent_s >= budget_s:
         return 0
     affordable = int((budget_s - spent_s) / (spent_s / counted)) if spent_s > 0 else maximum

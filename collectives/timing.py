@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from . import stopping
 from .records import Policy
-from .verify import Inspector
 
 if TYPE_CHECKING:
+    from .alignment import Alignment
     from .transports.base import Communicator
+    from .verify import Inspector
 
-__all__ = ["Samples", "take_samples", "time_calls"]
+__all__ = ["Samples", "python_block", "take_samples", "time_samples"]
 
 _WARMUP_BLOCK = 3
 _WARMUP_BLOCKS = 6
@@ -22,37 +23,51 @@ _WARMUP_SHARE = 0.3     # of the time for a case, at most
 class Samples(NamedTuple):
     """One rank's own clock readings for one mode of one case, and what all ranks made of them together.
 
-    `worst_s` is, per counted sample, the time of one call on the slowest rank: the same list on every rank.
+    `worst_s` is, per counted sample, the time of one call on the slowest rank, and `late` holds the samples that some
+    rank began too late: the same on every rank.
     """
 
     begin_ns: list[int]
     elapsed_ns: list[int]
     warmup: int
+    late: list[int]
     worst_s: list[float]
     stopped_by: Literal["precision", "time", "samples"]
 
 
-def time_calls(calls: Sequence[Callable[[], object]], inspector: Inspector, communicator: "Communicator",
-               start_together: Callable[[], object], first: int, count: int) -> tuple[list[int], list[int]]:
-    """Begin and elapsed time in ns of `count` samples, each of all `calls` back to back.
-
-    Isolated mode is one call a sample, streamed mode many. Buffers are refilled before and checked after each
-    sample, outside the timed region.
-    """
-    begin_ns, elapsed_ns = [0] * count, [0] * count
-    now_ns, drain = communicator.now_ns, communicator.drain
-    for sample in range(count):
-        inspector.reset(first + sample)
-        drain()
-        start_together()
+def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
+                 drain: Callable[[], object]) -> Callable[[int], tuple[int, int]]:
+    """The timed region, in the interpreter; `transports.base.Prepared` says what it must do."""
+    def block(start_ns: int) -> tuple[int, int]:
+        while now_ns() < start_ns:
+            pass
         begin = now_ns()
         for call in calls:
             call()
         drain()
-        end = now_ns()
+        return begin, now_ns()
+    return block
+
+
+def time_samples(inspector: "Inspector", communicator: "Communicator", start_together: Callable[[], int], first: int,
+                 count: int) -> tuple[list[int], list[int], list[int]]:
+    """Begin, elapsed time and lateness in ns of `count` samples, each one block.
+
+    Isolated mode is one call a block, streamed mode many. Buffers are refilled before and checked after each
+    sample, outside the timed region. Lateness is how long after an agreed start this rank began; 0 where none was
+    agreed.
+    """
+    begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
+    drain, block = communicator.drain, inspector.prepared.block
+    for sample in range(count):
+        inspector.reset(first + sample)
+        drain()
+        start_ns = start_together()
+        begin, end = block(start_ns)
         begin_ns[sample], elapsed_ns[sample] = begin, end - begin
+        late_ns[sample] = begin - start_ns if start_ns else 0
         inspector.check(first + sample, "timed")
-    return begin_ns, elapsed_ns
+    return begin_ns, elapsed_ns, late_ns
 
 
 @contextmanager
@@ -66,51 +81,66 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
-def take_samples(inspector: Inspector, communicator: "Communicator", start_together: Callable[[], object],
-                 policy: Policy, budget_s: float, timed_ranks: int) -> Samples:
+def take_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", policy: Policy,
+                 budget_s: float, timed_ranks: int) -> Samples:
     """Warm up, then sample until the median is precise enough or the time is spent. Collective.
 
     Every decision is taken from figures that `all_max` made equal on all ranks, so all ranks take the same one.
     Only the first `timed_ranks` ranks hold a stopwatch; the others' durations decide nothing.
     """
-    begin_ns: list[int] = []
-    elapsed_ns: list[int] = []
-    calls = inspector.prepared.calls
-    started_ns = communicator.now_ns()
-    timed = communicator.rank < timed_ranks
-
-    def take(count: int) -> tuple[list[float], float]:
-        begins, elapsed = time_calls(calls, inspector, communicator, start_together, len(begin_ns), count)
-        begin_ns.extend(begins)
-        elapsed_ns.extend(elapsed)
-        own_s = [ns / len(calls) / 1e9 if timed else 0.0 for ns in elapsed]
-        *worst_s, spent_s = communicator.all_max([*own_s, (communicator.now_ns() - started_ns) / 1e9])
-        return worst_s, spent_s
-
+    session = _Session(inspector, communicator, alignment, timed_ranks)
+    stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
-        warmup_s = _warm_up(take, budget_s)
-        warmup = len(begin_ns)
-        worst_s: list[float] = []
-        spent_s = warmup_s
-        stopped_by: Literal["precision", "time", "samples"] = "time"
-        while count := stopping.next_round(len(worst_s), spent_s - warmup_s, budget_s - warmup_s,
+        _warm_up(session, budget_s)
+        warmup, warmup_s, session.worst_s = len(session.begin_ns), session.spent_s, []
+        while count := stopping.next_round(len(session.worst_s), session.spent_s - warmup_s, budget_s - warmup_s,
                                            policy.min_samples, policy.max_samples):
-            more_s, spent_s = take(count)
-            worst_s += more_s
-            reached = stopping.median_precision(worst_s)
+            session.take(count)
+            reached = stopping.median_precision(session.worst_s)
             if reached is not None and reached <= policy.precision:
                 stopped_by = "precision"
                 break
         else:
-            stopped_by = "samples" if len(worst_s) >= policy.max_samples else "time"
-    return Samples(begin_ns, elapsed_ns, warmup, worst_s, stopped_by)
+            stopped_by = "samples" if len(session.worst_s) >= policy.max_samples else "time"
+    late = [sample for sample in session.late if sample >= warmup]
+    return Samples(session.begin_ns, session.elapsed_ns, warmup, late, session.worst_s, stopped_by)
 
 
-def _warm_up(take: Callable[[int], tuple[list[float], float]], budget_s: float) -> float:
-    """One cold call, then blocks until one is no longer faster than the last; returns the seconds spent."""
-    _, spent_s = take(1)
+class _Session:
+    """The samples of one mode of one case as they come."""
+
+    def __init__(self, inspector: "Inspector", communicator: "Communicator", alignment: "Alignment",
+                 timed_ranks: int) -> None:
+        self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
+        self.timed = communicator.rank < timed_ranks
+        self.calls = inspector.prepared.slots
+        self.started_ns = communicator.now_ns()
+        self.begin_ns: list[int] = []
+        self.elapsed_ns: list[int] = []
+        self.late: list[int] = []
+        self.worst_s: list[float] = []
+        self.spent_s = 0.0
+
+    def take(self, count: int) -> list[float]:
+        """Take `count` samples and let all ranks know them; returns the slowest rank's time of each that counts."""
+        first = len(self.begin_ns)
+        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment.start, first, count)
+        self.begin_ns += begin
+        self.elapsed_ns += elapsed
+        own_s = [ns / self.calls / 1e9 if self.timed else 0.0 for ns in elapsed]
+        own_spent_s = (self.communicator.now_ns() - self.started_ns) / 1e9
+        shared = self.communicator.all_max([*own_s, *late, own_spent_s])
+        times, late_ns, self.spent_s = shared[:count], shared[count:-1], shared[-1]
+        on_time = self.alignment.judge(late_ns)
+        self.late += [first + sample for sample in range(count) if not on_time[sample]]
+        good = [time_s for time_s, counts in zip(times, on_time, strict=True) if counts]
+        self.worst_s += good
+        return good or times
+
+
+def _warm_up(session: _Session, budget_s: float) -> None:
+    """One cold call, then blocks until one is no longer faster than the last."""
+    session.take(1)
     blocks: list[list[float]] = []
-    while len(blocks) < _WARMUP_BLOCKS and spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):
-        block, spent_s = take(_WARMUP_BLOCK)
-        blocks.append(block)
-    return spent_s
+    while len(blocks) < _WARMUP_BLOCKS and session.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):
+        blocks.append(session.take(_WARMUP_BLOCK))

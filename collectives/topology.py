@@ -37,6 +37,6 @@ def find_accelerators() -> Accelerators | None:
     return Accelerators(*found) if found else None
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, which inside a container or a job is fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may use: fewer than there are in a container, or where ranks are bound."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

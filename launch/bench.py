@@ -91,7 +91,7 @@ def default_ranks(devices: Accelerators | None) -> int:
     """One rank a device; on CPUs one a core, but enough for a curve of three rank counts and never very many."""
     if devices:
         return devices.count
-    return min(_MAX_CPU_RANKS, max(8, 1 << int(math.log2(usable_cores()))))
+    return min(_MAX_CPU_RANKS, max(8, 1 << int(math.log2(len(usable_cores())))))
 
 
 def available_transports(wanted: str) -> list[str]:
@@ -139,7 +139,7 @@ def write_run_file(out: Path) -> None:
 
 
 def _where(devices: Accelerators | None) -> str:
-    return f"{devices.count} {devices.kind} device(s)" if devices else f"{usable_cores()} CPU cores"
+    return f"{devices.count} {devices.kind} device(s)" if devices else f"{len(usable_cores())} CPU cores"
 
 
 def _say(text: str) -> None:

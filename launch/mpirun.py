@@ -46,4 +46,4 @@ def find_mpirun() -> Mpirun:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} --version: {error}; this MPI cannot start ranks") from None
-    return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, usable_cores())
+    return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, len(usable_cores()))

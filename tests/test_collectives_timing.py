@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from collectives import stopping
 from collectives.records import Policy
-from collectives.timing import take_samples, time_calls
+from collectives.timing import python_block, take_samples, time_samples
 
 
 class Simulated:
@@ -26,9 +26,6 @@ class Simulated:
     def drain(self):
         self.clock_ns += self.drain_ns
 
-    def align(self):
-        self.clock_ns += self.align_ns
-
     def call(self):
         self.clock_ns += self.call_ns + self.noise()
 
@@ -36,12 +33,26 @@ class Simulated:
         return list(values)
 
 
+class Barrier:
+    """An alignment that takes time, which must not be billed either."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def start(self):
+        self.world.clock_ns += self.world.align_ns
+        return 0
+
+    def judge(self, late_ns):
+        return [True] * len(late_ns)
+
+
 class Inspected:
     """Stands for the inspector; resetting and checking take time too, which must not be billed."""
 
     def __init__(self, world, calls):
-        self.world, self.prepared = world, SimpleNamespace(calls=[world.call] * calls)
-        self.log = []
+        block = python_block([world.call] * calls, world.now_ns, world.drain)
+        self.world, self.prepared, self.log = world, SimpleNamespace(block=block, slots=calls), []
 
     def reset(self, sample):
         self.log.append(("reset", sample))
@@ -56,7 +67,8 @@ class Inspected:
 def test_only_the_calls_and_the_last_drain_are_billed(calls):
     world = Simulated()
     inspected = Inspected(world, calls)
-    begin_ns, elapsed_ns = time_calls(inspected.prepared.calls, inspected, world, world.align, 5, 10)
+    begin_ns, elapsed_ns, late_ns = time_samples(inspected, world, Barrier(world).start, 5, 10)
+    assert late_ns == [0] * 10
     assert elapsed_ns == [calls * world.call_ns + world.drain_ns] * 10
     assert begin_ns == sorted(begin_ns)
     assert inspected.log == [(what, sample) for sample in range(5, 15) for what in ("reset", "check")]
@@ -64,7 +76,7 @@ def test_only_the_calls_and_the_last_drain_are_billed(calls):
 
 def test_a_steady_case_stops_as_soon_as_its_median_is_known():
     world = Simulated()
-    samples = take_samples(Inspected(world, 1), world, world.align, Policy(), 10.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0, 1)
     assert samples.stopped_by == "precision"
     assert len(samples.worst_s) == len(samples.elapsed_ns) - samples.warmup
     assert 6 <= len(samples.worst_s) <= 20
@@ -73,27 +85,61 @@ def test_a_steady_case_stops_as_soon_as_its_median_is_known():
 def test_a_noisy_case_stops_when_its_time_is_up_but_not_before_the_least_number_of_samples():
     noise = random.Random(1)
     world = Simulated(noise=lambda: noise.randrange(100_000))
-    samples = take_samples(Inspected(world, 1), world, world.align, Policy(precision=1e-6), 0.2, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=1e-6), 0.2, 1)
     assert samples.stopped_by == "time"
     assert 0.15 <= world.clock_ns / 1e9 <= 0.25
     slow = Simulated(call_ns=10**9)
-    assert len(take_samples(Inspected(slow, 1), slow, slow.align, Policy(min_samples=7, precision=0.0), 0.2, 1)
+    assert len(take_samples(Inspected(slow, 1), slow, Barrier(slow), Policy(min_samples=7, precision=0.0), 0.2, 1)
                .worst_s) == 7
 
 
 def test_the_most_samples_are_never_exceeded():
     noise = random.Random(2)
     world = Simulated(align_ns=10, noise=lambda: noise.randrange(100_000))
-    samples = take_samples(Inspected(world, 1), world, world.align, Policy(precision=0.0, max_samples=40), 100.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=0.0, max_samples=40), 100.0, 1)
     assert samples.stopped_by == "samples"
     assert len(samples.worst_s) == 40
+
+
+def test_samples_that_begin_late_are_kept_and_not_counted():
+    world = Simulated()
+
+    class Agreed(Barrier):
+        """Every third start lies in the past; on the others the rank waits on the spot, a nanosecond at a time."""
+
+        seen = 0
+
+        def start(self):
+            Agreed.seen += 1
+            return world.clock_ns - 50_000 if Agreed.seen % 3 == 0 else world.clock_ns
+
+        def judge(self, late_ns):
+            return [late <= 1000 for late in late_ns]
+    samples = take_samples(Inspected(world, 1), world, Agreed(world), Policy(precision=0.0, max_samples=60), 1.0, 1)
+    total = len(samples.elapsed_ns)
+    assert samples.late == [sample for sample in range(samples.warmup, total) if (sample + 1) % 3 == 0]
+    assert len(samples.worst_s) == total - samples.warmup - len(samples.late)
+
+
+def test_a_case_that_is_always_late_ends():
+    world = Simulated()
+
+    class Late(Barrier):
+        def start(self):
+            return world.clock_ns - 50_000 if world.clock_ns > 50_000 else 0
+
+        def judge(self, late_ns):
+            return [False] * len(late_ns)
+    samples = take_samples(Inspected(world, 1), world, Late(world), Policy(), 0.01, 1)
+    assert samples.worst_s == []
+    assert samples.stopped_by == "time"
 
 
 def test_warm_up_goes_on_while_calls_get_faster():
     world = Simulated(call_ns=1_000_000)
     prices = iter([5_000_000, *[3_000_000] * 3, *[2_000_000] * 3, *[1_000_000] * 3])
     world.noise = lambda: next(prices, 0)
-    samples = take_samples(Inspected(world, 1), world, world.align, Policy(), 10.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0, 1)
     assert samples.warmup == 16      # the cold call, three blocks that fell, and two that no longer did
     assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from collectives import catalog, verify
 from collectives.cases import Case, Sweep
+from collectives.clock import SAME
 from collectives.measure import measure
 from collectives.records import Policy
 from collectives.transports.loopback import run_ranks
 
-QUICK = Policy(case_s=0.001, min_samples=2, precision=0.5)
+QUICK = Policy(alignment="barrier", case_s=0.001, min_samples=2, precision=0.5)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
 
 
@@ -24,7 +25,7 @@ def measured(case, fault=None):
     """Outcomes of all ranks of `case` on the loopback library."""
     def program(transport, place):
         communicator = transport.communicator(case.ranks)
-        outcome = measure(case, communicator, QUICK, QUICK.case_s, 1)
+        outcome = measure(case, communicator, SAME, QUICK, QUICK.case_s, 1)
         return communicator.gather(outcome)
     return run_ranks(case.ranks, program, fault)
 

@@ -1,7 +1,7 @@
 """What the timing loop may ask of a communication library, and nothing more."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from .. import catalog
 from ..cases import Case
@@ -31,17 +31,18 @@ class Layout(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """A case ready to run: one bound call a slot, the memory the slots are in, and how to let go of both."""
+    """A case ready to run.
 
-    calls: list[Callable[[], object]]
+    `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock, makes one call
+    on each slot in turn, drains, reads the clock again, and returns both readings. `loop` names what it runs in.
+    """
+
+    block: Callable[[int], tuple[int, int]]
+    slots: int
     memory: "Memory"
     layout: Layout
+    loop: Literal["python", "native"] = "python"
     release: Callable[[], object] = empty_call
-
-    @property
-    def slots(self) -> int:
-        """Buffers, and calls that can each have one of their own."""
-        return len(self.calls)
 
     @property
     def sends(self) -> bool:
@@ -71,7 +72,7 @@ class Communicator(Protocol):
     size: int
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        """Allocate `slots` buffers and bind a call to each."""
+        """Allocate `slots` buffers and make ready a call on each."""
 
     def now_ns(self) -> int:
         """Monotonic nanoseconds of this rank."""
@@ -91,6 +92,15 @@ class Communicator(Protocol):
     def agree(self, word: int) -> int:
         """Rank 0's word on all ranks. Patient: a rank that waits long for rank 0 leaves the processor to others."""
 
+    def share(self, word: int) -> int:
+        """Rank 0's word on all ranks, as fast as the control path can."""
+
+    def ask(self, peer: int) -> int:
+        """The clock of `peer`, which answers, in its nanoseconds."""
+
+    def answer(self, peer: int) -> None:
+        """Tell `peer`, which asks, this rank's clock."""
+
 
 class Transport(Protocol):
     """A communication library, started on this rank."""
@@ -98,6 +108,7 @@ class Transport(Protocol):
     name: str        # torch, mpi: what --transport takes
     library: str     # what does the work, with its version
     device: str      # where payloads live
+    buffers: str     # how they are allocated
     rank: int
     size: int
     notes: tuple[str, ...]      # what a reader of any record must know about how this transport does things
@@ -107,6 +118,12 @@ class Transport(Protocol):
 
     def communicator(self, ranks: int) -> Communicator | None:
         """One over the first `ranks` ranks; None on the others. Collective over the job."""
+
+    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[Literal["python", "native"], str | None]:
+        """Settle what `prepare` will use: the loop, and the reason where it is not a compiled one. Collective.
+
+        One rank of each host `builds` the compiled loop. UsageError when what is wanted by name cannot be had.
+        """
 
     def versions(self) -> dict[str, str]:
         """Versions of what takes part, for the provenance."""

@@ -5,6 +5,7 @@ construction, and that can be told to be wrong.
 """
 
 import functools
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +15,9 @@ import numpy as np
 
 from .. import catalog
 from ..cases import Case
-from ..memory import HostMemory
+from ..memory import HOST_POLICY, HostMemory
 from ..rendezvous import Place
+from ..timing import python_block
 from .base import Prepared, layout
 
 __all__ = ["Fault", "LoopbackTransport", "run_ranks"]
@@ -33,6 +35,8 @@ class _Meeting:
         self.left: list[object] = [None] * size
         self.outcome: object = None
         self._in, self._out = threading.Barrier(size), threading.Barrier(size)
+        self.questions = [queue.SimpleQueue() for _ in range(size)]
+        self.answers = [queue.SimpleQueue() for _ in range(size)]
 
     def meet(self, rank: int, thing: object, work: Callable[[list], object]) -> object:
         self.left[rank] = thing
@@ -49,17 +53,17 @@ class _Meeting:
 class LoopbackCommunicator:
     """One rank's view of a group of threads."""
 
-    def __init__(self, rank: int, meeting: _Meeting, fault: Fault | None) -> None:
+    def __init__(self, rank: int, meeting: _Meeting, fault: Fault | None, now_ns: Callable[[], int]) -> None:
         self.rank, self.size = rank, len(meeting.left)
         self._meeting, self._fault = meeting, fault
-        self.now_ns = time.perf_counter_ns
+        self.now_ns = now_ns
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
         memory = HostMemory(slots, place.slot_bytes)
-        return Prepared([functools.partial(self._run, case, row[place.send_at:place.send_at + place.send_bytes],
-                                           row[place.recv_at:place.recv_at + place.recv_bytes])
-                         for row in memory.rows], memory, place)
+        calls = [functools.partial(self._run, case, row[place.send_at:place.send_at + place.send_bytes],
+                                   row[place.recv_at:place.recv_at + place.recv_bytes]) for row in memory.rows]
+        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
 
     def _run(self, case: Case, send: np.ndarray, recv: np.ndarray) -> None:
         self._meeting.meet(self.rank, (send, recv), functools.partial(_perform, case))
@@ -84,14 +88,25 @@ class LoopbackCommunicator:
     def agree(self, word: int) -> int:
         return self._meeting.meet(self.rank, word, lambda words: words[0])
 
+    share = agree
+
+    def ask(self, peer: int) -> int:
+        self._meeting.questions[peer].put(self.rank)
+        return self._meeting.answers[self.rank].get()
+
+    def answer(self, peer: int) -> None:
+        self._meeting.questions[self.rank].get()
+        self._meeting.answers[peer].put(self.now_ns())
+
 
 class LoopbackTransport:
     """One rank of `run_ranks`."""
 
-    name, library, device, notes = "loopback", "numpy definitions", "cpu", ()
+    name, library, device, buffers, notes = "loopback", "numpy definitions", "cpu", HOST_POLICY, ()
 
     def __init__(self, rank: int, size: int, meetings: dict[int, _Meeting], fault: Fault | None) -> None:
         self.rank, self.size = rank, size
+        self.now_ns: Callable[[], int] = time.perf_counter_ns       # a program may give a rank another clock
         self._meetings, self._fault = meetings, fault
 
     def why_not(self, case: Case) -> str | None:
@@ -100,7 +115,12 @@ class LoopbackTransport:
         return None
 
     def communicator(self, ranks: int) -> LoopbackCommunicator | None:
-        return LoopbackCommunicator(self.rank, self._meetings[ranks], self._fault) if self.rank < ranks else None
+        if self.rank >= ranks:
+            return None
+        return LoopbackCommunicator(self.rank, self._meetings[ranks], self._fault, self.now_ns)
+
+    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[str, str | None]:
+        return "python", "loopback is Python throughout"
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}

@@ -15,8 +15,9 @@ from .. import catalog
 from ..cases import Case
 from ..errors import UsageError
 from ..rendezvous import Place
+from ..timing import python_block
 from .base import Layout, Prepared, empty_call, layout
-from .torch_memory import drain, find_device, open_memory, tensor
+from .torch_memory import drain, find_device, memory_policy, open_memory, tensor
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
@@ -41,8 +42,8 @@ class TorchCommunicator:
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, self.device)
-        bind = _BINDERS[case.op]
-        return Prepared([bind(self, case, _Tensors(case, memory, row, place)) for row in range(slots)], memory, place)
+        calls = [_BINDERS[case.op](self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
+        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
 
     def barrier(self) -> None:
         dist.barrier(self.control)
@@ -62,10 +63,24 @@ class TorchCommunicator:
         dist.gather(own, parts, 0, self.control)
         return parts and [bytes(part[:length].numpy()) for part, length in zip(parts, lengths.tolist(), strict=True)]
 
-    def agree(self, word: int) -> int:
+    def share(self, word: int) -> int:
         shared = torch.tensor([word])
-        dist.broadcast(shared, 0, self.control)     # gloo sleeps while it waits
+        dist.broadcast(shared, 0, self.control)
         return int(shared)
+
+    agree = share       # gloo sleeps while it waits
+
+    def ask(self, peer: int) -> int:
+        stamp = torch.zeros(1, dtype=torch.int64)
+        dist.send(stamp, peer, self.control)
+        dist.recv(stamp, peer, self.control)
+        return int(stamp)
+
+    def answer(self, peer: int) -> None:
+        stamp = torch.zeros(1, dtype=torch.int64)
+        dist.recv(stamp, peer, self.control)
+        stamp[0] = self.now_ns()
+        dist.send(stamp, peer, self.control)
 
 
 class TorchTransport:
@@ -77,6 +92,7 @@ class TorchTransport:
     def __init__(self, device: torch.device, backend: str) -> None:
         self._device, self._backend = device, backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
+        self.buffers = memory_policy(device)
         self.library = _library(backend)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
@@ -94,6 +110,13 @@ class TorchTransport:
         timed = dist.new_group(members, timeout=_PATIENCE, backend=self._backend)
         control = dist.new_group(members, timeout=_PATIENCE, backend="gloo")
         return TorchCommunicator(timed, control, self._device) if self.rank < ranks else None
+
+    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[str, str | None]:
+        if loop == "native":
+            raise UsageError("transport torch has no native loop: torch.distributed is called from Python")
+        if persistent:
+            raise UsageError("transport torch has no persistent collectives")
+        return "python", "torch.distributed is called from Python"
 
     def versions(self) -> dict[str, str]:
         return {"torch": str(torch.__version__)}

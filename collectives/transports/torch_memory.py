@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from ..errors import UsageError
-from ..memory import HostMemory, slot_stride
+from ..memory import HOST_POLICY, HostMemory, slot_stride
 from .base import empty_call
 
-__all__ = ["DeviceMemory", "drain", "find_device", "open_memory", "tensor"]
+__all__ = ["DeviceMemory", "drain", "find_device", "memory_policy", "open_memory", "tensor"]
 
 
 class DeviceMemory:
@@ -53,6 +53,11 @@ def find_device(wanted: str, local_rank: int) -> torch.device:
 def drain(device: torch.device) -> Callable[[], object]:
     """What waits until everything that was started on `device` is complete."""
     return empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
+
+
+def memory_policy(device: torch.device) -> str:
+    """How buffers on `device` are allocated, in words for the provenance."""
+    return HOST_POLICY if device.type == "cpu" else f"one torch allocation on {device}; slots on 64-byte lines"
 
 
 def open_memory(slots: int, slot_bytes: int, device: torch.device) -> HostMemory | DeviceMemory:

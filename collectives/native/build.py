@@ -1,0 +1,104 @@
+"""Compile the loop with the mpicc that belongs to the MPI in use; cached by everything that went into it."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+__all__ = ["BuildError", "build", "cache_path", "load"]
+
+_SOURCE = Path(__file__).with_name("loop.c")
+_FLAGS = ("-O2", "-shared", "-fPIC", "-std=gnu11")
+_LIMIT_S = 120
+
+
+class BuildError(Exception):
+    """There is no compiled loop here; the message says why, for the record."""
+
+
+def _compiler() -> str:
+    """mpicc beside this Python, where pip puts it, or on the PATH."""
+    found = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or shutil.which("mpicc")
+    if found is None:
+        raise BuildError("no mpicc beside this Python or on the PATH")
+    return found
+
+
+def cache_path(library: str) -> Path:
+    """Where the loop for this MPI, source and compiler is, or will be, kept. BuildError without a compiler."""
+    compiler = _compiler()
+    what = (library, _SOURCE.read_text(), compiler, _said(compiler, "-show"), _said(compiler, "--version"),
+            " ".join(_FLAGS), platform.machine())
+    key = hashlib.sha256("\0".join(what).encode()).hexdigest()[:20]
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "collbench" / f"loop-{key}.so"
+
+
+def _said(compiler: str, option: str) -> str:
+    try:
+        return subprocess.run([compiler, option], capture_output=True, text=True, timeout=_LIMIT_S, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{compiler} {option}: {error}") from None
+
+
+def build(library: str) -> Path:
+    """Compile unless that was done before; the path of the shared object. BuildError says why it cannot be."""
+    path = cache_path(library)
+    if path.exists():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            _compile(made)
+            made.replace(path)
+    except OSError as error:
+        raise BuildError(f"{path.parent}: {error.strerror}") from None
+    return path
+
+
+def _compile(target: Path) -> None:
+    try:
+        done = subprocess.run([_compiler(), *_FLAGS, "-o", str(target), str(_SOURCE)], capture_output=True, text=True,
+                              timeout=_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"mpicc did not end within {_LIMIT_S} s") from None
+    if done.returncode:
+        said = (done.stderr.strip() or "nothing said").splitlines()
+        raise BuildError(f"mpicc failed: {next((line for line in said if 'error' in line), said[0])[:200]}")
+
+
+def load(path: Path, library: str) -> ctypes.CDLL:
+    """The loop, ready to be called. BuildError when it runs on another MPI than `library` (what mpi4py says)."""
+    try:
+        loop = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(str(error)) from None
+    name = ctypes.create_string_buffer(loop.collbench_library_room())
+    loop.collbench_library(name)
+    own = name.value.decode(errors="replace")
+    if own.strip("\0 ") != library.strip("\0 "):
+        raise BuildError(f"mpicc belongs to another MPI ({own.splitlines()[0]})")
+    _declare(loop)
+    return loop
+
+
+def _declare(loop: ctypes.CDLL) -> None:
+    """Argument types, so that ctypes checks them and passes 64-bit addresses whole."""
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    loop.collbench_new.restype = pointer
+    loop.collbench_new.argtypes = [integer]
+    loop.collbench_free.argtypes = [pointer]
+    loop.collbench_free.restype = None
+    loop.collbench_set.argtypes = [pointer, *[integer] * 6, pointer, integer, pointer, integer, integer, integer]
+    loop.collbench_set_vectors.argtypes = [pointer, integer, *[pointer] * 4]
+    loop.collbench_set_vectors.restype = None
+    loop.collbench_set_window.argtypes = [pointer, *[integer] * 4, ctypes.c_size_t]
+    loop.collbench_set_started.argtypes = [pointer, integer, integer]
+    loop.collbench_set_started.restype = None
+    loop.collbench_run.argtypes = [pointer, ctypes.c_int64, pointer]

@@ -1,0 +1,187 @@
+/* The timed region for MPI, compiled: the same isolated and streamed loops as in timing.py, without an interpreter
+ * between the two clock readings. Handles come from mpi4py as Fortran integers, buffers as addresses; nothing is
+ * allocated, parsed or looked up while the clock runs.
+ */
+#include <mpi.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum kind { NOOP, BARRIER, ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, BROADCAST, REDUCE, GATHER, SCATTER, ALL_TO_ALL,
+            ALL_TO_ALL_V, SEND_RECV, PING, PONG, WINDOW_FIRST, WINDOW_SECOND, PERSISTENT };
+
+typedef struct {
+    int kind;
+    MPI_Comm comm;
+    MPI_Datatype type;
+    MPI_Op op;
+    void *send, *recv;
+    int send_count, recv_count;         /* elements, in the sense of the call */
+    const int *send_counts, *send_at, *recv_counts, *recv_at;
+    int peer, other;                    /* destination and source, or root */
+    MPI_Request started;                /* persistent */
+    int sends, receives, depth;         /* of a window: messages each way, and buffers they use in turn */
+    size_t message_bytes;
+    MPI_Request *requests;
+} call_t;
+
+typedef struct { int calls; call_t call[]; } block_t;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int window(const call_t *c, int first)
+{
+    int n = 0, error = MPI_SUCCESS;
+    for (int i = 0; i < c->receives && !error; i++)
+        error = MPI_Irecv((char *)c->recv + (i % c->depth) * c->message_bytes, c->recv_count, c->type, c->peer, 0,
+                          c->comm, &c->requests[n++]);
+    for (int i = 0; i < c->sends && !error; i++)
+        error = MPI_Isend((char *)c->send + (i % c->depth) * c->message_bytes, c->send_count, c->type, c->peer, 0,
+                          c->comm, &c->requests[n++]);
+    if (!error)
+        error = MPI_Waitall(n, c->requests, MPI_STATUSES_IGNORE);
+    if (error)
+        return error;
+    return first ? MPI_Recv(NULL, 0, MPI_BYTE, c->peer, 1, c->comm, MPI_STATUS_IGNORE)
+                 : MPI_Send(NULL, 0, MPI_BYTE, c->peer, 1, c->comm);
+}
+
+static inline int make(call_t *c)
+{
+    int error;
+    switch (c->kind) {
+    case NOOP:
+        return MPI_SUCCESS;
+    case BARRIER:
+        return MPI_Barrier(c->comm);
+    case ALL_REDUCE:
+        return MPI_Allreduce(c->send, c->recv, c->recv_count, c->type, c->op, c->comm);
+    case ALL_GATHER:
+        return MPI_Allgather(c->send, c->send_count, c->type, c->recv, c->recv_count, c->type, c->comm);
+    case REDUCE_SCATTER:
+        return MPI_Reduce_scatter_block(c->send, c->recv, c->recv_count, c->type, c->op, c->comm);
+    case BROADCAST:
+        return MPI_Bcast(c->recv, c->recv_count, c->type, c->other, c->comm);
+    case REDUCE:
+        return MPI_Reduce(c->send, c->recv, c->send_count, c->type, c->op, c->other, c->comm);
+    case GATHER:
+        return MPI_Gather(c->send, c->send_count, c->type, c->recv, c->recv_count, c->type, c->other, c->comm);
+    case SCATTER:
+        return MPI_Scatter(c->send, c->send_count, c->type, c->recv, c->recv_count, c->type, c->other, c->comm);
+    case ALL_TO_ALL:
+        return MPI_Alltoall(c->send, c->send_count, c->type, c->recv, c->recv_count, c->type, c->comm);
+    case ALL_TO_ALL_V:
+        return MPI_Alltoallv(c->send, c->send_counts, c->send_at, c->type, c->recv, c->recv_counts, c->recv_at, c->type,
+                             c->comm);
+    case SEND_RECV:
+        return MPI_Sendrecv(c->send, c->send_count, c->type, c->peer, 0, c->recv, c->recv_count, c->type, c->other, 0,
+                            c->comm, MPI_STATUS_IGNORE);
+    case PING:
+        error = MPI_Send(c->send, c->send_count, c->type, c->peer, 0, c->comm);
+        return error ? error : MPI_Recv(c->recv, c->recv_count, c->type, c->peer, 0, c->comm, MPI_STATUS_IGNORE);
+    case PONG:
+        error = MPI_Recv(c->recv, c->recv_count, c->type, c->peer, 0, c->comm, MPI_STATUS_IGNORE);
+        return error ? error : MPI_Send(c->send, c->send_count, c->type, c->peer, 0, c->comm);
+    case WINDOW_FIRST:
+        return window(c, 1);
+    case WINDOW_SECOND:
+        return window(c, 0);
+    case PERSISTENT:
+        error = MPI_Start(&c->started);
+        return error ? error : MPI_Wait(&c->started, MPI_STATUS_IGNORE);
+    }
+    return MPI_ERR_OTHER;
+}
+
+/* Room for `calls` calls; NULL when there is no memory. */
+block_t *collbench_new(int calls)
+{
+    block_t *block = calloc(1, sizeof *block + (size_t)calls * sizeof block->call[0]);
+    if (block)
+        block->calls = calls;
+    return block;
+}
+
+void collbench_free(block_t *block)
+{
+    for (int i = 0; i < block->calls; i++)
+        free(block->call[i].requests);
+    free(block);
+}
+
+/* Fill call `i`. `in_place`: 1 puts MPI_IN_PLACE for the send buffer, 2 for the receive buffer. */
+int collbench_set(block_t *block, int i, int kind, int in_place, MPI_Fint comm, MPI_Fint type, MPI_Fint op, void *send,
+                  int send_count, void *recv, int recv_count, int peer, int other)
+{
+    call_t *c = &block->call[i];
+    c->kind = kind;
+    c->comm = MPI_Comm_f2c(comm);
+    c->type = MPI_Type_f2c(type);
+    c->op = MPI_Op_f2c(op);
+    c->send = in_place == 1 ? MPI_IN_PLACE : send;
+    c->recv = in_place == 2 ? MPI_IN_PLACE : recv;
+    c->send_count = send_count;
+    c->recv_count = recv_count;
+    c->peer = peer;
+    c->other = other;
+    return MPI_SUCCESS;
+}
+
+void collbench_set_vectors(block_t *block, int i, const int *send_counts, const int *send_at, const int *recv_counts,
+                           const int *recv_at)
+{
+    call_t *c = &block->call[i];
+    c->send_counts = send_counts;
+    c->send_at = send_at;
+    c->recv_counts = recv_counts;
+    c->recv_at = recv_at;
+}
+
+int collbench_set_window(block_t *block, int i, int sends, int receives, int depth, size_t message_bytes)
+{
+    call_t *c = &block->call[i];
+    c->sends = sends;
+    c->receives = receives;
+    c->depth = depth;
+    c->message_bytes = message_bytes;
+    c->requests = malloc((size_t)(sends + receives) * sizeof *c->requests);
+    return c->requests ? MPI_SUCCESS : MPI_ERR_NO_MEM;
+}
+
+void collbench_set_started(block_t *block, int i, MPI_Fint request)
+{
+    block->call[i].kind = PERSISTENT;
+    block->call[i].started = MPI_Request_f2c(request);
+}
+
+/* Wait on the spot until the clock shows start_ns, then make all calls; readings before and after go to `readings`. */
+int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
+{
+    int error = MPI_SUCCESS;
+    int64_t begin;
+    do
+        begin = now_ns();
+    while (begin < start_ns);
+    for (int i = 0; i < block->calls && !error; i++)
+        error = make(&block->call[i]);
+    readings[1] = now_ns();
+    readings[0] = begin;
+    return error;
+}
+
+/* The library that this file was linked with, to be compared with the one that mpi4py runs on. */
+int collbench_library(char *name)
+{
+    int length = 0;
+    return MPI_Get_library_version(name, &length) ? 0 : length;
+}
+
+int collbench_library_room(void)
+{
+    return MPI_MAX_LIBRARY_VERSION_STRING;
+}

@@ -1,0 +1,181 @@
+"""Each operation as a bound mpi4py call on one slot's buffers, plain or persistent."""
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from mpi4py import MPI
+
+from .. import catalog
+from ..cases import Case
+from .base import Layout, empty_call
+
+__all__ = ["BINDERS", "OPS", "Buffers", "bind", "datatype", "persistent_request"]
+
+_DATATYPES = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE, "int8": MPI.INT8_T, "int32": MPI.INT32_T,
+              "int64": MPI.INT64_T}
+OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
+
+
+class Buffers:
+    """One slot as the buffer arguments that MPI calls take."""
+
+    def __init__(self, case: Case, row: object, place: Layout) -> None:
+        self.case = case
+        self.send_bytes = row[place.send_at:place.send_at + place.send_bytes]
+        self.recv_bytes = row[place.recv_at:place.recv_at + place.recv_bytes]
+        self.datatype = datatype(case)
+        self.send = self._spec(self.send_bytes)
+        self.recv = self._spec(self.recv_bytes)
+        self.requests: list[MPI.Prequest] = []
+
+    def free(self) -> None:
+        """Give the requests back that were set up on this slot."""
+        for request in self.requests:
+            request.Free()
+
+    def _spec(self, raw: object) -> list:
+        return [raw, self.datatype]      # mpi4py divides what is there among the ranks where the call needs it
+
+    def messages(self, raw: object) -> list[list]:
+        """The buffers of a window, one spec a message; used again in turn where there are fewer."""
+        size = self.case.bytes
+        parts = [self._spec(raw[at:at + size]) for at in range(0, len(raw), size)]
+        return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
+
+    def vector(self, counts: list[int], raw: object) -> list:
+        """Counts and displacements for the v variants."""
+        return [raw, (counts, [0, *itertools.accumulate(counts[:-1])]), self.datatype]
+
+
+def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Callable[[], object]:
+    """The call on this slot; a persistent collective is set up here, and the call starts it and waits for it."""
+    request = persistent_request(comm, case, at) if persistent else None
+    if request is None:
+        return BINDERS[case.op](comm, case, at)
+    start, wait = request.Start, request.Wait
+
+    def call() -> None:
+        start()
+        wait()
+    return call
+
+
+def persistent_request(comm: MPI.Intracomm, case: Case, at: Buffers) -> MPI.Prequest | None:
+    """The persistent form of the call that would be bound, freed with the slot; None for what is no collective."""
+    call = BINDERS[case.op](comm, case, at)
+    set_up = getattr(comm, f"{call.func.__name__}_init", None) if isinstance(call, partial) else None
+    if set_up is None or case.op == "send_recv":
+        return None
+    request = set_up(*call.args)
+    at.requests.append(request)
+    return request
+
+
+def datatype(case: Case) -> MPI.Datatype:
+    """The MPI type of the elements; half-precision values that are only carried travel as two bytes each."""
+    if case.dtype is None:
+        return MPI.BYTE
+    if case.dtype in _DATATYPES:
+        return _DATATYPES[case.dtype]
+    return MPI.INT16_T if case.redop is None else MPI.Datatype.fromcode("e")
+
+
+def _all_reduce(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return partial(comm.Allreduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, OPS[case.redop])
+
+
+def _all_gather(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return partial(comm.Allgather, MPI.IN_PLACE if case.in_place else at.send, at.recv)
+
+
+def _reduce_scatter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    if case.in_place:
+        return partial(comm.Reduce_scatter_block, MPI.IN_PLACE, at.send, OPS[case.redop])
+    return partial(comm.Reduce_scatter_block, at.send, at.recv, OPS[case.redop])
+
+
+def _broadcast(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return partial(comm.Bcast, at.recv, catalog.ROOT)
+
+
+def _reduce(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    if comm.rank != catalog.ROOT:
+        return partial(comm.Reduce, at.send, None, OPS[case.redop], catalog.ROOT)
+    return partial(comm.Reduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, OPS[case.redop], catalog.ROOT)
+
+
+def _gather(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    if comm.rank != catalog.ROOT:
+        return partial(comm.Gather, at.send, None, catalog.ROOT)
+    return partial(comm.Gather, MPI.IN_PLACE if case.in_place else at.send, at.recv, catalog.ROOT)
+
+
+def _scatter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    if comm.rank != catalog.ROOT:
+        return partial(comm.Scatter, None, at.recv, catalog.ROOT)
+    return partial(comm.Scatter, at.send, MPI.IN_PLACE if case.in_place else at.recv, catalog.ROOT)
+
+
+def _all_to_all(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return partial(comm.Alltoall, MPI.IN_PLACE if case.in_place else at.send, at.recv)
+
+
+def _all_to_all_v(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    counts = catalog.traffic_counts(case)
+    sends = at.vector(counts[comm.rank], at.send_bytes)
+    receives = at.vector([row[comm.rank] for row in counts], at.recv_bytes)
+    return partial(comm.Alltoallv, MPI.IN_PLACE if case.in_place else sends, receives)
+
+
+def _barrier(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return partial(comm.Barrier)
+
+
+def _noop(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return empty_call
+
+
+def _send_recv(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    return partial(comm.Sendrecv, at.send, right, 0, at.recv, left, 0)
+
+
+def _ping_pong(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    half = comm.size // 2
+    send = partial(comm.Send, at.send, (comm.rank + half) % comm.size, 0)
+    receive = partial(comm.Recv, at.recv, (comm.rank + half) % comm.size, 0)
+    first, second = (send, receive) if comm.rank < half else (receive, send)
+
+    def exchange() -> None:
+        first()
+        second()
+    return exchange
+
+
+def _window(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    """All messages of a window in flight at once, then an empty answer from each receiver to say they all arrived."""
+    half = comm.size // 2
+    partner = (comm.rank + half) % comm.size
+    receives = [comm.Recv_init(message, partner, 0) for message in at.messages(at.recv_bytes)]
+    sends = [comm.Send_init(message, partner, 0) for message in at.messages(at.send_bytes)]
+    at.requests += receives + sends
+    start, wait = partial(MPI.Prequest.Startall, at.requests), partial(MPI.Request.Waitall, at.requests)
+    nothing = np.empty(0, np.uint8)
+    if comm.rank < half:
+        acknowledge = partial(comm.Recv, nothing, partner, 1)
+    else:
+        acknowledge = partial(comm.Send, nothing, partner, 1)
+
+    def exchange() -> None:
+        start()
+        wait()
+        acknowledge()
+    return exchange
+
+
+BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
+            "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
+            "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
+            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window}

@@ -1,0 +1,96 @@
+"""The compiled loop on mpi4py's own handles and buffers: fills the table that native/loop.c walks through."""
+
+import ctypes
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mpi4py import MPI
+
+from .. import catalog
+from ..cases import Case
+from .mpi_calls import OPS, Buffers, datatype, persistent_request
+
+__all__ = ["NativeLoop"]
+
+_KINDS = ("noop", "barrier", "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter",
+          "all_to_all", "all_to_all_v", "send_recv", "ping", "pong", "window_first", "window_second")
+_PAIRWISE = {"ping_pong": ("ping", "pong"), "bandwidth": ("window_first", "window_second"),
+             "bi_bandwidth": ("window_first", "window_second")}
+_IN_PLACE_SEND, _IN_PLACE_RECEIVE = 1, 2
+
+
+class NativeLoop:
+    """Makes timed blocks out of prepared slots."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def block(self, comm: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
+              persistent: bool) -> tuple[Callable[[int], tuple[int, int]], Callable[[], None]]:
+        """The block of `Prepared`, and what frees it. A failing MPI call raises RuntimeError with what MPI says."""
+        library, table = self._library, self._library.collbench_new(len(slots))
+        if not table:
+            raise MemoryError("no memory for the table of calls")
+        kept = [self._fill(table, index, comm, case, slot, persistent) for index, slot in enumerate(slots)]
+        readings = (ctypes.c_int64 * 2)()
+        run = library.collbench_run
+
+        def block(start_ns: int) -> tuple[int, int]:
+            error = run(table, start_ns, readings)
+            if error:
+                raise RuntimeError(MPI.Get_error_string(error))
+            return readings[0], readings[1]
+
+        def release() -> None:
+            library.collbench_free(table)
+            kept.clear()
+        return block, release
+
+    def _fill(self, table: int, index: int, comm: MPI.Intracomm, case: Case, slot: Buffers,
+              persistent: bool) -> object:
+        """Describe one call; returns what must live as long as the table."""
+        if persistent and (request := persistent_request(comm, case, slot)):
+            self._library.collbench_set_started(table, index, request.py2f())
+            return request
+        peer, other = _neighbours(comm, case)
+        count = case.count // case.ranks if case.operation.in_blocks else case.count
+        op = OPS[case.redop].py2f() if case.redop else MPI.OP_NULL.py2f()
+        self._library.collbench_set(
+            table, index, _KINDS.index(_kind(comm, case)), _in_place(comm, case), comm.py2f(),
+            datatype(case).py2f(), op, _address(slot.send_bytes), count, _address(slot.recv_bytes), count, peer, other)
+        if case.op in ("bandwidth", "bi_bandwidth"):
+            sends, receives = (catalog.WINDOW if len(raw) else 0 for raw in (slot.send_bytes, slot.recv_bytes))
+            self._library.collbench_set_window(table, index, sends, receives, catalog.window_depth(case), case.bytes)
+        return self._vectors(table, index, comm, case) if case.operation.uneven else None
+
+    def _vectors(self, table: int, index: int, comm: MPI.Intracomm, case: Case) -> list[np.ndarray]:
+        counts = catalog.traffic_counts(case)
+        arrays = []
+        for row in (counts[comm.rank], [line[comm.rank] for line in counts]):
+            arrays += [np.array(row, np.intc), np.array([0, *itertools.accumulate(row[:-1])], np.intc)]
+        self._library.collbench_set_vectors(table, index, *(array.ctypes.data for array in arrays))
+        return arrays
+
+
+def _kind(comm: MPI.Intracomm, case: Case) -> str:
+    return _PAIRWISE[case.op][comm.rank >= case.ranks // 2] if case.op in _PAIRWISE else case.op
+
+
+def _in_place(comm: MPI.Intracomm, case: Case) -> int:
+    if not case.in_place or (case.operation.rooted and comm.rank != catalog.ROOT):
+        return 0
+    return _IN_PLACE_RECEIVE if case.op == "scatter" else _IN_PLACE_SEND
+
+
+def _neighbours(comm: MPI.Intracomm, case: Case) -> tuple[int, int]:
+    """Whom this rank sends to, and whom it receives from (or the root)."""
+    if case.operation.pairs:
+        return ((comm.rank + case.ranks // 2) % case.ranks,) * 2
+    if case.op == "send_recv":
+        return (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
+    return catalog.ROOT, catalog.ROOT
+
+
+def _address(raw: object) -> int:
+    return raw.ctypes.data if isinstance(raw, np.ndarray) else raw.data_ptr()
