@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test lint clean distclean
+.PHONY: help setup bench smoke test overhead lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ smoke: setup ## the same in a minute, to see that everything works
 
 test: setup ## run the tests (ARGS="-k name")
 	@$(RUN)/python -m pytest $(ARGS)
+
+overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
+	@$(RUN)/python benchmarks/overhead.py $(ARGS)
 
 lint: setup ## check the sources
 	@$(RUN)/ruff check . $(ARGS)

@@ -17,7 +17,14 @@ _MOST_LEAD_NS = 20_000_000
 
 
 class Alignment(Protocol):
-    """Called before each sample by every rank; `judge` after a round of them, with figures that all ranks share."""
+    """Called before each sample by every rank; `judge` after a round of them, with figures that all ranks share.
+
+    `code`, `lead_ns` and `clock` are what a compiled loop needs to do the same (see native/loop.c).
+    """
+
+    code: int
+    lead_ns: int
+    clock: ClockModel
 
     def start(self) -> int:
         """Meet the others; returns when to begin on this rank's clock in ns, or 0 for at once."""
@@ -29,8 +36,10 @@ class Alignment(Protocol):
 class _Alone:
     """Every rank starts when it comes: what an application with imbalance sees."""
 
+    code, lead_ns = 0, 0
+
     def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
-        """Nothing to prepare."""
+        self.communicator, self.clock = communicator, clock
 
     def start(self) -> int:
         return 0
@@ -42,32 +51,29 @@ class _Alone:
 class _Barrier(_Alone):
     """A barrier on the control path. Ranks leave it one by one, often further apart than a small call takes."""
 
-    def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
-        self._barrier = communicator.barrier
+    code = 1
 
     def start(self) -> int:
-        self._barrier()
+        self.communicator.barrier()
         return 0
 
 
-class _Agreed:
+class _Agreed(_Alone):
     """Rank 0 names a moment a little ahead on the common clock; everybody waits for it on the spot.
 
     How far ahead adapts: twice as far after a round in which somebody came too late, a little less after a good one.
     """
 
-    def __init__(self, communicator: "Communicator", clock: ClockModel) -> None:
-        self._communicator, self._clock = communicator, clock
-        self._lead_ns = _FIRST_LEAD_NS
+    code, lead_ns = 2, _FIRST_LEAD_NS
 
     def start(self) -> int:
-        ahead_ns = self._clock.to_reference(self._communicator.now_ns()) + self._lead_ns
-        return self._clock.to_local(self._communicator.share(ahead_ns))
+        ahead_ns = self.clock.to_reference(self.communicator.now_ns()) + self.lead_ns
+        return self.clock.to_local(self.communicator.share(ahead_ns))
 
     def judge(self, late_ns: Sequence[float]) -> list[bool]:
         on_time = [late <= _ON_TIME_NS for late in late_ns]
-        self._lead_ns = int(min(2 * self._lead_ns, _MOST_LEAD_NS) if not all(on_time)
-                            else max(0.9 * self._lead_ns, _FIRST_LEAD_NS))
+        self.lead_ns = int(min(2 * self.lead_ns, _MOST_LEAD_NS) if not all(on_time)
+                           else max(0.9 * self.lead_ns, _FIRST_LEAD_NS))
         return on_time
 
 
@@ -76,5 +82,5 @@ ALIGNMENTS: MappingProxyType[str, Callable[["Communicator", ClockModel], Alignme
 
 
 def choose(wanted: str, crowded: bool) -> str:
-    """`auto` agrees on starts, except on hosts with more ranks than cores, where waiting on the spot hinders others."""
+    """`auto` agrees on starts, except where more has to run than there are cores: waiting on the spot hinders others."""
     return wanted if wanted != "auto" else "barrier" if crowded else "agreed"

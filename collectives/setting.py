@@ -49,7 +49,7 @@ def settle(request: Request, transport: Transport, place: Place) -> Setting:
         raise UsageError(f"groups of {max(ranks)} ranks were asked for, but the job has {transport.size}")
     communicators = {n: transport.communicator(n) for n in sorted({*ranks, transport.size})}
     world = communicators[transport.size]
-    facts, hosts, crowded = _meet(world, place)
+    facts, hosts, crowded = _meet(world, place, transport.threads)
     own_host = [rank for rank in range(world.size) if hosts[rank] == hosts[world.rank]]
     loop, reason = transport.configure(request.policy.loop, request.policy.persistent, world.rank == own_host[0])
     policy = msgspec.structs.replace(request.policy, loop=loop,
@@ -61,11 +61,11 @@ def settle(request: Request, transport: Transport, place: Place) -> Setting:
                    len(own_host), reason, facts)
 
 
-def _meet(world: Communicator, place: Place) -> tuple[list[RankFacts], list[int], bool]:
+def _meet(world: Communicator, place: Place, threads: int) -> tuple[list[RankFacts], list[int], bool]:
     """Facts of all ranks (on rank 0 alone), and on every rank everybody's host, and whether a host is crowded.
 
     A host is named by its first rank; two ranks are on one when they run on the same booted kernel. It is crowded
-    when more ranks are on it than cores that they may use.
+    when its ranks have more busy threads than cores that they may use.
     """
     gathered = world.gather(msgspec.json.encode(rank_facts(place.local_rank)))
     if gathered is None:
@@ -73,7 +73,8 @@ def _meet(world: Communicator, place: Place) -> tuple[list[RankFacts], list[int]
     else:
         facts = [msgspec.json.decode(raw, type=RankFacts) for raw in gathered]
         hosts = _hosts(facts)
-        crowded = any(hosts.count(host) > len(cores) for host, cores in zip(hosts, host_cores(facts), strict=True))
+        crowded = any(threads * hosts.count(host) > len(cores)
+                      for host, cores in zip(hosts, host_cores(facts), strict=True))
         mine = [*hosts, crowded]
     *shared, crowded = world.all_max(mine)
     return facts, [int(host) for host in shared], bool(crowded)

@@ -20,11 +20,12 @@ from .records import Fault
 if TYPE_CHECKING:
     from .transports.base import Communicator, Prepared
 
-__all__ = ["Inspector", "barrier_fault", "decode", "expected_image", "sent_image"]
+__all__ = ["POISON", "Inspector", "barrier_fault", "decode", "expected_image", "sent_image"]
+
+POISON = 0xA5       # what every byte of a buffer is before it is filled or written to
 
 # Patterns repeat after a prime number of elements: no power-of-two chunk can be mistaken for its neighbour.
 _PERIOD = 16381
-_POISON = 0xA5
 _BARRIER_DELAYS_S = (4e-3, 20e-3, 100e-3)
 
 
@@ -148,23 +149,26 @@ def _close(found: np.ndarray, expected: np.ndarray, case: Case) -> bool:
 
 
 class Inspector:
-    """Fills the buffers of a prepared case before each sample and checks every slot after it, on one rank."""
+    """Fills the buffers of a prepared case before each sample and checks every slot after it, on one rank.
+
+    Slot j of sample i is filled with `sends[(i + j) % 2]` and must then hold `wanted[(i + j) % 2]`.
+    """
 
     def __init__(self, case: Case, rank: int, prepared: "Prepared", salt: int = 0) -> None:
         self.case, self.rank, self.prepared = case, rank, prepared
         self.checks = self.wrong = 0
         self.fault: Fault | None = None
         memory = prepared.memory
-        self._sends = [memory.keep(sent_image(case, rank, salt + k)) for k in (1, 2)]
+        self.sends = [memory.keep(sent_image(case, rank, salt + k)) for k in (1, 2)]
         self._images = [expected_image(case, rank, salt + k) for k in (1, 2)]
-        self._wanted = [memory.keep(image) for image in self._images]
+        self.wanted = [memory.keep(image) for image in self._images]
 
     def reset(self, sample: int) -> None:
         """Poison everything, then write what is to be sent; slots alternate between the two patterns."""
-        self.prepared.memory.poison(_POISON)
+        self.prepared.memory.poison(POISON)
         if self.prepared.sends:
             for rows, which in self._rows(sample):
-                self.prepared.memory.write(rows, self.prepared.send_at, self._sends[which])
+                self.prepared.memory.write(rows, self.prepared.send_at, self.sends[which])
 
     def check(self, sample: int, when: str) -> None:
         """Compare every slot with what it must hold; the first fault is kept with its place and values."""
@@ -173,7 +177,7 @@ class Inspector:
         for rows, which in self._rows(sample):
             slots = range(*rows.indices(self.prepared.slots))
             self.checks += len(slots)
-            if slots and not self.prepared.memory.equal(rows, self.prepared.recv_at, self._wanted[which]):
+            if slots and not self.prepared.memory.equal(rows, self.prepared.recv_at, self.wanted[which]):
                 self._examine(slots, which, when)
 
     def _rows(self, sample: int) -> tuple[tuple[slice, int], tuple[slice, int]]:

@@ -103,7 +103,7 @@ def test_every_rank_learns_its_hosts_line_from_one_that_asked():
 
 
 def test_a_makespan_across_hosts_is_told_only_where_the_clocks_allow_it(tmp_path, monkeypatch):
-    """Two hosts three hours apart: begins compare on rank 0's clock, or the slowest rank is shown and it is said why."""
+    """Hosts three hours apart: begins compare on rank 0's clock, or the slowest rank is shown and it is said why."""
     from collectives import setting
     local = threading.local()
     facts = setting.rank_facts
@@ -130,7 +130,7 @@ def test_a_makespan_across_hosts_is_told_only_where_the_clocks_allow_it(tmp_path
             assert max(max(row) for row in timing.begin_ns) < 10**10
             if timing.span == "slowest rank":
                 assert any("clocks agree within" in note for note in record.notes)
-    assert measured or all(record.status == "failed" for record in records if record.case.op == "all_reduce")
+    assert measured or all(record.status == "failed" for record in records if record.case.op != "noop")
 
 
 def test_starts_are_agreed_unless_a_host_is_crowded():

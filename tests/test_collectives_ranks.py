@@ -102,3 +102,93 @@ def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(long_job):
     assert job.returncode == 128 + signal.SIGTERM, errors
     assert "told to stop" in output
     assert read_journal(journal)[2] == []
+
+
+def under_mpirun(ranks, program, tmp_path):
+    """Run a Python program as ranks of MPI; what it printed."""
+    from launch.job import Job
+    from launch.mpirun import find_mpirun
+    (tmp_path / "program.py").write_text(program)
+    command = find_mpirun().command(Job(arguments=(), ranks=ranks))
+    launch = command[:command.index(sys.executable) + 1]
+    done = subprocess.run([*launch, str(tmp_path / "program.py")], capture_output=True, text=True, timeout=120,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+MEASURE_ALL = """
+from collectives import catalog
+from collectives.cases import Sweep
+from collectives.clock import SAME
+from collectives.measure import measure
+from collectives.records import Policy
+from collectives.transports import mpi
+{opening}
+communicator = transport.communicator(transport.size)
+policy = Policy(alignment="barrier", case_s=0.001, min_samples=3, precision=0.5)
+for case in Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 5000), ranks=(transport.size,)).cases():
+    outcome = measure(case, communicator, SAME, policy, 0.001, 1)
+    assert outcome.status == "ok", (case.label(), outcome.status, outcome.reason, outcome.fault)
+    print({probe})
+"""
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.needs("torch")
+def test_mpi_takes_tensors_as_a_device_aware_one_would(tmp_path):
+    """Device buffers reach mpi4py through DLPack; the CPU's tensors go the same way."""
+    opening = "import torch\ntransport = mpi.MpiTransport(mpi.torch_payloads(torch.device('cpu')))"
+    printed = under_mpirun(2, MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop"), tmp_path)
+    assert set(printed.split()) == {"python"}
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.parametrize(("loop", "persistent"), [("native", False), ("native", True), ("python", True)])
+def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
+    opening = (f"transport = mpi.open_transport(None, 'cpu')\n"
+               f"used, reason = transport.configure('auto' if {loop!r} == 'native' else {loop!r}, {persistent}, "
+               f"transport.rank == 0)")
+    printed = under_mpirun(3 if loop == "native" else 2,
+                           MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop, reason or ''")
+                           .replace("sizes=(24, 5000), ranks=(transport.size,)",
+                                    "sizes=(24, 5000), ranks=(transport.size // 2 * 2,)")
+                           .replace("communicator(transport.size)", "communicator(transport.size // 2 * 2)\n"
+                                    "if communicator is None:\n    raise SystemExit"), tmp_path)
+    if loop == "native" and "no mpicc" in printed:
+        pytest.skip("SKIPPED: no mpicc here, so no compiled loop")
+    assert {line.split()[0] for line in printed.splitlines()} == {loop}
+
+
+@pytest.mark.needs("mpi")
+def test_the_compiled_loop_notices_a_wrong_output_and_goes_on(tmp_path):
+    """What sample 3 must hold is changed under the loop: it stops there, the inspector names it, the rest follows."""
+    program = """
+import numpy as np
+from collectives.alignment import ALIGNMENTS
+from collectives.cases import Case
+from collectives.clock import SAME
+from collectives.timing import time_samples
+from collectives.transports import mpi
+from collectives.verify import Inspector
+transport = mpi.open_transport(None, "cpu")
+used, reason = transport.configure("auto", False, transport.rank == 0)
+communicator = transport.communicator(2)
+case = Case(op="all_gather", ranks=2, bytes=4096, dtype="int32")
+prepared = communicator.prepare(case, 3)
+inspector = Inspector(case, communicator.rank, prepared)
+alignment = ALIGNMENTS["agreed"](communicator, SAME)
+figures = time_samples(inspector, communicator, alignment, 0, 6)
+assert (inspector.checks, inspector.wrong) == (18, 0)
+if communicator.rank == 1:
+    inspector.wanted[1][400] ^= 1
+figures = time_samples(inspector, communicator, alignment, 0, 6)
+assert all(len(row) == 6 and min(row) > 0 for row in figures[:2]), figures
+if communicator.rank == 1:
+    assert inspector.checks == 36 and inspector.wrong == 9, (inspector.checks, inspector.wrong)
+    assert inspector.fault.rank == 1 and inspector.fault.index == 100, inspector.fault
+else:
+    assert (inspector.checks, inspector.wrong) == (36, 0)
+print(used)
+"""
+    assert set(under_mpirun(2, program, tmp_path).split()) <= {"native", "python"}

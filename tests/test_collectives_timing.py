@@ -52,7 +52,7 @@ class Inspected:
 
     def __init__(self, world, calls):
         block = python_block([world.call] * calls, world.now_ns, world.drain)
-        self.world, self.prepared, self.log = world, SimpleNamespace(block=block, slots=calls), []
+        self.world, self.prepared, self.log = world, SimpleNamespace(block=block, slots=calls, sampler=None), []
 
     def reset(self, sample):
         self.log.append(("reset", sample))
@@ -67,7 +67,7 @@ class Inspected:
 def test_only_the_calls_and_the_last_drain_are_billed(calls):
     world = Simulated()
     inspected = Inspected(world, calls)
-    begin_ns, elapsed_ns, late_ns = time_samples(inspected, world, Barrier(world).start, 5, 10)
+    begin_ns, elapsed_ns, late_ns = time_samples(inspected, world, Barrier(world), 5, 10)
     assert late_ns == [0] * 10
     assert elapsed_ns == [calls * world.call_ns + world.drain_ns] * 10
     assert begin_ns == sorted(begin_ns)

@@ -13,7 +13,7 @@ from pathlib import Path
 __all__ = ["BuildError", "build", "cache_path", "load"]
 
 _SOURCE = Path(__file__).with_name("loop.c")
-_FLAGS = ("-O2", "-shared", "-fPIC", "-std=gnu11")
+_FLAGS = ("-O2", "-shared", "-fPIC", "-std=gnu11", "-lm")
 _LIMIT_S = 120
 
 
@@ -64,7 +64,7 @@ def build(library: str) -> Path:
 
 def _compile(target: Path) -> None:
     try:
-        done = subprocess.run([_compiler(), *_FLAGS, "-o", str(target), str(_SOURCE)], capture_output=True, text=True,
+        done = subprocess.run([_compiler(), "-o", str(target), str(_SOURCE), *_FLAGS], capture_output=True, text=True,
                               timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         raise BuildError(f"mpicc did not end within {_LIMIT_S} s") from None
@@ -102,3 +102,11 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_started.argtypes = [pointer, integer, integer]
     loop.collbench_set_started.restype = None
     loop.collbench_run.argtypes = [pointer, ctypes.c_int64, pointer]
+    size, real, wide = ctypes.c_size_t, ctypes.c_double, ctypes.c_int64
+    loop.collbench_set_buffers.argtypes = [pointer, pointer, size, integer, size, size, pointer, pointer, size, size,
+                                           pointer, pointer]
+    loop.collbench_set_buffers.restype = None
+    loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real]
+    loop.collbench_set_start.restype = None
+    loop.collbench_samples.argtypes = [pointer, wide, wide, pointer, pointer, pointer]
+    loop.collbench_samples.restype = wide

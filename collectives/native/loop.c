@@ -1,10 +1,12 @@
-/* The timed region for MPI, compiled: the same isolated and streamed loops as in timing.py, without an interpreter
- * between the two clock readings. Handles come from mpi4py as Fortran integers, buffers as addresses; nothing is
- * allocated, parsed or looked up while the clock runs.
+/* The loop of timing.py for MPI, compiled: refill, start together, read the clock, call, read the clock, compare.
+ * Between samples, too, there is no interpreter: it would leave the caches and the branch predictor cold. Handles come
+ * from mpi4py as Fortran integers, buffers as addresses; nothing is allocated, parsed or looked up while the clock runs.
  */
+#include <math.h>
 #include <mpi.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum kind { NOOP, BARRIER, ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, BROADCAST, REDUCE, GATHER, SCATTER, ALL_TO_ALL,
@@ -25,7 +27,22 @@ typedef struct {
     MPI_Request *requests;
 } call_t;
 
-typedef struct { int calls; call_t call[]; } block_t;
+enum start { AT_ONCE, BARRIER_FIRST, AGREED };
+
+typedef struct {
+    /* What verify.Inspector does: two patterns, in turn over samples and slots. */
+    char *memory;
+    size_t stride, send_at, send_bytes, recv_at, recv_bytes;
+    const char *sent[2], *wanted[2];
+    int poison;
+    /* What alignment.py does, on the control communicator, with this rank's line to rank 0's clock. */
+    int start, rank;
+    MPI_Comm control;
+    double epoch, offset, drift;
+    int64_t lead_ns;
+    int calls;
+    call_t call[];
+} block_t;
 
 static int64_t now_ns(void)
 {
@@ -172,6 +189,94 @@ int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
     readings[1] = now_ns();
     readings[0] = begin;
     return error;
+}
+
+/* Where the slots are, what is sent, and what must be there afterwards. */
+void collbench_set_buffers(block_t *block, char *memory, size_t stride, int poison, size_t send_at, size_t send_bytes,
+                           const char *sent_even, const char *sent_odd, size_t recv_at, size_t recv_bytes,
+                           const char *wanted_even, const char *wanted_odd)
+{
+    block->memory = memory;
+    block->stride = stride;
+    block->poison = poison;
+    block->send_at = send_at;
+    block->send_bytes = send_bytes;
+    block->recv_at = recv_at;
+    block->recv_bytes = recv_bytes;
+    block->sent[0] = sent_even;
+    block->sent[1] = sent_odd;
+    block->wanted[0] = wanted_even;
+    block->wanted[1] = wanted_odd;
+}
+
+void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t lead_ns, double epoch, double offset,
+                         double drift)
+{
+    block->start = start;
+    block->control = MPI_Comm_f2c(control);
+    MPI_Comm_rank(block->control, &block->rank);
+    block->lead_ns = lead_ns;
+    block->epoch = epoch;
+    block->offset = offset;
+    block->drift = drift;
+}
+
+static void refill(block_t *block, int64_t sample)
+{
+    if (!block->send_bytes && !block->recv_bytes)
+        return;
+    memset(block->memory, block->poison, block->stride * block->calls);
+    for (int slot = 0; slot < block->calls && block->send_bytes; slot++)
+        memcpy(block->memory + slot * block->stride + block->send_at, block->sent[(sample + slot) & 1],
+               block->send_bytes);
+}
+
+static int right(const block_t *block, int64_t sample)
+{
+    for (int slot = 0; slot < block->calls && block->recv_bytes; slot++)
+        if (memcmp(block->memory + slot * block->stride + block->recv_at, block->wanted[(sample + slot) & 1],
+                   block->recv_bytes))
+            return 0;
+    return 1;
+}
+
+/* When to begin on this rank's clock; 0 for at once. */
+static int start_together(const block_t *block, int64_t *start_ns)
+{
+    *start_ns = 0;
+    if (block->start == AT_ONCE)
+        return MPI_SUCCESS;
+    if (block->start == BARRIER_FIRST)
+        return MPI_Barrier(block->control);
+    int64_t moment = now_ns();
+    moment += llround(block->offset + block->drift * (moment - block->epoch)) + block->lead_ns;
+    int error = MPI_Bcast(&moment, 1, MPI_INT64_T, 0, block->control);
+    double since = moment - block->offset - block->epoch;
+    *start_ns = moment - llround(block->offset + since * block->drift / (1 + block->drift));
+    return error;
+}
+
+/* Take `count` samples, the first of which has number `first`. Returns how many were taken: fewer than `count` when the
+ * last of them left a wrong output, which is still in the buffers; or minus the error of MPI.
+ */
+int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t *begin_ns, int64_t *elapsed_ns,
+                          int64_t *late_ns)
+{
+    for (int64_t i = 0; i < count; i++) {
+        int64_t start_ns, readings[2];
+        refill(block, first + i);
+        int error = start_together(block, &start_ns);
+        if (!error)
+            error = collbench_run(block, start_ns, readings);
+        if (error)
+            return -error;
+        begin_ns[i] = readings[0];
+        elapsed_ns[i] = readings[1] - readings[0];
+        late_ns[i] = start_ns ? readings[0] - start_ns : 0;
+        if (!right(block, first + i))
+            return i + 1;
+    }
+    return count;
 }
 
 /* The library that this file was linked with, to be compared with the one that mpi4py runs on. */

@@ -7,7 +7,11 @@ from .. import catalog
 from ..cases import Case
 
 if TYPE_CHECKING:
+    from ..alignment import Alignment
     from ..memory import Memory
+    from ..verify import Inspector
+
+    Sampler = Callable[[Inspector, Alignment, int, int], tuple[list[int], list[int], list[int]]]
 
 __all__ = ["Communicator", "Layout", "Prepared", "Transport", "empty_call", "in_place_layout", "layout"]
 
@@ -34,7 +38,8 @@ class Prepared(NamedTuple):
     """A case ready to run.
 
     `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock, makes one call
-    on each slot in turn, drains, reads the clock again, and returns both readings. `loop` names what it runs in.
+    on each slot in turn, drains, reads the clock again, and returns both readings. Where a compiled loop takes whole
+    series of samples, `sampler` does what `timing.time_samples` does; `loop` names which it is.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -43,6 +48,7 @@ class Prepared(NamedTuple):
     layout: Layout
     loop: Literal["python", "native"] = "python"
     release: Callable[[], object] = empty_call
+    sampler: "Sampler | None" = None
 
     @property
     def sends(self) -> bool:
@@ -109,6 +115,7 @@ class Transport(Protocol):
     library: str     # what does the work, with its version
     device: str      # where payloads live
     buffers: str     # how they are allocated
+    threads: int     # busy threads a rank has while it communicates, its own included
     rank: int
     size: int
     notes: tuple[str, ...]      # what a reader of any record must know about how this transport does things

@@ -102,7 +102,7 @@ class LoopbackCommunicator:
 class LoopbackTransport:
     """One rank of `run_ranks`."""
 
-    name, library, device, buffers, notes = "loopback", "numpy definitions", "cpu", HOST_POLICY, ()
+    name, library, device, buffers, threads, notes = "loopback", "numpy definitions", "cpu", HOST_POLICY, 1, ()
 
     def __init__(self, rank: int, size: int, meetings: dict[int, _Meeting], fault: Fault | None) -> None:
         self.rank, self.size = rank, size

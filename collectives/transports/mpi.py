@@ -68,17 +68,13 @@ class MpiCommunicator:
         memory = manner.payloads.open_memory(slots, place.slot_bytes)
         buffers = [Buffers(case, row, place) for row in memory.rows]
         if manner.native and manner.payloads is HOST:
-            block, free = manner.native.block(self.timed, case, buffers, manner.persistent)
-            loop = "native"
-        else:
-            calls = [bind(self.timed, case, slot, manner.persistent) for slot in buffers]
-            block, free, loop = python_block(calls, self.now_ns, self.drain), empty_call, "python"
+            return manner.native.prepare(self.timed, self.control, case, buffers, memory, place, manner.persistent)
+        calls = [bind(self.timed, case, slot, manner.persistent) for slot in buffers]
 
         def release() -> None:
-            free()
             for slot in buffers:
                 slot.free()
-        return Prepared(block, slots, memory, place, loop, release)
+        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place, "python", release)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
         own = np.array(values, dtype=np.float64)
@@ -124,6 +120,7 @@ class MpiTransport:
     """MPI, started by importing mpi4py."""
 
     name = "mpi"
+    threads = 1
 
     def __init__(self, payloads: Payloads) -> None:
         self._manner = Manner(payloads)

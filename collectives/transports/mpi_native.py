@@ -3,13 +3,21 @@
 import ctypes
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
 from .. import catalog
+from ..alignment import Alignment
 from ..cases import Case
+from ..memory import HostMemory
+from ..verify import POISON, Inspector
+from .base import Layout, Prepared
 from .mpi_calls import OPS, Buffers, datatype, persistent_request
+
+if TYPE_CHECKING:
+    from .base import Sampler
 
 __all__ = ["NativeLoop"]
 
@@ -21,31 +29,58 @@ _IN_PLACE_SEND, _IN_PLACE_RECEIVE = 1, 2
 
 
 class NativeLoop:
-    """Makes timed blocks out of prepared slots."""
+    """Makes prepared cases out of slots, timed by the compiled loop."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
 
-    def block(self, comm: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
-              persistent: bool) -> tuple[Callable[[int], tuple[int, int]], Callable[[], None]]:
-        """The block of `Prepared`, and what frees it. A failing MPI call raises RuntimeError with what MPI says."""
-        library, table = self._library, self._library.collbench_new(len(slots))
+    def prepare(self, comm: MPI.Intracomm, control: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
+                memory: HostMemory, place: Layout, persistent: bool) -> Prepared:
+        """As `Communicator.prepare`. A failing MPI call raises RuntimeError with what MPI says."""
+        table = self._library.collbench_new(len(slots))
         if not table:
             raise MemoryError("no memory for the table of calls")
         kept = [self._fill(table, index, comm, case, slot, persistent) for index, slot in enumerate(slots)]
-        readings = (ctypes.c_int64 * 2)()
-        run = library.collbench_run
-
-        def block(start_ns: int) -> tuple[int, int]:
-            error = run(table, start_ns, readings)
-            if error:
-                raise RuntimeError(MPI.Get_error_string(error))
-            return readings[0], readings[1]
 
         def release() -> None:
-            library.collbench_free(table)
+            self._library.collbench_free(table)
             kept.clear()
-        return block, release
+            for slot in slots:
+                slot.free()
+        return Prepared(self._block(table), len(slots), memory, place, "native", release,
+                        self._sampler(table, control))
+
+    def _block(self, table: int) -> Callable[[int], tuple[int, int]]:
+        readings, run = (ctypes.c_int64 * 2)(), self._library.collbench_run
+
+        def block(start_ns: int) -> tuple[int, int]:
+            _check(run(table, start_ns, readings))
+            return readings[0], readings[1]
+        return block
+
+    def _sampler(self, table: int, control: MPI.Intracomm) -> "Sampler":
+        def sampler(inspector: Inspector, alignment: Alignment, first: int,
+                    count: int) -> tuple[list[int], list[int], list[int]]:
+            self._set_up(table, control, inspector, alignment)
+            figures = np.zeros((3, count), np.int64)
+            done = 0
+            while done < count:
+                taken = self._library.collbench_samples(table, first + done, count - done,
+                                                        *(row[done:].ctypes.data for row in figures))
+                _check(-min(taken, 0))
+                done += taken
+                _account(inspector, first + done - 1, taken, last_is_wrong=done < count)
+            return tuple(figures.tolist())
+        return sampler
+
+    def _set_up(self, table: int, control: MPI.Intracomm, inspector: Inspector, alignment: Alignment) -> None:
+        prepared, clock = inspector.prepared, alignment.clock
+        place, rows = prepared.layout, prepared.memory.rows
+        sends, wanted = ([_address(image) for image in images] for images in (inspector.sends, inspector.wanted))
+        self._library.collbench_set_buffers(table, rows.ctypes.data, rows.shape[1], POISON, place.send_at,
+                                            place.send_bytes, *sends, place.recv_at, place.recv_bytes, *wanted)
+        self._library.collbench_set_start(table, alignment.code, control.py2f(), alignment.lead_ns, clock.epoch,
+                                          clock.offset, clock.drift)
 
     def _fill(self, table: int, index: int, comm: MPI.Intracomm, case: Case, slot: Buffers,
               persistent: bool) -> object:
@@ -71,6 +106,20 @@ class NativeLoop:
             arrays += [np.array(row, np.intc), np.array([0, *itertools.accumulate(row[:-1])], np.intc)]
         self._library.collbench_set_vectors(table, index, *(array.ctypes.data for array in arrays))
         return arrays
+
+
+def _check(error: int) -> None:
+    if error:
+        raise RuntimeError(MPI.Get_error_string(error))
+
+
+def _account(inspector: Inspector, last: int, taken: int, last_is_wrong: bool) -> None:
+    """Let the inspector know of samples that the loop compared; the wrong one it looks at itself."""
+    right = taken - last_is_wrong
+    if inspector.prepared.receives:
+        inspector.checks += right * inspector.prepared.slots
+    if last_is_wrong:
+        inspector.check(last, "timed")
 
 
 def _kind(comm: MPI.Intracomm, case: Case) -> str:

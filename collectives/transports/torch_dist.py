@@ -93,6 +93,7 @@ class TorchTransport:
         self._device, self._backend = device, backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device)
+        self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a thread of its own
         self.library = _library(backend)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 

@@ -1,0 +1,177 @@
+"""What collbench's harness costs: side by side, in turn, with the smallest possible loop over the same library.
+
+    python benchmarks/overhead.py [--rounds N] [--ranks N] [--only mpi|gloo]
+
+Every round runs each program once; a figure is the median over rounds of the ratio (or difference) within a round, with
+its distribution-free 95 % interval. Targets are those of docs/measuring.md.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from collectives.records import read_journal
+from collectives.stopping import median_ranks
+from launch.job import Job
+from launch.launchers import launcher_for
+
+HERE = Path(__file__).parent
+SIZES = (8, 64, 512, 4096, 32768, 262144, 1048576, 4194304)
+OPS = ("ping_pong", "all_reduce", "all_to_all")
+SECONDS = 0.12
+Figures = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> us
+
+
+def collbench(transport: str, loop: str, ranks: int) -> tuple[Figures, dict[tuple[str, int], int]]:
+    """Times of one launch, and the calls that a streamed sample had."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ("--transport", transport, "--loop", loop, "--ops", ",".join(OPS), "-b", str(SIZES[0]), "-e",
+                 str(SIZES[-1]), "-f", "8", "--group-ranks", str(ranks), "--case-seconds", str(SECONDS), "--precision",
+                 "0", "--in-order", "--out", folder, "--display", "quiet",
+                 "--place", "both" if transport == "torch" else "out")
+        start(launcher_for(transport).command(Job(arguments=words, ranks=ranks)))
+        _, records, _ = read_journal(Path(folder) / "journal.jsonl")
+    times, calls = {}, {}
+    for record in records:
+        for timing in record.timings:
+            key = record.case.op, record.case.bytes
+            times[(*key, timing.mode)] = 1e6 * statistics.median(timing.message_s(record.case))
+            calls[key] = timing.calls
+    return times, calls
+
+
+def start(command: list[str]) -> str:
+    """Run to the end; what it printed."""
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+
+def parsed(printed: str) -> Figures:
+    """Lines `OP BYTES isolated_us streamed_us`."""
+    times = {}
+    for op, size, isolated, streamed in map(str.split, printed.splitlines()):
+        times[op, int(size), "isolated"], times[op, int(size), "streamed"] = float(isolated), float(streamed)
+    return times
+
+
+def plan_words(calls: dict[tuple[str, int], int]) -> list[str]:
+    """`OP BYTES CALLS` of every case, as the smallest loops take them."""
+    return [str(word) for (op, size), count in calls.items() if op in OPS for word in (op, size, count)]
+
+
+class CLoop:
+    """The C program, compiled with the mpicc beside this Python."""
+
+    def __init__(self, folder: Path) -> None:
+        mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or "mpicc"
+        self.program = folder / "mpi_loop"
+        subprocess.run([mpicc, "-O2", "-o", self.program, HERE / "mpi_loop.c"], check=True)
+
+    def run(self, ranks: int, calls: dict[tuple[str, int], int]) -> Figures:
+        command = launcher_for("mpi").command(Job(arguments=(), ranks=ranks))
+        launch = command[:command.index(sys.executable)]
+        # the C program tells operations apart by a letter: p(ing_pong), r(educe), a(ll_to_all)
+        words = ["reduce" if word == "all_reduce" else word for word in plan_words(calls)]
+        printed = start([*launch, str(self.program), str(SECONDS), *words])
+        return {("all_reduce" if op == "reduce" else op, size, mode): time
+                for (op, size, mode), time in parsed(printed).items()}
+
+
+def gloo_loop(ranks: int, calls: dict[tuple[str, int], int]) -> Figures:
+    return parsed(start([sys.executable, str(HERE / "gloo_loop.py"), str(ranks), str(SECONDS), *plan_words(calls)]))
+
+
+def osu(ranks: int) -> Figures:
+    """OSU's own figures, where its programs are on the PATH; its all-to-all counts bytes a pair."""
+    programs = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
+    command = launcher_for("mpi").command(Job(arguments=(), ranks=ranks))
+    launch, times = command[:command.index(sys.executable)], {}
+    for op, program in programs.items():
+        if not shutil.which(program):
+            continue
+        for line in start([*launch, program, "-m", f"{SIZES[0]}:{SIZES[-1]}"]).splitlines():
+            if line.strip() and not line.startswith("#"):
+                size, time = line.split()[:2]
+                times[op, int(size) * (ranks if op == "all_to_all" else 1), "isolated"] = float(time)
+    return times
+
+
+def interval(values: list[float]) -> tuple[float, float, float]:
+    """Median, and its 95 % interval (the extremes where there are too few values for one)."""
+    ordered = sorted(values)
+    low, high = median_ranks(len(ordered)) or (0, len(ordered) - 1)
+    return statistics.median(ordered), ordered[low], ordered[high]
+
+
+def compare(ours: list[Figures], theirs: list[Figures], title: str, ratio: bool, target: float) -> dict:
+    """Print one table of ours against theirs; returns it as data."""
+    unit = "ratio" if ratio else "difference, us"
+    table = Table(title=f"{title} ({unit}; target at most {target:g}; {len(ours)} rounds)", title_justify="left")
+    for column in ("operation", "bytes", "mode", "smallest loop, us", unit, "95 % interval", ""):
+        table.add_column(column, justify="left" if column in ("operation", "mode", "") else "right")
+    rows = []
+    for key in (key for key in ours[0] if key in theirs[0] and key[0] in OPS):
+        pairs = [(one[key], two[key]) for one, two in zip(ours, theirs, strict=True)]
+        middle, low, high = interval([a / b if ratio else a - b for a, b in pairs])
+        base = statistics.median(b for _, b in pairs)
+        rows.append({"op": key[0], "bytes": key[1], "mode": key[2], "base_us": base, "value": middle, "lo": low,
+                     "hi": high})
+        verdict = "" if middle <= target else "missed" if low > target else "over, within the interval"
+        table.add_row(key[0], str(key[1]), key[2], f"{base:.2f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", verdict)
+    Console(width=110).print(table)
+    return {"title": title, "unit": unit, "target": target, "rows": rows}
+
+
+def main() -> None:
+    """Parse the options, run the rounds, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds; 6 at least for an interval")
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--only", choices=("mpi", "gloo"))
+    parser.add_argument("--json", type=Path, help="also write the tables as JSON")
+    options = parser.parse_args()
+    results = []
+    if options.only != "gloo":
+        results += against_c(options.rounds, options.ranks)
+    if options.only != "mpi":
+        ours, bare = [], []
+        for number in range(options.rounds):
+            print(f"round {number + 1} of {options.rounds}: gloo", file=sys.stderr)
+            times, calls = collbench("torch", "auto", options.ranks)
+            ours.append(times)
+            bare.append(gloo_loop(options.ranks, calls))
+        results.append(compare(ours, bare, "gloo: collbench against a bare Python loop", True, 1.02))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def against_c(rounds: int, ranks: int) -> list[dict]:
+    """Both loops of collbench in turn with the C program (and OSU's, where they are)."""
+    native, python, bare, published = [], [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        loop = CLoop(Path(folder))
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}: MPI", file=sys.stderr)
+            times, calls = collbench("mpi", "native", ranks)
+            native.append(times)
+            bare.append(loop.run(ranks, calls))
+            python.append(collbench("mpi", "python", ranks)[0])
+            published.append(osu(ranks))
+    tables = [compare(native, bare, "MPI, native loop: collbench against C", True, 1.05),
+              compare(python, bare, "MPI, Python loop: collbench against C", False, 1.0)]
+    if published[0]:
+        tables.append(compare(native, published, "MPI, native loop: collbench against OSU", True, 1.05))
+    return tables
+
+
+if __name__ == "__main__":
+    main()
