@@ -82,5 +82,5 @@ ALIGNMENTS: MappingProxyType[str, Callable[["Communicator", ClockModel], Alignme
 
 
 def choose(wanted: str, crowded: bool) -> str:
-    """`auto` agrees on starts, except where more has to run than there are cores: waiting on the spot hinders others."""
+    """`auto` agrees on starts, except where more has to run than there are cores: waiting hinders others."""
     return wanted if wanted != "auto" else "barrier" if crowded else "agreed"

@@ -108,5 +108,5 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_buffers.restype = None
     loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real]
     loop.collbench_set_start.restype = None
-    loop.collbench_samples.argtypes = [pointer, wide, wide, pointer, pointer, pointer]
+    loop.collbench_samples.argtypes = [pointer, wide, wide, *[pointer] * 4]
     loop.collbench_samples.restype = wide

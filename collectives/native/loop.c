@@ -256,12 +256,13 @@ static int start_together(const block_t *block, int64_t *start_ns)
     return error;
 }
 
-/* Take `count` samples, the first of which has number `first`. Returns how many were taken: fewer than `count` when the
- * last of them left a wrong output, which is still in the buffers; or minus the error of MPI.
+/* Take up to `count` samples, the first of which has number `first`; stop after one that left a wrong output, which is
+ * still in the buffers then, and set `wrong`. Returns how many were taken, or minus the error of MPI.
  */
 int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t *begin_ns, int64_t *elapsed_ns,
-                          int64_t *late_ns)
+                          int64_t *late_ns, int *wrong)
 {
+    *wrong = 0;
     for (int64_t i = 0; i < count; i++) {
         int64_t start_ns, readings[2];
         refill(block, first + i);
@@ -273,8 +274,10 @@ int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t 
         begin_ns[i] = readings[0];
         elapsed_ns[i] = readings[1] - readings[0];
         late_ns[i] = start_ns ? readings[0] - start_ns : 0;
-        if (!right(block, first + i))
+        if (!right(block, first + i)) {
+            *wrong = 1;
             return i + 1;
+        }
     }
     return count;
 }

@@ -63,13 +63,14 @@ class NativeLoop:
                     count: int) -> tuple[list[int], list[int], list[int]]:
             self._set_up(table, control, inspector, alignment)
             figures = np.zeros((3, count), np.int64)
-            done = 0
+            wrong, done = ctypes.c_int(), 0
             while done < count:
                 taken = self._library.collbench_samples(table, first + done, count - done,
-                                                        *(row[done:].ctypes.data for row in figures))
+                                                        *(row[done:].ctypes.data for row in figures),
+                                                        ctypes.addressof(wrong))
                 _check(-min(taken, 0))
                 done += taken
-                _account(inspector, first + done - 1, taken, last_is_wrong=done < count)
+                _account(inspector, first + done - 1, taken, bool(wrong.value))
             return tuple(figures.tolist())
         return sampler
 
