@@ -1,13 +1,12 @@
 """Findings: what a reader should know first, as values, most important first; nothing when there is nothing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import pandas as pd
 
-from collectives.catalog import OPERATIONS
-
+from .consistency import find_contradictions
+from .finding import Finding
+from .stragglers import find_stragglers
 from .tidy import Loaded
 from .units import percent
 
@@ -15,28 +14,14 @@ __all__ = ["Finding", "find"]
 
 _ORDER = ("error", "warning", "note")
 _EVIDENCE = 5            # labels shown with a finding
-_OFTEN = 0.6             # share of points from where a rank is persistently last
 _OVERHEAD = 0.2          # share of a time from where the harness is part of the answer
-_ENOUGH = 8              # points before a rank is accused
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence a reader should know, and the labels of records that show it (some of them).
-
-    `error`: the run is not to be trusted as a whole; `warning`: these numbers mean less than they seem to;
-    `note`: what was not looked at.
-    """
-
-    severity: Literal["error", "warning", "note"]
-    words: str
-    evidence: tuple[str, ...] = ()
 
 
 def find(loaded: Loaded) -> list[Finding]:
     """Everything that can be said truly about `loaded`."""
-    found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points), *_last(loaded.points),
-             *_flagged(loaded.points), *_overhead(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
+    found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points),
+             *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
+             *find_contradictions(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
     return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
 
 
@@ -62,19 +47,6 @@ def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("warning", f"with {counts} ranks there were more ranks on a host than cores: {len(crowded)} of "
                       f"{len(points)} points show the software path and the scheduler, and not a fabric",
                       _points(crowded))
-
-
-def _last(points: pd.DataFrame) -> Iterator[Finding]:
-    """Only symmetric operations: in a rooted one the same rank is last by design."""
-    symmetric = [name for name, row in OPERATIONS.items() if not row.rooted and not row.pairs and name != "noop"]
-    among = points[points["op"].isin(symmetric) & (points["ranks"] > 2) & points["last_rank"].notna()]
-    for (transport, ranks), group in among.groupby(["transport", "ranks"]):
-        counts = group["last_rank"].value_counts()
-        share = counts.iloc[0] / len(group)
-        if len(group) >= _ENOUGH and share >= _OFTEN:
-            own = group[group["last_rank"] == counts.index[0]]
-            yield Finding("warning", f"rank {counts.index[0]} of {ranks} ended last most often in {percent(share)} of "
-                          f"{len(group)} points over {transport}: look at its host, core or link", _points(own))
 
 
 def _flagged(points: pd.DataFrame) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from collectives.records import Record, Run, no_journal, read_lines
 
 from .metrics import algbw_Bps, busbw_Bps
 from .point import Point, summarise
+from .stragglers import Lateness
 
 __all__ = ["CASE", "Loaded", "load", "with_text"]
 
@@ -34,12 +35,14 @@ class Loaded:
         records: one row per case and run, with its status; where a run measured a case twice, the later one.
         runs: provenance by run id.
         warnings: a sentence for each line or timing that could not be used.
+        lateness: which rank was last how often and by how much; columns `stragglers.LATENESS`.
     """
 
     points: pd.DataFrame
     records: pd.DataFrame
     runs: dict[str, Run]
     warnings: list[str] = field(default_factory=list)
+    lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
 
 
 def load(path: Path) -> Loaded:
@@ -48,12 +51,13 @@ def load(path: Path) -> Loaded:
     journal = path / "journal.jsonl" if path.is_dir() else path
     runs: dict[str, Run] = {}
     warnings: list[str] = []
-    records, points = _frames(_records(journal, runs, warnings), runs, warnings)
+    lateness = Lateness()
+    records, points = _frames(_records(journal, runs, warnings), runs, warnings, lateness)
     if not runs:
         raise no_journal(journal, warnings)
     records = records.drop_duplicates(["run", *CASE], keep="last")
     points = points[points["record"].isin(records.index)].reset_index(drop=True)
-    return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings)
+    return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings, lateness.frame())
 
 
 def _records(path: Path, runs: dict[str, Run], warnings: list[str]) -> Iterator[Record]:
@@ -65,8 +69,8 @@ def _records(path: Path, runs: dict[str, Run], warnings: list[str]) -> Iterator[
             yield line
 
 
-def _frames(records: Iterator[Record], runs: dict[str, Run],
-            warnings: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _frames(records: Iterator[Record], runs: dict[str, Run], warnings: list[str],
+            lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Statuses and points; built in chunks, because rows as Python objects take ten times the room."""
     statuses: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
@@ -82,6 +86,7 @@ def _frames(records: Iterator[Record], runs: dict[str, Run],
             except ValueError as error:
                 warnings.append(str(error))
                 continue
+            lateness.add(record, timing)
             rows.append((number, *identity, record.asked_bytes, label, record.reproduce, *point))
         if len(rows) >= _CHUNK:
             chunks.append(pd.DataFrame(rows, columns=columns))

@@ -25,7 +25,7 @@ from launch.job import Job
 from launch.launchers import launcher_for
 
 HERE = Path(__file__).parent
-SIZES = (8, 64, 512, 4096, 32768, 262144, 1048576, 4194304)
+SIZES = (8, 128, 2048, 32768, 262144, 1 << 20, 4 << 20)
 OPS = ("ping_pong", "all_reduce", "all_to_all")
 SECONDS = 0.12
 Figures = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> us
@@ -34,9 +34,9 @@ Figures = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> u
 def collbench(transport: str, loop: str, ranks: int) -> tuple[Figures, dict[tuple[str, int], int]]:
     """Times of one launch, and the calls that a streamed sample had."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("--transport", transport, "--loop", loop, "--ops", ",".join(OPS), "-b", str(SIZES[0]), "-e",
-                 str(SIZES[-1]), "-f", "8", "--group-ranks", str(ranks), "--case-seconds", str(SECONDS), "--precision",
-                 "0", "--in-order", "--out", folder, "--display", "quiet",
+        words = ("--transport", transport, "--loop", loop, "--ops", ",".join(OPS), "--sizes",
+                 ",".join(map(str, SIZES)), "--group-ranks", str(ranks), "--case-seconds", str(SECONDS),
+                 "--precision", "0", "--in-order", "--out", folder, "--display", "quiet",
                  "--place", "both" if transport == "torch" else "out")
         start(launcher_for(transport).command(Job(arguments=words, ranks=ranks)))
         _, records, _ = read_journal(Path(folder) / "journal.jsonl")

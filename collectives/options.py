@@ -51,6 +51,17 @@ class _Size(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class _Sizes(click.ParamType):
+    """Comma-separated sizes."""
+
+    name = "SIZE,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(sorted({_Size().convert(part, param, ctx) for part in str(value).split(",")}))
+
+
 class _RankCounts(click.ParamType):
     """Comma-separated group sizes, or `curve`."""
 
@@ -78,6 +89,7 @@ _OPTIONS = (
     click.option("-e", "--end", type=_Size(), default="1M", show_default=True, help="Largest message size."),
     click.option("-f", "--factor", type=float, default=None, help="Each size is this factor larger.  [default: 2]"),
     click.option("-i", "--step", type=_Size(), default=None, help="Each size is so many bytes larger, instead of -f."),
+    click.option("--sizes", type=_Sizes(), default=None, help="Message sizes one by one, instead of -b -e -f -i."),
     click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
                  help="Element types."),
     click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
@@ -124,8 +136,9 @@ def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
     """A request from the values that click parsed. UsageError where they contradict each other."""
     seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
     ops = values["ops"] if "noop" in values["ops"] else ("noop", *values["ops"])
+    sizes = values["sizes"] or size_range(values["begin"], values["end"], values["factor"], values["step"])
     sweep = Sweep(
-        ops=ops, sizes=size_range(values["begin"], values["end"], values["factor"], values["step"]),
+        ops=ops, sizes=sizes,
         ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=values["traffic"],
         places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],

@@ -155,6 +155,8 @@ class _Lead:
             yield f"{format_size(asked)} asked for; {format_size(case.bytes)} is the next size that divides"
         if case.op in ("bandwidth", "bi_bandwidth"):
             yield from self.transport.notes
+        if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
+            yield "persistent collective: set up once, started and waited for in each call"
         for timing in timings:
             if timing.alignment == "agreed" and timing.span == "slowest rank" and case.op != "noop":
                 yield (f"{timing.mode}: no makespan: the clocks agree within {timing.clock_error_s * 1e6:.1f} us only, "

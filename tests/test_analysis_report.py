@@ -157,7 +157,7 @@ def test_findings_say_what_is_there_and_nothing_else(tmp_path):
 
 
 def test_findings_are_ranked_and_name_their_evidence(tmp_path):
-    a_journal(tmp_path, a_run(cores=4), late=lambda case: 3,
+    a_journal(tmp_path, a_run(cores=4),
               status=lambda case: "wrong" if case.op == "ping_pong" else
               "unsupported" if case.op == "barrier" else "ok")
     found = find(load(tmp_path))
@@ -168,7 +168,6 @@ def test_findings_are_ranked_and_name_their_evidence(tmp_path):
     assert "rank 1, element 7" in words[0]
     assert found[0].evidence[0].startswith("ping_pong")
     assert any("with 8 ranks there were more ranks on a host than cores" in text for text in words)
-    assert any(text.startswith("rank 3 of 8 ended last most often in 100 %") for text in words)
     assert words[-1].startswith("3 cases of 33 not supported here (was unsupported)")
 
 

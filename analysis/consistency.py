@@ -1,0 +1,106 @@
+"""Figures that contradict each other: a collective slower than others that together do its work, and the like.
+
+These are performance guidelines (Träff, Gropp and Thakur, IEEE TPDS 21(5), 2010, "Self-consistent MPI performance
+guidelines"; tested for MPI by Hunold and Carpen-Amarie's ReproMPI). One that is violated beyond the noise means that
+the library chose a poor algorithm there, or that something disturbed the measurement.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from .finding import Finding
+from .units import payload, percent
+
+__all__ = ["find_contradictions"]
+
+_MARGIN = 0.05      # beyond the intervals, so that a small systematic difference is not a contradiction
+_SERIES = ["system", "transport", "library", "device", "dtype", "mode"]
+_EVIDENCE = 5
+Bounds = dict[tuple[str, int, int], tuple[float, float, str]]      # (op, ranks, bytes) -> low s, high s, label
+
+
+class _Violation(NamedTuple):
+    """`by` is how much slower than it should be at least, as a share."""
+
+    by: float
+    words: str
+    label: str
+
+
+def find_contradictions(points: pd.DataFrame) -> Iterator[Finding]:
+    """One finding for each guideline that is violated somewhere, with its worst place."""
+    known = points[points["time_lo_s"].notna() & points["time_hi_s"].notna()]
+    groups = [_bounds(group) for _, group in known.groupby(_SERIES, dropna=False)]
+    for check, cause in _GUIDELINES:
+        found = sorted((violation for bounds in groups for violation in check(bounds)), reverse=True)
+        if found:
+            worst = found[0]
+            yield Finding("warning", f"{worst.words}, by {percent(worst.by)} at least"
+                          f"{f' (and {len(found) - 1} more like it)' if len(found) > 1 else ''}: {cause}",
+                          tuple(dict.fromkeys(violation.label for violation in found))[:_EVIDENCE])
+
+
+def _bounds(group: pd.DataFrame) -> Bounds:
+    """The faster of in-place and out-of-place stands for an operation: whoever composes it may choose too."""
+    bounds: Bounds = {}
+    for row in group.itertuples():
+        key = row.op, int(row.ranks), int(row.message_bytes)
+        if key not in bounds or row.time_hi_s < bounds[key][1]:
+            bounds[key] = row.time_lo_s, row.time_hi_s, f"{row.label}, {row.mode}"
+    return bounds
+
+
+def _composed(whole: str, parts: tuple[str, str]) -> Callable[[Bounds], Iterator[_Violation]]:
+    """`whole` must not take longer than `parts` one after the other, at the same total size."""
+    def check(bounds: Bounds) -> Iterator[_Violation]:
+        for (op, ranks, size), (low, _, label) in bounds.items():
+            if op != whole or any((part, ranks, size) not in bounds for part in parts):
+                continue
+            most = sum(bounds[part, ranks, size][1] for part in parts)
+            if low > most * (1 + _MARGIN):
+                yield _Violation(low / most - 1, f"{whole} of {payload(size)} over {ranks} ranks takes longer than "
+                                 f"{parts[0]} and {parts[1]} one after the other", label)
+    return check
+
+
+def _rising(axis: int, words: str) -> Callable[[Bounds], Iterator[_Violation]]:
+    """Time must not fall from one measured size (`axis` 2) or rank count (1) to the next."""
+    def check(bounds: Bounds) -> Iterator[_Violation]:
+        lines: dict[tuple, list[tuple[str, int, int]]] = {}
+        for key in bounds:
+            if key[0] not in _WINDOWED:
+                lines.setdefault((key[0], key[3 - axis]), []).append(key)
+        for line in lines.values():
+            line.sort(key=lambda key: key[axis])
+            for less, more in itertools.pairwise(line):
+                low, high = bounds[less][0], bounds[more][1]
+                if low > high * (1 + _MARGIN):
+                    yield _Violation(low / high - 1, words.format(
+                        op=less[0], ranks=less[1], size=payload(less[2]), more_ranks=more[1],
+                        more_size=payload(more[2])), bounds[less][2])
+    return check
+
+
+def _two_ways(bounds: Bounds) -> Iterator[_Violation]:
+    """Both directions together must not carry more than twice what one does: no message is faster for the other's."""
+    for (op, ranks, size), (_, high, label) in bounds.items():
+        one_way = bounds.get(("bandwidth", ranks, size))
+        if op == "bi_bandwidth" and one_way and one_way[0] > high * (1 + _MARGIN):
+            yield _Violation(one_way[0] / high - 1, "both directions together carry more than twice what one does, "
+                             f"for {payload(size)} over {ranks} ranks", label)
+
+
+_WINDOWED = ("bandwidth", "bi_bandwidth", "noop")
+_POOR_CHOICE = "the library's choice of algorithm there is a poor one"
+_GUIDELINES = (
+    (_composed("all_reduce", ("reduce_scatter", "all_gather")), _POOR_CHOICE),
+    (_composed("broadcast", ("scatter", "all_gather")), _POOR_CHOICE),
+    (_rising(2, "{op} over {ranks} ranks takes longer for {size} than for {more_size}"),
+     "an algorithm or protocol switches between these sizes, and later than it should"),
+    (_rising(1, "{op} of {size} takes longer over {ranks} ranks than over {more_ranks}"),
+     "another algorithm is used at the larger count, or the smaller group was disturbed or badly placed"),
+    (_two_ways, "the one-way figure is held down by something else than the link, such as its answer or one busy core"),
+)

@@ -1,0 +1,149 @@
+"""Stragglers and contradictions: what is planted is found, what is alike is not accused, a slowed rank is named."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.consistency import find_contradictions
+from analysis.findings import find
+from analysis.stragglers import Lateness, find_stragglers
+from analysis.tidy import load
+from collectives.cases import Case, Sweep
+from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing
+
+RUN = Run(schema=SCHEMA, id="r", started="", transport="mpi", library="L", device="cpu", world=4,
+          clock=Clock(kind="shared"), policy=Policy(), sweep=Sweep(ops=("all_reduce",), sizes=(64,), ranks=(4,)),
+          command=(), provenance={"hosts": ["a", "a", "b", "b"]})
+
+
+def lateness(spoil, cases=40, samples=50, seed=1):
+    """Cases over four ranks that take 100 us, whose begins and ends differ by up to 2 us, and what `spoil` adds."""
+    chance, added = np.random.default_rng(seed), Lateness()
+    for number in range(cases):
+        case = Case(op="all_reduce", ranks=4, bytes=64 << number % 8, dtype="float32", redop="sum")
+        begin, elapsed = chance.integers(0, 2000, (4, samples)), 100_000 + chance.integers(0, 2000, (4, samples))
+        spoil(begin, elapsed, chance)
+        timing = Timing(mode="isolated", calls=1, warmup=0, begin_ns=begin.tolist(), elapsed_ns=elapsed.tolist(),
+                        precision=None, stopped_by="time")
+        added.add(Record(run="r", case=case, status="ok", timings=(timing,)), timing)
+    return added.frame()
+
+
+def nothing(begin, elapsed, chance):
+    """All ranks are alike."""
+
+
+def arrives_late(begin, elapsed, chance):
+    begin[2] += 20_000
+    elapsed[2] -= 20_000
+
+
+def transfers_slowly(begin, elapsed, chance):
+    elapsed[1] += 15_000
+
+
+def stalls_now_and_then(begin, elapsed, chance):
+    begin[3, chance.integers(0, begin.shape[1])] += 3_000_000
+
+
+def test_ranks_that_are_alike_are_not_accused():
+    for seed in range(20):
+        assert list(find_stragglers(lateness(nothing, seed=seed), {"r": RUN})) == []
+
+
+@pytest.mark.parametrize(("spoil", "rank", "means"), [
+    (arrives_late, "rank 2 on host b", "it arrives late"),
+    (transfers_slowly, "rank 1 on host a", "its transfers are slow"),
+    (stalls_now_and_then, "rank 3 on host b", "it arrives late")])
+def test_a_planted_straggler_is_named_with_how_it_holds_the_others_up(spoil, rank, means):
+    found = list(find_stragglers(lateness(spoil), {"r": RUN}))
+    assert found
+    assert found[0].words.startswith(rank)
+    assert found[0].words.endswith(means)
+    assert {finding.words.split(" (")[0] for finding in found} == {rank}
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("mpi")
+def test_a_rank_that_is_really_slowed_is_named(tmp_path):
+    """Rank 1 of a real MPI job is stopped and continued, half of the time; the findings name it, and not rank 0."""
+    collbench = Path(sys.executable).parent / "collbench"
+    job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all",
+                            "-b", "64", "-e", "4K", "-f", "4", "--case-seconds", "0.15", "--precision", "0", "--out",
+                            tmp_path / "r"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    slowing = threading.Thread(target=slow_down, args=(job, "1"), daemon=True)
+    slowing.start()
+    output, _ = job.communicate(timeout=120)
+    assert job.returncode == 0, output
+    slowing.join()
+    words = [finding.words for finding in find(load(tmp_path / "r")) if "last by most" in finding.words]
+    assert words, load(tmp_path / "r").lateness.to_string()
+    assert all(line.startswith("rank 1 ") for line in words), words
+
+
+def slow_down(job, rank):
+    """Stop and continue one rank of the job, as a busy neighbour on its core would."""
+    while job.poll() is None:
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                variables = Path("/proc", pid, "environ").read_bytes().split(b"\0")
+                words = Path("/proc", pid, "cmdline").read_bytes()
+            except OSError:
+                continue
+            if f"OMPI_COMM_WORLD_RANK={rank}".encode() in variables and b"collectives" in words:
+                stop_and_go(int(pid))
+        time.sleep(0.05)
+
+
+def stop_and_go(pid):
+    try:
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.01)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+    except ProcessLookupError:
+        return
+
+
+def points(times_us):
+    """Points as `tidy` makes them, from {(op, ranks, bytes): time in us}, known within 1 %."""
+    rows = [{"op": op, "ranks": ranks, "message_bytes": size, "time_lo_s": 0.99e-6 * time_us,
+             "time_hi_s": 1.01e-6 * time_us, "label": f"{op} {size} {ranks}", "mode": "isolated", "system": "s",
+             "transport": "mpi", "library": "L", "device": "cpu", "dtype": "float32"}
+            for (op, ranks, size), time_us in times_us.items()]
+    return pd.DataFrame(rows)
+
+
+CONSISTENT = {("all_reduce", 4, 64): 20, ("all_reduce", 4, 128): 30, ("all_reduce", 8, 64): 30,
+              ("reduce_scatter", 4, 64): 12, ("all_gather", 4, 64): 10, ("broadcast", 4, 64): 15,
+              ("scatter", 4, 64): 8, ("bandwidth", 4, 64): 5, ("bi_bandwidth", 4, 64): 6}
+
+
+def test_figures_that_agree_are_no_finding():
+    assert list(find_contradictions(points(CONSISTENT))) == []
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({("all_reduce", 4, 64): 25, ("all_reduce", 4, 128): 35, ("all_reduce", 8, 64): 35},
+     "reduce_scatter and all_gather"),
+    ({("broadcast", 4, 64): 25}, "scatter and all_gather"),
+    ({("all_reduce", 4, 128): 15}, "than for 128 B"),
+    ({("all_reduce", 8, 64): 15}, "over 4 ranks than over 8"),
+    ({("bandwidth", 4, 64): 8}, "more than twice")])
+def test_a_contradiction_is_found_where_it_is_planted(change, words):
+    found = list(find_contradictions(points(CONSISTENT | change)))
+    assert len(found) == 1
+    assert words in found[0].words
+
+
+def test_a_difference_within_the_noise_is_no_contradiction():
+    assert list(find_contradictions(points(CONSISTENT | {("all_reduce", 4, 64): 22.5}))) == []
