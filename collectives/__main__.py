@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from .rendezvous import Place, find_place
 from .request import Request
 
 __all__ = ["main", "run_rank"]
+
+_FIRST_TO_SPEAK_S = 1.0
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -41,7 +44,11 @@ def run_rank(request: Request, place: Place) -> int:
     """
     from .sweep import run_sweep
     from .transports import open_transport
-    transport = open_transport(request.transport, place, request.device)
+    try:
+        transport = open_transport(request.transport, place, request.device)
+    except CollbenchError as error:
+        _say(error, place.rank)
+        return error.exit_status
     try:
         status = run_sweep(request, transport, place)
     except BaseException as error:
@@ -53,6 +60,8 @@ def run_rank(request: Request, place: Place) -> int:
 
 
 def _say(error: BaseException, rank: int) -> None:
+    if isinstance(error, UsageError) and rank:
+        time.sleep(_FIRST_TO_SPEAK_S)       # most likely every rank has it, and rank 0 has said so and ended the job
     if isinstance(error, CollbenchError):
         click.echo(f"collbench: rank {rank}: {error}", err=True)
     elif not isinstance(error, KeyboardInterrupt):

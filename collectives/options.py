@@ -135,6 +135,9 @@ def measuring_options(command: Callable) -> Callable:
 def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
     """A request from the values that click parsed. UsageError where they contradict each other."""
     seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
+    if values["transport"] != "mpi" and (values["loop"] == "native" or values["persistent"]):
+        raise UsageError(f"transport {values['transport']} is called from Python, one call at a time: "
+                         "--loop native and --persistent are for mpi")
     ops = values["ops"] if "noop" in values["ops"] else ("noop", *values["ops"])
     sizes = values["sizes"] or size_range(values["begin"], values["end"], values["factor"], values["step"])
     sweep = Sweep(

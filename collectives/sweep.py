@@ -23,6 +23,7 @@ from .transports.base import Transport
 __all__ = ["run_sweep"]
 
 _SKIP = 0       # rank 0's word at the start of a case; any other is the time for each of its modes in us
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _ENCODE, _DECODE = msgspec.json.encode, msgspec.json.decode
 
 
@@ -41,7 +42,8 @@ def _follow(setting: Setting) -> int:
     Told to stop, a rank waits for rank 0, which was told too, to end the sweep for all of them together.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     for case in setting.plan.cases:
         communicator = setting.communicators[case.ranks]
         if communicator is None or case in setting.plan.refused:
@@ -68,7 +70,8 @@ class _Lead:
 
     def run(self) -> int:
         """Walk the plan; returns the exit status."""
-        signal.signal(signal.SIGTERM, self._stop_at_next_case)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._stop_at_next_case)
         shown = Display(self.setting.request.display, self.run_line, self.plan)
         with Journal(self.setting.request.journal) as journal, shown as display:
             journal.append(self.run_line)
@@ -94,6 +97,9 @@ class _Lead:
         self.bad += record.status in ("wrong", "failed", "timeout")
 
     def _stop_at_next_case(self, number: int, frame: object) -> None:
+        """Told once, stop in order; told again, at once."""
+        if self.stopping:
+            self.transport.abort(128 + number)
         self.stopping = True
 
     def _words(self) -> Iterator[tuple[Case, int]]:

@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +19,11 @@ from collectives.topology import Accelerators, find_accelerators, usable_cores
 
 from .job import Job
 from .launchers import launcher_for
-from .run import TIMED_OUT, run_job
+from .run import STOPPED, TIMED_OUT, run_job
 
-__all__ = ["PROFILES", "Profile", "available_transports", "bench", "new_run_directory", "write_run_file"]
+__all__ = ["PROFILES", "Profile", "available_transports", "bench", "conclude", "new_run_directory"]
 
+_RESULTS = Path("results")
 _LIBRARIES = {"torch": "torch", "mpi": "mpi4py"}     # transport -> the package that it needs
 _LAUNCH_S = 3.5          # starting the ranks of one transport and ending them
 _MAX_CPU_RANKS = 32
@@ -31,20 +33,21 @@ _LATE_FACTOR, _LATE_S = 3.0, 120.0
 class Profile(NamedTuple):
     """What `bench` measures: one launch of the rank program per row of `sweeps`, each a list of its options.
 
-    `shares` say how the time is divided among the sweeps.
+    `shares` say how the time is divided among the sweeps; `ranks` None stands for what the machine suggests.
     """
 
     budget_s: float
+    ranks: int | None
     sweeps: tuple[tuple[str, ...], ...]
     shares: tuple[float, ...]
 
 
-_SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--group-ranks", "2,4", "--case-seconds", "0.01")
+_SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--case-seconds", "0.01")
 _SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all",
                 "--redops", "all", "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
 PROFILES = {
-    "full": Profile(180.0, (("--ops", "all"),), (1.0,)),
-    "smoke": Profile(42.0, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
+    "full": Profile(180.0, None, (("--ops", "all"),), (1.0,)),
+    "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
 }
 _CPU_SIZES = ("-b", "32", "-e", "1M", "-f", "8")
 _DEVICE_SIZES = ("-b", "1K", "-e", "1G", "-f", "4")
@@ -56,7 +59,7 @@ def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None,
     One transport that cannot start does not take the others' results with it.
     """
     devices = find_accelerators()
-    ranks = ranks or default_ranks(devices)
+    ranks = ranks or profile.ranks or default_ranks(devices)
     transports = sorted(transports, reverse=devices is not None)    # torch first where devices are what matters
     begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
     _say(f"collbench: {ranks} ranks on {_where(devices)}, transports {', '.join(transports)}, "
@@ -69,6 +72,8 @@ def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None,
         sizes = () if "-b" in sweep else _DEVICE_SIZES if devices and transport == "torch" else _CPU_SIZES
         job_s = max(1.0, spare_s * share / left)
         status = max(status, _launch(transport, [*sweep, *sizes], out, ranks, job_s))
+        if status == STOPPED:
+            break
     return status
 
 
@@ -109,21 +114,8 @@ def available_transports(wanted: str) -> list[str]:
 
 
 def new_run_directory(out: Path | None) -> Path:
-    """`out`, or a new one under results/ named by time and host, with results/latest pointing to it."""
-    if out is not None:
-        return _made(out)
-    path = _made(Path("results") / f"{datetime.now():%Y%m%d-%H%M%S}-{socket.gethostname()}")
-    latest = path.parent / "latest"
-    pointer = path.parent / f".latest-{os.getpid()}"
-    try:
-        pointer.symlink_to(path.name)
-        pointer.replace(latest)
-    except OSError:     # a file system without links, or a directory of that name: the run itself is not affected
-        pointer.unlink(missing_ok=True)
-    return path
-
-
-def _made(path: Path) -> Path:
+    """`out`, or one under results/ named by time and host, made now. UsageError when it cannot be."""
+    path = out or _RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}-{socket.gethostname()}"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -131,11 +123,30 @@ def _made(path: Path) -> Path:
     return path
 
 
-def write_run_file(out: Path) -> None:
-    """run.json: the provenance of every run in the journal, for people and for other tools."""
-    runs, _, _ = read_journal(out / "journal.jsonl")
+def conclude(path: Path) -> bool:
+    """After the last job: write run.json and let results/latest point here; False, and nothing left, without a journal.
+
+    run.json is the provenance of every run in the journal, for people and for other tools.
+    """
+    if not (path / "journal.jsonl").exists():
+        with suppress(OSError):
+            path.rmdir()
+        return False
+    runs, _, _ = read_journal(path / "journal.jsonl")
     text = msgspec.json.format(msgspec.json.encode({"runs": list(runs.values())}), indent=2)
-    (out / "run.json").write_bytes(text + b"\n")
+    (path / "run.json").write_bytes(text + b"\n")
+    if path.parent == _RESULTS:
+        _point_latest(path)
+    return True
+
+
+def _point_latest(path: Path) -> None:
+    pointer = path.parent / f".latest-{os.getpid()}"
+    try:
+        pointer.symlink_to(path.name)
+        pointer.replace(path.parent / "latest")
+    except OSError:     # a file system without links, or a directory of that name: the run itself is not affected
+        pointer.unlink(missing_ok=True)
 
 
 def _where(devices: Accelerators | None) -> str:

@@ -71,8 +71,7 @@ def bench(out: Path | None, budget: float | None, ranks: int | None, transport: 
     transports = job.available_transports(transport)
     path = job.new_run_directory(out)
     status = job.bench(path, job.PROFILES[profile], transports, ranks, budget)
-    if (path / "journal.jsonl").exists():
-        job.write_run_file(path)
+    if job.conclude(path):
         _report(path, path)
         _write_points(path, json_file, csv_file)
     else:
@@ -112,14 +111,15 @@ def _run_here(ranks: int, values: dict) -> Path:
     from .job import Job
     from .launchers import launcher_for
     from .run import run_job
-    request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
+    request = request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
+    if max(request.sweep.ranks, default=0) > ranks:
+        raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")
     job.available_transports(str(values["transport"]))
     path = job.new_run_directory(values["out"])
     display = "live" if sys.stdout.isatty() and values["display"] == "auto" else values["display"]
     words = [*_given_options(), "--out", str(path), "--display", display]
     status = run_job(launcher_for(str(values["transport"])), Job(arguments=tuple(words), ranks=ranks))
-    if (path / "journal.jsonl").exists():
-        job.write_run_file(path)
+    if job.conclude(path):
         click.echo(f"# journal: {path / 'journal.jsonl'}")
     if status:
         sys.exit(status)

@@ -1,5 +1,6 @@
 """Which launcher starts which transport."""
 
+import signal
 from typing import Protocol
 
 from .job import Job
@@ -8,9 +9,13 @@ __all__ = ["Launcher", "launcher_for"]
 
 
 class Launcher(Protocol):
-    """Knows how ranks are started; a pure function from a job to a command."""
+    """Knows how ranks are started; a pure function from a job to a command.
+
+    `stop_signal`, sent to the started process, reaches every rank and leaves them to end in order.
+    """
 
     name: str
+    stop_signal: signal.Signals
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""

@@ -1,5 +1,6 @@
 """Ranks of torch.distributed on this host, forked from one process."""
 
+import signal
 import sys
 
 from .job import Job
@@ -11,6 +12,7 @@ class Local:
     """No launcher at all: one process imports torch and forks the ranks."""
 
     name = "local"
+    stop_signal = signal.SIGTERM
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ class Mpirun:
     """Starts ranks through `path`; Open MPI has to be asked for what MPICH does unasked."""
 
     name = "mpirun"
+    stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end them on the spot
 
     def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None) -> None:
         """`cores`: those this host may use; more ranks than that are neither refused nor bound."""

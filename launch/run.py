@@ -10,23 +10,29 @@ from types import FrameType
 from .job import Job
 from .launchers import Launcher
 
-__all__ = ["TIMED_OUT", "run_job"]
+__all__ = ["STOPPED", "TIMED_OUT", "run_job"]
 
 TIMED_OUT = 124
+STOPPED = 128 + signal.SIGTERM      # told to, by either signal; everything measured is saved
 _GRACE_S = 10.0
 
 
 def run_job(launcher: Launcher, job: Job) -> int:
     """Start `job`, wait for it, return its exit status; TIMED_OUT when the time limit ended it.
 
-    SIGINT and SIGTERM are passed on once, so that ranks can save what they have; the job's whole process group is gone
-    when this returns.
+    On SIGINT or SIGTERM the ranks are asked to stop in order; told again, the job is ended. Its whole process group is
+    gone when this returns.
     """
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
                                env={**os.environ, "PYTHONSAFEPATH": "1"})
 
     def pass_on(number: int, frame: FrameType | None) -> None:
-        _signal(process, number)
+        if told:
+            _signal(process, signal.SIGTERM)
+        else:
+            process.send_signal(launcher.stop_signal)
+        told.append(number)
+    told: list[int] = []
     previous = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         status = process.wait(job.time_limit_s)

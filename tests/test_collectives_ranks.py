@@ -94,12 +94,19 @@ def test_a_killed_rank_ends_the_job_and_keeps_what_was_measured(long_job):
     assert left.stdout.strip("Z \n") == ""
 
 
-@pytest.mark.needs("torch")
-def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(long_job):
-    job, journal = long_job
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(tmp_path, transport):
+    job = subprocess.Popen([Path(sys.executable).parent / "collbench", "run", "--transport", transport, "--ranks", "2",
+                            "--ops", "all", "--out", tmp_path / "r", "--case-seconds", "0.1", "--precision", "0"],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    journal = tmp_path / "r" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count('"status":"ok"') > 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     job.terminate()
-    output, errors = job.communicate(timeout=30)
-    assert job.returncode == 128 + signal.SIGTERM, errors
+    output, _ = job.communicate(timeout=30)
+    assert job.returncode == 128 + signal.SIGTERM, output
     assert "told to stop" in output
     assert read_journal(journal)[2] == []
 

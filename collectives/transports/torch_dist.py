@@ -113,10 +113,6 @@ class TorchTransport:
         return TorchCommunicator(timed, control, self._device) if self.rank < ranks else None
 
     def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[str, str | None]:
-        if loop == "native":
-            raise UsageError("transport torch has no native loop: torch.distributed is called from Python")
-        if persistent:
-            raise UsageError("transport torch has no persistent collectives")
         return "python", "torch.distributed is called from Python"
 
     def versions(self) -> dict[str, str]:
