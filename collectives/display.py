@@ -20,7 +20,7 @@ def table_head() -> str:
              "streamed": "streamed", "algbw": "algbw", "busbw": "busbw", "wrong": "#wrong", "n": "n"}
     units = dict.fromkeys(names, "") | {"size": "(B)", "count": "(elements)", "isolated": "(us)", "precision": "(%)",
                                         "empty": "(us)", "streamed": "(us)", "algbw": "(GB/s)", "busbw": "(GB/s)"}
-    return "\n".join(f"#{(_ROW + _FIGURES).format(**line)[1:]}" for line in (names, units))
+    return "\n".join(f"#{(_ROW + _FIGURES).format(**line)[1:].rstrip()}" for line in (names, units))
 
 
 def format_row(record: Record, empty_s: float | None = None) -> str:
@@ -42,7 +42,20 @@ def format_row(record: Record, empty_s: float | None = None) -> str:
         isolated=_micros(isolated), precision="-" if precision is None else f"{100 * precision:.1f}",
         empty="-" if empty_s is None else f"{empty_s * 1e6:.2f}", streamed=_micros(streamed),
         algbw=_gigabytes(rate), busbw=_gigabytes(rate and rate * _factor(record)),
-        wrong=record.verification.wrong if record.verification else "n/a", n=sum(map(len, times_s.values())))
+        wrong=record.verification.wrong if record.verification else "n/a", n=sum(map(len, times_s.values()))
+    ) + _warnings(times_s)
+
+
+def _warnings(times_s: dict[str, list[float]]) -> str:
+    """Modes whose times drifted while they were taken, or have two medians rather than one."""
+    import numpy as np
+
+    from .stability import flags, spread
+    found = []
+    for mode, values in times_s.items():
+        samples = np.array(values)
+        found += [f"{mode}: {flag}" for flag in flags(samples, spread(samples), 1.0) if flag in ("drift", "bimodal")]
+    return f"  {', '.join(found)}" if found else ""
 
 
 def _rate(record: Record, time_s: float) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = {f"collectives.{name}" for name in ("cases", "catalog", "records", "errors", "stopping")}
+LIGHT = {f"collectives.{name}" for name in ("cases", "catalog", "records", "errors", "stability", "stopping")}
 PACKAGES = ("collectives", "launch", "analysis")
 
 
