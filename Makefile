@@ -27,6 +27,9 @@ test: setup ## run the tests (ARGS="-k name")
 overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
 
+validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
+	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
+
 lint: setup ## check the sources
 	@$(RUN)/ruff check . $(ARGS)
 

@@ -102,7 +102,11 @@ def _words(row: NamedTuple, run: Run) -> str:
     return (f"{_name(run, row.rank)} {did} last by most in {row.cases_last} of {row.cases} cases over {row.ranks} "
             f"ranks of {run.transport} ({percent(1 / row.ranks)} by chance): in {percent(row.last / row.samples)} of "
             f"{row.samples} samples it is last, on average by {seconds(row.late_s / row.last)}, which adds up to "
-            f"{percent(row.late_s / row.total_s)} of the time of all calls: {means}")
+            f"{_share(row.late_s / row.total_s)} the time of all calls: {means}")
+
+
+def _share(of_time: float) -> str:
+    return f"{percent(of_time)} of" if of_time < 1 else f"{of_time:.3g} times"
 
 
 def _by_chance(cases: int, ranks: int) -> float:

@@ -1,4 +1,4 @@
-"""From a journal to frames: one row for every measured point, one for every record's status.
+"""From a journal, or any log that can be imported, to frames: one row for every measured point, one for every record's status.
 
 A journal keeps raw samples; this is where they become numbers. It is read a line at a time, since the samples of a
 long run do not fit in memory as Python objects.
@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from collectives.records import Record, Run, no_journal, read_lines
+from collectives.records import Imported, Record, Run, no_journal, read_lines
 
+from .importers import Asked, read_log
+from .importers.collbench import is_journal
+from .importers.shared.points import EXTRA, extra
+from .importers.shared.points import identity as imported_identity
+from .importers.shared.points import point as imported_point
+from .importers.shared.points import status as imported_status
 from .metrics import algbw_Bps, busbw_Bps
 from .point import Point, summarise
 from .stragglers import Lateness
@@ -23,6 +29,8 @@ CASE = ("op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes")
 _RUN = ("system", "transport", "library", "device")
 _STATUS = ("label", "status", "reason", "checks", "wrong", "fault", "notes", "asked_bytes", "at_s", "reproduce")
 _TEXT = ("op", "dtype", "redop", "place", "traffic", "label")
+_EXTRA_TEXT = ("algorithm", "protocol", "variant", "statistic", "source")
+_EXTRA_NUMBERS = ("ranks_per_node", "native_size_bytes", "repeats")
 _CHUNK = 20_000
 
 
@@ -45,41 +53,61 @@ class Loaded:
     lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
 
 
-def load(path: Path) -> Loaded:
-    """Read DATA: a run directory or a journal. JournalError when it is neither, UsageError when it is too new."""
+def load(path: Path, asked: Asked | None = None) -> Loaded:
+    """Read DATA: a run directory, a journal, a log of another tool or a tidy CSV.
+
+    Args:
+        asked: what a person says about a log, for what it does not say itself.
+
+    Raises:
+        JournalError: it is none of these.
+        UsageError: it is too new, or does not say what only a person can.
+    """
     path = Path(path)
     journal = path / "journal.jsonl" if path.is_dir() else path
     runs: dict[str, Run] = {}
     warnings: list[str] = []
     lateness = Lateness()
-    records, points = _frames(_records(journal, runs, warnings), runs, warnings, lateness)
+    records, points = _frames(_records(journal, runs, warnings, asked), runs, warnings, lateness)
     if not runs:
         raise no_journal(journal, warnings)
-    records = records.drop_duplicates(["run", *CASE], keep="last")
+    records = records.drop_duplicates(["run", *CASE, "figure"], keep="last").drop(columns="figure")
     points = points[points["record"].isin(records.index)].reset_index(drop=True)
     return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings, lateness.frame())
 
 
-def _records(path: Path, runs: dict[str, Run], warnings: list[str]) -> Iterator[Record]:
-    """Records in order; runs and warnings are filled on the way."""
-    for line in read_lines(path, warnings):
+def _records(path: Path, runs: dict[str, Run], warnings: list[str], asked: Asked | None) -> Iterator[Record | Imported]:
+    """Records and imported figures in order; runs and warnings are filled on the way."""
+    if is_journal(path):
+        lines = read_lines(path, warnings)
+    else:
+        reading = read_log(path, asked)
+        warnings += reading.warnings
+        lines = iter([*reading.runs, *reading.figures])
+    for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line
         else:
             yield line
 
 
-def _frames(records: Iterator[Record], runs: dict[str, Run], warnings: list[str],
+def _frames(records: Iterator[Record | Imported], runs: dict[str, Run], warnings: list[str],
             lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Statuses and points; built in chunks, because rows as Python objects take ten times the room."""
     statuses: list[tuple[object, ...]] = []
     rows: list[tuple[object, ...]] = []
     chunks: list[pd.DataFrame] = []
-    columns = ["record", "run", *CASE, "asked_bytes", "label", "reproduce", *Point._fields]
+    columns = ["record", "run", *CASE, "asked_bytes", "label", "reproduce", *Point._fields, *EXTRA]
     for number, record in enumerate(records):
+        if isinstance(record, Imported):
+            identity, label = (record.run, *imported_identity(record)), record.label()
+            statuses.append((*identity, label, *imported_status(record), number))
+            if record.status == "ok":
+                rows.append((number, *identity, record.message_bytes, label, "", *imported_point(record), *extra(record)))
+            continue
         identity = (record.run, *_identity(record))
         label = record.case.label()
-        statuses.append((*identity, label, *_status(record)))
+        statuses.append((*identity, label, *_status(record), None))
         for timing in record.timings if record.status == "ok" else ():
             try:
                 point = summarise(record.case, timing, runs[record.run].policy)
@@ -87,13 +115,13 @@ def _frames(records: Iterator[Record], runs: dict[str, Run], warnings: list[str]
                 warnings.append(str(error))
                 continue
             lateness.add(record, timing)
-            rows.append((number, *identity, record.asked_bytes, label, record.reproduce, *point))
+            rows.append((number, *identity, record.asked_bytes, label, record.reproduce, *point, *(None,) * len(EXTRA)))
         if len(rows) >= _CHUNK:
             chunks.append(pd.DataFrame(rows, columns=columns))
             rows = []
     if rows or not chunks:
         chunks.append(pd.DataFrame(rows, columns=columns))
-    return pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS]), pd.concat(chunks, ignore_index=True)
+    return pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS, "figure"]), pd.concat(chunks, ignore_index=True)
 
 
 def _identity(record: Record) -> tuple[object, ...]:
@@ -117,7 +145,8 @@ def _status(record: Record) -> tuple[object, ...]:
 def _derive(points: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Add what follows from the run and from the catalog."""
     points = _about_runs(points.drop(columns="record"), runs)
-    targets = {run.id: run.policy.precision for run in runs.values()}
+    points = with_text(points, _EXTRA_TEXT).astype(dict.fromkeys(_EXTRA_NUMBERS, float))
+    targets = {run.id: run.policy.precision or None for run in runs.values()}
     points["precision_target"] = points["run"].map(targets).astype(float)
     points["last_rank"] = points["last_rank"].astype("Int64")
     op, ranks, size = points["op"], points["ranks"], points["message_bytes"]

@@ -171,6 +171,31 @@ def extrapolate(data: Path, targets: tuple[int, ...], json_file: Path | None) ->
 
 
 @cli.command()
+@click.argument("files", metavar="DATA...", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1,
+                required=True)
+@click.option("--train-max-ranks", type=click.IntRange(min=2), default=None,
+              help="Fit on rank counts up to this one.  [default: every split with at least 2 rank counts to fit on]")
+@click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default=None,
+              help="Write points and summary as JSON; - is standard output.")
+def backtest(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Path | None) -> None:
+    """Fit on few ranks, predict the rest, and say how often the intervals of tidy CSV DATA were right.
+
+    Example: collbench backtest measurements.csv --train-max-ranks 64 --json backtest.json
+    """
+    import json
+
+    from analysis.backtest import backtest as judge
+    from analysis.backtest import load_rows, summary
+    from analysis.backtest.show import as_json, table
+    points = judge(load_rows(files), train_max_ranks)
+    lines = summary(points)
+    if json_file:
+        _write_text(json_file, json.dumps(as_json(points, lines), indent=1, allow_nan=False) + "\n")
+    else:
+        click.echo(table(lines))
+
+
+@cli.command()
 @_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for report.html, figures and tables.  [default: DATA, where it is a directory]")

@@ -1,169 +1,136 @@
-"""Fit every candidate to a series, choose by what it predicts where it was not fitted, then fit on everything.
+"""An algorithm's parameters from a curve, and the change of time with ranks that follows from them.
 
-Errors are relative throughout, because times of one series span many decades.
+Parameters are physical: found by non-negative least squares on relative errors, because times of one curve span many
+decades. Every function that says a change takes (curve, [target] ranks, [size][target] payloads) and returns
+[size][target] the change of the log of time from each size's last measured rank count on.
 """
 
-import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize_scalar, nnls
+from scipy.optimize import nnls
 
-from .costs import SHAPES
-from .forms import AlphaBeta, Anchored, CostModel, Floats, Ints, PowerLaw
+from .curve import Curve, Floats, Ints
+from .registry import Algorithm, profile
 
-__all__ = ["Candidate", "Fitted", "Series", "candidates", "fit", "fit_series"]
+__all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "size_by_size"]
 
-_STEEPEST = 2.0        # of the power law: every pair of ranks talking in turn
-_SURE_OF = 0.01        # held-out errors below this are not told apart: medians are not known better
+_TINY = 1e-12
+_NEIGHBOURS = 2        # sizes on either side that share parameters
 
-
-@dataclass(frozen=True)
-class Series:
-    """Measured times of one operation on one fabric; arrays are [point], seconds and bytes.
-
-    `noise_log` is the standard deviation of a median, as a logarithm: no error below it can be told from luck.
-    """
-
-    op: str
-    ranks: Ints
-    message_bytes: Ints
-    time_s: Floats
-    noise_log: float = 0.0
-
-    @property
-    def counts(self) -> Ints:
-        """Rank counts measured, ascending."""
-        return np.unique(self.ranks)
-
-    def only(self, chosen: "np.ndarray") -> "Series":
-        """The points for which `chosen` is true."""
-        return replace(self, ranks=self.ranks[chosen], message_bytes=self.message_bytes[chosen],
-                       time_s=self.time_s[chosen])
+Change = Callable[[Curve, Ints, Floats], Floats]
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A model fitted on everything, and its weight among the candidates by how well it predicted."""
+class Fit(NamedTuple):
+    """Parameters of an algorithm fitted to a curve: seconds a call, and [level] seconds a step and a byte."""
 
-    model: Anchored
-    weight: float
+    overhead_s: float
+    step_s: Floats
+    byte_s: Floats
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """The outcome for one series.
-
-    Args:
-        best: the chosen model.
-        all: every candidate, weights summing to 1.
-        holdout_log: typical log error of `best` at the largest rank count, fitted up to half of it; None with fewer
-            than 3 rank counts, where nothing can be held out.
-        holdout_error: the median over sizes of the relative error there; None likewise.
-        holdout_doublings: log2 of the largest rank count over the largest fitted then; None likewise.
-        residual_log: typical log error of `best`, fitted on everything, at the second largest rank count.
-    """
-
-    best: Anchored
-    all: tuple[Candidate, ...]
-    holdout_log: float | None
-    holdout_error: float | None
-    holdout_doublings: float | None
-    residual_log: float
+    def parameters(self) -> Floats:
+        """In the order of the columns of `design`."""
+        return np.concatenate([[self.overhead_s], self.step_s, self.byte_s])
 
 
-def candidates(op: str, counts: int) -> list[CostModel]:
-    """Models that compete for `op` measured at so many rank counts, without parameters; the earlier wins a tie.
+def design(algorithm: Algorithm, ranks: Ints, payload: Floats, levels: tuple[int, ...],
+           pipelined: bool = False) -> Floats:
+    """[point][1 + 2 * levels]: what multiplies the overhead, the step times and the byte times."""
+    table = {int(n): _row(algorithm, int(n), levels, pipelined) for n in np.unique(ranks)}
+    rows = np.array([table[int(n)] for n in ranks])
+    tiers = len(levels) + 1
+    volume = rows[:, 1 + tiers:] * payload[:, None]
+    return np.concatenate([rows[:, :1 + tiers], volume], axis=1)
 
-    A free exponent goes through any two rank counts, so it takes part from three on.
-    """
-    shapes = [AlphaBeta(shape) for shape in SHAPES[op]]
-    shared = [AlphaBeta(shape, shared=True) for shape in SHAPES[op] if shape.factor(2)]
-    return [*shapes, *shared, PowerLaw(), *([PowerLaw(exponent=1.0)] if counts >= 3 else [])]
+
+@lru_cache(maxsize=65536)
+def _row(algorithm: Algorithm, ranks: int, levels: tuple[int, ...], pipelined: bool) -> tuple[float, ...]:
+    known = profile(algorithm, ranks, levels)
+    steps = [float(count) for count in known.steps]
+    if pipelined:
+        rounds = sum(known.steps) / ranks
+        steps = [rounds * hops for hops in known.boundary]
+    return (1.0, *steps, *known.shares)
 
 
-def fit(form: CostModel, series: Series) -> CostModel:
-    """`form` with the non-negative parameters of least squared relative error; for a power law also the exponent.
+def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -> Fit:
+    """Non-negative parameters of least squared relative error.
 
     Points weigh less the more doublings of ranks they are below the largest rank count: what comes next resembles
-    what came last, and a small group may never have left one switch.
+    what came last, and a small group may never have left one switch. Levels never crossed get the parameters of the
+    outermost level that was.
     """
-    if isinstance(form, PowerLaw) and form.exponent:
-        found = minimize_scalar(lambda power: _solve(PowerLaw(exponent=power), series)[1],
-                                bounds=(0.0, _STEEPEST), method="bounded", options={"xatol": 1e-3})
-        form = PowerLaw(exponent=float(found.x))
-    return form.with_parameters(_solve(form, series)[0])
+    known = np.isfinite(curve.log_time_s)
+    where = np.nonzero(known)
+    ranks = curve.counts[where[1]]
+    terms = design(algorithm, ranks, curve.payload_bytes[where], curve.levels, pipelined)
+    weight = 1 / (1 + np.log2(curve.counts[-1] / ranks))
+    rows = terms * (weight * np.exp(-curve.log_time_s[where]))[:, None]
+    scale = np.abs(rows).max(axis=0)
+    used = scale > 0
+    found = np.zeros(terms.shape[1])
+    found[used] = nnls(rows[:, used] / scale[used], weight)[0] / scale[used]
+    tiers = len(curve.levels) + 1
+    step, byte = found[1:1 + tiers], found[1 + tiers:]
+    for values, seen in ((step, used[1:1 + tiers]), (byte, used[1 + tiers:])):
+        if seen.any():
+            outermost = int(np.nonzero(seen)[0][-1])
+            values[outermost + 1:] = values[outermost]
+    return Fit(float(found[0]), step, byte)
 
 
-def _solve(form: CostModel, series: Series) -> tuple[Floats, float]:
-    weight = 1 / (1 + np.log2(series.counts[-1] / series.ranks))
-    terms = form.terms(series.ranks, series.message_bytes) * (weight / series.time_s)[:, None]
-    scale = np.where(terms.any(axis=0), np.abs(terms).max(axis=0), 1.0)
-    found, error = nnls(terms / scale, weight)
-    return found / scale, error
+def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:
+    """Change by the algorithm fitted to all sizes; `pipelined`: a ring pays a level's latency only where it crosses it."""
+    def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+        fit = fit_algorithm(curve, algorithm, pipelined)
+        parameters = fit.parameters()
+        last = curve.last()
+        rows = np.arange(len(last))
+        here = design(algorithm, curve.counts[last], curve.payload_bytes[rows, last], curve.levels, pipelined)
+        there = design(algorithm, np.tile(ranks, len(rows)), payload.ravel(), curve.levels, pipelined)
+        ahead = np.log(np.maximum(there @ parameters, _TINY)).reshape(payload.shape)
+        return ahead - np.log(np.maximum(here @ parameters, _TINY))[:, None]
+    return change
 
 
-def fit_series(series: Series) -> Fitted:
-    """The best of all candidates for `series`, which has at least one point."""
-    forms = candidates(series.op, len(series.counts))
-    refitted = [_anchor(fit(form, series), series) for form in forms]
-    largest, until = series.counts[-1], _train_until(series.counts)
-    if until is not None:
-        earlier, latest = series.only(series.ranks <= until), series.only(series.ranks > until)
-        tried = [_anchor(fit(form, earlier), earlier) for form in forms]
-    else:
-        latest, tried = series.only(series.ranks == series.counts[-2:][0]), refitted
-    errors = [_log_errors(model, latest) for model in tried]
-    scores = np.array([_typical(error) for error in errors])
-    chosen = int(scores.argmin())
-    weights = _weights(scores, len(errors[chosen]), series.noise_log).tolist()
-    at_largest = errors[chosen][latest.ranks == largest]
-    return Fitted(
-        best=refitted[chosen],
-        all=tuple(Candidate(*pair) for pair in zip(refitted, weights, strict=True)),
-        holdout_log=None if until is None else _typical(at_largest),
-        holdout_error=None if until is None else float(np.median(np.abs(np.expm1(at_largest)))),
-        holdout_doublings=None if until is None else math.log2(largest / until),
-        residual_log=_typical(_log_errors(refitted[chosen], series.only(series.ranks == series.counts[-2:][0]))),
-    )
+def fitted_level(algorithm: Algorithm) -> Change:
+    """The same, with the level of each size taken from its last measurement only as far as it persisted.
 
-
-def _train_until(counts: Ints) -> int | None:
-    """The rank count up to which to fit when the largest is held out; None when there are fewer than 3.
-
-    It is half of the largest or less, so that the test is a doubling: beside 12 ranks, 16 tells no shapes apart.
+    What is left of a size after the fit is part noise, part lasting (a protocol, a cache). How much lasts is the
+    covariance, over sizes, of what is left at the last two rank counts, as a share of its variance at the last.
     """
-    if len(counts) < 3:
-        return None
-    half = counts[counts <= counts[-1] / 2]
-    return int(half[-1]) if len(half) >= 2 else int(counts[1])
+    level = anchored(algorithm)
+
+    def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+        if len(curve.counts) < 2 or len(curve.sizes) < 3:
+            return np.full(payload.shape, np.nan)
+        fit = fit_algorithm(curve, algorithm)
+        left = [curve.log_time_s[:, at] - _log_seconds(fit, algorithm, curve, at) for at in (-2, -1)]
+        both = np.isfinite(left[0] * left[1])
+        lasting = float(np.clip((left[0][both] @ left[1][both]) / max(left[1][both] @ left[1][both], _TINY), 0, 1))
+        return level(curve, ranks, payload) - (1 - lasting) * left[1][:, None]
+    return change
 
 
-def _anchor(model: CostModel, series: Series) -> Anchored:
-    top = series.only(series.ranks == series.counts[-1])
-    modelled = np.maximum(model.seconds(top.ranks, top.message_bytes), 1e-12)
-    ratios = np.log(top.time_s / modelled)
-    sizes, where = np.unique(top.message_bytes, return_inverse=True)
-    means = np.bincount(where, ratios) / np.bincount(where)
-    return Anchored(model, int(series.counts[-1]), np.log1p(sizes), means)
+def _log_seconds(fit: Fit, algorithm: Algorithm, curve: Curve, at: int) -> Floats:
+    """[size] log of the fitted time at the rank count at position `at`."""
+    ranks = np.full(len(curve.sizes), curve.counts[at])
+    terms = design(algorithm, ranks, curve.payload_bytes[:, at], curve.levels)
+    return np.log(np.maximum(terms @ fit.parameters(), _TINY))
 
 
-def _log_errors(model: Anchored, series: Series) -> Floats:
-    modelled = np.maximum(model.seconds(series.ranks, series.message_bytes), 1e-12)
-    return np.log(modelled / series.time_s)
-
-
-def _typical(errors: Floats) -> float:
-    """Standard deviation of log errors, from their mean absolute value: one bad size must not decide alone."""
-    return float(np.mean(np.abs(errors)) * math.sqrt(math.pi / 2)) if len(errors) else 0.0
-
-
-def _weights(scores: Floats, points: int, noise_log: float) -> Floats:
-    """Of each candidate: the likelihood of its error were the smallest error the true spread.
-
-    Sizes measured in one job err together, so n of them count as sqrt(n) observations.
-    """
-    spread = max(float(scores.min()), noise_log, _SURE_OF)
-    independent = math.sqrt(max(points, 1))
-    likelihood = np.exp(-independent * (np.square(scores) - np.square(scores.min())) / (2 * spread**2))
-    return likelihood / likelihood.sum()
+def size_by_size(algorithm: Algorithm) -> Change:
+    """The same fitted size by size, to a size and its neighbours: protocols change with size, and so do parameters."""
+    def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+        rows = []
+        for at in range(len(curve.sizes)):
+            window = slice(max(0, at - _NEIGHBOURS), at + _NEIGHBOURS + 1)
+            part = replace(curve, sizes=curve.sizes[window], log_time_s=curve.log_time_s[window],
+                           payload_bytes=curve.payload_bytes[window])
+            middle = at - window.start
+            rows.append(anchored(algorithm)(part, ranks, payload[window])[middle])
+        return np.array(rows)
+    return change

@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from collectives.catalog import OPERATIONS, round_up
 from collectives.errors import UsageError
@@ -14,7 +13,13 @@ from collectives.errors import UsageError
 from ..metrics import busbw_Bps
 from ..stats import LEVEL
 from ..tidy import with_text
-from .fit import Fitted, Floats, Ints, Series, fit_series
+from .bounds import faster_than_s
+from .contest import Forecast, forecast, interval
+from .curve import Curve, Floats, Ints, curve_of
+from .describe import describe
+from .experience import experience, kind_of
+from .switches import jumps
+from .trials import Trials, hold_trials
 
 __all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
 
@@ -24,14 +29,16 @@ PREDICTION_LEVEL = 0.9
 # Points that differ in any of these are never fitted together.
 SERIES = ("system", "transport", "library", "device", "op", "dtype", "redop", "place", "traffic", "mode")
 COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind", "time_s", "time_lo_s", "time_hi_s",
-           "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "domain", "reason",
-           "parameters")
+           "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "bound_s", "domain",
+           "reason", "parameters")
+# Where a source says more than a journal does, that separates series too.
+_MORE = ("algorithm", "variant", "ranks_per_node")
 
-_FREEDOM = 4                 # of Student's t: few jobs, and errors with heavy tails
 _PRIOR_PER_DOUBLING = 0.4    # log error a doubling of ranks, where none could be held out
-_NEAREST = 0.25              # doublings; a target close to the data is still another job
+_NEW_LEVEL = 0.35            # log error of a level of the machine that was never crossed
 _FAR = 8                     # times the largest measured rank count, from where a prediction is speculative
-_Z = 1.96                    # the interval of the median is 95 % wide
+_Z90 = 1.645
+_Z95 = 1.96
 
 
 def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.DataFrame:
@@ -44,17 +51,19 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.Data
     Returns:
         A frame of COLUMNS, one row per series, payload and rank count. `kind` is `measured` where that rank count
         was, `extrapolated` where a model says so, `refused` (one row a series and rank count, no times) where none
-        can; `reason` says why, or what to beware of. Nothing is predicted below its bound (`_bound_s`). The interval
-        covers `level` if errors at held-out rank counts are typical of those further out. `distance` is ranks over
-        the largest measured rank count, `holdout_error` the median relative error there of a fit to half of it.
+        can; `reason` says why, or what to beware of. `bound_s` is the time that nothing at that rank count beats; no
+        prediction is below it. The interval covers `level` of cases like those that the tool has learned from.
+        `distance` is ranks over the largest measured rank count, `holdout_error` the median relative error of the
+        latest trial in which the largest was held out.
 
     Raises:
         UsageError: fewer than 2 ranks were asked for.
     """
     if any(target < 2 for target in ranks):
         raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
-    tables = [table for key, series in points.groupby(list(SERIES), dropna=False, sort=False)
-              for table in _tables(dict(zip(SERIES, key, strict=True)), series, ranks)]
+    more = [name for name in _MORE if name in points.columns]
+    tables = [table for key, series in points.groupby([*SERIES, *more], dropna=False, sort=False)
+              for table in _tables(dict(zip([*SERIES, *more], key, strict=True)), series, ranks)]
     frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     frame = with_text(frame.reindex(columns=list(COLUMNS)), [*SERIES, "algorithm", "domain", "reason", "parameters"])
     known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
@@ -76,48 +85,62 @@ def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]
     usable = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
     largest = int(usable["ranks"].max()) if len(usable) else None
     why_not = _why_not(str(key["op"]), usable)
-    fitted = None
+    trials = None
     for target in targets:
         there = usable[usable["ranks"] == target]
-        common = {**key, "ranks": target, "distance": target / largest if largest else None}
+        common = {**{name: key[name] for name in SERIES}, "ranks": target,
+                  "distance": target / largest if largest else None}
         if len(there):
             yield _measured(there).assign(**common)
             continue
         if why_not:
             yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not}])
             continue
-        if fitted is None:
-            fitted = fit_series(_series(key, usable))
-        yield _predicted(key, usable, fitted, target).assign(**common)
+        if trials is None:
+            trials = hold_trials(_curve(key, usable))
+        yield _predicted(key, usable, trials, target).assign(**common)
 
 
 def _why_not(op: str, points: pd.DataFrame) -> str | None:
     """Why this series says nothing about more ranks, or None."""
-    if OPERATIONS[op].pairs:
+    if op in OPERATIONS and OPERATIONS[op].pairs:
         return "involves pairs of ranks: more ranks means more pairs at once, which was not measured"
     if op == "noop":
         return "an empty call involves no other rank"
     if points.empty:
         return "no time above zero over at least 2 ranks was measured"
-    kinds = sorted(points["time_kind"].unique())
+    kinds = sorted(points["time_kind"].dropna().unique())
     if len(kinds) > 1:
         return f"mixes two definitions of time, {' and '.join(kinds)}, which must not be pooled"
     return None
 
 
-def _series(key: dict[str, object], points: pd.DataFrame) -> Series:
-    return Series(str(key["op"]), points["ranks"].to_numpy(), points["message_bytes"].to_numpy(),
-                  points["time_s"].to_numpy(), _noise_log(points))
+def _curve(key: dict[str, object], points: pd.DataFrame) -> Curve:
+    node = key.get("ranks_per_node")
+    levels = (int(node),) if node is not None and not pd.isna(node) and int(node) > 1 else ()
+    algorithm = key.get("algorithm")
+    rows = pd.DataFrame({"size": _size(points), "ranks": points["ranks"], "time_s": points["time_s"],
+                         "payload_bytes": points["message_bytes"]})
+    return curve_of(rows, str(key["op"]), algorithm if isinstance(algorithm, str) else None, levels,
+                    _noise_log(points))
+
+
+def _size(points: pd.DataFrame) -> pd.Series:
+    """What a size is followed by: the tool's own size where it is given, else the size asked for."""
+    if "native_size_bytes" not in points.columns:
+        return points["asked_bytes"]
+    return points["native_size_bytes"].fillna(points["asked_bytes"])
 
 
 def _noise_log(points: pd.DataFrame) -> float:
-    """Standard deviation of the log of a median at the largest rank count, from its 95 % interval.
+    """Standard deviation of the log of a median at the largest rank count, from its 95 % interval; 0 where unknown.
 
     Where there are too few samples for an interval, the samples themselves, p5 to p95, stand in for it.
     """
     top = points[points["ranks"] == points["ranks"].max()]
     low, high = top["time_lo_s"].fillna(top["p5_s"]), top["time_hi_s"].fillna(top["p95_s"])
-    return float(np.log(high / low).median()) / 2 / _Z
+    found = np.log((high / low).astype(float)).median() / 2 / _Z95
+    return float(found) if np.isfinite(found) else 0.0
 
 
 def _measured(points: pd.DataFrame) -> pd.DataFrame:
@@ -125,83 +148,101 @@ def _measured(points: pd.DataFrame) -> pd.DataFrame:
     return points[columns].sort_values("message_bytes").assign(kind="measured", level=LEVEL)
 
 
-def _predicted(key: dict[str, object], points: pd.DataFrame, fitted: Fitted, target: int) -> pd.DataFrame:
-    asked = _sizes(key, points["asked_bytes"].to_numpy(), target)
-    sizes = np.array(list(asked), dtype=np.int64)
-    ranks = np.full(len(sizes), target)
-    time_s = fitted.best.seconds(ranks, sizes)
-    counts = len(points["ranks"].unique())
-    doublings = max(abs(math.log2(target / fitted.best.at_ranks)), _NEAREST)
-    width = np.exp(stdtrit(max(_FREEDOM, counts - 1), (1 + PREDICTION_LEVEL) / 2)
-                   * _log_deviation(fitted, _noise_log(points), ranks, sizes, doublings))
-    bound_s = _bound_s(fitted, ranks, sizes)
-    time_s = np.maximum(time_s, bound_s)
-    return pd.DataFrame({
-        "message_bytes": sizes, "asked_bytes": list(asked.values()), "algorithm": fitted.best.model.algorithm,
-        "time_s": time_s, "time_lo_s": np.maximum(time_s / width, bound_s), "time_hi_s": time_s * width,
-        "level": PREDICTION_LEVEL, "kind": "extrapolated", "holdout_error": fitted.holdout_error, "domain": None,
-        "reason": _caution(points, target, fitted),
-        "parameters": f"{fitted.best.model.describe()}; level as measured at {fitted.best.at_ranks} ranks"})
+def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, target: int) -> pd.DataFrame:
+    curve = trials.curve
+    known = experience()
+    counts, largest = len(curve.counts), int(curve.counts[-1])
+    payload, asked = _payloads(key, points, curve, target)
+    says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known)
+    doublings = abs(math.log2(target / largest))
+    low, high = interval(says, max(doublings, 0.25), counts, known.widths)
+    extra = _extra_log(curve, counts, target, doublings)
+    middle = says.log_time_s
+    below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
+    bound_s = faster_than_s(curve, target, payload)
+    time_s = np.maximum(np.exp(middle), bound_s)
+    table = pd.DataFrame({
+        "message_bytes": payload.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
+        "time_lo_s": np.maximum(time_s * np.exp(-below), bound_s), "time_hi_s": time_s * np.exp(above),
+        "bound_s": bound_s, "level": PREDICTION_LEVEL, "kind": "extrapolated", "holdout_error": _holdout(trials, says),
+        "domain": None, "reason": _caution(points, curve, trials, target)})
+    names, words = describe(trials, says)
+    table = table.assign(algorithm=names, parameters=words)[np.isfinite(middle)]
+    return table.drop_duplicates("message_bytes").sort_values("message_bytes", ignore_index=True)
 
 
-def _sizes(key: dict[str, object], asked: Ints, target: int) -> dict[int, int]:
-    """Payloads that divide among `target` ranks, each with the smallest size asked for that leads to it."""
-    operation = OPERATIONS[str(key["op"])]
-    if not operation.has_payload:
-        return {0: 0}
-    unit = _unit(operation.name, target, str(key["dtype"]), key["traffic"] if operation.uneven else None)
-    sizes: dict[int, int] = {}
-    for size in sorted(set(asked.tolist())):
-        sizes.setdefault(max(1, -(-size // unit)) * unit, size)
-    return sizes
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _payloads(key: dict[str, object], points: pd.DataFrame, curve: Curve, target: int) -> tuple[Floats, Ints]:
+    """[size] payload at the target, and the size asked for that it stands for.
+
+    A payload that grew with the ranks goes on growing; one that stayed is rounded up to divide among the target.
+    """
+    rows = pd.DataFrame({"size": _size(points), "asked": points["asked_bytes"]}).groupby("size")["asked"].min()
+    asked = rows.reindex(curve.sizes).to_numpy().astype(np.int64)
+    first, last = curve.payload_bytes[:, 0], curve.payload_bytes[:, -1]
+    grows = np.abs(last - first) > 0.5 * np.abs(first * curve.counts[-1] / curve.counts[0] - first)
+    grows &= (len(curve.counts) > 1) & (curve.sizes != asked)
+    op = str(key["op"])
+    if op not in OPERATIONS or not OPERATIONS[op].has_payload:
+        return np.where(grows, last * target / curve.counts[-1], last), asked
+    unit = _unit(op, target, str(key["dtype"]), _text(key["traffic"]) if OPERATIONS[op].uneven else None)
+    rounded = np.maximum(1, -(-asked // unit)) * unit
+    return np.where(grows, last * target / curve.counts[-1], rounded).astype(float), asked
 
 
 @cache
 def _unit(op: str, ranks: int, dtype: str, traffic: str | None) -> int:
     """The payload that every other is a multiple of; cached, since weighing the traffic of 384 ranks takes time."""
-    return round_up(op, 1, ranks, dtype, traffic)
+    try:
+        return round_up(op, 1, ranks, dtype, traffic)
+    except KeyError:      # an element type of another tool
+        return ranks
 
 
-def _bound_s(fitted: Fitted, ranks: Ints, sizes: Ints) -> Floats:
-    """Seconds below which more ranks cannot take the same payload: half of the time at the largest rank count.
+def _extra_log(curve: Curve, counts: int, target: int, doublings: float) -> float:
+    """Half width of the 90 % interval, as a logarithm, that earlier measurements do not stand for.
 
-    No algorithm of the table gets faster with ranks but for the fold to a power of two, which at most doubles it.
-    Below the largest rank count there is no such bound.
+    Noise of this very measurement; a prior where nothing could be held out; and every level never crossed.
     """
-    beyond = ranks > fitted.best.at_ranks
-    there = fitted.best.seconds(np.full(len(sizes), fitted.best.at_ranks), sizes)
-    return np.where(beyond, there / 2, 0.0)
+    new = sum(int(curve.counts[-1]) <= size < target for size in curve.levels)
+    untried = _PRIOR_PER_DOUBLING * max(doublings, 0.25) if counts < 3 else 0.0
+    return _Z90 * math.sqrt(curve.noise_log**2 + untried**2 + new * _NEW_LEVEL**2)
 
 
-def _log_deviation(fitted: Fitted, noise_log: float, ranks: Ints, sizes: Ints, doublings: float) -> Floats:
-    """Standard deviation of the log of time: repeats, error of the fit, disagreement of the models, and distance.
-
-    The distance term is the variance seen at the held-out rank count, a doubling, times the doublings to go; it
-    contains the misfit. Without a held-out rank count there is the misfit, and a prior that grows with each doubling,
-    since then a wrong shape goes unseen. Intervals from residuals
-    alone cover far less than they claim at larger rank counts on public measurements.
-    """
-    if fitted.holdout_log is None or fitted.holdout_doublings is None:
-        misfit, distance = fitted.residual_log**2, (_PRIOR_PER_DOUBLING * doublings)**2
-    else:
-        seen = max(fitted.holdout_log, noise_log)**2 / max(fitted.holdout_doublings, 0.5)
-        misfit, distance = 0.0, seen * doublings
-    best = np.log(fitted.best.seconds(ranks, sizes))
-    between = sum(candidate.weight * np.square(np.log(candidate.model.seconds(ranks, sizes)) - best)
-                  for candidate in fitted.all if candidate.weight > 1e-6)
-    return np.sqrt(noise_log**2 + misfit + between + distance)
+def _holdout(trials: Trials, says: Forecast) -> float | None:
+    """Median over sizes of the relative error at the largest rank count, had it not been measured; weights as now."""
+    many = len(trials.curve.counts)
+    if many < 3:
+        return None
+    before = trials.log_time_s[:, many - 2 if trials.curve.counts[-2] > trials.curve.counts[-1] / 2 and many > 3
+                               else many - 1, :, many - 1]
+    weight = np.where(np.isfinite(before), says.weights, 0.0)
+    with np.errstate(all="ignore"):
+        middle = (weight * np.nan_to_num(before)).sum(axis=0) / weight.sum(axis=0)
+        errors = np.abs(np.expm1(middle - trials.curve.log_time_s[:, -1]))
+    return float(np.nanmedian(errors)) if np.isfinite(errors).any() else None
 
 
-def _caution(points: pd.DataFrame, target: int, fitted: Fitted) -> str | None:
+def _caution(points: pd.DataFrame, curve: Curve, trials: Trials, target: int) -> str | None:
     """What to beware of, most important first; None when there is nothing."""
     said = []
-    counts = sorted(points["ranks"].unique())
-    crowded = sorted(points.loc[points["oversubscribed"].fillna(False), "ranks"].unique())
-    if target / fitted.best.at_ranks > _FAR:
-        said.append(f"speculative: {target / fitted.best.at_ranks:.3g} times the largest measured rank count")
-    if len(counts) < 3:
-        said.append(f"only {len(counts)} rank count{'s' if len(counts) > 1 else ''} measured, so nothing could be held "
-                    f"out: width is a prior, {_PRIOR_PER_DOUBLING:g} in log a doubling")
+    counts, largest = len(curve.counts), int(curve.counts[-1])
+    if any(largest <= size < target for size in curve.levels):
+        said.append(f"leaves the {curve.levels[-1]} ranks of a node, and nothing beyond was measured: step time and "
+                    f"rate there are assumed to be those inside; measure at least {2 * curve.levels[-1]} ranks")
+    if target / largest > _FAR:
+        said.append(f"speculative: {target / largest:.3g} times the largest measured rank count")
+    if counts < 3:
+        said.append(f"only {counts} rank count{'s' if counts > 1 else ''} measured, so nothing could be held out: "
+                    f"width contains a prior, {_PRIOR_PER_DOUBLING:g} in log a doubling")
+    said += [f"time jumps at {at} ranks as if another algorithm took over there ({sizes} of {len(curve.sizes)} sizes)"
+             for at, sizes in jumps(trials)]
+    crowded = sorted(points.loc[points["oversubscribed"].fillna(False).astype(bool), "ranks"].unique())
     if crowded:
         said.append(f"ranks shared cores at {', '.join(map(str, crowded))} ranks")
+    if counts > 1 and target / largest > 2:
+        said.append(f"to narrow this most, measure {min(2 * largest, target)} ranks")
     return "; ".join(said) or None
