@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test overhead lint clean distclean
+.PHONY: help setup bench smoke test overhead validate lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

@@ -1,4 +1,4 @@
-"""From a journal, or any log that can be imported, to frames: one row for every measured point, one for every record's status.
+"""From a journal, or a log of another tool, to frames: a row for every measured point, one for every record's status.
 
 A journal keeps raw samples; this is where they become numbers. It is read a line at a time, since the samples of a
 long run do not fit in memory as Python objects.
@@ -103,7 +103,8 @@ def _frames(records: Iterator[Record | Imported], runs: dict[str, Run], warnings
             identity, label = (record.run, *imported_identity(record)), record.label()
             statuses.append((*identity, label, *imported_status(record), number))
             if record.status == "ok":
-                rows.append((number, *identity, record.message_bytes, label, "", *imported_point(record), *extra(record)))
+                rows.append((number, *identity, record.message_bytes, label, "", *imported_point(record),
+                             *extra(record)))
             continue
         identity = (record.run, *_identity(record))
         label = record.case.label()

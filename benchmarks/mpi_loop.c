@@ -15,6 +15,8 @@
 #include <time.h>
 
 #define MOST 2000
+#define LEAST 7
+#define WARM_UP 3
 static int rank, size;
 
 static int64_t now(void)
@@ -71,13 +73,13 @@ static double measure(int op, int bytes, int calls, double seconds, char *memory
         ends[0] = rank < holders ? now() : 0;
         ends[1] = begin - start;
         MPI_Allreduce(ends, latest, 2, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
-        if (sample > 10 && latest[1] < 1000)
+        if (sample >= WARM_UP && latest[1] < 1000)
             spans[n++] = latest[0] - start;
-        go_on = n < MOST && now() < deadline;
+        go_on = n < MOST && (n < LEAST || now() < deadline);
         MPI_Bcast(&go_on, 1, MPI_INT64_T, 0, MPI_COMM_WORLD);
     }
     qsort(spans, n, sizeof *spans, by_value);
-    return n ? (double)spans[n / 2] / calls / (op == 'p' ? 2 : 1) : -1.0;
+    return (double)spans[n / 2] / calls / (op == 'p' ? 2 : 1);
 }
 
 int main(int argc, char **argv)

@@ -195,6 +195,49 @@ def backtest(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Pa
         click.echo(table(lines))
 
 
+@cli.command("import")
+@click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False),
+              help="Journal to write; it must not exist yet.")
+@click.option("--ranks", type=click.IntRange(min=1), default=None, help="Rank count, where a log does not say it.")
+@click.option("--op", default=None, help="Operation, where a log does not say it.")
+@click.option("--system", default=None, help="What to call the system that was measured.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything was left out or is doubtful.")
+def import_(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None, system: str | None,
+            strict: bool) -> None:
+    """Turn logs of other tools into a journal: nccl-tests, rccl-tests, hccl_test, OSU, IMB, PARAM, tidy CSV.
+
+    Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
+    """
+    from analysis.importers import Asked, import_logs
+    result = import_logs(logs, out, Asked(ranks, op, system))
+    for warning in result.warnings:
+        click.echo(f"collbench: {warning}", err=True)
+    click.echo(f"{out}: {result.figures} figures of {result.rows} rows, from {result.files} of {len(logs)} "
+               f"log{'' if len(logs) == 1 else 's'}")
+    if result.files < len(logs) or (strict and result.warnings):
+        sys.exit(1)
+
+
+@cli.command()
+@_DATA
+@click.option("--to", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
+              help="Format; json is that of nccl-tests, one document a line.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-",
+              show_default=True, help="File to write; - is standard output.")
+def export(data: Path, form: str, out: Path) -> None:
+    """Write DATA in the format of another tool, for what already reads that.
+
+    Example: collbench export results/latest --to nccl-tests -o all_reduce.log
+    """
+    from analysis.export import export as write
+    from analysis.tidy import load
+    text, lost = write(load(data), form)
+    for words in lost:
+        click.echo(f"collbench: {words}", err=True)
+    _write_text(out, text)
+
+
 @cli.command()
 @_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default=None,

@@ -83,7 +83,7 @@ def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -
 
 
 def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:
-    """Change by the algorithm fitted to all sizes; `pipelined`: a ring pays a level's latency only where it crosses it."""
+    """Change by the algorithm fitted to all sizes; `pipelined`: a ring pays for a level only where it crosses it."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
         fit = fit_algorithm(curve, algorithm, pipelined)
         parameters = fit.parameters()

@@ -53,7 +53,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.Data
         was, `extrapolated` where a model says so, `refused` (one row a series and rank count, no times) where none
         can; `reason` says why, or what to beware of. `bound_s` is the time that nothing at that rank count beats; no
         prediction is below it. The interval covers `level` of cases like those that the tool has learned from.
-        `distance` is ranks over the largest measured rank count, `holdout_error` the median relative error of the
+        `distance` is ranks over the largest rank count measured below, `holdout_error` the median relative error of the
         latest trial in which the largest was held out.
 
     Raises:
@@ -88,8 +88,10 @@ def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]
     trials = None
     for target in targets:
         there = usable[usable["ranks"] == target]
+        below = usable.loc[usable["ranks"] < target, "ranks"]
+        start = int(below.max()) if len(below) else largest
         common = {**{name: key[name] for name in SERIES}, "ranks": target,
-                  "distance": target / largest if largest else None}
+                  "distance": target / start if start else None}
         if len(there):
             yield _measured(there).assign(**common)
             continue
@@ -151,7 +153,8 @@ def _measured(points: pd.DataFrame) -> pd.DataFrame:
 def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, target: int) -> pd.DataFrame:
     curve = trials.curve
     known = experience()
-    counts, largest = len(curve.counts), int(curve.counts[-1])
+    counts = max(1, int(np.searchsorted(curve.counts, target)))       # between two, only what is below speaks
+    largest = int(curve.counts[counts - 1])
     payload, asked = _payloads(key, points, curve, target)
     says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known)
     doublings = abs(math.log2(target / largest))

@@ -19,8 +19,9 @@ CAVEAT = ("Extrapolated figures are for this fabric with that many ranks, from a
           "here. They are not a forecast of an NVL72 or a CloudMatrix 384.")
 QUANTITIES = {"time": "Latency: the smallest payload, isolated calls",
               "busbw": "Bus bandwidth: the largest payload, streamed calls"}
-METHOD = ("Brackets are 90 % intervals. Their width comes from the error at the largest rank count when the fit had "
-          "only seen half of it (held-out error), from how far the competing models disagree, and from the distance.")
+METHOD = ("Brackets are 90 % intervals. Their width was learned from predictions of public measurements whose outcome "
+          "is known: it grows with the error that the same models made here at rank counts they had not seen (held-out "
+          "error), with how far they disagree, and with the distance. docs/models.md says how well that works.")
 
 
 Row = dict[str, Any]      # of a frame

@@ -1,0 +1,36 @@
+"""What simpler models say of the same points, in the same run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ..models import trends
+from ..models.curve import Curve, Floats, Ints
+from ..models.fit import design, fit_algorithm
+from ..models.registry import algorithms_of
+
+__all__ = ["BASELINES"]
+
+
+def _level(curve: Curve) -> Floats:
+    last = curve.last()
+    return np.where(last >= 0, curve.log_time_s[np.arange(len(last)), last], np.nan)
+
+
+def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """Latency and bandwidth with the step counts of the operation's usual algorithm, one alpha, anchored nowhere."""
+    algorithm = next((known for known in algorithms_of(curve.op) if known.name == curve.algorithm),
+                     algorithms_of(curve.op)[0])
+    flat = replace(curve, levels=())
+    terms = design(algorithm, np.tile(ranks, len(payload)), payload.ravel(), ())
+    return np.log(np.maximum(terms @ fit_algorithm(flat, algorithm).parameters(), 1e-12)).reshape(payload.shape)
+
+
+BASELINES: dict[str, Callable[[Curve, Ints, Floats], Floats]] = {
+    "last value": lambda curve, ranks, payload: _level(curve)[:, None] + trends.constant(curve, ranks, payload),
+    "last value scaled by busbw factor":
+        lambda curve, ranks, payload: _level(curve)[:, None] + trends.bus_scale(curve, ranks, payload),
+    "power law": lambda curve, ranks, payload: _level(curve)[:, None] + trends.power_law(curve, ranks, payload),
+    "latency-bandwidth": _hockney,
+}

@@ -1,0 +1,164 @@
+"""Learn from measurements at several rank counts: how wrong each candidate is, and how wide an interval must be.
+
+    python -m analysis.backtest.learn CSV... -o analysis/data/experience
+
+Each CSV is one data set. What is kept are sums by data set, so that any of them can be left out later; the widths are
+fitted once with all, and once without each. Widths are quantile regressions (Koenker and Bassett, 1978) of the log of
+the absolute error, then quantiles of error over scale by class of distance.
+"""
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..models.contest import features, weigh
+from ..models.curve import Floats
+from ..models.experience import BUCKETS, FEATURES, Experience, History, Row, Widths, bucket, scope_of
+from ..models.trials import Trials, hold_trials
+from .series import Series, curves_of, read_tidy
+
+__all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
+
+_LEVEL = 0.9
+_WORST, _BEST = 2.0, 0.01       # log errors are kept within these: what lies outside says no more
+_NO_WIDTHS = Widths(np.zeros(len(FEATURES)), np.zeros(len(BUCKETS) + 1), np.zeros(len(BUCKETS) + 1))
+
+
+class Case(NamedTuple):
+    """One data set's series with its trials."""
+
+    data_set: str
+    series: Series
+    trials: Trials
+
+
+class _Errors(NamedTuple):
+    """[point] of forecasts with a known outcome: features, signed log error, class of distance, data set."""
+
+    features: Floats
+    error: Floats
+    distance: Floats
+    data_set: "np.ndarray"
+
+    def only(self, chosen: "np.ndarray") -> "_Errors":
+        return _Errors(*(values[chosen] for values in self))
+
+
+def learned_rows(cases: Sequence[Case]) -> list[Row]:
+    """Sums of mean log errors by data set, group and candidate; every curve counts once a class of distance."""
+    table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
+    for data_set, series, trials in cases:
+        curve, errors = trials.curve, trials.errors()
+        for name, at in {candidate.name: at for at, candidate in enumerate(trials.candidates)}.items():
+            of: dict[int, list[float]] = defaultdict(list)
+            for i in range(2, len(curve.counts)):
+                for j in range(i, len(curve.counts)):
+                    here = errors[at, i, :, j]
+                    if np.isfinite(here).any():
+                        of[bucket(curve.counts[j] / curve.counts[i - 1])].append(float(np.nanmedian(here)))
+            for distance, found in of.items():
+                key = (data_set, curve.op, series.kind, scope_of(curve), name, distance)
+                table[key].append(float(np.log(max(np.mean(found), _BEST))))
+    return [(*key, sum(values), len(values)) for key, values in sorted(table.items())]
+
+
+def _errors(cases: Sequence[Case], rows: Sequence[Row]) -> _Errors:
+    """Every forecast from two rank counts on, each data set by what the others taught."""
+    known = {name: Experience(History(row for row in rows if row[0] != name), _NO_WIDTHS)
+             for name in {case.data_set for case in cases}}
+    found: list[tuple[Floats, Floats, int, str]] = []
+    for data_set, series, trials in cases:
+        curve = trials.curve
+        for i in range(2, len(curve.counts)):
+            for j in range(i, len(curve.counts)):
+                said = weigh(trials, i, int(curve.counts[j]), trials.log_time_s[:, i, :, j], series.kind,
+                             known[data_set])
+                away = curve.counts[j] / curve.counts[i - 1]
+                error = said.log_time_s - curve.log_time_s[:, j]
+                keep = np.isfinite(error)
+                found.append((features(said, float(np.log2(away)), i)[keep], error[keep], bucket(away), data_set))
+    sizes = [len(error) for _, error, _, _ in found]
+    return _Errors(np.concatenate([rows for rows, *_ in found]), np.concatenate([error for _, error, *_ in found]),
+                   np.repeat([distance for *_, distance, _ in found], sizes),
+                   np.repeat([name for *_, name in found], sizes))
+
+
+def fit_widths(errors: _Errors) -> Widths:
+    """Coefficients by a smoothed quantile regression, then quantiles of error over scale; a data set of n points
+    weighs n ** 0.75, so that one large campaign does not decide alone."""
+    names, many = np.unique(errors.data_set, return_counts=True)
+    weight = dict(zip(names, many**-0.25, strict=True))
+    weights = np.array([weight[name] for name in errors.data_set])
+    weights = weights / weights.sum()
+    wanted = np.log(np.abs(errors.error) + 0.005)
+
+    def loss(coefficients: Floats) -> tuple[float, Floats]:
+        left = wanted - errors.features @ coefficients
+        smooth = np.sqrt(left**2 + 0.05**2)
+        ridge = np.r_[0.0, coefficients[1:]]
+        value = weights @ (0.5 * smooth + (_LEVEL - 0.5) * left) + 1e-3 * ridge @ ridge
+        slope = -errors.features.T @ (weights * (0.5 * left / smooth + _LEVEL - 0.5)) + 2e-3 * ridge
+        return float(value), slope
+    found = minimize(loss, np.zeros(len(FEATURES)), jac=True, method="BFGS").x
+    ratio = errors.error / np.exp(errors.features @ found)
+    low, high = (np.array([_quantile(errors.distance, ratio, weights, at, share) for at in range(len(BUCKETS) + 1)])
+                 for share in ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
+    return Widths(found, low, high)
+
+
+def _quantile(distances: Floats, ratio: Floats, weights: Floats, at: int, share: float) -> float:
+    """Of points at this class of distance; a class without any shares the nearest one that has some."""
+    there = distances[np.abs(distances - at).argmin()]
+    chosen = distances == there
+    order = np.argsort(ratio[chosen])
+    reached = weights[chosen][order].cumsum() / weights[chosen].sum()
+    return float(ratio[chosen][order][min(np.searchsorted(reached, share), len(order) - 1)])
+
+
+def learn(paths: Sequence[Path]) -> tuple[list[dict[str, object]], list[dict[str, object]], list[dict[str, object]]]:
+    """Rows of errors.csv, widths.csv and systems.csv from tidy CSV files."""
+    cases, systems = [], {}
+    for path in paths:
+        for series in curves_of(read_tidy(path)):
+            systems[series.system] = path.stem
+            if len(series.curve.counts) >= 3:
+                cases.append(Case(path.stem, series, hold_trials(series.curve)))
+    rows = learned_rows(cases)
+    errors = _errors(cases, rows)
+    widths = []
+    for without in ["", *sorted({case.data_set for case in cases})]:
+        found = fit_widths(errors.only(errors.data_set != without))
+        widths.append({"without": without, **dict(zip(FEATURES, map(_short, found.coefficients), strict=True)),
+                       **{f"low {i}": _short(value) for i, value in enumerate(found.low)},
+                       **{f"high {i}": _short(value) for i, value in enumerate(found.high)}})
+    names = ("data_set", "op", "kind", "scope", "candidate", "bucket", "sum_log_error", "curves")
+    return ([{**dict(zip(names, row, strict=True)), "sum_log_error": _short(row[6])} for row in rows], widths,
+            [{"system": system, "data_set": name} for system, name in sorted(systems.items())])
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write what was learned."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("csv", nargs="+", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    for name, rows in zip(("errors", "widths", "systems"), learn(given.csv), strict=True):
+        with (given.out / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

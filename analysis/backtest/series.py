@@ -1,0 +1,118 @@
+"""Tidy CSV files as curves: which rows belong together, and what identifies a size over rank counts."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from collectives.errors import UsageError
+
+from ..models.curve import Curve, curve_of
+from ..models.experience import kind_of
+
+__all__ = ["Series", "curves_of", "levels_of", "op_name", "read_tidy", "with_group"]
+
+_NEEDED = ("system", "library", "collective", "algorithm", "dtype", "n_ranks", "ranks_per_node", "message_bytes",
+           "time_us")
+# Of a variant, what is a size and not a way of doing it: expert-parallel tables count tokens instead of bytes.
+_TOKENS = r"num_tokens_per_rank=(\d+);?"
+_ALIKE = {"alltoall": "all_to_all", "alltoallv": "all_to_all_v", "allreduce": "all_reduce", "allgather": "all_gather",
+          "reducescatter": "reduce_scatter", "bcast": "broadcast", "sendrecv": "send_recv", "dissemination": "barrier"}
+# Systems whose trays all hang on one tier of switches.
+_RACK = re.compile("NVL72|GB[23]00")
+_GROUP = ["system", "library", "op", "algorithm", "dtype", "variant", "node"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve and what it is of; `kind` is the family of library by which experience is kept.
+
+    Args:
+        node_known: every point is known to have all its ranks in one node.
+    """
+
+    system: str
+    library: str
+    algorithm: str
+    kind: str
+    curve: Curve
+    node_known: bool = False
+
+    @property
+    def one_domain(self) -> bool:
+        """Whether all ranks of all points are known to lie in one scale-up domain: one node, or one NVLink domain."""
+        return bool(_RACK.search(self.system)) or (not self.curve.levels and self.node_known)
+
+
+
+def op_name(collective: str) -> str:
+    """The catalog's name of a collective, however a tool spells it."""
+    plain = collective.strip().lower().replace("-", "_").removeprefix("mpi_")
+    return _ALIKE.get(plain.replace("_", ""), _ALIKE.get(plain, plain))
+
+
+def levels_of(node: int) -> tuple[int, ...]:
+    """Inner levels of the machine, from the ranks a node; none where that is unknown or 1."""
+    return (node,) if node > 1 else ()
+
+
+def read_tidy(path: Path) -> pd.DataFrame:
+    """Rows of a tidy CSV with the columns that series are made of; UsageError when columns are missing.
+
+    Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s.
+    """
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UsageError(f"{path}: cannot be read as CSV: {error}") from None
+    missing = [name for name in _NEEDED if name not in rows.columns]
+    if missing:
+        raise UsageError(f"{path}: a tidy CSV needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    return _tidied(rows)
+
+
+def _tidied(rows: pd.DataFrame) -> pd.DataFrame:
+    variant = rows.get("variant", pd.Series("", index=rows.index)).fillna("").astype(str)
+    tokens = pd.to_numeric(variant.str.extract(_TOKENS)[0])
+    native = pd.to_numeric(rows.get("native_size_bytes", pd.Series(np.nan, index=rows.index)), errors="coerce")
+    message = pd.to_numeric(rows["message_bytes"], errors="coerce")
+    out = pd.DataFrame({
+        "system": rows["system"].fillna("unknown").astype(str), "library": rows["library"].fillna("").astype(str),
+        "op": rows["collective"].map(op_name), "algorithm": rows["algorithm"].fillna("default").astype(str),
+        "dtype": rows["dtype"].fillna("").astype(str), "variant": variant.str.replace(_TOKENS, "", regex=True),
+        "ranks": pd.to_numeric(rows["n_ranks"], errors="coerce"),
+        "ranks_per_node": pd.to_numeric(rows["ranks_per_node"], errors="coerce").fillna(0).astype(int),
+        "size": native.fillna(tokens).fillna(message),
+        "time_s": 1e-6 * pd.to_numeric(rows["time_us"], errors="coerce")})
+    out["payload_bytes"] = message.fillna(out["size"])
+    usable = (out["ranks"] >= 2) & (out["time_s"] > 0) & out["size"].notna()
+    return with_group(out[usable].assign(ranks=out["ranks"][usable].astype(int)))
+
+
+def with_group(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with `node`: the ranks a node that a series shares.
+
+    A run inside one node, whose ranks a node are then its ranks, continues the series of full nodes of that size; where
+    there is none, the runs inside one node are a series of their own, with node 0.
+    """
+    rows = rows.reset_index(drop=True)
+    keys = [name for name in _GROUP if name != "node"]
+    many = rows[rows["ranks"] > rows["ranks_per_node"].clip(lower=1)]
+    full = set(many[[*keys, "ranks_per_node"]].drop_duplicates().itertuples(index=False, name=None))
+    mine = list(rows[[*keys, "ranks_per_node"]].itertuples(index=False, name=None))
+    inside = (rows["ranks_per_node"] > 1) & np.array([key not in full for key in mine], dtype=bool)
+    return rows.assign(node=rows["ranks_per_node"].where(~inside, 0))
+
+
+def curves_of(rows: pd.DataFrame) -> Iterator[Series]:
+    """The curves in rows of `read_tidy`."""
+    for key, group in rows.groupby(_GROUP, sort=False, dropna=False):
+        named = dict(zip(_GROUP, key, strict=True))
+        levels = levels_of(int(named["node"]))
+        algorithm = None if named["algorithm"] in ("default", "") else named["algorithm"]
+        yield Series(named["system"], named["library"], named["algorithm"], kind_of(named["library"], named["op"]),
+                     curve_of(group, named["op"], algorithm, levels),
+                     bool((group["ranks"] <= group["ranks_per_node"]).all()))

@@ -1,0 +1,40 @@
+"""The outcome as JSON and as a table."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from .run import Point
+from .summary import Line
+
+__all__ = ["as_json", "table"]
+
+
+def as_json(points: Sequence[Point], lines: Sequence[Line]) -> dict[str, list[dict[str, object]]]:
+    """{"points": [...], "summary": [...]}; None for what is unknown."""
+    return {"points": [asdict(point) for point in points], "summary": [_known(line._asdict()) for line in lines]}
+
+
+def _known(values: dict[str, object]) -> dict[str, object]:
+    return {name: _known(value) if isinstance(value, dict) else None
+            if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+
+
+def table(lines: Sequence[Line]) -> str:
+    """Markdown: errors of predictions and of the baselines, by distance. Every figure but width is in percent."""
+    names = list(dict.fromkeys(name for line in lines for name in line.baselines))
+    head = ["data", "distance", "points", "median error", "90th pct", "bias", "coverage of 90 %", "width hi/lo",
+            "refused", "score / best baseline's", *(f"median: {name}" for name in names)]
+    rows = [[line.data, line.distance, str(line.points), *(_percent(value) for value in line[3:7]),
+             f"{line.width:.2f}", _percent(line.refused), _skill(line),
+             *(_percent(line.baselines.get(name, math.nan)) for name in names)] for line in lines]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}" if math.isfinite(value) else "-"
+
+
+def _skill(line: Line) -> str:
+    known = [value for value in line.baseline_winkler.values() if math.isfinite(value)]
+    return f"{line.winkler / min(known):.2f}" if known and min(known) > 0 else "-"

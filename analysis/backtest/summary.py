@@ -1,0 +1,87 @@
+"""From points to the table: errors, coverage and width by distance, and the same errors for the baselines."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .run import Point
+
+__all__ = ["LABELS", "Line", "summary"]
+
+LABELS = ("up to 2x", "2x to 4x", "4x to 8x", "more than 8x")
+_EDGES = (0.0, 2.01, 4.01, 8.01, np.inf)
+_LEVEL = 0.9
+
+
+class Line(NamedTuple):
+    """One row of the table; errors and shares as fractions, width as high end over low end.
+
+    Args:
+        bias: median of predicted over actual, less 1.
+        winkler: mean interval score of the log of time at 90 % (Winkler, 1972): width, and 20 times what lies outside.
+        baselines: median absolute percentage error by name, on the points that the baseline has.
+        baseline_winkler: by name, of intervals whose one width makes 90 % of these very points lie inside.
+    """
+
+    data: str
+    distance: str
+    points: int
+    median_error: float
+    p90_error: float
+    bias: float
+    coverage: float
+    width: float
+    refused: float
+    winkler: float
+    baselines: dict[str, float]
+    baseline_winkler: dict[str, float]
+
+
+def summary(points: Sequence[Point]) -> list[Line]:
+    """By distance, of all points, then of those within one scale-up domain, then of every system."""
+    frame = pd.DataFrame([point.__dict__ for point in points])
+    parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]
+    if frame["inside_one_domain"].any() and not frame["inside_one_domain"].all():
+        parts.append(("inside one scale-up domain", lambda rows: rows["inside_one_domain"]))
+    systems = frame["system"].unique()
+    if len(systems) > 1:
+        parts += [(str(system), lambda rows, system=system: rows["system"] == system) for system in systems]
+    return [line for name, chosen in parts for line in _lines(name, frame[chosen(frame)])]
+
+
+def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
+    where = pd.cut(frame["distance"], _EDGES, labels=LABELS)
+    for label in LABELS:
+        rows = frame[where == label]
+        if len(rows):
+            yield _line(name, label, rows)
+
+
+def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
+    made = rows[~rows["refused"].astype(bool)]
+    actual = np.log(made["actual_s"].to_numpy(float))
+    said, low, high = (np.log(made[column].to_numpy(float)) for column in ("predicted_s", "lo_s", "hi_s"))
+    error = np.abs(np.expm1(said - actual))
+    simple = pd.DataFrame(list(rows["baselines"]), index=rows.index)
+    logs = {column: np.log(simple[column].to_numpy(float)) - np.log(rows["actual_s"].to_numpy(float))
+            for column in simple}
+    logs = {column: values[np.isfinite(values)] for column, values in logs.items()}
+    return Line(name, label, len(rows), _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
+                _of(lambda x: np.expm1(np.median(x)), said - actual),
+                _of(np.mean, (low <= actual) & (actual <= high)), _of(lambda x: np.exp(np.median(x)), high - low),
+                float(rows["refused"].mean()),
+                _of(np.mean, high - low + 20 * (np.maximum(low - actual, 0) + np.maximum(actual - high, 0))),
+                {column: _of(lambda x: np.median(np.abs(np.expm1(x))), values) for column, values in logs.items()},
+                {column: _of(_winkler, values) for column, values in logs.items()})
+
+
+def _winkler(error: "np.ndarray") -> float:
+    """Interval score of intervals around a baseline, all of the one width that holds 90 % of these errors."""
+    half = np.quantile(np.abs(error), _LEVEL)
+    return float(np.mean(2 * half + 20 * np.maximum(np.abs(error) - half, 0)))
+
+
+def _of(function: Callable, values: "np.ndarray") -> float:
+    return float(function(values)) if len(values) else float("nan")

@@ -1,0 +1,17 @@
+"""Points in the formats of other tools, so that what already reads those keeps working."""
+
+from collections.abc import Callable
+from types import MappingProxyType
+
+from ..tidy import Loaded
+from . import nccl_tests, osu, tidy_csv
+
+__all__ = ["FORMATS", "export"]
+
+FORMATS: MappingProxyType[str, Callable[[Loaded], tuple[str, list[str]]]] = MappingProxyType({
+    "nccl-tests": nccl_tests.text, "osu": osu.text, "csv": tidy_csv.text, "json": nccl_tests.json_lines})
+
+
+def export(loaded: Loaded, form: str) -> tuple[str, list[str]]:
+    """The points of `loaded` as text in `form`, a name in FORMATS, and sentences on what that form cannot hold."""
+    return FORMATS[form](loaded)

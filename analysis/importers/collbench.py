@@ -1,0 +1,39 @@
+"""collbench's own journals, so that they can be joined with the logs of other tools."""
+
+from pathlib import Path
+
+from collectives.records import Run, read_lines
+
+from .shared.harvest import Harvest
+from .shared.log import Log
+
+__all__ = ["TITLE", "is_journal", "read", "recognise"]
+
+TITLE = "collbench journals"
+
+_BEGIN = '{"line":'
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` is a journal."""
+    return text[:4096].lstrip().startswith(_BEGIN)
+
+
+def is_journal(path: Path) -> bool:
+    """Whether a file is for the journal's reader: a journal, or empty or unreadable, which that reader says best."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except (OSError, ValueError):
+        return True
+    return not head.strip() or recognise(head.decode("utf-8", errors="replace"))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every line of the journal as it is."""
+    for line in read_lines(log.path, harvest.warnings):
+        if isinstance(line, Run):
+            harvest.runs.append(line)
+        else:
+            harvest.rows += 1
+            harvest.figures.append(line)

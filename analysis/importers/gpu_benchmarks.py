@@ -1,0 +1,70 @@
+"""gpu-benchmarks of the University of Maryland: `<bytes> <seconds> seconds` under a head with the rank count.
+
+The size is that of a rank's contribution for an all-gather, and of its whole buffer for the other operations. The
+operation is named only in the command.
+"""
+
+import re
+
+from collectives.catalog import OPERATIONS
+from collectives.records import Imported
+
+from .shared.commands import is_command
+from .shared.figures import figure, whole
+from .shared.harvest import ROOT, Harvest, Origin
+from .shared.log import Log
+from .shared.names import asked_op, is_known, op_name
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "UMD gpu-benchmarks"
+
+_MARK = re.compile(r"^.{0,64}\b\d{1,18} \d{1,9}\.\d{1,12} seconds[ \t\r]*$", re.MULTILINE)
+_RANKS = re.compile(r"\s*Number of GPUs:\s*(\d{1,7})")
+_CALLS = re.compile(r"\s*Number of iterations:\s*(\d{1,9})")
+_PROGRAM = re.compile(r"/((?:all|reduce)[-_]?\w+)\.x\b")
+_SAME_TIME = 0.1        # spread of times, over sizes that differ tenfold and more, that no transfer explains
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` has the head and rows of these programs."""
+    return "Number of GPUs:" in text and bool(_MARK.search(text))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every row."""
+    op, ranks, calls = None, None, None
+    rows: list[tuple[int, int, float]] = []
+    for line in log.lines:
+        if is_command(line.text) and (program := _PROGRAM.search(line.text)):
+            op = op_name(program[1])
+        elif counted := _RANKS.match(line.text):
+            ranks = int(counted[1])
+        elif repeated := _CALLS.match(line.text):
+            calls = int(repeated[1])
+        fields = line.text.split()
+        if len(fields) == 3 and fields[2] == "seconds" and whole(fields[0]) is not None and (time := figure(fields[1])):
+            rows.append((line.number, int(fields[0]), time.value))
+    harvest.rows += len(rows)
+    op = op or (asked_op(harvest.asked.op) if harvest.asked.op else None)
+    if rows and not op:
+        harvest.need(rows[0][0], "the operation", "--op NAME", len(rows))
+    if rows and op and ranks:
+        _warn_if_constant(harvest, rows)
+        _add(harvest, op, ranks, calls, rows)
+
+
+def _warn_if_constant(harvest: Harvest, rows: list[tuple[int, int, float]]) -> None:
+    times, sizes = [time for _, _, time in rows], [size for _, size, _ in rows]
+    if len(rows) > 2 and max(sizes) >= 10 * max(1, min(sizes)) and max(times) <= (1 + _SAME_TIME) * min(times):
+        harvest.warn(rows[0][0], "times do not depend on the size: something other than the transfer took them")
+
+
+def _add(harvest: Harvest, op: str, ranks: int, calls: int | None, rows: list[tuple[int, int, float]]) -> None:
+    run = harvest.run(Origin("gpu-benchmarks", library="library not stated", ranks=ranks))
+    for line, size, time_s in rows:
+        harvest.add(Imported(
+            run=run, op=op, ranks=ranks, message_bytes=size * ranks if op == "all_gather" else size,
+            native_size_bytes=size, redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="isolated",
+            time_s=time_s, statistic="rank 0, mean over calls", time_kind=ROOT, repeats=calls,
+            source=harvest.source(line)))

@@ -1,0 +1,218 @@
+"""Intel MPI Benchmarks, MPI-1 and non-blocking parts: one block a benchmark and process count.
+
+Times are the maximum over ranks, from which IMB computes its own Mbytes/s (10^6 bytes; old releases 2^20); average and
+minimum are kept beside it. Sizes are those of one rank or peer; Reduce_scatter prints the total up to 2018 and the
+share of a rank from 2019 on.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from collectives.catalog import OPERATIONS
+from collectives.records import Imported
+
+from .shared.figures import Figure, figure, misfit, whole
+from .shared.harvest import SLOWEST, UNSTATED, Harvest, Origin, joined
+from .shared.log import Line, Log
+from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "Intel MPI Benchmarks"
+
+_MARK = re.compile(r"Intel ?\(R\) MPI Benchmarks|^[# \t>]{0,64}Benchmarking +\S|"
+                   r"^[# \t>]{0,64}#(?:bytes|repetitions)[ \t].{0,200}\[usec\]",
+                   re.MULTILINE)
+_VERSION = re.compile(r"MPI Benchmarks\s+([\w. ]+?)\s*,")
+_BENCHMARK = re.compile(r"[#\s]*Benchmarking\s+(Multi-)?(\S+)")
+_PROCESSES = re.compile(r"[#\s]*#processes\s*=\s*(\d{1,8})")
+_GROUPS = re.compile(r"[#\s(]*(\d{1,8}) groups of (\d{1,8}) processes")
+_TYPE = re.compile(r"[#\s]*MPI_Datatype(\s+for reductions)?\s*:\s*(MPI_\w+)")
+_COLUMNS = re.compile(r"\s*(?:Group\s+)?#(?:bytes|repetitions)\s")
+_TROUBLE = re.compile(r"\s*(\d{1,18})\s+(out-of-mem\.|int-overflow|time-out\.)")
+_SCALES = MappingProxyType({"sendrecv": 2, "exchange": 4, "pingping": 1, "pingpong": 1})
+
+
+@dataclass
+class _Block:
+    """One benchmark over one process count."""
+
+    line: int
+    name: str
+    multi: bool = False
+    ranks: int | None = None
+    groups: int = 1
+    columns: tuple[str, ...] = ()
+    rows: list[tuple[Line, tuple[Figure, ...]]] = field(default_factory=list)
+    troubles: list[tuple[int, int, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Header:
+    """What the head of the file says; types by whether they are for reductions."""
+
+    version: str | None = None
+    types: dict[bool, str] = field(default_factory=dict)
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` has the title or the blocks of these benchmarks."""
+    return bool(_MARK.search(text))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every block of the log."""
+    header = _Header()
+    for block in _blocks(log.lines, header):
+        harvest.rows += len(block.rows) + len(block.troubles)
+        ranks = block.ranks or harvest.asked.ranks
+        op = _operation(block)
+        if ranks is None or not block.name:
+            missing = ("the number of ranks", "--ranks N") if ranks is None else ("the operation", "--op NAME")
+            if block.rows:
+                harvest.need(block.line, *missing, len(block.rows))
+            continue
+        if not block.rows and not block.troubles:
+            continue
+        run = harvest.run(Origin("imb", header.version, "MPI, version not stated", "CPU", ranks))
+        _check_units(harvest, block)
+        for line, numbers in block.rows:
+            _add(harvest, header, block, op, ranks, run, line.number, dict(zip(block.columns, numbers, strict=True)))
+        for number, size, reason in block.troubles:
+            harvest.add(_figure(harvest, header, block, op, ranks, run, number, size, None, status="skipped-memory" if
+                                reason == "out-of-mem." else "timeout" if reason == "time-out." else "failed",
+                                reason=f"printed as {reason}"))
+
+
+def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
+    block: _Block | None = None
+    for line in lines:
+        text = line.text
+        if started := _BENCHMARK.match(text):
+            if block:
+                yield block
+            block = _Block(line.number, started[2], bool(started[1]))
+        elif _note_header(header, text):
+            continue
+        elif _COLUMNS.match(text):
+            if block is None or block.rows:     # a table whose heading is missing
+                if block:
+                    yield block
+                block = _Block(line.number, "")
+            block.columns = tuple(text.split())
+        elif block:
+            _take(block, line)
+    if block:
+        yield block
+
+
+def _note_header(header: _Header, text: str) -> bool:
+    """Take down what the head of the file says; whether the line says it."""
+    if version := _VERSION.search(text):
+        header.version = version[1]
+    elif kind := _TYPE.match(text):
+        header.types[bool(kind[1])] = kind[2]
+    else:
+        return False
+    return True
+
+
+def _take(block: _Block, line: Line) -> None:
+    text = line.text
+    if count := _PROCESSES.match(text):
+        block.ranks = int(count[1]) or None
+    elif groups := _GROUPS.match(text):
+        block.groups, block.ranks = int(groups[1]), int(groups[2]) or None
+    elif trouble := _TROUBLE.match(text):
+        block.troubles.append((line.number, int(trouble[1]), trouble[2]))
+    elif block.columns:
+        numbers = [figure(cell) for cell in text.split()]
+        if len(numbers) == len(block.columns) and None not in numbers:
+            block.rows.append((line, tuple(numbers)))
+
+
+def _operation(block: _Block) -> str:
+    """The operation; a leading I, as in Iallreduce, is the non-blocking one."""
+    name = block.name
+    if _is_non_blocking(block):
+        name = name[1:].removesuffix("_pure")
+    return op_name(name)
+
+
+def _is_non_blocking(block: _Block) -> bool:
+    return block.name[:1] == "I" and is_known(op_name(block.name[1:].removesuffix("_pure")))
+
+
+def _add(harvest: Harvest, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int,
+         cells: dict[str, Figure]) -> None:
+    """Add a row, after comparing its bandwidth, where it has one, with size and time."""
+    size = whole(f"{cells['#bytes'].value:.0f}") if "#bytes" in cells else 0
+    time = next((cells[name] for name in ("t_max[usec]", "t[usec]", "t_pure[usec]") if name in cells), None)
+    rate = cells.get("Mbytes/sec")
+    if size is None or (time is None and not (rate and rate.value > 0)):
+        harvest.warn(line, "no time and no bandwidth in this row")
+        return
+    wrong = bool(cells.get("defects") and cells["defects"].value)
+    harvest.add(_figure(
+        harvest, header, block, op, ranks, run, line, size,
+        time.value / 1e6 if time else size / (rate.value * 1e6), cells,
+        status="wrong" if wrong else "ok", reason="defects found" if wrong else None))
+
+
+def _check_units(harvest: Harvest, block: _Block) -> None:
+    """Compare bandwidths with sizes and times; one warning for each kind of misfit."""
+    scale, wrong = _SCALES.get(block.name.lower(), 1), {}
+    for line, numbers in block.rows:
+        cells = dict(zip(block.columns, numbers, strict=True))
+        time, rate = cells.get("t_max[usec]") or cells.get("t[usec]"), cells.get("Mbytes/sec")
+        if time and rate and "#bytes" in cells:
+            words = misfit(cells["#bytes"].value * scale, Figure(time.value / 1e6, time.error / 1e6),
+                           Figure(rate.value * 1e6, rate.error * 1e6))
+            if words:
+                wrong.setdefault(words, []).append(line.number)
+    for words, lines in wrong.items():
+        harvest.warn(lines[0], f"{block.name}: Mbytes/sec is not {scale} x size over time in {len(lines)} rows: "
+                     f"{words}; recomputed from the time")
+
+
+def _figure(harvest: Harvest, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int, size: int,
+            time_s: float | None, cells: dict[str, Figure] | None = None, **outcome: object) -> Imported:
+    cells = cells or {}
+    operation = OPERATIONS[op] if is_known(op) else None
+    reduces = bool(operation and operation.reduces)
+    dtype = dtype_name(header.types.get(reduces, header.types.get(False)))
+    blocks = bool(operation) and (operation.in_blocks or operation.uneven) and not _prints_total(op, header.version)
+    calls = cells.get("#repetitions")
+
+    def seconds(name: str) -> float | None:
+        return cells[name].value / 1e6 if name in cells else None
+
+    return Imported(
+        run=run, op=op, ranks=ranks, message_bytes=size * ranks if blocks else size, native_size_bytes=size,
+        dtype=dtype, redop="sum" if reduces else None,
+        traffic="even" if op == "all_to_all_v" else None, mode="streamed",
+        time_s=time_s, statistic="maximum over ranks of the mean over calls" if "t_max[usec]" in cells
+        else "mean over calls", time_kind=SLOWEST if "t_max[usec]" in cells or op == "ping_pong" else UNSTATED,
+        repeats=int(calls.value) if calls else None, rank_min_s=seconds("t_min[usec]"),
+        rank_mean_s=seconds("t_avg[usec]"), rank_max_s=seconds("t_max[usec]"),
+        checked=True if "defects" in cells else None, notes=_notes(op, header, size, dtype),
+        variant=joined(["non-blocking" if _is_non_blocking(block) else None,
+                        f"{block.groups} groups at once" if block.groups > 1 else None]),
+        source=harvest.source(line), **outcome)
+
+
+def _prints_total(op: str, version: str | None) -> bool:
+    """Whether the size is already the total: Reduce_scatter before 2019."""
+    year = re.match(r"\d+", version or "")
+    return op == "reduce_scatter" and year is not None and int(year[0]) < 2019
+
+
+def _notes(op: str, header: _Header, size: int, dtype: str | None) -> tuple[str, ...]:
+    notes = []
+    if op == "reduce_scatter" and header.version is None:
+        notes.append("size taken for the share of a rank, as since IMB 2019; the version is not in the log")
+    if size % ITEMSIZES.get(dtype or "", 1):
+        notes.append(f"size is not a whole number of {dtype}")
+    return tuple(notes)

@@ -1,0 +1,57 @@
+"""mscclpp-test: JSON lines of name, kernel, ranks, ranksPerNode, size, time, algBw, busBw."""
+
+import re
+
+from collectives.catalog import OPERATIONS
+from collectives.records import Imported
+
+from .shared.figures import Figure, figure, misfit
+from .shared.harvest import UNSTATED, Harvest, Origin
+from .shared.json_text import documents
+from .shared.log import Log
+from .shared.names import is_known, op_name
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "mscclpp-test"
+
+_NUMBERS = ("ranks", "ranksPerNode", "size", "time", "algBw", "busBw")
+_MARK = re.compile(r"^[ \t]{0,64}\{\s{0,64}\"name\"\s*:\s*\"\w+\"\s*,\s*\"kernel\"\s*:", re.MULTILINE)
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` has lines of this tool."""
+    return bool(_MARK.search(text))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every line."""
+    runs: dict[int, str] = {}
+    for line, row in documents(log.text):
+        if not (isinstance(row, dict) and {"name", "kernel"} <= row.keys()):
+            continue
+        harvest.rows += 1
+        cells = {name: figure(str(row.get(name))) for name in _NUMBERS}
+        ranks, size, time = cells["ranks"], cells["size"], cells["time"]
+        if not (ranks and size and time and ranks.value >= 1 and size.value >= 0):
+            harvest.warn(line, "no ranks, size or time")
+            continue
+        count = int(ranks.value)
+        if count not in runs:
+            runs[count] = harvest.run(Origin("mscclpp-test", library="MSCCL++, version not stated", ranks=count))
+        _add(harvest, runs[count], line, row, cells)
+
+
+def _add(harvest: Harvest, run: str, line: int, row: dict, cells: dict[str, Figure | None]) -> None:
+    op, size, ranks = op_name(str(row["name"])), int(cells["size"].value), int(cells["ranks"].value)
+    time, algbw, busbw, node = (cells[name] for name in ("time", "algBw", "busBw", "ranksPerNode"))
+    words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
+                             Figure(algbw.value * 1e9, algbw.error * 1e9), ranks=ranks)
+    if words:
+        harvest.warn(line, f"algBw is not size over time: {words}; recomputed from the time")
+    harvest.add(Imported(
+        run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
+        redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed", time_s=time.value / 1e6,
+        statistic="mean over a batch", time_kind=UNSTATED, algbw_Bps=algbw.value * 1e9 if algbw else None,
+        busbw_Bps=busbw.value * 1e9 if busbw else None, algorithm=f"kernel {row['kernel']}"[:40],
+        ranks_per_node=int(node.value) if node else None, source=harvest.source(line)))

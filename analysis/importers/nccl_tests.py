@@ -1,0 +1,32 @@
+"""nccl-tests: the text tables of all versions, and the JSON of 2.17.4 on."""
+
+import re
+
+from .shared.harvest import Harvest
+from .shared.log import Log
+from .shared.nccl_import import import_tables, import_text
+from .shared.nccl_json import json_tables
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "nccl-tests"
+
+# A header of the table, of any version; the configuration line; a row, which begins with size, count and type; the
+# results of the JSON.
+_MARKS = re.compile(
+    r"\bsize\s+count\s+type\b.{0,200}\btime\b|\bnThread\s+\d+\s+nGpus\s+\d+|"
+    r"^.{0,64}?\s\d+\s+\d+\s+(?:float|double|half|bfloat16|u?int(?:8|32|64)|fp8_\w+|f8e\dm\d)\s.{0,200}\d\.\d|"
+    r"\"results\"\s*:\s*\[\s*(?:\{\s*\"size\"|\])", re.MULTILINE)
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` holds output of nccl-tests, or of a tool that prints the same and does not say its name."""
+    return "rccl-tests" not in text and bool(_MARKS.search(text))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every run of the log."""
+    if found := json_tables(log.text, harvest):
+        import_tables(harvest, found)
+    else:
+        import_text(log, harvest)

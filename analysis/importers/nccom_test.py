@@ -1,0 +1,65 @@
+"""nccom-test of AWS Neuron: rows as nccl-tests without places; its GB/s are GiB/s, so they are recomputed."""
+
+import re
+from types import MappingProxyType
+
+from collectives.catalog import OPERATIONS
+from collectives.records import Imported
+
+from .shared.figures import Figure, figure, misfit, whole
+from .shared.harvest import UNSTATED, Harvest, Origin
+from .shared.log import Log
+from .shared.names import ITEMSIZES, asked_op, dtype_name, is_known, op_name
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "nccom-test"
+
+_HEADER = re.compile(r"^[ \t#>*-]{0,16}size\(B\)\s+count\(elems\)\s+type\s+time:?\S*\(us\)", re.MULTILINE)
+_COMMAND = re.compile(r"\bnccom-test\b.*?\b(all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|allr|allg|redsct|"
+                      r"sendrecv|permute)\b")
+_RANKS = re.compile(r"\s(?:-r|--nworkers|--ntasks)[ =](\d{1,7})\b")
+_SHORT = MappingProxyType({"allr": "all_reduce", "allg": "all_gather", "redsct": "reduce_scatter"})
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` has a header of this tool."""
+    return bool(_HEADER.search(text))
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every row; operation and ranks from a command above the table, else from options."""
+    op = asked_op(harvest.asked.op) if harvest.asked.op else None
+    ranks = harvest.asked.ranks
+    rows: list[tuple[int, list[str]]] = []
+    for line in log.lines:
+        if command := _COMMAND.search(line.text):
+            op = op_name(_SHORT.get(command[1], command[1]))
+            counted = _RANKS.search(line.text)
+            ranks = int(counted[1]) if counted else ranks
+        fields = line.text.split()
+        if len(fields) == 6 and whole(fields[0]) is not None and figure(fields[3]) and figure(fields[5]):
+            rows.append((line.number, fields))
+    harvest.rows += len(rows)
+    for known, words in ((op, ("the operation", "--op NAME")), (ranks, ("the number of ranks", "--ranks N"))):
+        if rows and not known:
+            harvest.need(rows[0][0], *words, len(rows))
+    if rows and op and ranks:
+        _add(harvest, op, ranks, rows)
+
+
+def _add(harvest: Harvest, op: str, ranks: int, rows: list[tuple[int, list[str]]]) -> None:
+    run = harvest.run(Origin("nccom-test", library="Neuron collectives, version not stated", ranks=ranks))
+    wrong: dict[str, list[int]] = {}
+    for line, (size_text, _, dtype_text, time_text, algbw_text, _) in rows:
+        size, dtype, time, algbw = int(size_text), dtype_name(dtype_text), figure(time_text), figure(algbw_text)
+        words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
+                                 Figure(algbw.value * 1e9, algbw.error * 1e9), ITEMSIZES.get(dtype or ""), ranks)
+        if words:
+            wrong.setdefault(words, []).append(line)
+        harvest.add(Imported(
+            run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size, dtype=dtype,
+            redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed",
+            time_s=time.value / 1e6, statistic="mean", time_kind=UNSTATED, source=harvest.source(line)))
+    for words, lines in wrong.items():
+        harvest.warn(lines[0], f"algbw is not size over time in {len(lines)} rows: {words}; recomputed from the time")

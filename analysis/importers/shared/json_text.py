@@ -1,0 +1,53 @@
+"""JSON as tools leave it: several documents in a row, text before and after, cut in the middle."""
+
+import json
+import re
+from collections.abc import Iterator
+
+__all__ = ["documents", "objects"]
+
+_MOST_TRIES = 2_000
+_DECODER = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 else float(text))
+
+
+def documents(text: str) -> Iterator[tuple[int, object]]:
+    """Every JSON object or list in `text` that stands at the beginning of a line, with the number of that line."""
+    starts = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
+    position, line, counted = 0, 1, 0
+    for _ in range(_MOST_TRIES):
+        found = starts.search(text, position)
+        if not found:
+            return
+        line, counted = line + text.count("\n", counted, found.end()), found.end()
+        value, end = _decode(text, found.end())
+        if value is not None:
+            yield line, value
+        position = max(end, found.end() + 1)
+
+
+def objects(text: str, key: str) -> Iterator[tuple[int, dict]]:
+    """Every whole object whose first key is `key`, with its line: what can be saved of a document that was cut."""
+    start = re.compile(r"\{\s{0,64}\"" + re.escape(key) + r"\"\s{0,9}:")
+    position, line, counted = 0, 1, 0
+    failures = 0
+    while failures < _MOST_TRIES:
+        found = start.search(text, position)
+        if not found:
+            return
+        line, counted = line + text.count("\n", counted, found.start()), found.start()
+        value, end = _decode(text[found.start():found.start() + 65536], 0)
+        if isinstance(value, dict):
+            yield line, value
+        else:
+            failures += 1
+        position = max(found.start() + end, found.end())
+
+
+def _decode(text: str, start: int) -> tuple[object | None, int]:
+    """The value that begins at `start` and where it ends; None where there is none."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except RecursionError:
+        return None, len(text)      # nothing of any tool is that deep
+    except ValueError:
+        return None, start

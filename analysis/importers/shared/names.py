@@ -1,0 +1,71 @@
+"""One table of names: what the tools call operations and element types, and what collbench calls them."""
+
+import re
+from types import MappingProxyType
+
+from collectives.catalog import DTYPES, OPERATIONS
+from collectives.errors import UsageError
+
+__all__ = ["ITEMSIZES", "asked_op", "dtype_name", "is_known", "op_name", "plain"]
+
+_NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
+
+# Without case, blanks, dashes and underscores. What the catalog has under the same name needs no row.
+_OPS = MappingProxyType({
+    "bcast": "broadcast", "reducescatterblock": "reduce_scatter", "psum": "all_reduce",
+    "alltoall": "all_to_all", "alltoallpersonalizedexchange": "all_to_all", "a2a": "all_to_all",
+    "alltoallsingle": "all_to_all", "alltoallv": "all_to_all_v", "alltoallvpersonalizedexchange": "all_to_all_v",
+    "allgatherbase": "all_gather", "allgatherintotensor": "all_gather", "reducescatterbase": "reduce_scatter",
+    "reducescattertensor": "reduce_scatter",
+    "sendrecv": "send_recv", "sendreceive": "send_recv", "pingpong": "ping_pong",
+    "bibw": "bi_bandwidth", "bidirectionalbandwidth": "bi_bandwidth", "bw": "bandwidth",
+})
+_CATALOG = MappingProxyType({name.replace("_", ""): name for name in OPERATIONS})
+
+_DTYPES = MappingProxyType({
+    "float": "float32", "fp32": "float32", "f32": "float32", "mpifloat": "float32",
+    "double": "float64", "fp64": "float64", "f64": "float64", "mpidouble": "float64",
+    "half": "float16", "fp16": "float16", "f16": "float16",
+    "bf16": "bfloat16", "bfp16": "bfloat16",
+    "int": "int32", "mpiint": "int32", "i32": "int32", "long": "int64", "mpichar": "char", "mpibyte": "byte",
+    "f8e4m3": "fp8_e4m3", "fp8e4m3": "fp8_e4m3", "float8e4m3": "fp8_e4m3",
+    "f8e5m2": "fp8_e5m2", "fp8e5m2": "fp8_e5m2", "float8e5m2": "fp8_e5m2", "fp8e8m0": "fp8_e8m0",
+})
+
+# Bytes an element, of ours and of those that only other tools have.
+ITEMSIZES = MappingProxyType({name: dtype.itemsize for name, dtype in DTYPES.items()} | {
+    "char": 1, "byte": 1, "uint8": 1, "int16": 2, "uint16": 2, "uint32": 4, "uint64": 8, "fp8": 1, "fp8_e4m3": 1,
+    "fp8_e5m2": 1, "fp8_e8m0": 1, "hif8": 1,
+})
+
+
+def plain(name: str) -> str:
+    """`name` in lower case, without blanks, dashes and underscores."""
+    return _NOT_A_LETTER.sub("", name[:80].lower())
+
+
+def op_name(name: str) -> str:
+    """What the catalog calls the operation `name`; the name itself, in lower case, where it has none such."""
+    key = plain(name)
+    return _OPS.get(key) or _CATALOG.get(key) or name.strip().lower()[:80]
+
+
+def is_known(op: str) -> bool:
+    """Whether `op` is an operation of the catalog."""
+    return op in OPERATIONS
+
+
+def asked_op(name: str) -> str:
+    """The operation that a person asked for; UsageError when the catalog has none such."""
+    op = op_name(name)
+    if op not in OPERATIONS:
+        raise UsageError(f"operation {name!r}: known are {', '.join(OPERATIONS)}")
+    return op
+
+
+def dtype_name(name: str | None) -> str | None:
+    """What collbench calls the element type `name`; the name itself, in lower case, where it has none such."""
+    if not name or not name.strip():
+        return None
+    word = name.strip().lower().removeprefix("torch.")[:32]
+    return _DTYPES.get(plain(word), word)

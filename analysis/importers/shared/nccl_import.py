@@ -1,0 +1,211 @@
+"""From a table of nccl-tests to imported figures: settle operation and ranks, check the units, keep what is known."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from types import MappingProxyType
+from typing import NamedTuple
+
+from collectives.records import Imported
+
+from .figures import Figure, misfit
+from .harvest import MEAN, Harvest, Origin, joined
+from .log import Log
+from .names import ITEMSIZES, asked_op, op_name
+from .nccl_log import Table, tables
+from .nccl_meaning import signatures, who_fits
+from .nccl_row import Half, Row
+
+__all__ = ["import_tables", "import_text"]
+
+_PROGRAM = re.compile(r"(?:.*/)?(\w+?)_perf\w*")
+# Above this deviation versions before 2.13 count a result as wrong (src/common.cu, DeltaMaxValue).
+_TOLERANCE = MappingProxyType({"float16": 1e-2, "bfloat16": 1e-2, "float32": 1e-5, "float64": 1e-12})
+
+
+class _Meaning(NamedTuple):
+    op: str
+    ranks: int
+    notes: tuple[str, ...]
+
+
+def import_text(log: Log, harvest: Harvest) -> None:
+    """Add every run in the text of a log, and warn of rows that are cut."""
+    complaints: list[tuple[int, str]] = []
+    read_rows: set[int] = set()
+    for stream in log.streams():
+        import_tables(harvest, [_unread(table, read_rows) for table in tables(stream, complaints)])
+    for line, reason in sorted(set(complaints)):
+        harvest.warn(line, reason)
+
+
+def _unread(table: Table, read_rows: set[int]) -> Table:
+    """The table without rows that an earlier stream had: those that no task claims are in every stream."""
+    table.rows = [row for row in table.rows if row.line not in read_rows]
+    read_rows.update(row.line for row in table.rows)
+    return table
+
+
+def import_tables(harvest: Harvest, found: Iterable[Table]) -> None:
+    """Add every table that has rows."""
+    for table in found:
+        if not table.rows:
+            if table.failure and (table.devices or table.config or table.columns):
+                harvest.warn(table.line, f"a run without rows: {table.failure}")
+            continue
+        harvest.rows += len(table.rows)
+        meaning = _meaning(harvest, table)
+        if meaning is None:
+            continue
+        _warn_about(harvest, table, meaning)
+        run = harvest.run(_origin(table, meaning))
+        for row in table.rows:
+            for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
+                if half:
+                    harvest.add(_imported(harvest, table, meaning, run, row, half, in_place))
+
+
+def _origin(table: Table, meaning: _Meaning) -> Origin:
+    complete = sorted(table.devices, key=lambda device: device.rank) if _is_complete(table, meaning.ranks) else []
+    vendor = "RCCL" if table.tool == "rccl-tests" else "NCCL"
+    return Origin(table.tool, table.version, table.library or f"{vendor}, version not stated",
+                  table.devices[0].name if table.devices else None, meaning.ranks,
+                  tuple(device.host for device in complete), table.command)
+
+
+def _is_complete(table: Table, ranks: int) -> bool:
+    return len({device.rank for device in table.devices}) == len(table.devices) == ranks
+
+
+def _ranks_per_node(table: Table, ranks: int) -> int | None:
+    """Ranks on each host, where the device list is whole and they are equally many."""
+    counts = set(Counter(device.host for device in table.devices).values())
+    return counts.pop() if len(counts) == 1 and _is_complete(table, ranks) else None
+
+
+def _listed_ranks(harvest: Harvest, table: Table) -> int | None:
+    """The rank count that the device list says, of the first group where there are several."""
+    if not table.devices:
+        return None
+    firsts = sum(device.rank == 0 for device in table.devices)
+    if firsts > 1:
+        harvest.warn(table.line, f"rank 0 is listed {firsts} times: so many jobs at once, not one of {firsts} ranks")
+    groups = {device.group for device in table.devices}
+    if len(groups) > 1:
+        table.settings.append(f"{len(groups)} groups at once")
+        return sum(device.group == min(groups) for device in table.devices)
+    return max(device.rank for device in table.devices) + 1
+
+
+def _meaning(harvest: Harvest, table: Table) -> _Meaning | None:
+    """Operation and ranks: what the log says, else what was asked for, else what the columns tell; None when none."""
+    listed, notes = _listed_ranks(harvest, table), []
+    if listed and harvest.asked.ranks not in (None, listed):
+        harvest.warn(table.line, f"the log lists {listed} ranks: --ranks {harvest.asked.ranks} is ignored for it")
+    ranks = listed or harvest.asked.ranks
+    fits = who_fits(table.rows, ranks, table.columns)
+    op = _operation(harvest, table, fits, notes)
+    if op is None:
+        return None
+    if op in signatures() and op not in fits:
+        harvest.warn(table.rows[0].line, f"columns do not look like {op}" + (f" over {ranks} ranks" if ranks else "")
+                     + _what_fits(table, ranks))
+    if ranks is None and (ranks := fits.get(op)):
+        notes.append(f"{ranks} ranks worked out from the columns")
+    if ranks is None:
+        harvest.need(table.rows[0].line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
+        return None
+    return _Meaning(op, ranks, tuple(notes))
+
+
+def _what_fits(table: Table, ranks: int | None) -> str:
+    if ranks is None:
+        return ""
+    others = {op: count for op, count in who_fits(table.rows, None, table.columns).items() if count}
+    return "; they fit " + " or ".join(f"{op} over {count}" for op, count in others.items()) if others else ""
+
+
+def _operation(harvest: Harvest, table: Table, fits: dict[str, int | None], notes: list[str]) -> str | None:
+    if table.program and (program := _PROGRAM.fullmatch(table.program)):
+        return op_name(program[1])
+    if harvest.asked.op:
+        return asked_op(harvest.asked.op)
+    if table.mention and (op := op_name(table.mention)) in fits:
+        notes.append(f"operation named in line {table.mention_line}")
+        return op
+    if len(fits) == 1:
+        notes.append("operation worked out from the columns")
+        return next(iter(fits))
+    if set(fits) == {"all_reduce", "send_recv"}:
+        notes.append("all_reduce assumed: over two ranks a send_recv prints the same columns")
+        harvest.warn(table.rows[0].line, "taken for an all_reduce; over two ranks a send_recv prints the same columns: "
+                     "say --op send_recv if it is one")
+        return "all_reduce"
+    choice = f" (it could be {', '.join(fits)})" if fits else ""
+    harvest.need(table.rows[0].line, f"the operation{choice}", "--op NAME", len(table.rows))
+    return None
+
+
+def _warn_about(harvest: Harvest, table: Table, meaning: _Meaning) -> None:
+    """What is wrong with the table as a whole, and its units: one warning for each kind, with the first line."""
+    wrong: dict[str, list[int]] = {}
+    for row in table.rows:
+        for half in (row.out_of_place, row.in_place):
+            if half and half.algbw and meaning.op in signatures() and meaning.op != "hypercube":
+                words = misfit(row.size, _scaled(half.time_us, 1e-6), _scaled(half.algbw, 1e9),
+                               ITEMSIZES.get(row.dtype), meaning.ranks)
+                if words:
+                    wrong.setdefault(words, []).append(row.line)
+    for words, lines in wrong.items():
+        harvest.warn(lines[0], f"algbw is not size over time in {len(lines)} places: {words}; recomputed from the time")
+    largest, last = table.config.get("maxBytes"), table.rows[-1]
+    if largest and max(row.size for row in table.rows) > largest:
+        harvest.warn(last.line, f"sizes go beyond maxBytes {largest}: header and table are of different runs")
+    elif largest and not table.closed and table.out_of_bounds == 0 and last.size * 2 <= largest:
+        harvest.warn(last.line, f"cut short: the last row is {last.size} of {largest} bytes, and there is no summary")
+    if table.out_of_bounds and not any(_is_wrong(row, half) for row in table.rows
+                                       for half in (row.out_of_place, row.in_place)):
+        harvest.warn(last.line, f"the tool found {table.out_of_bounds} values out of bounds, but no row shows which")
+
+
+def _scaled(value: Figure, factor: float) -> Figure:
+    return Figure(value.value * factor, value.error * factor)
+
+
+def _is_wrong(row: Row, half: Half | None) -> bool:
+    if half is None:
+        return False
+    return bool(half.wrong) or (half.deviation or 0.0) > _TOLERANCE.get(row.dtype, 0.0)
+
+
+def _imported(harvest: Harvest, table: Table, meaning: _Meaning, run: str, row: Row, half: Half,
+              in_place: bool) -> Imported:
+    algorithm, protocol = row.tuned or table.tuned.get(row.size) or (table.algorithm, table.protocol)
+    wrong = _is_wrong(row, half)
+    calls = table.config.get("iters")
+    return Imported(
+        run=run, op=meaning.op, ranks=meaning.ranks, message_bytes=row.size, native_size_bytes=row.size,
+        dtype=row.dtype, redop=row.redop if meaning.op in ("all_reduce", "reduce_scatter", "reduce") else None,
+        in_place=in_place, mode="streamed", time_s=half.time_us.value / 1e6,
+        statistic="mean over ranks of a batch" + (f" of {calls} calls" if calls else "") + (
+            ", time on the CPU to enqueue" if table.cpu_time else ""),
+        time_kind="enqueue time" if table.cpu_time else MEAN, repeats=calls,
+        p50_s=_us(half.p50_us), p95_s=_us(half.p95_us), p99_s=_us(half.p99_us),
+        algbw_Bps=half.algbw.value * 1e9 if half.algbw else None,
+        busbw_Bps=half.busbw.value * 1e9 if half.busbw else None,
+        checked=half.wrong is not None or half.deviation is not None, status="wrong" if wrong else "ok",
+        reason=f"the tool's own check failed: {half.wrong or half.deviation:g} wrong" if wrong else None,
+        notes=meaning.notes, algorithm=algorithm, protocol=protocol,
+        ranks_per_node=_ranks_per_node(table, meaning.ranks), variant=_variant(table), source=harvest.source(row.line))
+
+
+def _variant(table: Table) -> str | None:
+    """Settings under which times are not those of a plain run."""
+    numbers = [f"{words}={table.config[name]}" for name, words, usual in (
+        ("graph", "graph", 0), ("agg iters", "aggregated", 1), ("side_work", "side work", 0),
+        ("unalign", "unaligned", 0)) if table.config.get(name, usual) != usual]
+    return joined([*numbers, *table.settings, "enqueue time" if table.cpu_time else None])
+
+
+def _us(value: float | None) -> float | None:
+    return value / 1e6 if value is not None else None

@@ -1,0 +1,243 @@
+"""The output of nccl-tests and its kin as tables: what the header block of each says, and its rows.
+
+Rows may be cut to pieces by debug lines of the library, which are glued to their cells; they are put together again.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from .figures import Figure, figure, misfit
+from .log import Line
+from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row
+
+__all__ = ["Device", "Table", "config_of", "tables"]
+
+_CONFIG = re.compile(r"[#\s]*nThread\s+\d+\s+nGpus\s+\d+.*")
+_PAIR = re.compile(r"(nThread|nGpus|minBytes|maxBytes|agg iters|(?<!warmup )iters|validation|graph|unalign|side_work)"
+                   r":?\s+(\d{1,18})")
+_DEVICE = re.compile(r"[#\s]*Rank\s+(\d{1,7})\s+(?:Group\s+(\d{1,7})\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s+\S+\s+"
+                     r"\[[^\]]*\]\s*(.*)")
+_VERSION = re.compile(r"[#\s]*(nccl|rccl)-tests:?\s+[Vv]ersion\s+(\S+)(?:.*?-library=(\d+))?")
+_STARTING = re.compile(r"[#\s]*Collective test starting:\s*(\S+)")
+_LIBRARY = re.compile(r"\b([NR]CCL) version\s*:?\s*(\d+\.\d+\.\d+)")
+_FOOTER = re.compile(r"[#\s]*(?:Avg bus bandwidth|Collective test concluded)\b")
+_BOUNDS = re.compile(r"[#\s]*Out of bounds values\s*:\s*(\d+)\s+(\w+)")
+_HEADING = re.compile(r"\s*(?:#{2,6}\s|={3,}\s)")
+_CHOICE = re.compile(r"\b(?:NCCL_)?(ALGO|PROTO)(?:=| set by environment to )\"?([\w,;^:]{1,40})", re.IGNORECASE)
+_TUNED = re.compile(r"NCCL INFO (?:\w+: )?(\d{1,18}) Bytes -> Algo (\w+) proto (\w+)")
+_MENTION = re.compile(r"\b((?:all_?reduce|all_?gather|reduce_?scatter|broadcast|reduce|alltoallv?|all_to_all|gather|"
+                      r"scatter|send_?recv|hypercube))_perf\w*", re.IGNORECASE)
+_FAILURE = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|launch failed|NCCL WARN|unhandled|rror:).{0,120}")
+_SPEAKER = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
+_GLUED = re.compile(r"(?:\[\d{1,7}\] )?(\S{0,160}):\d{1,10}:\d{1,10} \[\d{1,4}\]?.*")
+_ALGORITHMS = ("Tree", "Ring", "CollNetDirect", "CollNetChain", "NVLS", "NVLSTree", "PAT")
+_PROTOCOLS = ("LL", "LL128", "Simple")
+_MOST_PIECES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A line of the device list."""
+
+    rank: int
+    group: int
+    host: str
+    name: str
+
+
+@dataclass
+class Table:
+    """One run of a test, as far as its output tells; `line` is where it begins."""
+
+    line: int
+    tool: str = "nccl-tests"
+    version: str | None = None
+    library: str | None = None
+    program: str | None = None          # the tool says so
+    mention: str | None = None          # a command or a text above the table says so
+    mention_line: int = 0
+    devices: list[Device] = field(default_factory=list)
+    config: dict[str, int] = field(default_factory=dict)
+    columns: Columns | None = None
+    rows: list[Row] = field(default_factory=list)
+    algorithm: str | None = None
+    protocol: str | None = None
+    tuned: dict[int, tuple[str, str]] = field(default_factory=dict)
+    settings: list[str] = field(default_factory=list)
+    cpu_time: bool = False
+    out_of_bounds: int = 0
+    closed: bool = False
+    failure: str | None = None
+    command: str | None = None
+
+
+def config_of(text: str) -> dict[str, int]:
+    """The settings of a configuration line by name; empty when it is none."""
+    return {name: int(value) for name, value in _PAIR.findall(text)} if _CONFIG.match(text) else {}
+
+
+def tables(lines: Iterable[Line], complain: list[tuple[int, str]]) -> Iterator[Table]:
+    """Every run in `lines`, in order, those without rows too; lines that are no whole row go to `complain`."""
+    reader = _Reader(complain)
+    for line in lines:
+        if finished := reader.take(line):
+            yield finished
+    yield reader.end()
+
+
+class _Reader:
+    """Takes lines one by one; keeps the table being read, and the pieces of a row that was cut."""
+
+    def __init__(self, complain: list[tuple[int, str]]) -> None:
+        self._table = Table(1)
+        self._complain = complain
+        self._pieces: list[str] = []
+        self._piece_line = 0
+        self._hosts: set[str] = set()
+        self._said: dict[str, str | int | None] = {}      # of the next table, by what stands above it
+
+    def take(self, line: Line) -> Table | None:
+        """Take one line; a table comes back when the line begins another."""
+        text = line.text
+        if not text.strip():
+            return None
+        if text.lstrip()[0].isdigit() and (row := parse_row(line.number, text, self._table.columns)):
+            self._drop_pieces()
+            return self._row(row)
+        finished = self._next(line.number) if self._begins_another(text) else None
+        self._note(line.number, text)
+        if cells := self._without_debug(text):
+            self._piece(line.number, cells)
+        return finished
+
+    def end(self) -> Table:
+        """The last table."""
+        self._drop_pieces()
+        return self._table
+
+    def _row(self, row: Row) -> Table | None:
+        """Add a row; after a footer it belongs to another table, which has no header of its own."""
+        finished = self._next(row.line) if self._table.closed else None
+        if not self._table.rows:
+            for name, value in self._said.items():
+                setattr(self._table, name, value)
+            for name in ("mention", "mention_line", "command"):
+                self._said.pop(name, None)
+        self._table.rows.append(row)
+        return finished
+
+    def _next(self, number: int) -> Table:
+        self._drop_pieces()
+        finished, self._table = self._table, Table(number, self._table.tool)
+        return finished
+
+    def _begins_another(self, text: str) -> bool:
+        """Whether this line can only stand at the head of a table, and the present one is under way."""
+        table = self._table
+        if header(text) or _HEADING.match(text):
+            return bool(table.rows)
+        if _CONFIG.match(text) or _VERSION.match(text):
+            return bool(table.rows or table.columns)
+        return bool(_STARTING.match(text)) and bool(table.rows or table.columns or table.program)
+
+    def _note(self, number: int, text: str) -> None:
+        """Take down what a line that is not a row says about the table."""
+        table = self._table
+        if device := _DEVICE.match(text):
+            table.devices.append(Device(int(device[1]), int(device[2] or 0), device[3], device[4].strip()))
+        elif config := config_of(text):
+            table.config = config
+        elif version := _VERSION.match(text):
+            table.tool, table.version = f"{version[1]}-tests", version[2]
+            table.library = _library(version[1].upper(), version[3]) or table.library
+        elif starting := _STARTING.match(text):
+            table.program = starting[1]
+        elif columns := header(text):
+            table.columns, table.cpu_time = columns, "cputime" in text
+        elif bounds := _BOUNDS.match(text):
+            table.out_of_bounds = int(bounds[1]) if bounds[2] != "OK" else 0
+        elif _FOOTER.match(text):
+            table.closed = True
+        else:
+            self._note_prose(number, text)
+
+    def _note_prose(self, number: int, text: str) -> None:
+        table = self._table
+        if _HEADING.match(text):
+            self._said = {}
+        for name, value in _CHOICE.findall(text):
+            self._said["algorithm" if name.upper() == "ALGO" else "protocol"] = value
+        if mention := _MENTION.search(text):
+            self._said.update(mention=mention[1], mention_line=number, command=text.strip()[:500])
+        if tuned := _TUNED.search(text):
+            table.tuned[int(tuned[1])] = _names(tuned[2], tuned[3])
+        if library := _LIBRARY.search(text):
+            table.library = f"{library[1]} {library[2]}"
+        if failure := _FAILURE.search(text):
+            table.failure = table.failure or failure[0].strip()
+        if "Blocking Enabled" in text:
+            table.settings.append("blocking")
+
+    def _without_debug(self, text: str) -> str | None:
+        """Cells of a cut row, less debug output glued to them; None where there are none."""
+        if speaker := _SPEAKER.match(text):
+            self._hosts.add(speaker[1])
+        if "[" in text and (glued := _GLUED.search(text)):
+            text = text[:glued.start()] + self._cells_before_host(glued[1])
+        fields = text.split()
+        if looks_like_a_row(fields) or (fields and all(_is_cell(cell) for cell in fields)):
+            return " ".join(fields)
+        return None
+
+    def _cells_before_host(self, glued: str) -> str:
+        """Of a cell and a host name run together, such as `-1node7`, the cell."""
+        for host in self._hosts | {device.host for device in self._table.devices}:
+            if glued.endswith(host):
+                return glued[:len(glued) - len(host)]
+        return ""
+
+    def _piece(self, number: int, text: str) -> None:
+        """Put pieces of a row together until they are one."""
+        if looks_like_a_row(text.split()):
+            self._drop_pieces()
+            self._piece_line = number
+        elif not self._pieces:
+            return
+        self._pieces.append(text)
+        row = parse_row(self._piece_line, " ".join(self._pieces), self._table.columns)
+        groups = self._table.columns.groups if self._table.columns else 2
+        if row and (row.in_place or groups == 1):
+            self._pieces = [] if _holds_together(row) else self._pieces
+            self._drop_pieces() if self._pieces else self._row(row)
+        elif len(self._pieces) > _MOST_PIECES:
+            self._drop_pieces()
+
+    def _drop_pieces(self) -> None:
+        if self._pieces:
+            self._complain.append((self._piece_line, "a row that is cut short or has unknown columns"))
+        self._pieces = []
+
+
+def _holds_together(row: Row) -> bool:
+    """Whether the pieces are of one row: each time fits the size and its bandwidth."""
+    halves = [half for half in (row.out_of_place, row.in_place) if half]
+    return all(misfit(row.size, Figure(half.time_us.value / 1e6, half.time_us.error / 1e6),
+                      Figure(half.algbw.value * 1e9, half.algbw.error * 1e9)) is None for half in halves if half.algbw)
+
+
+def _is_cell(text: str) -> bool:
+    return text == "N/A" or figure(text) is not None
+
+
+def _names(algorithm: str, protocol: str) -> tuple[str, str]:
+    """Names for what older libraries give as numbers (src/include/nccl_common.h)."""
+    return (_ALGORITHMS[int(algorithm)] if algorithm.isdigit() and int(algorithm) < len(_ALGORITHMS) else algorithm,
+            _PROTOCOLS[int(protocol)] if protocol.isdigit() and int(protocol) < len(_PROTOCOLS) else protocol)
+
+
+def _library(name: str, code: str | None) -> str | None:
+    """`NCCL 2.28.7` from 22807: since 2.9 the code is major * 10000 + minor * 100 + patch."""
+    if not code or len(code) != 5:
+        return None
+    return f"{name} {int(code) // 10000}.{int(code) // 100 % 100}.{int(code) % 100}"

@@ -1,0 +1,189 @@
+"""Tidy CSV: one row a measurement, columns by name. What published tables and collbench's own export are.
+
+Needed are collective, n_ranks, message_bytes and time_us; a missing time may follow from algbw_GBps, or from busbw_GBps
+where that is the one of nccl-tests. See docs/formats.md for the others.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from collectives.catalog import OPERATIONS
+from collectives.records import MODES, STATUSES, Imported
+
+from .shared.harvest import MEAN, ROOT, SLOWEST, UNSTATED, Harvest, Origin
+from .shared.log import Log, split_lines
+from .shared.names import dtype_name, is_known, op_name, plain
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "tidy CSV"
+
+_ALIASES = MappingProxyType({
+    "op": "collective", "operation": "collective", "ranks": "nranks", "worldsize": "nranks",
+    "size": "messagebytes", "sizebytes": "messagebytes", "bytes": "messagebytes", "lat": "timeus",
+    "latencyus": "timeus"})
+_NEEDED = ({"collective"}, {"nranks"}, {"messagebytes"}, {"timeus", "times", "algbwgbps", "busbwgbps"})
+_HEAD = 20
+_MOST_BYTES = 1 << 62
+_PLACES = MappingProxyType({"in-place": True, "inplace": True, "out-of-place": False, "outofplace": False})
+_STREAMED = re.compile(r"nccl-tests|\bIMB\b|hccl_test|batch|back to back", re.IGNORECASE)
+_KINDS = (
+    (re.compile(r"slowest rank|makespan|max(?:imum)? over ranks|maximum over ranks", re.IGNORECASE), SLOWEST),
+    (re.compile(r"rank 0|root rank|one rank", re.IGNORECASE), ROOT),
+    (re.compile(r"(?:mean|avg|average)\b.{0,24}over ranks|nccl-tests|over ranks of mean", re.IGNORECASE), MEAN))
+
+
+def recognise(text: str) -> bool:
+    """Whether one of the first lines of `text` is a header with the columns that are needed."""
+    return _header(text) is not None
+
+
+def _header(text: str) -> tuple[int, str, list[str]] | None:
+    """The number of the header line, from 1, the delimiter, and the columns."""
+    for number, line in enumerate(split_lines(text[:65536])[:_HEAD], 1):
+        for delimiter in ",;\t":
+            names = [_column(name) for name in line.split(delimiter)]
+            if all(choice & set(names) for choice in _NEEDED):
+                return number, delimiter, names
+    return None
+
+
+def _column(name: str) -> str:
+    key = plain(name.strip().strip('"'))
+    return _ALIASES.get(key, key)
+
+
+def read(log: Log, harvest: Harvest) -> None:
+    """Add every row."""
+    found = _header(log.text)
+    if not found:
+        return
+    skipped, delimiter, names = found
+    reader = csv.reader(split_lines(log.text)[skipped:], delimiter=delimiter)
+    runs: dict[tuple[str, ...], str] = {}
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            harvest.warn(skipped + reader.line_num, f"row skipped: {error}")
+            continue
+        if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
+            continue
+        harvest.rows += 1
+        line = skipped + reader.line_num
+        if len(cells) != len(names):
+            harvest.warn(line, f"{len(cells)} values under {len(names)} column names")
+            continue
+        reason = _add(harvest, runs, line, {name: cell.strip() for name, cell in zip(names, cells, strict=True)})
+        if reason:
+            harvest.warn(line, f"row skipped: {reason}")
+
+
+def _add(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str]) -> str | None:
+    """Add a row; what is wrong with it, or None."""
+    op, ranks, size = op_name(cells["collective"]), _whole(cells.get("nranks")), _whole(cells.get("messagebytes"))
+    if not op:
+        return "no collective"
+    ranks = ranks or harvest.asked.ranks
+    if not ranks or ranks < 1:
+        return f"n_ranks {cells.get('nranks', '')!r:.40}: expected a whole number from 1 on"
+    if size is None and not cells.get("messagebytes"):
+        return _add_without_size(harvest, runs, line, cells, op, ranks)
+    if size is None:
+        return f"message_bytes {cells['messagebytes']!r:.40}: expected a whole number"
+    time_s, notes = _time_s(cells, op, ranks, size)
+    if time_s is None:
+        return "no time, and no bandwidth that a time follows from"
+    status = cells.get("status") if cells.get("status") in STATUSES else "ok"
+    if "wrong" in cells.get("flags", ""):
+        status = "wrong"
+    harvest.add(_figure(harvest, _run(harvest, runs, cells, ranks), line, cells, op, ranks, size, time_s, notes,
+                        status=status, reason=cells.get("reason") or ("flagged wrong" if status == "wrong" else None)))
+    return None
+
+
+def _add_without_size(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str], op: str,
+                      ranks: int) -> str | None:
+    """A row whose source states no size is kept and not analysed; a barrier has none to state."""
+    time_s, notes = _time_s(cells, op, ranks, 0)
+    has_payload = not is_known(op) or OPERATIONS[op].has_payload
+    harvest.add(_figure(harvest, _run(harvest, runs, cells, ranks), line, cells, op, ranks, 0, time_s, notes,
+                        status="unsupported" if has_payload else "ok",
+                        reason="no message_bytes" if has_payload else None))
+    return None
+
+
+def _run(harvest: Harvest, runs: dict[tuple[str, ...], str], cells: Mapping[str, str], ranks: int) -> str:
+    """One run for each system, library, transport and device."""
+    key = tuple(cells.get(name, "") for name in ("system", "library", "transport", "device"))
+    if key not in runs:
+        system, library, transport, device = key
+        device = device or cells.get("accelerators", "")
+        runs[key] = harvest.run(Origin("csv", library=library or None, device=device or None, ranks=ranks,
+                                       system=system or None, transport=transport or None))
+    return runs[key]
+
+
+def _figure(harvest: Harvest, run: str, line: int, cells: Mapping[str, str], op: str, ranks: int, size: int,
+            time_s: float | None, notes: tuple[str, ...], **outcome: object) -> Imported:
+    statistic = cells.get("statistic") or "not stated"
+    variant = cells.get("variant") or None
+    operation = OPERATIONS[op] if is_known(op) else None
+    usual = "streamed" if _STREAMED.search(statistic) else "isolated"
+    return Imported(
+        run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=_whole(cells.get("nativesizebytes")),
+        dtype=dtype_name(cells.get("dtype")), redop=cells.get("redop") or None,
+        in_place=_in_place(cells, variant) if operation and operation.has_in_place else None,
+        traffic=cells.get("traffic") or None, mode=cells["mode"] if cells.get("mode") in MODES else usual,
+        time_s=time_s, statistic=statistic[:300],
+        time_kind=cells.get("timekind") or _kind(statistic), repeats=_whole(cells.get("repeats")), notes=notes,
+        algorithm=cells.get("algorithm") or None, protocol=cells.get("protocol") or None,
+        ranks_per_node=_whole(cells.get("rankspernode")) or None, variant=variant,
+        source=cells.get("source") or harvest.source(line), **outcome)
+
+
+def _in_place(cells: Mapping[str, str], variant: str | None) -> bool | None:
+    words = [cells.get("place", ""), *(variant or "").split(";")]
+    return next((_PLACES[word.strip().lower()] for word in words if word.strip().lower() in _PLACES), None)
+
+
+def _kind(statistic: str) -> str:
+    """What a time is over ranks, from the words that describe it."""
+    return next((kind for pattern, kind in _KINDS if pattern.search(statistic)), UNSTATED)
+
+
+def _time_s(cells: Mapping[str, str], op: str, ranks: int, size: int) -> tuple[float | None, tuple[str, ...]]:
+    """Seconds, and a note where they follow from a bandwidth."""
+    for name, scale in (("timeus", 1e6), ("times", 1.0)):
+        if time := _number(cells.get(name)):
+            return time / scale, ()
+    if algbw := _number(cells.get("algbwgbps")):
+        return (size / algbw / 1e9 or None), ("time worked out from algbw",)
+    words = cells.get("bwdefinition", "nccl-tests busbw")
+    if (busbw := _number(cells.get("busbwgbps"))) and words.startswith("nccl-tests busbw") and is_known(op):
+        return (size * OPERATIONS[op].bus_factor(ranks) / busbw / 1e9 or None), ("time worked out from busbw",)
+    return None, ()
+
+
+def _number(text: str | None) -> float | None:
+    """A finite number above zero, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and 0 < value < 1e18 else None
+
+
+def _whole(text: str | None) -> int | None:
+    """A whole number from 0 on, also as 64.0, or None."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return int(text) if text.isascii() and text.isdigit() and value < _MOST_BYTES else (
+        int(value) if 0 <= value < 1e15 and value == int(value) else None)

@@ -1,0 +1,50 @@
+"""What competes for a curve: trends, and every algorithm that may have run, fitted in three ways."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import trends
+from .curve import Curve, Floats, Ints
+from .fit import anchored, fitted_level, size_by_size
+from .registry import Algorithm, algorithms_of
+
+__all__ = ["TRENDS", "Candidate", "candidates_for"]
+
+
+class Candidate(NamedTuple):
+    """A way to get from a curve to other rank counts.
+
+    Args:
+        name: what it assumes; for an algorithm its name, and how it was fitted.
+        change: (curve, [target] ranks, [size][target] payloads) -> [size][target] change of the log of time, from each
+            size's last measured rank count; NaN where it cannot say.
+        algorithm: the algorithm it stands for, or None.
+    """
+
+    name: str
+    change: Callable[[Curve, Ints, Floats], Floats]
+    algorithm: Algorithm | None = None
+
+
+TRENDS = (Candidate("constant", trends.constant), Candidate("constant bus bandwidth", trends.bus_scale),
+          Candidate("power law", trends.power_law), Candidate("last slope", trends.last_slope(1.0)),
+          Candidate("last slope, damped", trends.last_slope(0.6)))
+
+
+def candidates_for(curve: Curve) -> list[Candidate]:
+    """Everything that competes for `curve`; where the data name an algorithm of the registry, only that one does.
+
+    The list depends on operation, algorithm and levels only, never on what was measured.
+    """
+    found = list(TRENDS)
+    algorithms = algorithms_of(curve.op)
+    for algorithm in [known for known in algorithms if known.name == curve.algorithm] or algorithms:
+        if algorithm.nodes and not curve.levels:
+            continue
+        found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
+        if curve.levels and algorithm.name == "ring":
+            found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
+        if algorithm.factor(4, 2):
+            found.append(Candidate(f"{algorithm.name}, fitted level", fitted_level(algorithm), algorithm))
+            found.append(Candidate(f"{algorithm.name}, size by size", size_by_size(algorithm), algorithm))
+    return found

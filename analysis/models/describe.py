@@ -1,0 +1,61 @@
+"""A forecast in words: which candidate leads, and its physical parameters with units."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from ..units import percent, rate, seconds
+from .contest import Forecast
+from .curve import Curve
+from .fit import Fit, fit_algorithm
+from .registry import Algorithm
+from .trials import Trials
+
+__all__ = ["describe"]
+
+
+def describe(trials: Trials, said: Forecast) -> tuple[list[str], list[str]]:
+    """[size] name of what leads, an algorithm where one does, and its parameters, as text."""
+    by_name: dict[str, np.ndarray] = {}
+    for candidate, weight in zip(trials.candidates, said.weights, strict=True):
+        name = candidate.algorithm.name if candidate.algorithm else candidate.name
+        by_name[name] = by_name.get(name, np.zeros(len(weight))) + weight
+    names = np.array(list(by_name))
+    shares = np.stack(list(by_name.values()))
+    leads = shares.argmax(axis=0)
+    known = {candidate.algorithm.name: candidate.algorithm for candidate in trials.candidates if candidate.algorithm}
+    words = {name: _words(trials, known.get(name)) for name in names[np.unique(leads)]}
+    return ([str(names[at]) for at in leads],
+            [f"{words[names[at]]}; {_weights(names, shares[:, size])}" for size, at in enumerate(leads)])
+
+
+def _weights(names: np.ndarray, shares: np.ndarray) -> str:
+    best = np.argsort(-shares)[:3]
+    return "weights " + ", ".join(f"{names[at]} {percent(float(shares[at]))}" for at in best if shares[at] >= 0.005)
+
+
+def _words(trials: Trials, algorithm: Algorithm | None) -> str:
+    """Parameters of an algorithm over all sizes; the level of each size is the measurement's."""
+    level = f"level as measured at {trials.curve.counts[-1]} ranks"
+    if algorithm is None:
+        return level
+    fit = fit_algorithm(trials.curve, algorithm)
+    others = _without_one(trials.curve, algorithm)
+    step, byte = float(fit.step_s[-1]), float(fit.byte_s[-1])
+    steps = _range([float(other.step_s[-1]) for other in others], seconds)
+    rates = _range([1 / float(other.byte_s[-1]) for other in others if other.byte_s[-1] > 0], rate)
+    bandwidth = f", per-rank rate {rate(1 / byte)}{rates}" if byte > 0 else ""
+    return f"overhead {seconds(fit.overhead_s)}, step latency {seconds(step)}{steps}{bandwidth}; {level}"
+
+
+def _without_one(curve: Curve, algorithm: Algorithm) -> list[Fit]:
+    """Fits that each leave one rank count out; none where fewer than two would be left."""
+    keep = [curve.counts != left_out for left_out in curve.counts] if len(curve.counts) >= 3 else []
+    return [fit_algorithm(replace(curve, counts=curve.counts[kept], log_time_s=curve.log_time_s[:, kept],
+                                  payload_bytes=curve.payload_bytes[:, kept]), algorithm) for kept in keep]
+
+
+def _range(values: list[float], tell: Callable[[float], str]) -> str:
+    """What the parameter becomes when any one rank count is left out: the jobs at each are the independent parts."""
+    return f" ({tell(min(values))} to {tell(max(values))})" if values else ""

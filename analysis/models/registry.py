@@ -1,0 +1,237 @@
+"""The registry of algorithms: what each one sends, step by step, in exact arithmetic.
+
+An algorithm is a schedule: a list of `Step`s, each some number of messages that follow one another, with the share
+of the payload that the busiest rank sends in each. Steps on the critical path, bytes sent, bytes reduced, and which
+level of a machine a step crosses all follow from the schedule, also where ranks are not a power of two.
+
+Sources: Thakur, Rabenseifner and Gropp, IJHPCA 19(1), 2005, for the shapes of MPI libraries; NCCL src/graph/tuning.cc
+(2.30) for ring, chain-and-tree and in-switch step counts; Bruck et al., IEEE TPDS 8(11), 1997; Sanders, Speck and
+Traeff, 2009, for pipelined trees; the HCCL user guide for mesh, NHR and pairwise.
+"""
+
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
+
+from .schedules import Schedule, Step, direct, folded, log2_ceil, pattern, repeated, shifted
+
+__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithms_of", "profile"]
+
+
+class Algorithm(NamedTuple):
+    """One way to carry out an operation.
+
+    Args:
+        schedule: (ranks, ranks a node) -> steps; ranks a node matters to hierarchical algorithms only.
+        nodes: whether it needs to know the ranks a node.
+        in_network: switches reduce, so it needs such switches.
+    """
+
+    name: str
+    schedule: Callable[[int, int], Schedule]
+    nodes: bool = False
+    in_network: bool = False
+
+    def steps(self, ranks: int, node: int = 1) -> int:
+        """Messages one after the other on the critical path."""
+        return sum(step.times for step in self.schedule(ranks, node))
+
+    def factor(self, ranks: int, node: int = 1) -> Fraction:
+        """Bytes that one rank sends on the critical path, as a share of the payload."""
+        return sum((step.times * step.share for step in self.schedule(ranks, node)), Fraction(0))
+
+    def reduced(self, ranks: int, node: int = 1) -> Fraction:
+        """Bytes that one rank reduces on the critical path, as a share of the payload."""
+        return sum((step.times * step.share for step in self.schedule(ranks, node) if step.reduces), Fraction(0))
+
+
+class Profile(NamedTuple):
+    """An algorithm at one rank count, split by machine level; index 0 is the innermost level.
+
+    Args:
+        steps: [level] messages on the critical path whose outermost crossed level is that one.
+        shares: [level] bytes that the busiest rank sends in those, as a share of the payload.
+        boundary: level crossings on one walk around all ranks in order: what a pipelined ring pays in latency.
+    """
+
+    steps: tuple[int, ...]
+    shares: tuple[float, ...]
+    boundary: tuple[int, ...]
+
+
+def _flat(build: Callable[[int], Schedule]) -> Callable[[int, int], Schedule]:
+    return lambda ranks, node: build(ranks)
+
+
+def _share(n: int) -> Fraction:
+    return Fraction(n - 1, n)
+
+
+def _ring(n: int) -> Schedule:
+    return shifted(n - 1, Fraction(1, n))
+
+
+def _ring_twice(n: int) -> Schedule:
+    return (*shifted(n - 1, Fraction(1, n), reduces=True), *_ring(n))
+
+
+def _doubling(n: int) -> Schedule:
+    """Recursive doubling; ranks beyond a power of two fold in before it and out after it."""
+    return folded(n, lambda core: [(1 << bit, Fraction(1), True) for bit in range(core.bit_length() - 1)])
+
+
+def _halving_doubling(n: int) -> Schedule:
+    """Rabenseifner: reduce-scatter by halving, all-gather by doubling, with the same fold."""
+    def core_steps(core: int) -> list[tuple[int, Fraction, bool]]:
+        halving = [(core >> bit, Fraction(1, 1 << bit), True) for bit in range(1, core.bit_length())]
+        return halving + [(distance, share, False) for distance, share, _ in reversed(halving)]
+    return folded(n, core_steps)
+
+
+def _halving(n: int) -> Schedule:
+    """Recursive halving: half of what is left goes to a partner half as far away each time."""
+    return folded(n, lambda core: [(core >> bit, Fraction(1, 1 << bit), True)
+                                   for bit in range(1, core.bit_length())], out_share=Fraction(1, n))
+
+
+def _bruck_gather(n: int) -> Schedule:
+    """Bruck's all-gather: the blocks held double each round; the last round sends what is missing."""
+    return tuple(pattern(n, 1 << bit, Fraction(min(1 << bit, n - (1 << bit)), n)) for bit in range(log2_ceil(n)))
+
+
+def _bruck_exchange(n: int) -> Schedule:
+    """Bruck's all-to-all: in round j the blocks whose distance has bit j set."""
+    return tuple(pattern(n, 1 << bit, Fraction(sum(d >> bit & 1 for d in range(n)), n))
+                 for bit in range(log2_ceil(n)))
+
+
+def _tree(n: int, share: Fraction = Fraction(1), reduces: bool = False) -> Schedule:
+    """Binomial tree: the distance doubles every round, the whole payload each time."""
+    return tuple(pattern(n, 1 << bit, share, reduces) for bit in range(log2_ceil(n)))
+
+
+def _both_trees(n: int) -> Schedule:
+    return (*_tree(n, reduces=True), *_tree(n))
+
+
+def _pipelined(n: int, ways: int) -> Schedule:
+    """A tree in small chunks: latency of `ways` passes over its depth, but the payload only once each pass."""
+    depth = log2_ceil(n)
+    return tuple(step for way in range(ways) for step in _tree(n, Fraction(1, depth), ways == 2 and way == 0))
+
+
+def _chain_and_tree(n: int, node: int) -> Schedule:
+    """NCCL's tree: a chain inside a node, a double binary tree over nodes, up and then down, pipelined."""
+    inside, over = min(n, node) - 1, log2_ceil(-(-n // node))
+    share = Fraction(1, max(1, inside + over))
+    return tuple(step for reduces in (True, False)
+                 for step in (repeated(inside, share, reduces), *(pattern(n, node << bit, share, reduces)
+                                                                 for bit in range(over))) if step.times)
+
+
+def _hierarchical(n: int, node: int) -> Schedule:
+    """Reduce-scatter inside a node, ring over nodes on each part, all-gather inside."""
+    q, over = min(n, node), -(-n // node)
+    inside = [repeated(q - 1, Fraction(1, q), reduces) for reduces in (True, False)]
+    across = [Step(over - 1, Fraction(1, q * over), reduces) for reduces in (True, False)]
+    return tuple(step for step in (inside[0], *across, inside[1]) if step.times)
+
+
+def _hierarchical_gather(n: int, node: int) -> Schedule:
+    q, over = min(n, node), -(-n // node)
+    return tuple(step for step in (Step(over - 1, Fraction(1, n)), repeated(q - 1, Fraction(1, q))) if step.times)
+
+
+def _hierarchical_exchange(n: int, node: int) -> Schedule:
+    """All-to-all inside a node, then along rails between nodes."""
+    q, over = min(n, node), -(-n // node)
+    return tuple(step for step in (repeated(q - 1, Fraction(1, q)), Step(over - 1, Fraction(1, over))) if step.times)
+
+
+def _scatter_gather(n: int) -> Schedule:
+    """Van de Geijn: scatter by halving, then all-gather by a ring."""
+    depth = log2_ceil(n)
+    return (*(pattern(n, 1 << depth - 1 - bit, _share(n) / depth) for bit in range(depth)), *_ring(n))
+
+
+def _linear(n: int, share: Fraction) -> Schedule:
+    return shifted(n - 1, share)
+
+
+def _in_switch(n: int) -> Schedule:
+    """Up to the switch and down again; bytes move both ways at once, so the payload counts once."""
+    return (Step(1, Fraction(1)), Step(1, Fraction(0)))
+
+
+_MESH = Algorithm("direct", _flat(lambda n: direct(1, _share(n))))
+_GATHERS = (Algorithm("ring", _flat(_ring)), Algorithm("bruck", _flat(_bruck_gather)), _MESH,
+            Algorithm("hierarchical", _hierarchical_gather, nodes=True))
+_PIPELINE = Algorithm("pipelined chain", _flat(lambda n: shifted(n - 1, Fraction(1, n - 1))))
+_BINOMIAL = Algorithm("binomial tree", _flat(_tree))
+_ONE_TREE = Algorithm("pipelined tree", _flat(lambda n: _pipelined(n, 1)))
+_LINEAR_ROOT = Algorithm("linear", _flat(lambda n: _linear(n, Fraction(1))))
+_BLOCKS = (Algorithm("binomial tree", _flat(lambda n: _tree(n, _share(n) / log2_ceil(n)))),
+           Algorithm("linear", _flat(_ring)))
+_EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _flat(_bruck_exchange)),
+             Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
+
+# Where two fit equally well, the earlier one is chosen.
+ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
+    "all_reduce": (
+        Algorithm("ring", _flat(_ring_twice)),
+        Algorithm("recursive doubling", _flat(_doubling)),
+        Algorithm("rabenseifner", _flat(_halving_doubling)),
+        Algorithm("reduce and broadcast trees", _flat(_both_trees)),
+        Algorithm("pipelined tree", _flat(lambda n: _pipelined(n, 2))),
+        Algorithm("chain and tree", _chain_and_tree, nodes=True),
+        Algorithm("hierarchical", _hierarchical, nodes=True),
+        Algorithm("direct", _flat(lambda n: direct(2, _share(n)))),
+        Algorithm("in-switch", _flat(_in_switch), in_network=True),
+        Algorithm("all to all ranks", _flat(lambda n: direct(1, Fraction(n - 1)))),
+    ),
+    "all_gather": _GATHERS,
+    "reduce_scatter": (Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(1, n), reduces=True))),
+                       Algorithm("recursive halving", _flat(_halving)), _MESH,
+                       Algorithm("reduce and scatter", _flat(lambda n: (*_tree(n, reduces=True),
+                                                                        *_tree(n, _share(n) / log2_ceil(n)))))),
+    "broadcast": (_BINOMIAL, Algorithm("scatter and all-gather", _flat(_scatter_gather)), _PIPELINE, _ONE_TREE,
+                  _LINEAR_ROOT),
+    "reduce": (_BINOMIAL, Algorithm("reduce-scatter and gather", _flat(
+        lambda n: (*_halving(n), *_tree(n, _share(n) / log2_ceil(n))))), _PIPELINE, _ONE_TREE, _LINEAR_ROOT),
+    "gather": _BLOCKS,
+    "scatter": _BLOCKS,
+    "all_to_all": _EXCHANGE,
+    "all_to_all_v": _EXCHANGE,
+    "barrier": (Algorithm("dissemination", _flat(lambda n: _tree(n, Fraction(0)))),
+                Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
+                Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0))))),
+    "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1)))),),
+})
+
+# An operation that is not in the catalog (an expert-parallel exchange, say) is likest to an exchange between all.
+_UNKNOWN = _EXCHANGE
+
+
+def algorithms_of(op: str) -> tuple[Algorithm, ...]:
+    """Algorithms by which `op` may be carried out; those of an exchange between all ranks for an unknown one."""
+    return ALGORITHMS.get(op, _UNKNOWN)
+
+
+@lru_cache(maxsize=65536)
+def profile(algorithm: Algorithm, ranks: int, levels: tuple[int, ...] = ()) -> Profile:
+    """`algorithm` over `ranks` ranks of a machine whose inner levels join `levels` ranks each, ascending.
+
+    A step belongs to the outermost level that any of its messages crosses; the last level holds everything.
+    """
+    node = levels[-1] if levels else 1
+    steps, shares = [0] * (len(levels) + 1), [Fraction(0)] * (len(levels) + 1)
+    for step in algorithm.schedule(ranks, node):
+        level = step.level(ranks, levels)
+        steps[level] += step.times
+        shares[level] += step.times * step.share
+    # Of the n hops of a ring, those out of a level are as many as there are groups of it.
+    out = [ranks, *(-(-ranks // size) if ranks > size else 0 for size in levels)]
+    walk = [out[i] - (out[i + 1] if i + 1 < len(out) else 0) for i in range(len(out))]
+    return Profile(tuple(steps), tuple(map(float, shares)), tuple(walk))

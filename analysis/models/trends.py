@@ -1,0 +1,83 @@
+"""Ways to go on without assuming an algorithm: nothing changes, the bandwidth stays, or the trend goes on."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .curve import Curve, Floats, Ints
+
+__all__ = ["bus_scale", "constant", "last_slope", "power_law"]
+
+_STEEPEST = 2.0        # of a power law: every pair of ranks talking in turn
+
+
+def _bus_factor(op: str, ranks: Floats) -> Floats:
+    share = (ranks - 1) / ranks
+    if op == "all_reduce":
+        return 2 * share
+    return np.ones_like(ranks) if op in ("broadcast", "reduce", "send_recv", "barrier") else share
+
+
+def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """[size][target] log of the factor that keeps the bus bandwidth of the last measured rank count."""
+    last = curve.last()
+    rows = np.arange(len(last))
+    here = curve.counts[last].astype(float)
+    moved = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
+    return np.log(_bus_factor(curve.op, ranks.astype(float)))[None, :] + moved \
+        - np.log(_bus_factor(curve.op, here))[:, None]
+
+
+def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """No change: what a measurement says without any model."""
+    return np.zeros((len(curve.sizes), len(ranks)))
+
+
+def _doublings(curve: Curve, ranks: Ints) -> Floats:
+    return np.log(ranks.astype(float))[None, :] - np.log(curve.counts[curve.last()])[:, None]
+
+
+def _smooth(values: Floats) -> Floats:
+    """Medians over a size and its two neighbours: one odd size must not decide its own slope."""
+    padded = np.concatenate([[np.nan], values, [np.nan]])
+    three = np.stack([padded[:-2], padded[1:-1], padded[2:]])
+    known = np.isfinite(three).any(axis=0)
+    out = np.full(len(values), np.nan)
+    if known.any():
+        out[known] = np.nanmedian(three[:, known], axis=0)
+    return out
+
+
+def _slopes(curve: Curve, counts: int) -> Floats:
+    """[size] least-squares slope of log time over log ranks, of the last `counts` rank counts."""
+    x, y = np.log(curve.counts[-counts:].astype(float)), curve.log_time_s[:, -counts:]
+    known = np.isfinite(y)
+    n = known.sum(axis=1)
+    filled = np.where(known, y, 0.0)
+    with np.errstate(all="ignore"):
+        mean_x = (known * x).sum(axis=1) / n
+        mean_y = filled.sum(axis=1) / n
+        dx = np.where(known, x - mean_x[:, None], 0.0)
+        slope = (dx * np.where(known, y - mean_y[:, None], 0.0)).sum(axis=1) / (dx**2).sum(axis=1)
+    return np.where(n >= 2, slope, np.nan)
+
+
+def last_slope(damping: float) -> Callable[[Curve, Ints, Floats], Floats]:
+    """The slope between the last two rank counts, of which `damping` remains with every doubling."""
+    def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+        if len(curve.counts) < 2:
+            return np.full((len(curve.sizes), len(ranks)), np.nan)
+        slope = np.clip(_smooth(_slopes(curve, 2)), -1.0, _STEEPEST)[:, None]
+        away = _doublings(curve, ranks)
+        if damping == 1.0:
+            return slope * away
+        lost = -np.log(damping) / np.log(2)
+        return slope * (1 - np.exp(-lost * away)) / lost
+    return change
+
+
+def power_law(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """Size by size, the power of the rank count that fits all measured ones."""
+    if len(curve.counts) < 2:
+        return np.full((len(curve.sizes), len(ranks)), np.nan)
+    return np.clip(_slopes(curve, len(curve.counts)), -1.0, _STEEPEST)[:, None] * _doublings(curve, ranks)

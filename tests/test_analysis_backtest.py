@@ -1,0 +1,86 @@
+"""The back-test: splits, contract, what is left out of what was learned, and errors on data with a known truth."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.backtest import backtest, load_rows, summary
+from analysis.backtest.series import curves_of, op_name, read_tidy
+from analysis.backtest.show import as_json, table
+from collectives.errors import UsageError
+
+
+@pytest.fixture
+def tidy(tmp_path):
+    """A ring over 2 to 64 ranks with 2 % noise, as a tidy CSV."""
+    rng = np.random.default_rng(3)
+    rows = [("here", "NCCL 2.30", "allreduce", "ring", "float32", n, 8, size,
+             1e6 * (6e-6 + 2 * (n - 1) * 2e-6 + 2 * (n - 1) / n * size / 40e9) * np.exp(rng.normal(0, 0.02)))
+            for n in (2, 4, 8, 16, 32, 64) for size in (1 << k for k in range(10, 28, 2))]
+    path = tmp_path / "ring.csv"
+    pd.DataFrame(rows, columns=["system", "library", "collective", "algorithm", "dtype", "n_ranks", "ranks_per_node",
+                                "message_bytes", "time_us"]).to_csv(path, index=False)
+    return path
+
+
+def test_contract_of_the_json(tidy):
+    points = backtest(load_rows([tidy]), 16)
+    found = json.loads(json.dumps(as_json(points, summary(points)), allow_nan=False))
+    wanted = {"system", "library", "op", "algorithm", "message_bytes", "train_max_ranks", "ranks", "distance",
+              "actual_s", "predicted_s", "lo_s", "hi_s", "refused", "baselines"}
+    assert all(wanted <= set(point) for point in found["points"])
+    assert {(point["train_max_ranks"], point["ranks"]) for point in found["points"]} == {(16, 32), (16, 64)}
+    assert found["points"][0]["op"] == "all_reduce"
+    assert "last value scaled by busbw factor" in found["points"][0]["baselines"]
+
+
+def test_every_admissible_split_by_default(tidy):
+    points = backtest(load_rows([tidy]))
+    assert {point.train_max_ranks for point in points} == {4, 8, 16, 32}
+    assert all(point.distance > 1 for point in points)
+
+
+def test_predictions_never_see_what_they_predict(tidy):
+    rows = load_rows([tidy])
+    spoiled = rows.assign(time_s=rows["time_s"].where(rows["ranks"] <= 16, 1.0))
+    honest, other = (backtest(frame, 16) for frame in (rows, spoiled))
+    assert [point.predicted_s for point in honest] == [point.predicted_s for point in other]
+
+
+def test_a_known_algorithm_is_predicted_well(tidy):
+    near = summary(backtest(load_rows([tidy])))[0]
+    assert near.median_error < 0.04
+    assert near.coverage > 0.85
+    assert near.refused == 0
+
+
+def test_table_has_the_baselines_and_no_gaps(tidy):
+    words = table(summary(backtest(load_rows([tidy]))))
+    assert "power law" in words
+    assert len({line.count("|") for line in words.splitlines()}) == 1
+
+
+def test_a_full_node_continues_the_series_of_full_nodes(tidy):
+    rows = read_tidy(tidy).assign(ranks_per_node=lambda frame: frame["ranks"].clip(upper=8))
+    assert max(len(series.curve.counts) for series in curves_of(load_rows([tidy]))) == 6
+    assert set(rows["ranks_per_node"]) == {2, 4, 8}
+
+
+def test_what_is_no_tidy_csv_is_one_clear_line(tmp_path):
+    path = tmp_path / "other.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UsageError, match="needs the columns"):
+        read_tidy(path)
+
+
+def test_nothing_to_test_is_said(tidy):
+    with pytest.raises(UsageError, match="nothing to test"):
+        backtest(load_rows([tidy]), 64)
+
+
+@pytest.mark.parametrize(("said", "name"), [("alltoall", "all_to_all"), ("AllReduce", "all_reduce"),
+                                            ("MPI_Bcast", "broadcast"), ("reduce-scatter", "reduce_scatter")])
+def test_names_of_collectives(said, name):
+    assert op_name(said) == name
