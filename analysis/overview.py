@@ -69,8 +69,11 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if isinstance(versions, dict):
         pairs.append(("Versions", _versions(versions)))
     policy = run.policy
-    pairs += [("Timing", f"alignment {policy.alignment}, precision asked ±{100 * policy.precision:g} %, "
-               f"{run.clock.kind} clock"), (f"Command, {run.transport}", " ".join(run.command))]
+    if policy.modes:        # another tool's log does not say how it was timed
+        pairs.append(("Timing", f"start {policy.alignment}, loop {policy.loop}, precision asked "
+                      f"±{100 * policy.precision:g} %, {run.clock.kind} clock"))
+    if run.command:
+        pairs.append((f"Command, {run.transport}", " ".join(run.command)))
     return pairs
 
 

@@ -12,6 +12,7 @@ from collectives.errors import CollbenchError
 
 from .domains import Domain, load_domains
 from .findings import Finding, find
+from .importers import Asked
 from .models import as_json, extrapolate
 from .models.predict import TARGETS
 from .overview import Overview, overview
@@ -43,16 +44,17 @@ class Story:
     targets: tuple[int, ...]
 
 
-def tell(data: Path, targets: Sequence[int] = TARGETS) -> Story:
-    """Load DATA and work out everything that a report on it shows; errors as `tidy.load`."""
-    loaded = load(data)
+def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None) -> Story:
+    """Load DATA and work out everything that a report on it shows; `asked` and errors as `tidy.load`."""
+    loaded = load(data, asked)
     names = fabrics(loaded.points)
     points = with_fabric(loaded.points, names)
     predictions = with_fabric(extrapolate(loaded.points, targets), names)
     findings = find(loaded)
     shown = representative(points)
     domains = tuple(domain for domain in load_domains().values() if domain.accelerators.value in targets)
-    return Story(loaded, points, predictions, shown, headline(shown, predictions, targets), findings,
+    answers = with_fabric(extrapolate(shown, targets), names)     # of what is shown, and of no other algorithm
+    return Story(loaded, points, predictions, shown, headline(shown, answers, targets), findings,
                  overview(loaded, findings), domains, tuple(targets))
 
 

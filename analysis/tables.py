@@ -21,6 +21,7 @@ MODE_OF = {"time": "isolated", "busbw": "streamed"}
 _MOST_SIZES = 48
 _SYSTEM = ["system", "transport", "library", "device"]
 _VARIANT = ["dtype", "redop", "place", "traffic"]
+_NAMED = ["algorithm", "protocol", "variant"]       # by other tools' logs; different curves, never one
 _SHOWN = ["time_s", "time_lo_s", "time_hi_s", "p99_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps",
           "samples", "flags"]
 _VALUES = ("time_s", "time_lo_s", "time_hi_s", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
@@ -51,17 +52,18 @@ def with_fabric(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
 
 
 def representative(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each operation and fabric, the rows of one element type, reduction, place and traffic.
+    """Of each operation and fabric, the rows of one element type, reduction, place, traffic, algorithm and setting.
 
     Out-of-place goes before in-place and float32 before the others; then the one most measured. Of very many payloads
     only some are kept, evenly spaced in the logarithm: more than a page can show.
     """
     chosen = []
+    columns = [*_VARIANT, *(name for name in _NAMED if name in frame)]
     for _, rows in frame.groupby(["fabric", "op"], sort=False, dropna=False):
-        counts = rows.groupby(_VARIANT, dropna=False).size().reset_index(name="rows")
+        counts = rows.groupby(columns, dropna=False).size().reset_index(name="rows")
         counts["usual"] = 2 * (counts["place"] == "out-of-place") + (counts["dtype"] == "float32")
         variant = counts.sort_values(["usual", "rows"], ascending=False, kind="stable").iloc[0]
-        rows = rows[_alike(rows, variant, _VARIANT)]
+        rows = rows[_alike(rows, variant, columns)]
         chosen.append(rows[rows["asked_bytes"].isin(_some(rows["asked_bytes"]))])
     return pd.concat(chosen) if chosen else frame
 

@@ -6,31 +6,57 @@ slots would all fall into the same few sets of the first-level cache.
 """
 
 import mmap
-from typing import Protocol
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["HOST_POLICY", "HostMemory", "Memory", "Pattern", "slot_stride"]
+__all__ = ["HOST_POLICY", "HostMemory", "Kept", "Memory", "Pattern", "slot_stride"]
 
 HOST_POLICY = "anonymous pages, touched by their own rank; slots on 64-byte lines"
 _LINE = 64
+_WORDS = tuple(map(np.dtype, (np.uint64, np.uint32, np.uint16, np.uint8)))
 
-Pattern = object     # bytes in the form the memory compares fastest: a numpy array, or a tensor on the device
+Kept = object       # a pattern in the form that a memory compares fastest: as it is, or a tensor on the device
+
+
+class Pattern(NamedTuple):
+    """Bytes made of pieces of equal length, each of which repeats its tile; a plain image is one piece, one tile.
+
+    Large buffers are filled from and compared with something that stays in the first caches: a second copy of them
+    would push out what is about to be sent.
+
+    Args:
+        tiles: uint8 [piece, byte].
+        piece_bytes: length of every piece; the last repetition of a tile may be cut.
+    """
+
+    tiles: np.ndarray
+    piece_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole."""
+        return len(self.tiles) * self.piece_bytes
+
+    def image(self) -> np.ndarray:
+        """The whole, as uint8."""
+        return np.concatenate([np.resize(tile, self.piece_bytes) for tile in self.tiles])
 
 
 class Memory(Protocol):
     """What verification may ask of a buffer, wherever it lives. Rows are slots, bytes within a row by offset."""
 
-    def keep(self, image: np.ndarray) -> Pattern:
-        """Bring bytes to where the buffer lives, once."""
+    def keep(self, pattern: Pattern) -> Kept:
+        """Bring a pattern to where the buffer lives, once."""
 
     def poison(self, value: int) -> None:
         """Overwrite every byte of every slot."""
 
-    def write(self, rows: slice, at: int, pattern: Pattern) -> None:
+    def write(self, rows: slice, at: int, pattern: Kept) -> None:
         """Copy `pattern` into each of these slots."""
 
-    def equal(self, rows: slice, at: int, pattern: Pattern) -> bool:
+    def equal(self, rows: slice, at: int, pattern: Kept) -> bool:
         """Whether each of these slots holds exactly `pattern`."""
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
@@ -51,20 +77,31 @@ class HostMemory:
         self.rows = np.frombuffer(pages, dtype=np.uint8).reshape(slots, stride)
         self.rows.fill(0)
 
-    def keep(self, image: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(image)
+    def keep(self, pattern: Pattern) -> Pattern:
+        return pattern
 
     def poison(self, value: int) -> None:
         self.rows.fill(value)
 
-    def write(self, rows: slice, at: int, pattern: np.ndarray) -> None:
-        self.rows[rows, at:at + pattern.size] = pattern
+    def write(self, rows: slice, at: int, pattern: Pattern) -> None:
+        for held, tile in self._tiled(rows, at, pattern):
+            held[...] = tile
 
-    def equal(self, rows: slice, at: int, pattern: np.ndarray) -> bool:
-        held = self.rows[rows, at:at + pattern.size]
-        if (at | pattern.size) % 8 == 0:     # eight bytes at a time, and an eighth of the room for the answers
-            held, pattern = held.view(np.uint64), pattern.view(np.uint64)
-        return bool((held == pattern).all())
+    def equal(self, rows: slice, at: int, pattern: Pattern) -> bool:
+        return all((held == tile).all() for held, tile in self._tiled(rows, at, pattern))
+
+    def _tiled(self, rows: slice, at: int, pattern: Pattern) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Parts of the slots beside what belongs there, shaped to be assigned or compared, in the widest words."""
+        length = pattern.tiles.shape[1]
+        whole = pattern.piece_bytes // length * length
+        word = next(word for word in _WORDS if (at | pattern.piece_bytes | length) % word.itemsize == 0)
+        for piece, tile in enumerate(pattern.tiles):
+            begin = at + piece * pattern.piece_bytes
+            part = self.rows[rows, begin:begin + whole].view(word)
+            yield part.reshape(len(part), whole // length, length // word.itemsize), tile.view(word)
+            if whole < pattern.piece_bytes:
+                rest = self.rows[rows, begin + whole:begin + pattern.piece_bytes]
+                yield rest, tile[:rest.shape[1]]
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
         return self.rows[row, at:at + length].copy()

@@ -15,37 +15,44 @@ import numpy as np
 
 from . import catalog
 from .cases import Case
+from .memory import Pattern
 from .records import Fault
 
 if TYPE_CHECKING:
     from .transports.base import Communicator, Prepared
 
-__all__ = ["POISON", "Inspector", "barrier_fault", "decode", "expected_image", "sent_image"]
+__all__ = ["POISON", "Inspector", "barrier_fault", "decode", "expected_pattern", "sent_pattern"]
 
 POISON = 0xA5       # what every byte of a buffer is before it is filled or written to
 
 # Patterns repeat after a prime number of elements: no power-of-two chunk can be mistaken for its neighbour.
 _PERIOD = 16381
+_REPEATS = 4        # of a tile in a piece, from which it is not written out
 _BARRIER_DELAYS_S = (4e-3, 20e-3, 100e-3)
 
 
-def sent_image(case: Case, rank: int, salt: int) -> np.ndarray:
-    """What `rank` sends, as bytes (uint8); empty where it sends nothing."""
-    return _image(case, catalog.sent(case, rank), salt)
+def sent_pattern(case: Case, rank: int, salt: int) -> Pattern:
+    """What `rank` sends; of size 0 where it sends nothing."""
+    return _pattern(case, catalog.sent(case, rank), salt)
 
 
-def expected_image(case: Case, rank: int, salt: int) -> np.ndarray:
-    """What `rank` must hold afterwards, as bytes (uint8); empty where it receives nothing."""
-    return _image(case, catalog.received(case, rank), salt)
+def expected_pattern(case: Case, rank: int, salt: int) -> Pattern:
+    """What `rank` must hold afterwards; of size 0 where it receives nothing."""
+    return _pattern(case, catalog.received(case, rank), salt)
 
 
-def _image(case: Case, pieces: list[catalog.Piece], salt: int) -> np.ndarray:
+def _pattern(case: Case, pieces: list[catalog.Piece], salt: int) -> Pattern:
     if not pieces:
-        return np.empty(0, np.uint8)
-    return np.concatenate([_piece(case, piece, salt) for piece in pieces]).view(np.uint8)
+        return Pattern(np.empty((1, 0), np.uint8), 0)
+    tiles = [_tile(case, piece, salt) for piece in pieces]
+    if len({piece.count for piece in pieces}) == 1 and pieces[0].count >= _REPEATS * len(tiles[0]):
+        return Pattern(np.stack(tiles).view(np.uint8), pieces[0].count * case.itemsize)
+    image = np.concatenate([np.resize(tile, piece.count) for tile, piece in zip(tiles, pieces, strict=True)])
+    return Pattern(image.view(np.uint8)[None], image.nbytes)
 
 
-def _piece(case: Case, piece: catalog.Piece, salt: int) -> np.ndarray:
+def _tile(case: Case, piece: catalog.Piece, salt: int) -> np.ndarray:
+    """The values of a piece from its first element on, until they repeat."""
     length = min(_PERIOD, piece.start + piece.count)
     index = np.arange(length, dtype=np.uint32)
     if case.redop is None:
@@ -54,8 +61,7 @@ def _piece(case: Case, piece: catalog.Piece, salt: int) -> np.ndarray:
         values = _reduced(case, index, salt)
     else:
         values = _CONTRIBUTIONS[case.redop](case, piece.source, index, salt)
-    table = _encode(values, case.dtype)
-    return np.resize(np.roll(table, -(piece.start % length)), piece.count)
+    return np.roll(_encode(values, case.dtype), -(piece.start % length))
 
 
 def _hash(index: np.ndarray, salt: int) -> np.ndarray:
@@ -159,9 +165,9 @@ class Inspector:
         self.checks = self.wrong = 0
         self.fault: Fault | None = None
         memory = prepared.memory
-        self.sends = [memory.keep(sent_image(case, rank, salt + k)) for k in (1, 2)]
-        self._images = [expected_image(case, rank, salt + k) for k in (1, 2)]
-        self.wanted = [memory.keep(image) for image in self._images]
+        self.sends = [memory.keep(sent_pattern(case, rank, salt + k)) for k in (1, 2)]
+        self._expected = [expected_pattern(case, rank, salt + k) for k in (1, 2)]
+        self.wanted = [memory.keep(pattern) for pattern in self._expected]
 
     def reset(self, sample: int) -> None:
         """Poison everything, then write what is to be sent; slots alternate between the two patterns."""
@@ -184,7 +190,7 @@ class Inspector:
         return (slice(0, None, 2), sample & 1), (slice(1, None, 2), 1 - (sample & 1))
 
     def _examine(self, slots: range, which: int, when: str) -> None:
-        expected = self._images[which]
+        expected = self._expected[which].image()
         for slot in slots:
             found = self.prepared.memory.read(slot, self.prepared.recv_at, expected.size)
             if np.array_equal(found, expected) or _close(found, expected, self.case):

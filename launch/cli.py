@@ -5,7 +5,7 @@ Exit status: 0 all well; 1 a result was wrong or a run failed; 2 what was asked 
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,6 +18,15 @@ __all__ = ["cli", "main"]
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _DATA = click.argument("data", type=click.Path(path_type=Path))
+
+
+def _log_options(command: Callable) -> Callable:
+    """What a person can say of a log that does not say it itself."""
+    for option in (click.option("--op", default=None, help="Operation, where a log does not say it."),
+                   click.option("--ranks", type=click.IntRange(min=1), default=None,
+                                help="Rank count, where a log does not say it.")):
+        command = option(command)
+    return command
 
 
 class _RankList(click.ParamType):
@@ -149,17 +158,20 @@ def _given_options() -> list[str]:
 @click.option("--to", "targets", type=_RankList(), default="72,384", show_default=True, help="Rank counts.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default=None,
               help="Write the predictions as a list of JSON objects; - is standard output.")
-def extrapolate(data: Path, targets: tuple[int, ...], json_file: Path | None) -> None:
+@_log_options
+def extrapolate(data: Path, targets: tuple[int, ...], json_file: Path | None, ranks: int | None,
+                op: str | None) -> None:
     """Predict times and bandwidths at other rank counts of the fabric that DATA was measured on.
 
     Example: collbench extrapolate results/latest --to 72,384 --json predictions.json
     """
     import json
 
+    from analysis.importers import Asked
     from analysis.models import as_json
     from analysis.models import extrapolate as predict
     from analysis.tidy import load
-    loaded = load(data)
+    loaded = load(data, Asked(ranks, op))
     for warning in loaded.warnings:
         click.echo(f"collbench: {warning}", err=True)
     frame = predict(loaded.points, targets)
@@ -199,8 +211,7 @@ def backtest(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Pa
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False),
               help="Journal to write; it must not exist yet.")
-@click.option("--ranks", type=click.IntRange(min=1), default=None, help="Rank count, where a log does not say it.")
-@click.option("--op", default=None, help="Operation, where a log does not say it.")
+@_log_options
 @click.option("--system", default=None, help="What to call the system that was measured.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything was left out or is doubtful.")
 def import_(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None, system: str | None,
@@ -242,19 +253,21 @@ def export(data: Path, form: str, out: Path) -> None:
 @_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for report.html, figures and tables.  [default: DATA, where it is a directory]")
-def report(data: Path, out: Path | None) -> None:
+@_log_options
+def report(data: Path, out: Path | None, ranks: int | None, op: str | None) -> None:
     """Say what DATA means: on the terminal, and as a page with figures and tables beside it.
 
     Example: collbench report results/latest -o my-report
     """
     if out is None and not data.is_dir():
         raise UsageError(f"{data} is a file: say with -o where the report is to go")
-    _report(data, out or data)
+    from analysis.importers import Asked
+    _report(data, out or data, Asked(ranks, op))
 
 
-def _report(data: Path, out: Path) -> None:
+def _report(data: Path, out: Path, asked: object = None) -> None:
     from analysis.summary import print_report, tell, write_report
-    story = tell(data)
+    story = tell(data, asked=asked)
     print_report(story)
     click.echo(f"report: {write_report(story, out)}")
 

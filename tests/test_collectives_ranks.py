@@ -188,7 +188,7 @@ alignment = ALIGNMENTS["agreed"](communicator, SAME)
 figures = time_samples(inspector, communicator, alignment, 0, 6)
 assert (inspector.checks, inspector.wrong) == (18, 0)
 if communicator.rank == 1:
-    inspector.wanted[1][400] ^= 1
+    inspector.wanted[1].tiles[0, 400] ^= 1
 figures = time_samples(inspector, communicator, alignment, 0, 6)
 assert all(len(row) == 6 and min(row) > 0 for row in figures[:2]), figures
 if communicator.rank == 1:

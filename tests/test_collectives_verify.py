@@ -14,6 +14,7 @@ from collectives import catalog, verify
 from collectives.cases import Case, Sweep
 from collectives.clock import SAME
 from collectives.measure import measure
+from collectives.memory import HostMemory
 from collectives.records import Policy
 from collectives.transports.loopback import run_ranks
 
@@ -141,7 +142,7 @@ def test_partial_sums_and_products_are_exact_in_any_order(ranks, dtype, salt, se
 @pytest.mark.parametrize("dtype", catalog.DTYPES)
 def test_no_two_ranks_send_the_same_where_values_are_only_moved(ranks, dtype):
     case = example("all_gather", ranks=ranks, size=16 * 8 * ranks, dtype=dtype)
-    blocks = {verify.sent_image(case, rank, 1).tobytes() for rank in range(ranks)}
+    blocks = {verify.sent_pattern(case, rank, 1).image().tobytes() for rank in range(ranks)}
     assert len(blocks) == ranks
 
 
@@ -160,3 +161,22 @@ def test_a_barrier_that_does_not_wait_is_caught():
     outcomes = run_ranks(3, program)
     assert [honest for honest, _ in outcomes] == [None] * 3
     assert any(broken is not None for _, broken in outcomes)
+
+
+@pytest.mark.parametrize(("op", "dtype", "ranks", "size"), [
+    ("all_reduce", "float32", 2, 1 << 20), ("all_gather", "int8", 3, 900_000), ("all_to_all", "float64", 4, 1 << 22),
+    ("reduce_scatter", "int32", 4, 1 << 21), ("ping_pong", "bfloat16", 2, 1 << 20)])
+def test_a_large_pattern_repeats_its_tiles_and_a_fault_anywhere_is_seen(op, dtype, ranks, size):
+    pattern = verify.expected_pattern(example(op, ranks, size, dtype), 1, 5)
+    assert pattern.tiles.size < pattern.size / 4
+    image, memory = pattern.image(), HostMemory(2, pattern.size)
+    even, odd = slice(0, None, 2), slice(1, None, 2)
+    memory.write(even, 0, pattern)
+    memory.write(odd, 0, pattern)
+    assert (memory.rows[0, :image.size] == image).all()
+    for at in (0, 1, image.size // 2, image.size - 1):
+        memory.rows[0, at] ^= 1
+        assert not memory.equal(even, 0, pattern)
+        assert memory.equal(odd, 0, pattern)
+        memory.rows[0, at] ^= 1
+    assert memory.equal(even, 0, pattern)

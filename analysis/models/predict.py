@@ -62,7 +62,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.Data
     if any(target < 2 for target in ranks):
         raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
     more = [name for name in _MORE if name in points.columns]
-    tables = [table for key, series in points.groupby([*SERIES, *more], dropna=False, sort=False)
+    tables = [table for key, series in _with_levels(points, more).groupby([*SERIES, *more], dropna=False, sort=False)
               for table in _tables(dict(zip([*SERIES, *more], key, strict=True)), series, ranks)]
     frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     frame = with_text(frame.reindex(columns=list(COLUMNS)), [*SERIES, "algorithm", "domain", "reason", "parameters"])
@@ -70,6 +70,22 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.Data
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
         frame[rate] = busbw_Bps(*known, frame[time].astype(float))
     return frame
+
+
+def _with_levels(points: pd.DataFrame, more: list[str]) -> pd.DataFrame:
+    """`ranks_per_node` as the size of a node where nodes were filled one after the other, and unknown within one node.
+
+    A source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8: one series, not three.
+    """
+    if "ranks_per_node" not in more or points["ranks_per_node"].isna().all():
+        return points
+    keys = [*SERIES, *(name for name in more if name != "ranks_per_node")]
+    node = points.groupby(keys, dropna=False)["ranks_per_node"].transform("max")
+    filled = points["ranks_per_node"].eq(np.minimum(node, points["ranks"]))
+    largest = points["ranks"].groupby([points[key] for key in keys], dropna=False).transform("max")
+    all_filled = filled.groupby([points[key] for key in keys], dropna=False).transform("all")
+    levels = points["ranks_per_node"].where(~all_filled, node.where(largest > node))
+    return points.assign(ranks_per_node=levels)
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:

@@ -103,9 +103,10 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_started.restype = None
     loop.collbench_run.argtypes = [pointer, ctypes.c_int64, pointer]
     size, real, wide = ctypes.c_size_t, ctypes.c_double, ctypes.c_int64
-    loop.collbench_set_buffers.argtypes = [pointer, pointer, size, integer, size, size, pointer, pointer, size, size,
-                                           pointer, pointer]
+    loop.collbench_set_buffers.argtypes = [pointer, pointer, size, integer, *[size] * 4]
     loop.collbench_set_buffers.restype = None
+    loop.collbench_set_pattern.argtypes = [pointer, integer, integer, pointer, size, size, size]
+    loop.collbench_set_pattern.restype = None
     loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real]
     loop.collbench_set_start.restype = None
     loop.collbench_samples.argtypes = [pointer, wide, wide, *[pointer] * 4]

@@ -27,13 +27,16 @@ typedef struct {
     MPI_Request *requests;
 } call_t;
 
+/* memory.Pattern: pieces of equal length, each repeating its tile. */
+typedef struct { const char *tiles; size_t pieces, tile_bytes, piece_bytes; } pattern_t;
+
 enum start { AT_ONCE, BARRIER_FIRST, AGREED };
 
 typedef struct {
     /* What verify.Inspector does: two patterns, in turn over samples and slots. */
     char *memory;
     size_t stride, send_at, send_bytes, recv_at, recv_bytes;
-    const char *sent[2], *wanted[2];
+    pattern_t sent[2], wanted[2];
     int poison;
     /* What alignment.py does, on the control communicator, with this rank's line to rank 0's clock. */
     int start, rank;
@@ -191,10 +194,9 @@ int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
     return error;
 }
 
-/* Where the slots are, what is sent, and what must be there afterwards. */
+/* Where the slots are, and in a slot what is sent and what is received. */
 void collbench_set_buffers(block_t *block, char *memory, size_t stride, int poison, size_t send_at, size_t send_bytes,
-                           const char *sent_even, const char *sent_odd, size_t recv_at, size_t recv_bytes,
-                           const char *wanted_even, const char *wanted_odd)
+                           size_t recv_at, size_t recv_bytes)
 {
     block->memory = memory;
     block->stride = stride;
@@ -203,10 +205,39 @@ void collbench_set_buffers(block_t *block, char *memory, size_t stride, int pois
     block->send_bytes = send_bytes;
     block->recv_at = recv_at;
     block->recv_bytes = recv_bytes;
-    block->sent[0] = sent_even;
-    block->sent[1] = sent_odd;
-    block->wanted[0] = wanted_even;
-    block->wanted[1] = wanted_odd;
+}
+
+/* What is sent (`wanted` 0), or must be there afterwards (1), in even or odd turns. */
+void collbench_set_pattern(block_t *block, int wanted, int odd, const char *tiles, size_t pieces, size_t tile_bytes,
+                           size_t piece_bytes)
+{
+    pattern_t pattern = {tiles, pieces, tile_bytes, piece_bytes};
+    *(wanted ? &block->wanted[odd] : &block->sent[odd]) = pattern;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static void put(char *at, const pattern_t *p)
+{
+    for (size_t piece = 0; piece < p->pieces; piece++)
+        for (size_t left = p->piece_bytes, part; left; left -= part, at += part) {
+            part = smaller(left, p->tile_bytes);
+            memcpy(at, p->tiles + piece * p->tile_bytes, part);
+        }
+}
+
+static int holds(const char *at, const pattern_t *p)
+{
+    for (size_t piece = 0; piece < p->pieces; piece++)
+        for (size_t left = p->piece_bytes, part; left; left -= part, at += part) {
+            part = smaller(left, p->tile_bytes);
+            if (memcmp(at, p->tiles + piece * p->tile_bytes, part))
+                return 0;
+        }
+    return 1;
 }
 
 void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t lead_ns, double epoch, double offset,
@@ -231,7 +262,7 @@ static void refill(block_t *block, int64_t sample)
         char *at = block->memory + slot * block->stride;
         if (!apart)
             memset(at + block->recv_at, block->poison, block->recv_bytes);
-        memcpy(at + block->send_at, block->sent[(sample + slot) & 1], block->send_bytes);
+        put(at + block->send_at, &block->sent[(sample + slot) & 1]);
         if (apart)
             memset(at + block->recv_at, block->poison, block->recv_bytes);
     }
@@ -240,8 +271,7 @@ static void refill(block_t *block, int64_t sample)
 static int right(const block_t *block, int64_t sample)
 {
     for (int slot = 0; slot < block->calls && block->recv_bytes; slot++)
-        if (memcmp(block->memory + slot * block->stride + block->recv_at, block->wanted[(sample + slot) & 1],
-                   block->recv_bytes))
+        if (!holds(block->memory + slot * block->stride + block->recv_at, &block->wanted[(sample + slot) & 1]))
             return 0;
     return 1;
 }

@@ -77,9 +77,11 @@ class NativeLoop:
     def _set_up(self, table: int, control: MPI.Intracomm, inspector: Inspector, alignment: Alignment) -> None:
         prepared, clock = inspector.prepared, alignment.clock
         place, rows = prepared.layout, prepared.memory.rows
-        sends, wanted = ([_address(image) for image in images] for images in (inspector.sends, inspector.wanted))
         self._library.collbench_set_buffers(table, rows.ctypes.data, rows.shape[1], POISON, place.send_at,
-                                            place.send_bytes, *sends, place.recv_at, place.recv_bytes, *wanted)
+                                            place.send_bytes, place.recv_at, place.recv_bytes)
+        for wanted, patterns in enumerate((inspector.sends, inspector.wanted)):
+            for odd, (tiles, piece_bytes) in enumerate(patterns):
+                self._library.collbench_set_pattern(table, wanted, odd, tiles.ctypes.data, *tiles.shape, piece_bytes)
         self._library.collbench_set_start(table, alignment.code, control.py2f(), alignment.lead_ns, clock.epoch,
                                           clock.offset, clock.drift)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from ..errors import UsageError
-from ..memory import HOST_POLICY, HostMemory, slot_stride
+from ..memory import HOST_POLICY, HostMemory, Pattern, slot_stride
 from .base import empty_call
 
 __all__ = ["DeviceMemory", "drain", "find_device", "memory_policy", "open_memory", "tensor"]
@@ -19,8 +19,8 @@ class DeviceMemory:
     def __init__(self, slots: int, slot_bytes: int, device: torch.device) -> None:
         self.rows = torch.zeros((slots, slot_stride(slot_bytes)), dtype=torch.uint8, device=device)
 
-    def keep(self, image: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(image)).to(self.rows.device)
+    def keep(self, pattern: Pattern) -> torch.Tensor:
+        return torch.from_numpy(pattern.image()).to(self.rows.device)
 
     def poison(self, value: int) -> None:
         self.rows.fill_(value)

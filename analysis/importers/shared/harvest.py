@@ -107,7 +107,7 @@ class Harvest:
         """Leave rows out for want of something that only a person can say, and remember which option says it."""
         self.needs.add(option)
         count = f"{rows} row{'' if rows == 1 else 's'}"
-        self.warn(line, f"{what} is not in the log: {count} left out; say it with {option} of collbench import")
+        self.warn(line, f"{what} is not in the log: {count} left out; say it with {option}")
 
     def said(self) -> list[str]:
         """All warnings."""
