@@ -29,7 +29,7 @@ def main(**values: object) -> None:
         place = find_place() or Place("none", 0, 1, 0, 1, None)
         if values["out"] is None:
             raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
-        request = request_from(values, Path(str(values["out"])), tuple(sys.argv))
+        request = request_from(values, Path(str(values["out"])), ("python", "-m", "collectives", *sys.argv[1:]))
         status = run_rank(request, place)
     except CollbenchError as error:
         click.echo(f"collbench: {error}", err=True)

@@ -62,6 +62,7 @@ def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
     _die_with_parent()
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(ranks))
     from .__main__ import main as rank_main
+    sys.argv[1:] = options
     try:
         rank_main(options, prog_name="python -m collectives")
     except SystemExit as end:

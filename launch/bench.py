@@ -46,7 +46,7 @@ _SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--case-se
 _SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all",
                 "--redops", "all", "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
 PROFILES = {
-    "full": Profile(180.0, None, (("--ops", "all"),), (1.0,)),
+    "full": Profile(170.0, None, (("--ops", "all"),), (1.0,)),
     "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
 }
 _CPU_SIZES = ("-b", "32", "-e", "1M", "-f", "8")

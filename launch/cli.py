@@ -59,7 +59,7 @@ def cli() -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for everything.  [default: results/<time>-<host>]")
 @click.option("--budget", type=click.FloatRange(min=5.0), default=None,
-              help="Seconds to measure, all transports together.  [default: 180]")
+              help="Seconds to measure, all transports together.  [default: 170]")
 @click.option("--ranks", type=click.IntRange(min=2), default=None,
               help="Ranks to start.  [default: one a device; on CPUs one a core, at least 8]")
 @click.option("--transport", type=click.Choice(("torch", "mpi", "all")), default="all", show_default=True,
@@ -112,7 +112,7 @@ def _run_as_rank(place: object, values: dict) -> None:
     from collectives.__main__ import run_rank
     if values["out"] is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
-    sys.exit(run_rank(request_from(values, values["out"], tuple(sys.argv)), place))
+    sys.exit(run_rank(request_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
 
 
 def _run_here(ranks: int, values: dict) -> Path:
