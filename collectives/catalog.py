@@ -18,13 +18,14 @@ from .errors import UsageError
 if TYPE_CHECKING:
     from .cases import Case
 
-__all__ = ["DTYPES", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype", "Operation", "Piece",
+__all__ = ["DTYPES", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype", "Operation", "Piece",
            "received", "round_up", "sent", "traffic_counts", "why_not",
            "window_depth"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
 _WINDOW_BYTES = 16 << 20
+ONE_CALL = "one call"
 REDOPS = ("sum", "prod", "min", "max", "avg")
 
 
@@ -74,7 +75,7 @@ class Operation(NamedTuple):
         in_blocks: S is made of one block a rank, so it must divide among them.
         messages: messages (of S bytes) that one timed call stands for; time and bandwidth are per message.
         timed_by_initiators: only the first half of the ranks, who start each exchange, hold a stopwatch.
-        measures: what the time of one message is, in words for the table.
+        measures: what the time of one message is, in words for a note on the record.
     """
 
     name: str
@@ -181,23 +182,23 @@ def _one(n: int) -> float:
 
 
 OPERATIONS = MappingProxyType({row.name: row for row in (
-    Operation("all_reduce", lambda n: 2 * (n - 1) / n, _whole, _reduced, "one call",
+    Operation("all_reduce", lambda n: 2 * (n - 1) / n, _whole, _reduced, ONE_CALL,
               reduces=True, has_in_place=True),
-    Operation("all_gather", _ring, _own_block, _every_block, "one call", in_blocks=True, has_in_place=True),
-    Operation("reduce_scatter", _ring, _whole, _reduced_block, "one call",
+    Operation("all_gather", _ring, _own_block, _every_block, ONE_CALL, in_blocks=True, has_in_place=True),
+    Operation("reduce_scatter", _ring, _whole, _reduced_block, ONE_CALL,
               in_blocks=True, reduces=True, has_in_place=True),
-    Operation("broadcast", _one, _at_root(_whole), lambda case, rank: _whole(case, ROOT), "one call", rooted=True),
-    Operation("reduce", _one, _whole, _at_root(_reduced), "one call", reduces=True, rooted=True, has_in_place=True),
-    Operation("gather", _ring, _own_block, _at_root(_every_block), "one call",
+    Operation("broadcast", _one, _at_root(_whole), lambda case, rank: _whole(case, ROOT), ONE_CALL, rooted=True),
+    Operation("reduce", _one, _whole, _at_root(_reduced), ONE_CALL, reduces=True, rooted=True, has_in_place=True),
+    Operation("gather", _ring, _own_block, _at_root(_every_block), ONE_CALL,
               in_blocks=True, rooted=True, has_in_place=True),
     Operation("scatter", _ring, _at_root(_block_for_each),
-              lambda case, rank: [Piece(ROOT, rank, 0, case.count // case.ranks)], "one call",
+              lambda case, rank: [Piece(ROOT, rank, 0, case.count // case.ranks)], ONE_CALL,
               in_blocks=True, rooted=True, has_in_place=True),
-    Operation("all_to_all", _ring, _block_for_each, _block_from_each, "one call",
+    Operation("all_to_all", _ring, _block_for_each, _block_from_each, ONE_CALL,
               in_blocks=True, has_in_place=True),
-    Operation("all_to_all_v", _ring, _uneven_for_each, _uneven_from_each, "one call",
+    Operation("all_to_all_v", _ring, _uneven_for_each, _uneven_from_each, ONE_CALL,
               uneven=True, has_in_place=True),
-    Operation("barrier", _one, _nothing, _nothing, "one call", has_payload=False),
+    Operation("barrier", _one, _nothing, _nothing, ONE_CALL, has_payload=False),
     Operation("send_recv", _one, _whole, _from_left, "one shift around the ring"),
     Operation("ping_pong", _one, _whole, _from_partner, "half the round trip", pairs=True, messages=2,
               timed_by_initiators=True),
@@ -206,7 +207,7 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
     Operation("bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
               pairs=True, messages=WINDOW, timed_by_initiators=True),
-    Operation("noop", _one, _nothing, _nothing, "an empty call: what the harness itself costs",
+    Operation("noop", _one, _nothing, _nothing, "what an empty call reads",
               has_payload=False),
 )})
 

@@ -62,11 +62,10 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
     """What may be said about times of different ranks.
 
     `shared`: all ranks read one clock (one host); `synchronised`: each reads its own, brought to that of rank 0 within
-    `error_s`; `local`: each its own, so only durations compare.
+    each timing's `clock_error_s`; `local`: each its own, so only durations compare.
     """
 
     kind: Literal["shared", "synchronised", "local"]
-    error_s: float | None = None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="line"):

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 import msgspec
 
 from .cases import Case, format_size
+from .catalog import ONE_CALL
 from .display import Display
 from .measure import ModeSamples, Outcome, measure
 from .provenance import describe
@@ -159,6 +160,8 @@ class _Lead:
     def _notes(self, case: Case, asked: int, timings: tuple[Timing, ...]) -> Iterator[str]:
         if case.bytes != asked:
             yield f"{format_size(asked)} asked for; {format_size(case.bytes)} is the next size that divides"
+        if case.operation.measures != ONE_CALL:
+            yield f"time is {case.operation.measures}"
         if case.op in ("bandwidth", "bi_bandwidth"):
             yield from self.transport.notes
         if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
