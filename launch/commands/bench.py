@@ -1,0 +1,41 @@
+"""The main job: measure what is here, extrapolate, report."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..shared_options import csv_option, json_option, report_on, write_points
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
+              help="Directory for everything.  [default: results/<time>-<host>]")
+@click.option("--budget", type=click.FloatRange(min=5.0), default=None,
+              help="Seconds to measure, all transports together.  [default: 170]")
+@click.option("--ranks", type=click.IntRange(min=2), default=None,
+              help="Ranks to start.  [default: one a device; on CPUs one a core, at least 8]")
+@click.option("--transport", type=click.Choice(("torch", "mpi", "all")), default="all", show_default=True,
+              help="The libraries to measure.")
+@click.option("--profile", type=click.Choice(("full", "smoke")), default="full", show_default=True,
+              help="smoke: every operation and element type once, in under a minute, for CI.")
+@json_option("Also write the measured points as JSON; - is standard output.")
+@csv_option("Also write the measured points as CSV; - is standard output.")
+def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str,
+          json_file: Path | None, csv_file: Path | None) -> None:
+    """The main job: measure what is here, extrapolate, report.
+
+    Example: collbench bench --budget 60 --out results/first
+    """
+    from .. import bench as job
+    transports = job.available_transports(transport)
+    path = job.new_run_directory(out)
+    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget)
+    if job.conclude(path):
+        report_on(path, path)
+        write_points(path, json_file, csv_file)
+    else:
+        click.echo("collbench: nothing was measured", err=True)
+    sys.exit(status)

@@ -1,0 +1,28 @@
+"""DATA in the format of another tool."""
+
+from pathlib import Path
+
+import click
+
+from ..shared_options import DATA, write_text
+
+__all__ = ["command"]
+
+
+@click.command()
+@DATA
+@click.option("--to", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
+              help="Format; json is that of nccl-tests, one document a line.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-",
+              show_default=True, help="File to write; - is standard output.")
+def command(data: Path, form: str, out: Path) -> None:
+    """Write DATA in the format of another tool, for what already reads that.
+
+    Example: collbench export results/latest --to nccl-tests -o all_reduce.log
+    """
+    from analysis.export import export as write
+    from analysis.tidy import load
+    text, lost = write(load(data), form)
+    for words in lost:
+        click.echo(f"collbench: {words}", err=True)
+    write_text(out, text)

@@ -1,0 +1,76 @@
+"""Measure what the options say, as a rank of somebody's job or by starting ranks here."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from collectives.errors import UsageError
+from collectives.options import measuring_options, request_from
+
+from ..shared_options import csv_option, json_option, write_points
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.option("--ranks", type=click.IntRange(min=1), default=None,
+              help="Ranks to start on this host, where no launcher has started any.  [default: 2]")
+@json_option("Also write the measured points as JSON; - is standard output.")
+@csv_option("Also write the measured points as CSV; - is standard output.")
+@measuring_options
+def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **values: object) -> None:
+    """Measure what the options say: as one rank of a job that a launcher started, or by starting ranks on this host.
+
+    Example: collbench run --transport mpi --ranks 4 --ops all_reduce,all_to_all -b 8 -e 4M --in-order
+    """
+    from collectives.rendezvous import find_place
+    place = find_place()
+    if place is not None:
+        _run_as_rank(place, values)
+    write_points(_run_here(ranks or 2, values), json_file, csv_file)
+
+
+def _run_as_rank(place: object, values: dict) -> None:
+    from collectives.__main__ import run_rank
+    if values["out"] is None:
+        raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
+    sys.exit(run_rank(request_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
+
+
+def _run_here(ranks: int, values: dict) -> Path:
+    from .. import bench as job
+    from ..job import Job
+    from ..launchers import launcher_for
+    from ..run import run_job
+    request = request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
+    if max(request.sweep.ranks, default=0) > ranks:
+        raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")
+    job.available_transports(str(values["transport"]))
+    path = job.new_run_directory(values["out"])
+    display = "live" if sys.stdout.isatty() and values["display"] == "auto" else values["display"]
+    words = [*_given_options(), "--out", str(path), "--display", display]
+    status = run_job(launcher_for(str(values["transport"])), Job(arguments=tuple(words), ranks=ranks))
+    if job.conclude(path):
+        click.echo(f"# journal: {path / 'journal.jsonl'}")
+    if status:
+        sys.exit(status)
+    return path
+
+
+def _given_options() -> list[str]:
+    """The options of this command as they were typed, less those that only this process understands."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for parameter in context.command.get_params(context):
+        if parameter.name in ("ranks", "json_file", "csv_file", "out", "display", "help"):
+            continue
+        source = context.get_parameter_source(parameter.name)
+        if source is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[parameter.name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            words.append(parameter.opts[-1])
+        else:
+            words += [parameter.opts[-1], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words
