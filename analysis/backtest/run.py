@@ -12,7 +12,8 @@ from collectives.errors import UsageError
 from ..models.contest import interval, weigh
 from ..models.curve import Curve, Floats
 from ..models.experience import experience, taught_by
-from ..models.trials import hold_trials
+from ..models.switches import since_switch
+from ..models.trials import Trials, hold_trials
 from .baselines import BASELINES
 from .series import Series, curves_of, read_tidy
 
@@ -86,10 +87,21 @@ def judge(series: Series, train_max_ranks: int | None = None) -> Iterator[Point]
     for until in splits:
         seen = series.curve.until(int(counts[until - 1]))
         simple = _baselines(seen, series.curve, until)
+        used, left_out = _since_switch(trials, until)
         for at in range(until, len(counts)):
-            said = weigh(trials, until, int(counts[at]), trials.log_time_s[:, until, :, at], series.kind, known)
-            low, high = interval(said, float(np.log2(counts[at] / counts[until - 1])), until, known.widths)
+            says = used.log_time_s[:, until - left_out, :, at - left_out]
+            said = weigh(used, until - left_out, int(counts[at]), says, series.kind, known)
+            low, high = interval(said, float(np.log2(counts[at] / counts[until - 1])), until - left_out, known.widths)
             yield from _points(series, data_set, until, at, (said.log_time_s, low, high), simple)
+
+
+def _since_switch(trials: Trials, until: int) -> tuple[Trials, int]:
+    """Trials of what comes after the last switch seen so far, and how many rank counts are left out for it."""
+    after = since_switch(trials, until)
+    if after is None:
+        return trials, 0
+    whole = trials.curve.since(int(after.counts[0]))
+    return hold_trials(whole), len(trials.curve.counts) - len(whole.counts)
 
 
 def _splits(counts: Sequence[int], train_max_ranks: int | None) -> list[int]:

@@ -38,7 +38,8 @@ def candidates_for(curve: Curve) -> list[Candidate]:
     """
     found = list(TRENDS)
     algorithms = algorithms_of(curve.op)
-    for algorithm in [known for known in algorithms if known.name == curve.algorithm] or algorithms:
+    for algorithm in [known for known in algorithms if known.name == curve.algorithm] or \
+            [known for known in algorithms if not known.named]:
         if algorithm.nodes and not curve.levels:
             continue
         found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))

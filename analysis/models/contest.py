@@ -48,16 +48,20 @@ class Forecast:
     trials: Floats
 
 
-def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Experience) -> Forecast:
+def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Experience,
+             algorithms_only: bool = False) -> Forecast:
     """What the first `until` rank counts of a curve say of `ranks` ranks.
 
     Args:
         trials: of the curve, which may have more rank counts than may be used.
         payload: [size] payload there.
+        algorithms_only: leave out trends, which know nothing of a level whose rate is assumed.
     """
     seen = trials.curve.until(int(trials.curve.counts[until - 1]))
     says = np.stack([ahead(candidate, seen, np.array([ranks]), payload[:, None])[:, 0]
                      for candidate in trials.candidates])
+    if algorithms_only:
+        says[[candidate.algorithm is None for candidate in trials.candidates]] = np.nan
     return weigh(trials, until, ranks, says, kind, known)
 
 

@@ -2,15 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "Floats", "Ints", "curve_of"]
+__all__ = ["Assumed", "Curve", "Floats", "Ints", "curve_of"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+
+class Assumed(NamedTuple):
+    """What is assumed of a level that was never crossed, against the level inside it.
+
+    Args:
+        rate: its rate per rank as a share of the rate inside.
+        latency_s: what a step through it takes longer.
+    """
+
+    rate: float
+    latency_s: float
 
 
 @dataclass(frozen=True)
@@ -26,6 +39,7 @@ class Curve:
         payload_bytes: [size][count] payload as the catalog counts it, also where no time was measured.
         levels: ranks that the inner levels of the machine join (a node, say), ascending; empty where unknown.
         noise_log: standard deviation of the log of a time, over repeats; 0 where unknown.
+        beyond: of the outermost levels, what is assumed where they were not crossed; empty: the same as inside.
     """
 
     op: str
@@ -36,10 +50,17 @@ class Curve:
     payload_bytes: Floats
     levels: tuple[int, ...] = ()
     noise_log: float = 0.0
+    beyond: tuple[Assumed, ...] = ()
 
     def until(self, ranks: int) -> "Curve":
         """The part with at most so many ranks; sizes stay, even where nothing is left of one."""
         keep = self.counts <= ranks
+        return replace(self, counts=self.counts[keep], log_time_s=self.log_time_s[:, keep],
+                       payload_bytes=self.payload_bytes[:, keep])
+
+    def since(self, ranks: int) -> "Curve":
+        """The part with at least so many ranks."""
+        keep = self.counts >= ranks
         return replace(self, counts=self.counts[keep], log_time_s=self.log_time_s[:, keep],
                        payload_bytes=self.payload_bytes[:, keep])
 

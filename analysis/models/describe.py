@@ -15,8 +15,11 @@ from .trials import Trials
 __all__ = ["describe"]
 
 
-def describe(trials: Trials, said: Forecast) -> tuple[list[str], list[str]]:
-    """[size] name of what leads, an algorithm where one does, and its parameters, as text."""
+def describe(trials: Trials, said: Forecast, link_Bps: float | None = None) -> tuple[list[str], list[str]]:
+    """[size] name of what leads, an algorithm where one does, and its parameters, as text.
+
+    `link_Bps`: nominal one-way rate of a rank's links, where it is known; the rate found is then told as a share of it.
+    """
     by_name: dict[str, np.ndarray] = {}
     for candidate, weight in zip(trials.candidates, said.weights, strict=True):
         name = candidate.algorithm.name if candidate.algorithm else candidate.name
@@ -25,7 +28,7 @@ def describe(trials: Trials, said: Forecast) -> tuple[list[str], list[str]]:
     shares = np.stack(list(by_name.values()))
     leads = shares.argmax(axis=0)
     known = {candidate.algorithm.name: candidate.algorithm for candidate in trials.candidates if candidate.algorithm}
-    words = {name: _words(trials, known.get(name)) for name in names[np.unique(leads)]}
+    words = {name: _words(trials, known.get(name), link_Bps) for name in names[np.unique(leads)]}
     return ([str(names[at]) for at in leads],
             [f"{words[names[at]]}; {_weights(names, shares[:, size])}" for size, at in enumerate(leads)])
 
@@ -35,7 +38,7 @@ def _weights(names: np.ndarray, shares: np.ndarray) -> str:
     return "weights " + ", ".join(f"{names[at]} {percent(float(shares[at]))}" for at in best if shares[at] >= 0.005)
 
 
-def _words(trials: Trials, algorithm: Algorithm | None) -> str:
+def _words(trials: Trials, algorithm: Algorithm | None, link_Bps: float | None) -> str:
     """Parameters of an algorithm over all sizes; the level of each size is the measurement's."""
     level = f"level as measured at {trials.curve.counts[-1]} ranks"
     if algorithm is None:
@@ -46,6 +49,9 @@ def _words(trials: Trials, algorithm: Algorithm | None) -> str:
     steps = _range([float(other.step_s[-1]) for other in others], seconds)
     rates = _range([1 / float(other.byte_s[-1]) for other in others if other.byte_s[-1] > 0], rate)
     bandwidth = f", per-rank rate {rate(1 / byte)}{rates}" if byte > 0 else ""
+    if byte > 0 and link_Bps:
+        shares = _range([1 / float(other.byte_s[-1]) / link_Bps for other in others if other.byte_s[-1] > 0], percent)
+        bandwidth += f", {percent(1 / byte / link_Bps)} of the link{shares}"
     return f"overhead {seconds(fit.overhead_s)}, step latency {seconds(step)}{steps}{bandwidth}; {level}"
 
 

@@ -61,7 +61,7 @@ def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -
 
     Points weigh less the more doublings of ranks they are below the largest rank count: what comes next resembles
     what came last, and a small group may never have left one switch. Levels never crossed get the parameters of the
-    outermost level that was.
+    outermost level that was, changed as the curve assumes of them.
     """
     known = np.isfinite(curve.log_time_s)
     where = np.nonzero(known)
@@ -79,7 +79,24 @@ def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -
         if seen.any():
             outermost = int(np.nonzero(seen)[0][-1])
             values[outermost + 1:] = values[outermost]
+    _assume(curve, algorithm, used, step, byte)
     return Fit(float(found[0]), step, byte)
+
+
+def _assume(curve: Curve, algorithm: Algorithm, used: Floats, step: Floats, byte: Floats) -> None:
+    """Change, in place, what levels that were not crossed are given, level by level outwards.
+
+    Where only one rank of a node sends out of it at a time, that one has the rate of all of them, as far as its own
+    links carry it.
+    """
+    tiers = len(curve.levels) + 1
+    for back, assumed in enumerate(reversed(curve.beyond), 1):
+        at = tiers - back
+        if at < 1 or used[1 + at]:
+            continue
+        share = min(1.0, assumed.rate * curve.levels[at - 1]) if algorithm.neighbours else assumed.rate
+        step[at:] += assumed.latency_s
+        byte[at:] = byte[at:] / share
 
 
 def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:

@@ -1,8 +1,12 @@
 """Times at other rank counts of the fabric that was measured, with intervals that grow with the distance."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,13 +17,20 @@ from collectives.errors import UsageError
 from ..metrics import busbw_Bps
 from ..stats import LEVEL
 from ..tidy import with_text
+from ..units import payload as payload_words
 from .bounds import faster_than_s
 from .contest import Forecast, forecast, interval
 from .curve import Curve, Floats, Ints, curve_of
 from .describe import describe
 from .experience import experience, kind_of
-from .switches import jumps
+from .registry import ALGORITHMS
+from .rule import follow_rule
+from .switches import jumps, since_switch
+from .tiers import Tiers, tiers_of
 from .trials import Trials, hold_trials
+
+if TYPE_CHECKING:
+    from ..domains import Domain
 
 __all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
 
@@ -36,17 +47,21 @@ _MORE = ("algorithm", "variant", "ranks_per_node")
 
 _PRIOR_PER_DOUBLING = 0.4    # log error a doubling of ranks, where none could be held out
 _NEW_LEVEL = 0.35            # log error of a level of the machine that was never crossed
+_WIDE = 1.25                 # times the usual width of a log interval, from where a size is worth measuring first
 _FAR = 8                     # times the largest measured rank count, from where a prediction is speculative
 _Z90 = 1.645
 _Z95 = 1.96
 
 
-def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.DataFrame:
+def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS,
+                home: tuple[str, Domain] | None = None) -> pd.DataFrame:
     """What each measured series would take at `ranks` ranks of the same fabric.
 
     Args:
         points: the frame of `tidy.load`.
         ranks: rank counts wanted.
+        home: key and facts of the domain that it was measured in; its levels and its library's own choice of algorithm
+            are then known. None: only what the data say of nodes.
 
     Returns:
         A frame of COLUMNS, one row per series, payload and rank count. `kind` is `measured` where that rank count
@@ -63,7 +78,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS) -> pd.Data
         raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
     more = [name for name in _MORE if name in points.columns]
     tables = [table for key, series in _with_levels(points, more).groupby([*SERIES, *more], dropna=False, sort=False)
-              for table in _tables(dict(zip([*SERIES, *more], key, strict=True)), series, ranks)]
+              for table in _tables(dict(zip([*SERIES, *more], key, strict=True)), series, ranks, home)]
     frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
     frame = with_text(frame.reindex(columns=list(COLUMNS)), [*SERIES, "algorithm", "domain", "reason", "parameters"])
     known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
@@ -76,16 +91,17 @@ def _with_levels(points: pd.DataFrame, more: list[str]) -> pd.DataFrame:
     """`ranks_per_node` as the size of a node where nodes were filled one after the other, and unknown within one node.
 
     A source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8: one series, not three.
+    `one_node` says where all ranks of a series were on one.
     """
     if "ranks_per_node" not in more or points["ranks_per_node"].isna().all():
-        return points
+        return points.assign(one_node=False)
     keys = [*SERIES, *(name for name in more if name != "ranks_per_node")]
     node = points.groupby(keys, dropna=False)["ranks_per_node"].transform("max")
     filled = points["ranks_per_node"].eq(np.minimum(node, points["ranks"]))
     largest = points["ranks"].groupby([points[key] for key in keys], dropna=False).transform("max")
     all_filled = filled.groupby([points[key] for key in keys], dropna=False).transform("all")
     levels = points["ranks_per_node"].where(~all_filled, node.where(largest > node))
-    return points.assign(ranks_per_node=levels)
+    return points.assign(ranks_per_node=levels, one_node=all_filled & (largest <= node))
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -96,12 +112,13 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:
             for row in rows]
 
 
-def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]) -> Iterator[pd.DataFrame]:
+def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int],
+            home: tuple[str, Domain] | None) -> Iterator[pd.DataFrame]:
     """One table per target of one series."""
     usable = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
     largest = int(usable["ranks"].max()) if len(usable) else None
     why_not = _why_not(str(key["op"]), usable)
-    trials = None
+    held: dict[Tiers, Trials] = {}
     for target in targets:
         there = usable[usable["ranks"] == target]
         below = usable.loc[usable["ranks"] < target, "ranks"]
@@ -111,20 +128,27 @@ def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]
         if len(there):
             yield _measured(there).assign(**common)
             continue
-        if why_not:
-            yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not}])
+        tiers = None if why_not else _tiers(key, usable, target, home)
+        if tiers is None or tiers.refused:
+            yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not or tiers.refused}])
             continue
-        if trials is None:
-            trials = hold_trials(_curve(key, usable))
-        yield _predicted(key, usable, trials, target).assign(**common)
+        if tiers not in held:
+            held[tiers] = hold_trials(_curve(key, usable, tiers))
+        yield _predicted(key, usable, held[tiers], target, tiers, home).assign(**common)
+
+
+def _tiers(key: dict[str, object], points: pd.DataFrame, target: int, home: tuple[str, Domain] | None) -> Tiers:
+    node = key.get("ranks_per_node")
+    known = int(node) if node is not None and not pd.isna(node) else None
+    return tiers_of(known, bool(points["one_node"].all()), int(points["ranks"].max()), target, home)
 
 
 def _why_not(op: str, points: pd.DataFrame) -> str | None:
     """Why this series says nothing about more ranks, or None."""
     if op in OPERATIONS and OPERATIONS[op].pairs:
         return "involves pairs of ranks: more ranks means more pairs at once, which was not measured"
-    if op == "noop":
-        return "an empty call involves no other rank"
+    if op in OPERATIONS and op not in ALGORITHMS:
+        return "involves no other rank"
     if points.empty:
         return "no time above zero over at least 2 ranks was measured"
     kinds = sorted(points["time_kind"].dropna().unique())
@@ -133,14 +157,13 @@ def _why_not(op: str, points: pd.DataFrame) -> str | None:
     return None
 
 
-def _curve(key: dict[str, object], points: pd.DataFrame) -> Curve:
-    node = key.get("ranks_per_node")
-    levels = (int(node),) if node is not None and not pd.isna(node) and int(node) > 1 else ()
+def _curve(key: dict[str, object], points: pd.DataFrame, tiers: Tiers) -> Curve:
     algorithm = key.get("algorithm")
     rows = pd.DataFrame({"size": _size(points), "ranks": points["ranks"], "time_s": points["time_s"],
                          "payload_bytes": points["message_bytes"]})
-    return curve_of(rows, str(key["op"]), algorithm if isinstance(algorithm, str) else None, levels,
-                    _noise_log(points))
+    curve = curve_of(rows, str(key["op"]), algorithm if isinstance(algorithm, str) else None, tiers.levels,
+                     _noise_log(points))
+    return replace(curve, beyond=tiers.beyond)
 
 
 def _size(points: pd.DataFrame) -> pd.Series:
@@ -166,28 +189,42 @@ def _measured(points: pd.DataFrame) -> pd.DataFrame:
     return points[columns].sort_values("message_bytes").assign(kind="measured", level=LEVEL)
 
 
-def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, target: int) -> pd.DataFrame:
-    curve = trials.curve
+def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, target: int, tiers: Tiers,
+               home: tuple[str, Domain] | None) -> pd.DataFrame:
+    whole = trials.curve
     known = experience()
-    counts = max(1, int(np.searchsorted(curve.counts, target)))       # between two, only what is below speaks
+    counts = max(1, int(np.searchsorted(whole.counts, target)))       # between two, only what is below speaks
+    found, after = jumps(trials, counts), since_switch(trials, counts)
+    if after is not None:
+        counts, trials = len(after.counts), hold_trials(whole.since(int(after.counts[0])))
+    curve = trials.curve
     largest = int(curve.counts[counts - 1])
     payload, asked = _payloads(key, points, curve, target)
-    says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known)
+    says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known,
+                    algorithms_only=bool(tiers.beyond))
     doublings = abs(math.log2(target / largest))
     low, high = interval(says, max(doublings, 0.25), counts, known.widths)
-    extra = _extra_log(curve, counts, target, doublings)
+    extra = _extra_log(curve, counts, target, doublings, bool(tiers.words))
     middle = says.log_time_s
     below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
     bound_s = faster_than_s(curve, target, payload)
     time_s = np.maximum(np.exp(middle), bound_s)
+    names, words = describe(trials, says, home[1].tiers[-1].rate_Bps.value if home and home[1].tiers else None)
+    caution = _caution(points, whole, target, tiers, found, after)
     table = pd.DataFrame({
         "message_bytes": payload.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
         "time_lo_s": np.maximum(time_s * np.exp(-below), bound_s), "time_hi_s": time_s * np.exp(above),
         "bound_s": bound_s, "level": PREDICTION_LEVEL, "kind": "extrapolated", "holdout_error": _holdout(trials, says),
-        "domain": None, "reason": _caution(points, curve, trials, target)})
-    names, words = describe(trials, says)
-    table = table.assign(algorithm=names, parameters=words)[np.isfinite(middle)]
+        "domain": home[0] if home else None, "reason": caution, "algorithm": names, "parameters": words})
+    table = table[np.isfinite(middle)]
+    if home is not None and curve.algorithm is None:
+        table = follow_rule(table, str(key["op"]), largest, target, home)
+    table["reason"] = [_join(reason, _next(table, curve, target)) for reason in table["reason"]]
     return table.drop_duplicates("message_bytes").sort_values("message_bytes", ignore_index=True)
+
+
+def _join(*parts: str | None) -> str | None:
+    return "; ".join(part for part in parts if part) or None
 
 
 def _text(value: object) -> str | None:
@@ -221,12 +258,12 @@ def _unit(op: str, ranks: int, dtype: str, traffic: str | None) -> int:
         return ranks
 
 
-def _extra_log(curve: Curve, counts: int, target: int, doublings: float) -> float:
+def _extra_log(curve: Curve, counts: int, target: int, doublings: float, new_level: bool) -> float:
     """Half width of the 90 % interval, as a logarithm, that earlier measurements do not stand for.
 
     Noise of this very measurement; a prior where nothing could be held out; and every level never crossed.
     """
-    new = sum(int(curve.counts[-1]) <= size < target for size in curve.levels)
+    new = max(int(new_level), sum(int(curve.counts[-1]) <= size < target for size in curve.levels))
     untried = _PRIOR_PER_DOUBLING * max(doublings, 0.25) if counts < 3 else 0.0
     return _Z90 * math.sqrt(curve.noise_log**2 + untried**2 + new * _NEW_LEVEL**2)
 
@@ -245,23 +282,33 @@ def _holdout(trials: Trials, says: Forecast) -> float | None:
     return float(np.nanmedian(errors)) if np.isfinite(errors).any() else None
 
 
-def _caution(points: pd.DataFrame, curve: Curve, trials: Trials, target: int) -> str | None:
+def _caution(points: pd.DataFrame, curve: Curve, target: int, tiers: Tiers, found: list[tuple[int, int]],
+             after: Curve | None) -> str | None:
     """What to beware of, most important first; None when there is nothing."""
-    said = []
+    said = [tiers.words] if tiers.words else []
     counts, largest = len(curve.counts), int(curve.counts[-1])
-    if any(largest <= size < target for size in curve.levels):
-        said.append(f"leaves the {curve.levels[-1]} ranks of a node, and nothing beyond was measured: step time and "
-                    f"rate there are assumed to be those inside; measure at least {2 * curve.levels[-1]} ranks")
     if target / largest > _FAR:
         said.append(f"speculative: {target / largest:.3g} times the largest measured rank count")
     if counts < 3:
         said.append(f"only {counts} rank count{'s' if counts > 1 else ''} measured, so nothing could be held out: "
                     f"width contains a prior, {_PRIOR_PER_DOUBLING:g} in log a doubling")
-    said += [f"time jumps at {at} ranks as if another algorithm took over there ({sizes} of {len(curve.sizes)} sizes)"
-             for at, sizes in jumps(trials)]
+    for at, sizes in found:
+        fitted = "; fitted from there on only" if after is not None and at == after.counts[0] else ""
+        said.append(f"time jumps at {at} ranks as if another algorithm took over there "
+                    f"({sizes} of {len(curve.sizes)} sizes){fitted}")
     crowded = sorted(points.loc[points["oversubscribed"].fillna(False).astype(bool), "ranks"].unique())
     if crowded:
         said.append(f"ranks shared cores at {', '.join(map(str, crowded))} ranks")
-    if counts > 1 and target / largest > 2:
-        said.append(f"to narrow this most, measure {min(2 * largest, target)} ranks")
     return "; ".join(said) or None
+
+
+def _next(table: pd.DataFrame, curve: Curve, target: int) -> str | None:
+    """What to measure to narrow the interval most: the next rank count, and the sizes that are the least sure."""
+    largest = int(curve.counts[-1])
+    if len(curve.counts) < 2 or target / largest <= 2 or table.empty:
+        return None
+    width = np.log(table["time_hi_s"] / table["time_lo_s"])
+    wide = table.loc[width > _WIDE * width.median(), "message_bytes"]
+    sizes = f", above all {payload_words(wide.min())} to {payload_words(wide.max())}" if len(wide) > 1 else \
+        f", above all {payload_words(wide.iloc[0])}" if len(wide) else ""
+    return f"to narrow this most, measure {min(2 * largest, target)} ranks{sizes}"

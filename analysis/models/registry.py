@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from .schedules import Schedule, Step, direct, folded, log2_ceil, pattern, repeated, shifted
 
-__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithms_of", "profile"]
+__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "profile"]
 
 
 class Algorithm(NamedTuple):
@@ -27,12 +27,16 @@ class Algorithm(NamedTuple):
         schedule: (ranks, ranks a node) -> steps; ranks a node matters to hierarchical algorithms only.
         nodes: whether it needs to know the ranks a node.
         in_network: switches reduce, so it needs such switches.
+        named: it stands for a curve only where the data or a library's rule names it.
+        neighbours: each rank sends to the next one only, so of a node only one rank at a time sends out of it.
     """
 
     name: str
     schedule: Callable[[int, int], Schedule]
     nodes: bool = False
     in_network: bool = False
+    named: bool = False
+    neighbours: bool = False
 
     def steps(self, ranks: int, node: int = 1) -> int:
         """Messages one after the other on the critical path."""
@@ -107,6 +111,11 @@ def _bruck_exchange(n: int) -> Schedule:
                  for bit in range(log2_ceil(n)))
 
 
+def _log_halving(n: int) -> Schedule:
+    """Reduce-scatter in ceil(log2 n) steps for any n: the steps of Bruck's gather backwards, reducing."""
+    return tuple(step._replace(reduces=True) for step in reversed(_bruck_gather(n)))
+
+
 def _tree(n: int, share: Fraction = Fraction(1), reduces: bool = False) -> Schedule:
     """Binomial tree: the distance doubles every round, the whole payload each time."""
     return tuple(pattern(n, 1 << bit, share, reduces) for bit in range(log2_ceil(n)))
@@ -166,9 +175,9 @@ def _in_switch(n: int) -> Schedule:
 
 
 _MESH = Algorithm("direct", _flat(lambda n: direct(1, _share(n))))
-_GATHERS = (Algorithm("ring", _flat(_ring)), Algorithm("bruck", _flat(_bruck_gather)), _MESH,
+_GATHERS = (Algorithm("ring", _flat(_ring), neighbours=True), Algorithm("bruck", _flat(_bruck_gather)), _MESH,
             Algorithm("hierarchical", _hierarchical_gather, nodes=True))
-_PIPELINE = Algorithm("pipelined chain", _flat(lambda n: shifted(n - 1, Fraction(1, n - 1))))
+_PIPELINE = Algorithm("pipelined chain", _flat(lambda n: shifted(n - 1, Fraction(1, n - 1))), neighbours=True)
 _BINOMIAL = Algorithm("binomial tree", _flat(_tree))
 _ONE_TREE = Algorithm("pipelined tree", _flat(lambda n: _pipelined(n, 1)))
 _LINEAR_ROOT = Algorithm("linear", _flat(lambda n: _linear(n, Fraction(1))))
@@ -180,7 +189,7 @@ _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _fla
 # Where two fit equally well, the earlier one is chosen.
 ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
     "all_reduce": (
-        Algorithm("ring", _flat(_ring_twice)),
+        Algorithm("ring", _flat(_ring_twice), neighbours=True),
         Algorithm("recursive doubling", _flat(_doubling)),
         Algorithm("rabenseifner", _flat(_halving_doubling)),
         Algorithm("reduce and broadcast trees", _flat(_both_trees)),
@@ -190,12 +199,15 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
         Algorithm("direct", _flat(lambda n: direct(2, _share(n)))),
         Algorithm("in-switch", _flat(_in_switch), in_network=True),
         Algorithm("all to all ranks", _flat(lambda n: direct(1, Fraction(n - 1)))),
+        Algorithm("non-uniform hierarchical ring", _flat(lambda n: (*_log_halving(n), *_bruck_gather(n))), named=True),
     ),
     "all_gather": _GATHERS,
-    "reduce_scatter": (Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(1, n), reduces=True))),
+    "reduce_scatter": (Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(1, n), reduces=True)),
+                                 neighbours=True),
                        Algorithm("recursive halving", _flat(_halving)), _MESH,
                        Algorithm("reduce and scatter", _flat(lambda n: (*_tree(n, reduces=True),
-                                                                        *_tree(n, _share(n) / log2_ceil(n)))))),
+                                                                        *_tree(n, _share(n) / log2_ceil(n))))),
+                       Algorithm("non-uniform hierarchical ring", _flat(_log_halving), named=True)),
     "broadcast": (_BINOMIAL, Algorithm("scatter and all-gather", _flat(_scatter_gather)), _PIPELINE, _ONE_TREE,
                   _LINEAR_ROOT),
     "reduce": (_BINOMIAL, Algorithm("reduce-scatter and gather", _flat(
@@ -207,7 +219,7 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
     "barrier": (Algorithm("dissemination", _flat(lambda n: _tree(n, Fraction(0)))),
                 Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
                 Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0))))),
-    "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1)))),),
+    "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),
 })
 
 # An operation that is not in the catalog (an expert-parallel exchange, say) is likest to an exchange between all.
@@ -217,6 +229,11 @@ _UNKNOWN = _EXCHANGE
 def algorithms_of(op: str) -> tuple[Algorithm, ...]:
     """Algorithms by which `op` may be carried out; those of an exchange between all ranks for an unknown one."""
     return ALGORITHMS.get(op, _UNKNOWN)
+
+
+def algorithm_named(op: str, name: str | None) -> Algorithm | None:
+    """The algorithm of `op` that is called `name`, or None."""
+    return next((algorithm for algorithm in algorithms_of(op) if algorithm.name == name), None)
 
 
 @lru_cache(maxsize=65536)
