@@ -9,6 +9,7 @@ from ..models import trends
 from ..models.curve import Curve, Floats, Ints
 from ..models.fit import design, fit_algorithm
 from ..models.registry import algorithms_of
+from .normal_form import normal_form
 
 __all__ = ["BASELINES"]
 
@@ -33,4 +34,5 @@ BASELINES: dict[str, Callable[[Curve, Ints, Floats], Floats]] = {
         lambda curve, ranks, payload: _level(curve)[:, None] + trends.bus_scale(curve, ranks, payload),
     "power law": lambda curve, ranks, payload: _level(curve)[:, None] + trends.power_law(curve, ranks, payload),
     "latency-bandwidth": _hockney,
+    "Extra-P's normal form": normal_form,
 }

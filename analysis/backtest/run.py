@@ -15,7 +15,7 @@ from ..models.experience import experience, taught_by
 from ..models.switches import since_switch
 from ..models.trials import Trials, hold_trials
 from .baselines import BASELINES
-from .series import Series, curves_of, read_tidy
+from .series import Series, curves_of, read_data
 
 __all__ = ["FEWEST", "Point", "backtest", "judge", "load_rows"]
 
@@ -54,15 +54,15 @@ class Point:
 
 
 def load_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Rows of several files, as `series.read_tidy` gives them."""
-    return pd.concat([read_tidy(path) for path in paths], ignore_index=True)
+    """Rows of several files, as `series.read_data` gives them."""
+    return pd.concat([read_data(path) for path in paths], ignore_index=True)
 
 
 def backtest(rows: pd.DataFrame, train_max_ranks: int | None = None) -> list[Point]:
     """Every prediction that the series in `rows` can be asked for.
 
     Args:
-        rows: of `series.read_tidy`.
+        rows: of `series.read_data`.
         train_max_ranks: fit on rank counts up to this one; None for every split with at least FEWEST rank counts to
             fit on and one to predict.
 

@@ -12,8 +12,10 @@ from collectives.errors import UsageError
 
 from ..models.curve import Curve, curve_of
 from ..models.experience import kind_of
+from ..models.registry import ALGORITHMS
+from ..tidy import load
 
-__all__ = ["Series", "curves_of", "levels_of", "op_name", "read_tidy", "with_group"]
+__all__ = ["Series", "curves_of", "levels_of", "op_name", "read_data", "read_tidy", "with_group"]
 
 _NEEDED = ("system", "library", "collective", "algorithm", "dtype", "n_ranks", "ranks_per_node", "message_bytes",
            "time_us")
@@ -47,7 +49,6 @@ class Series:
         return bool(_RACK.search(self.system)) or (not self.curve.levels and self.node_known)
 
 
-
 def op_name(collective: str) -> str:
     """The catalog's name of a collective, however a tool spells it."""
     plain = collective.strip().lower().replace("-", "_").removeprefix("mpi_")
@@ -57,6 +58,23 @@ def op_name(collective: str) -> str:
 def levels_of(node: int) -> tuple[int, ...]:
     """Inner levels of the machine, from the ranks a node; none where that is unknown or 1."""
     return (node,) if node > 1 else ()
+
+
+def read_data(path: Path) -> pd.DataFrame:
+    """Rows of DATA as `read_tidy` gives them: a tidy CSV with all its columns, else whatever `tidy.load` reads."""
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return read_tidy(path)
+    points = load(path).points
+    points = points[points["op"].isin(list(ALGORITHMS)) & (points["ranks"] >= 2) & (points["time_s"] > 0)]
+    apart = ["transport", "redop", "place", "traffic", "mode", "time_kind", "variant"]
+    variant = points[apart].astype(object).where(points[apart].notna(), "").astype(str).agg(";".join, axis=1) \
+        if len(points) else pd.Series(dtype=str)
+    return with_group(pd.DataFrame({
+        "system": points["system"].fillna("unknown"), "library": points["library"].fillna(""), "op": points["op"],
+        "algorithm": points["algorithm"].fillna("default"), "dtype": points["dtype"].fillna(""), "variant": variant,
+        "ranks": points["ranks"].astype(int), "ranks_per_node": points["ranks_per_node"].fillna(0).astype(int),
+        "size": points["native_size_bytes"].fillna(points["asked_bytes"]).astype(float), "time_s": points["time_s"],
+        "payload_bytes": points["message_bytes"].astype(float)}))
 
 
 def read_tidy(path: Path) -> pd.DataFrame:

@@ -10,13 +10,13 @@ __all__ = ["command"]
 
 
 @click.command()
-@click.argument("files", metavar="DATA...", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1,
+@click.argument("files", metavar="DATA...", type=click.Path(path_type=Path, exists=True), nargs=-1,
                 required=True)
 @click.option("--train-max-ranks", type=click.IntRange(min=2), default=None,
               help="Fit on rank counts up to this one.  [default: every split with at least 2 rank counts to fit on]")
 @json_option("Write points and summary as JSON; - is standard output.")
 def command(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Path | None) -> None:
-    """Fit on few ranks, predict the rest, and say how often the intervals of tidy CSV DATA were right.
+    """Fit on few ranks, predict the rest, and say how often the intervals of DATA were right.
 
     Example: collbench backtest measurements.csv --train-max-ranks 64 --json backtest.json
     """
