@@ -29,6 +29,7 @@ overhead: setup ## what the harness costs, beside the smallest loop in C and in 
 
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
+	@$(if $(DATA),,echo && $(RUN)/python -m analysis.projection.trial)
 
 lint: setup ## check the sources
 	@$(RUN)/ruff check . $(ARGS)

@@ -30,7 +30,7 @@ class Story:
         predictions: every series at every target.
         shown: representative points: what tables and figures show.
         answer: the headline.
-        domains: facts on domains that have one of the target sizes.
+        domains: facts on a domain of each target size, where there is one: the first in the file.
     """
 
     loaded: Loaded
@@ -52,7 +52,9 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     predictions = with_fabric(extrapolate(loaded.points, targets), names)
     findings = find(loaded)
     shown = representative(points)
-    domains = tuple(domain for domain in load_domains().values() if domain.accelerators.value in targets)
+    sized = {domain.accelerators.value: domain for domain in reversed(list(load_domains().values()))
+             if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
+    domains = tuple(sized[target] for target in targets if target in sized)
     answers = with_fabric(extrapolate(shown, targets), names)     # of what is shown, and of no other algorithm
     return Story(loaded, points, predictions, shown, headline(shown, answers, targets), findings,
                  overview(loaded, findings), domains, tuple(targets))

@@ -158,6 +158,9 @@ def _derive(points: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
               for key in points[["run", "ranks"]].drop_duplicates().itertuples(index=False, name=None)}
     keys = zip(points["run"], points["ranks"], strict=True)
     points["oversubscribed"] = pd.array([groups[key] for key in keys], dtype="boolean")
+    on_node = pd.Series([_most_on_a_host(runs[run], n) for run, n in zip(points["run"], points["ranks"], strict=True)],
+                        index=points.index, dtype=float)
+    points["ranks_per_node"] = points["ranks_per_node"].fillna(on_node)
     return _with_overhead(points)
 
 
@@ -189,6 +192,14 @@ def _oversubscribed(run: Run, ranks: int) -> bool | None:
     if any(not isinstance(count, int) for count in usable.values()):
         return None
     return any(hosts[:ranks].count(host) > count for host, count in usable.items())
+
+
+def _most_on_a_host(run: Run, ranks: int) -> float:
+    """The most of the first `ranks` ranks that one host has; NaN where the run does not say."""
+    hosts = run.provenance.get("hosts")
+    if not isinstance(hosts, list) or not ranks <= len(hosts):
+        return float("nan")
+    return float(max(map(hosts[:ranks].count, set(hosts[:ranks]))))
 
 
 def _with_overhead(points: pd.DataFrame) -> pd.DataFrame:

@@ -31,20 +31,28 @@ TRENDS = (Candidate("constant", trends.constant), Candidate("constant bus bandwi
           Candidate("last slope, damped", trends.last_slope(0.6)))
 
 
+def _may_have_run(curve: Curve) -> list[Algorithm]:
+    """The one that the data name, else those that the library offers, else all."""
+    algorithms = algorithms_of(curve.op)
+    return ([known for known in algorithms if known.name == curve.algorithm]
+            or [known for known in algorithms if known.name in curve.offered]
+            or [known for known in algorithms if not known.named])
+
+
 def candidates_for(curve: Curve) -> list[Candidate]:
     """Everything that competes for `curve`; where the data name an algorithm of the registry, only that one does.
 
-    The list depends on operation, algorithm and levels only, never on what was measured.
+    The list depends on operation, algorithm, library and levels only, never on what was measured.
     """
     found = list(TRENDS)
-    algorithms = algorithms_of(curve.op)
-    for algorithm in [known for known in algorithms if known.name == curve.algorithm] or \
-            [known for known in algorithms if not known.named]:
+    for algorithm in _may_have_run(curve):
         if algorithm.nodes and not curve.levels:
             continue
-        found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
         if curve.levels and algorithm.name == "ring":
             found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
+            if curve.beyond and curve.offered:       # the libraries with a rule cut their rings into slices
+                continue
+        found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
         if algorithm.factor(4, 2):
             found.append(Candidate(f"{algorithm.name}, fitted level", fitted_level(algorithm), algorithm))
             found.append(Candidate(f"{algorithm.name}, size by size", size_by_size(algorithm), algorithm))

@@ -39,6 +39,7 @@ class Curve:
         payload_bytes: [size][count] payload as the catalog counts it, also where no time was measured.
         levels: ranks that the inner levels of the machine join (a node, say), ascending; empty where unknown.
         noise_log: standard deviation of the log of a time, over repeats; 0 where unknown.
+        offered: names of the algorithms that the library is known to have for it; empty where that is unknown.
         beyond: of the outermost levels, what is assumed where they were not crossed; empty: the same as inside.
     """
 
@@ -50,6 +51,7 @@ class Curve:
     payload_bytes: Floats
     levels: tuple[int, ...] = ()
     noise_log: float = 0.0
+    offered: tuple[str, ...] = ()
     beyond: tuple[Assumed, ...] = ()
 
     def until(self, ranks: int) -> "Curve":

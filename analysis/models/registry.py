@@ -28,7 +28,7 @@ class Algorithm(NamedTuple):
         nodes: whether it needs to know the ranks a node.
         in_network: switches reduce, so it needs such switches.
         named: it stands for a curve only where the data or a library's rule names it.
-        neighbours: each rank sends to the next one only, so of a node only one rank at a time sends out of it.
+        neighbours: of a node only one rank at a time sends out of it.
     """
 
     name: str
@@ -194,7 +194,7 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
         Algorithm("rabenseifner", _flat(_halving_doubling)),
         Algorithm("reduce and broadcast trees", _flat(_both_trees)),
         Algorithm("pipelined tree", _flat(lambda n: _pipelined(n, 2))),
-        Algorithm("chain and tree", _chain_and_tree, nodes=True),
+        Algorithm("chain and tree", _chain_and_tree, nodes=True, neighbours=True),
         Algorithm("hierarchical", _hierarchical, nodes=True),
         Algorithm("direct", _flat(lambda n: direct(2, _share(n)))),
         Algorithm("in-switch", _flat(_in_switch), in_network=True),

@@ -27,9 +27,9 @@ def follow_rule(table: pd.DataFrame, op: str, largest: int, target: int, home: t
     """
     key, domain = home
     from ..projection.draws import Target, cast
-    from ..projection.fabric import fabric_of, library_of
+    from ..projection.fabric import fabric_of
     from ..projection.references import shipped
-    library, fabric = library_of(domain), fabric_of(domain)
+    library, fabric = domain.library, fabric_of(domain)
     if not library or fabric is None or target > domain.accelerators.value:
         return table
     rows = []

@@ -72,7 +72,7 @@ def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: i
         words.append(f"{outer.name} of {key} was not measured: assumed are its nominal {rate(outer.rate_Bps.value)} "
                      f"and {seconds(longer)} a step more than inside; measure more than {inner.accelerators} ranks")
     if target > size:
-        outside = getattr(domain, "scaleout_Bps", None)
+        outside = domain.scaleout_Bps
         own = domain.tiers[-1].rate_Bps
         if outside is None or own is None:
             return Tiers(levels, refused=f"leaves {key} ({size} accelerators), where all was measured, and no source "

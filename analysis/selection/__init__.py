@@ -14,7 +14,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["LIBRARIES", "Choice", "Fabric", "choices", "constants", "knows"]
+__all__ = ["LIBRARIES", "Choice", "Fabric", "choices", "constants", "knows", "offered"]
 
 LIBRARIES = ("nccl", "hccl")
 
@@ -55,6 +55,11 @@ def constants(library: str) -> dict:
 def knows(library: str | None) -> bool:
     """Whether there is a rule for `library`, one of `LIBRARIES`."""
     return library in LIBRARIES
+
+
+def offered(library: str | None, op: str, ranks: int, fabric: Fabric) -> tuple[str, ...]:
+    """Names of the algorithms that the rule of `library` weighs for `op`; empty where it says nothing."""
+    return tuple(dict.fromkeys(choice.algorithm for choice in choices(library or "", op, 1 << 20, ranks, fabric)))
 
 
 def choices(library: str, op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> list[Choice]:

@@ -15,7 +15,10 @@ _RING_HOPS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
 
 
 def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator[Choice]:
-    """Every algorithm and protocol on offer; all-to-all is not: it is scheduled as sends and receives."""
+    """Every algorithm and protocol on offer; all-to-all has no choice of algorithm: it is sends and receives."""
+    if op.startswith("all_to_all"):
+        small = payload_bytes / ranks <= constants("nccl")["limits"]["p2p_ll_most_bytes"]
+        yield Choice("pairwise", "LL" if small else "Simple", 1.0)
     if op not in (*_RING_HOPS, "broadcast", "reduce"):
         return
     table = constants("nccl")

@@ -1,0 +1,95 @@
+"""Groups of values on a line: the division into k runs with the least squared distances, and the k that pays off.
+
+For one dimension the best division is found exactly by dynamic programming (Wang and Song, "Ckmeans.1d.dp", The R
+Journal 3(2), 2011); how many groups there are is decided by the Bayesian information criterion (Schwarz 1978) of a
+mixture of normals with one common width, which is never taken to be less than what measurements repeat to.
+"""
+
+import itertools
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["levels"]
+
+_MOST_POINTS = 400      # more are summed up beforehand: time and memory grow with the square
+_MOST_LEVELS = 6
+
+Floats = NDArray[np.float64]
+
+
+def levels(values: ArrayLike, width: float, apart: float) -> NDArray[np.int64]:
+    """For each value the number of its group, counted from the smallest value on.
+
+    Args:
+        values: at least one, finite; logarithms, where factors are what counts.
+        width: values this close belong together whatever the criterion says.
+        apart: groups whose means are not at least this far apart are one.
+    """
+    values = np.asarray(values, float)
+    points, weights = _summed_up(np.sort(values))
+    starts = _division(points, weights, width)
+    borders = _merged(points, weights, starts, apart)
+    return np.searchsorted(borders, values, side="right")
+
+
+def _summed_up(ordered: Floats) -> tuple[Floats, Floats]:
+    if len(ordered) <= _MOST_POINTS:
+        return ordered, np.ones(len(ordered))
+    parts = np.array_split(ordered, _MOST_POINTS)
+    return np.array([part.mean() for part in parts]), np.array([float(len(part)) for part in parts])
+
+
+def _division(points: Floats, weights: Floats, width: float) -> list[int]:
+    """Where the groups begin."""
+    total, most = weights.sum(), min(_MOST_LEVELS, len(np.unique(points)))
+    costs, cuts = _best_divisions(points, weights, most)
+    scores = [total * np.log(max(costs[k - 1] / total, width**2)) + 2 * k * np.log(total) for k in range(1, most + 1)]
+    starts, end = [], len(points)
+    for k in range(int(np.argmin(scores)), -1, -1):
+        end = int(cuts[k, end - 1])
+        starts.insert(0, end)
+    return starts
+
+
+def _best_divisions(points: Floats, weights: Floats, most: int) -> tuple[list[float], NDArray[np.int64]]:
+    """Squared distances of the best division of all points into 1, 2 ... groups, and where its last group begins.
+
+    `cuts[k, j]`: of the points up to j, divided into k + 1 groups.
+    """
+    n = len(points)
+    shifted = points - points.mean()        # sums of squares of large numbers would lose the differences
+    mass, first, second = (np.concatenate([[0.0], np.cumsum(weights * shifted**power)]) for power in (0, 1, 2))
+
+    def within(begins: NDArray[np.int64], end: int) -> Floats:
+        """Squared distances from the mean of the points from each of `begins` up to and with `end`."""
+        heavy = mass[end + 1] - mass[begins]
+        return np.maximum(second[end + 1] - second[begins] - (first[end + 1] - first[begins])**2 / heavy, 0.0)
+
+    best = np.array([within(np.array([0]), end)[0] for end in range(n)])
+    cuts = np.zeros((most, n), np.int64)
+    costs = [float(best[-1])]
+    for k in range(1, most):
+        before, best = best, np.full(n, np.inf)
+        for end in range(k, n):
+            begins = np.arange(k, end + 1)
+            candidates = before[begins - 1] + within(begins, end)
+            place = int(np.argmin(candidates))
+            best[end], cuts[k, end] = candidates[place], begins[place]
+        costs.append(float(best[-1]))
+    return costs, cuts
+
+
+def _merged(points: Floats, weights: Floats, starts: list[int], apart: float) -> Floats:
+    """Values between neighbouring groups that are far enough apart; the closest two become one first."""
+    groups = [(points[begin:end], weights[begin:end])
+              for begin, end in zip(starts, [*starts[1:], len(points)], strict=True)]
+    while len(groups) > 1:
+        means = [float(np.average(part, weights=weight)) for part, weight in groups]
+        gaps = np.diff(means)
+        closest = int(np.argmin(gaps))
+        if gaps[closest] >= apart:
+            break
+        groups[closest:closest + 2] = [tuple(np.concatenate(both) for both in zip(*groups[closest:closest + 2],
+                                                                                  strict=True))]
+    return np.array([(left[0][-1] + right[0][0]) / 2 for left, right in itertools.pairwise(groups)])

@@ -1,0 +1,137 @@
+"""From a journal to the link matrix: a row for every pair of ranks and direction, with what was found in them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from collectives.records import Record, Run, read_lines
+
+from ..finding import Finding
+from ..stats import spread
+from .places import Places
+from .structure import Structure, find_structure
+from .words import QUANTITIES, Quantity, findings, tier_numbers, tier_rows
+
+__all__ = ["CELLS", "LinkMatrix", "read_links"]
+
+_FIGURES = ("", "_lo", "_hi")
+CELLS = ("src", "dst", *(f"{quantity.name}{end}_{quantity.unit}" for quantity in QUANTITIES for end in _FIGURES),
+         *(f"{quantity.name}_n" for quantity in QUANTITIES), "alone",
+         *(f"{quantity.name}_in_round_{quantity.unit}" for quantity in QUANTITIES), "place",
+         *(f"{quantity.name}_tier" for quantity in QUANTITIES))
+Key = tuple[str, str, str, int]
+
+
+@dataclass(frozen=True)
+class LinkMatrix:
+    """All links of one library on one machine.
+
+    Args:
+        cells: a row for each ordered pair (src sends to dst), columns `CELLS`: median and ends of its 95 % interval
+            (NaN for fewer than 6 samples), number of samples; `alone` where they were taken while all other ranks
+            rested, then `*_in_round_*` is what was measured beside other pairs; `place` of the pair in words;
+            `*_tier` is a row of `tiers`. Latency is half a round trip and the two-way bandwidth a sum, so that both
+            directions of a pair have the same one.
+        tiers: quantity, tier (0 is the fastest), cells, typical, lowest, highest, places (words).
+        message_bytes: by quantity.
+    """
+
+    transport: str
+    library: str
+    device: str
+    ranks: int
+    hosts: tuple[str, ...]
+    message_bytes: dict[str, int]
+    cells: pd.DataFrame
+    tiers: pd.DataFrame
+    findings: tuple[Finding, ...] = field(default=())
+
+    def square(self, column: str) -> pd.DataFrame:
+        """One column of `cells` as a matrix: rows send, columns receive."""
+        return self.cells.pivot(index="src", columns="dst", values=column)
+
+
+def read_links(path: Path, warnings: list[str] | None = None) -> list[LinkMatrix]:
+    """The link matrices that a journal, or a run directory with one, holds; none where no links were measured.
+
+    JournalError: it is no journal.
+    """
+    journal = path / "journal.jsonl" if path.is_dir() else path
+    gathered: dict[Key, _Cells] = {}
+    runs: dict[str, Run] = {}
+    for line in read_lines(journal, [] if warnings is None else warnings):
+        if isinstance(line, Run):
+            runs[line.id] = line
+        elif isinstance(line, Record) and line.case.operation.linked and line.status == "ok":
+            run = runs[line.run]
+            key = run.transport, run.library, run.device, line.case.ranks
+            gathered.setdefault(key, _Cells(run, line.case.ranks)).add(line)
+    return [cells.matrix() for cells in gathered.values()]
+
+
+class _Cells:
+    """Gathers samples of one matrix; what was measured last counts."""
+
+    def __init__(self, run: Run, ranks: int) -> None:
+        self.run, self.ranks = run, ranks
+        self.places = Places(run.provenance, ranks)
+        self.message_bytes: dict[str, int] = {}
+        self.figures: dict[tuple[bool, str, int, int], tuple[float, float, float, int]] = {}
+
+    def add(self, record: Record) -> None:
+        quantity = next(one for one in QUANTITIES if one.op == record.case.op)
+        self.message_bytes[quantity.name] = record.case.bytes
+        alone = record.case.traffic.startswith("pair-")
+        for (source, target), samples in record.timings[-1].pair_s(record.case).items():
+            if not samples:
+                continue
+            found = spread(np.array(samples))
+            values = [quantity.of(time_s, record.case.bytes) for time_s in (found.median, found.lo, found.hi)]
+            figure = values[0], min(values[1:]), max(values[1:]), len(samples)
+            for pair in ((source, target), (target, source)) if quantity.symmetric else ((source, target),):
+                self.figures[(alone, quantity.name, *pair)] = figure
+
+    def matrix(self) -> LinkMatrix:
+        cells = pd.DataFrame(list(self._rows()))
+        structures: dict[str, Structure] = {}
+        for quantity in QUANTITIES:
+            column = f"{quantity.name}_tier"
+            cells[column] = -1
+            if not cells[f"{quantity.name}_{quantity.unit}"].notna().any():
+                continue
+            structures[quantity.name] = structure = self._structure(cells, quantity)
+            numbers = np.array([*tier_numbers(structure), -1])      # -1 of a cell is the last one: not measured
+            cells[column] = numbers[structure.group[cells["src"], cells["dst"]]]
+        tiers = tier_rows(cells, structures, self.places)
+        cells = cells[list(CELLS)]
+        return LinkMatrix(self.run.transport, self.run.library, self.run.device, self.ranks, self.places.hosts,
+                          self.message_bytes, cells, tiers,
+                          tuple(findings(self.run, cells, structures, tiers, self.places)))
+
+    def _rows(self) -> Iterator[dict[str, object]]:
+        pairs = sorted({key[2:] for key in self.figures})
+        for source, target in pairs:
+            row: dict[str, object] = {"src": source, "dst": target, "alone": False,
+                                      "place": self.places.words(source, target)}
+            for quantity in QUANTITIES:
+                in_round = self.figures.get((False, quantity.name, source, target))
+                by_itself = self.figures.get((True, quantity.name, source, target))
+                shown = by_itself or in_round or (math.nan, math.nan, math.nan, 0)
+                row["alone"] = row["alone"] or by_itself is not None
+                row.update(zip((f"{quantity.name}{end}_{quantity.unit}" for end in _FIGURES), shown, strict=False))
+                row[f"{quantity.name}_n"] = shown[3]
+                row[f"{quantity.name}_in_round_{quantity.unit}"] = in_round[0] if in_round else math.nan
+            yield row
+
+    def _structure(self, cells: pd.DataFrame, quantity: Quantity) -> Structure:
+        cost, surely = np.full((2, self.ranks, self.ranks), np.nan)
+        at = cells["src"], cells["dst"]
+        fast = "_lo" if quantity.name == "latency" else "_hi"
+        for matrix, column in ((cost, ""), (surely, fast)):
+            values = cells[f"{quantity.name}{column}_{quantity.unit}"].to_numpy(float)
+            matrix[at] = np.log(values) if quantity.name == "latency" else -np.log(values)
+        return find_structure(cost, surely, self.places.kinds)

@@ -1,0 +1,56 @@
+"""A domain as the models see it: rates by level, limits of its topology, and what its library may run."""
+
+import math
+
+from ..domains import Domain
+from ..selection import Fabric
+
+__all__ = ["algorithms_without_a_rule", "exchange_share", "fabric_of", "levels_of", "log_spread"]
+
+_PLAIN = {"all_reduce": ("ring",), "all_gather": ("ring",), "reduce_scatter": ("ring",), "all_to_all": ("pairwise",),
+          "all_to_all_v": ("pairwise",), "broadcast": ("pipelined tree",), "reduce": ("pipelined tree",),
+          "gather": ("linear",), "scatter": ("linear",), "barrier": ("dissemination",),
+          "send_recv": ("neighbour shift",)}
+
+
+def fabric_of(domain: Domain) -> Fabric | None:
+    """What a selection rule asks; None where no source gives a rate."""
+    if not domain.tiers or domain.tiers[-1].rate_Bps is None:
+        return None
+    reduces, outer = domain.in_network_reduction, domain.tiers[-1]
+    inner = [tier.accelerators for tier in domain.tiers[:-1] if tier.accelerators > 1]
+    return Fabric(outer.rate_Bps.value, bool(reduces and reduces.value), domain.generation, outer.topology == "mesh",
+                  inner[-1] if inner else None)
+
+
+def levels_of(domain: Domain, ranks: int) -> tuple[int, ...]:
+    """Accelerators that the inner levels join, ascending, as far as `ranks` ranks reach beyond them."""
+    return tuple(tier.accelerators for tier in domain.tiers[:-1] if 1 < tier.accelerators < ranks)
+
+
+def exchange_share(domain: Domain, op: str, ranks: int) -> float:
+    """Share of an accelerator's nominal rate that the topology lets `op` use at `ranks` ranks, at best.
+
+    In a mesh a rank has links to its peers only; across a torus an exchange between all is limited by the bisection
+    (4 / n of its links' rate for each rank), not by the links of one accelerator.
+    """
+    outer = domain.tiers[-1]
+    if outer.topology == "mesh" and outer.accelerators and 1 < ranks <= outer.accelerators:
+        return (ranks - 1) / (outer.accelerators - 1)
+    dimensions = {"torus 2d": 2, "torus 3d": 3}.get(outer.topology)
+    if dimensions and op.startswith("all_to_all"):
+        return min(1.0, 4 / dimensions / ranks ** (1 / dimensions))
+    return 1.0
+
+
+def algorithms_without_a_rule(op: str, in_network: bool) -> tuple[str, ...]:
+    """What is assumed to run where no library's rule is known."""
+    plain = _PLAIN.get(op, ())
+    return (*plain, "in-switch") if in_network and op == "all_reduce" else plain
+
+
+def log_spread(values: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation of logarithms."""
+    logs = [math.log(value) for value in values]
+    mean = sum(logs) / len(logs)
+    return mean, math.sqrt(sum((log - mean) ** 2 for log in logs) / max(1, len(logs) - 1))

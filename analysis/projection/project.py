@@ -1,0 +1,192 @@
+"""`collbench project`: each operation and payload of DATA at other domains, with intervals."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from collectives.catalog import OPERATIONS, round_up
+
+from ..domains import Domain, load_domains
+from ..metrics import busbw_Bps
+from ..models.registry import ALGORITHMS
+from ..tidy import with_text
+from .draws import Cast, Target, cast
+from .fabric import fabric_of
+from .references import Reference, learn, shipped
+from .versus import Versus
+
+__all__ = ["COLUMNS", "LEVEL", "as_json", "home_of", "project"]
+
+LEVEL = 0.9
+COLUMNS = ("system", "op", "algorithm", "dtype", "message_bytes", "asked_bytes", "ranks", "kind", "time_s",
+           "time_lo_s", "time_hi_s", "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "bound_s", "distance",
+           "domain", "rank_is", "instead", "basis", "variance_shares", "reason")
+_ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+
+
+def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Domain] | None = None,
+            ranks: int | None = None, dies: bool = False, measured_on: str | None = None,
+            kept: dict[tuple[str, str, int], Cast] | None = None) -> pd.DataFrame:
+    """What the operations and payloads of `points` would take at other domains.
+
+    Args:
+        points: the frame of `tidy.load`.
+        keys: domains, by name in `domains` (the shipped ones, if None).
+        ranks: how many ranks of each; all of the domain where None.
+        dies: a rank is a die, where an accelerator has several.
+        measured_on: the domain that `points` were measured in; found by the accelerator's name where None.
+        kept: filled with the draws, by domain, operation and asked size, for what compares domains.
+
+    Returns:
+        A frame of COLUMNS: `kind` is `projected`, or `refused` with `reason`. `distance` is ranks over the most ranks
+        of a reference. The same payload, as the catalog counts it, is asked of every domain.
+    """
+    domains = load_domains() if domains is None else domains
+    home = measured_on or home_of(points, domains)
+    own = _own(points, home, domains)
+    said = _said(points, home)
+    rows: list[dict[str, object]] = []
+    for key in keys:
+        domain = domains[key]
+        why_not = _why_not(key, domain, ranks)
+        for (system, op, dtype), sizes in _wanted(points):
+            common = {"system": system, "op": op, "dtype": dtype, "domain": key}
+            if why_not:
+                rows.append({**common, "kind": "refused", "reason": why_not})
+                continue
+            target = _target(key, domain, ranks, dies)
+            common |= {"ranks": target.ranks, "rank_is": _rank_is(target)}
+            drawn = _series(target, op, [_payload(op, asked, target.ranks, dtype) for asked in sizes], own)
+            if drawn is None:
+                rows.append({**common, "kind": "refused", "reason": f"no algorithm of {op} is known there"})
+                continue
+            for asked, (payload, one) in zip(sizes, drawn, strict=True):
+                rows.append({**common, **_row(one, payload), "asked_bytes": asked, "reason": said,
+                             "distance": target.ranks / max(reference.ranks for reference in (*shipped(), *own))})
+                if kept is not None:
+                    kept[key, op, asked] = one
+    frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    frame = with_text(frame, ["system", "op", "algorithm", "dtype", "domain", "rank_is", "instead", "basis", "reason"])
+    known = (frame["op"], frame["ranks"].fillna(2), frame["message_bytes"].astype(float))
+    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
+        frame[rate] = busbw_Bps(*known, frame[time].astype(float))
+    return frame
+
+
+def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str, object]]:
+    """Rows as objects, None for what is unknown; `beats` says how surely a row's domain is faster than each other."""
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    whole = ("message_bytes", "asked_bytes", "ranks")
+    found = [{name: int(value) if name in whole and value is not None else value for name, value in row.items()}
+             for row in rows]
+    for row in found:
+        row["beats"] = {}
+        for line in lines:
+            if (line.op, line.asked_bytes) == (row["op"], row["asked_bytes"]) and row["domain"] in line.domains:
+                first = row["domain"] == line.domains[0]
+                row["beats"][line.domains[1 if first else 0]] = round(line.faster if first else 1 - line.faster, 4)
+    return found
+
+
+def home_of(points: pd.DataFrame, domains: Mapping[str, Domain]) -> str | None:
+    """The domain whose accelerator the data name, in their system, device or variant; None where none is named.
+
+    The longest name wins: a GB200 is no B200. Of domains with the same accelerator the smallest is taken.
+    """
+    columns = [name for name in ("system", "device", "variant") if name in points.columns]
+    text = " ".join(str(value) for name in columns for value in points[name].dropna().unique())
+    words = set(re.findall(r"[A-Za-z0-9]+", text.upper()))
+    found = []
+    for key, domain in domains.items():
+        name = re.match(r"[A-Za-z0-9]+", (domain.accelerator or "").removeprefix("Ascend ").removeprefix("NVIDIA "))
+        if name and len(name.group()) >= 3 and name.group().upper() in words:
+            size = domain.accelerators.value if domain.accelerators else float("inf")
+            found.append((-len(name.group()), size, key))
+    return min(found)[2] if found else None
+
+
+def _own(points: pd.DataFrame, home: str | None, domains: Mapping[str, Domain]) -> tuple[Reference, ...]:
+    """References that the user's own measurement gives, where it is known what its links can do."""
+    if home is None or home not in domains or fabric_of(domains[home]) is None or points.empty:
+        return ()
+    domain = domains[home]
+    most = domain.accelerators.value if domain.accelerators else float("inf")
+    usable = points[(points["ranks"] >= 2) & (points["ranks"] <= most) & (points["time_s"] > 0)]
+    usable = usable[usable["op"].isin(list(OPERATIONS))]
+    frame = pd.DataFrame({"op": usable["op"], "size": usable["asked_bytes"], "ranks": usable["ranks"],
+                          "payload_bytes": usable["message_bytes"], "time_s": usable["time_s"]})
+    return tuple(learn(frame, home, domain, domain.library or "other", "this measurement"))
+
+
+def _said(points: pd.DataFrame, home: str | None) -> str:
+    if home is not None:
+        return f"measured on {home}: its overhead, step time and share of link rate count as much as all others"
+    if set(points["device"].dropna().unique()) <= {"cpu"} and points["transport"].notna().any():
+        return ("measured on CPUs: operations and payloads carry over, rates and latencies do not; "
+                "those are from published measurements")
+    return ("the data do not say on which domain they were measured (--measured-on): "
+            "rates and latencies are from published measurements only")
+
+
+def _why_not(key: str, domain: Domain, ranks: int | None) -> str | None:
+    if domain.accelerators is None and ranks is None:
+        return f"{key}: no source says how many accelerators it has; say --ranks"
+    if fabric_of(domain) is None:
+        return f"{key}: no source gives the rate of its links"
+    if ranks is not None and domain.accelerators is not None and \
+            ranks > domain.accelerators.value * domain.dies:
+        return f"{key}: has {domain.accelerators.value:g} accelerators, not {ranks}"
+    return None
+
+
+def _target(key: str, domain: Domain, ranks: int | None, dies: bool) -> Target:
+    """More ranks than accelerators are dies, whatever was said."""
+    most = int(domain.accelerators.value) if domain.accelerators else None
+    split = domain.dies > 1 and (dies or bool(ranks and most and ranks > most))
+    return Target(key, domain, ranks or most * (domain.dies if split else 1), split)
+
+
+def _rank_is(target: Target) -> str:
+    if target.domain.dies == 1:
+        return "accelerator"
+    return "die" if target.dies else f"accelerator of {target.domain.dies} dies"
+
+
+def _wanted(points: pd.DataFrame) -> list[tuple[tuple[str, str, str], list[int]]]:
+    """(system, op, dtype) with the sizes asked for; collectives only."""
+    mask = points["op"].map(lambda op: op in ALGORITHMS and op in OPERATIONS)
+    table = points[mask & (points["ranks"] >= 2)]
+    return [(tuple(key), sorted({int(size) for size in rows["asked_bytes"]}))
+            for key, rows in table.groupby(["system", "op", "dtype"], dropna=False, sort=False)]
+
+
+def _payload(op: str, asked: int, ranks: int, dtype: str) -> int:
+    if not OPERATIONS[op].has_payload:
+        return 0
+    try:
+        return round_up(op, max(asked, 1), ranks, dtype, None)
+    except (KeyError, TypeError, ValueError):
+        return -(-asked // ranks) * ranks
+
+
+def _series(target: Target, op: str, payloads: Sequence[int],
+            own: Sequence[Reference]) -> list[tuple[int, Cast]] | None:
+    """Draws of one operation over payloads; no draw is slower for less than for more: a library would pad."""
+    drawn = [cast(target, op, payload, shipped(), own) for payload in payloads]
+    if None in drawn:
+        return None
+    times = np.minimum.accumulate(np.stack([one.time_s for one in drawn])[::-1])[::-1]
+    return [(payload, replace(one, time_s=time_s))
+            for payload, one, time_s in zip(payloads, drawn, times, strict=True)]
+
+
+def _row(drawn: Cast, payload: int) -> dict[str, object]:
+    low, middle, high = np.quantile(drawn.time_s, _ENDS)
+    instead = "; ".join(f"if instead {name}: {time_s * 1e6:.4g} us" for name, _, time_s in drawn.instead)
+    algorithm = drawn.algorithm if drawn.weight > 0.98 else f"{drawn.algorithm} ({drawn.weight:.0%})"
+    return {"kind": "projected", "message_bytes": payload, "time_s": max(middle, drawn.bound_s), "time_lo_s": low,
+            "time_hi_s": high, "level": LEVEL, "algorithm": algorithm, "bound_s": drawn.bound_s,
+            "instead": instead or None, "basis": drawn.basis, "variance_shares": drawn.shares}

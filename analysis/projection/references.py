@@ -1,0 +1,125 @@
+"""What is known of libraries on switched links: measured curves as overhead, time a step, and share of the link rate.
+
+A reference is one algorithm and protocol of one operation on one system. The parts that transfer to another domain are
+those without a rate in them: seconds of software, and the share of the nominal rate that was reached.
+"""
+
+import csv
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..domains import Domain, load_domains
+from ..importers.shared.names import op_name
+from ..models.curve import curve_of
+from ..models.fit import design, fit_algorithm
+from ..models.registry import Algorithm, algorithm_named
+from ..selection import choices
+from .fabric import algorithms_without_a_rule, fabric_of
+
+__all__ = ["Reference", "learn", "measured", "shipped"]
+
+_LEAST_POINTS = 4
+
+
+class Reference(NamedTuple):
+    """One algorithm of one operation on one system.
+
+    Args:
+        domain: where it was measured.
+        step_s: software and hardware time of a step, `overhead_s` of a call.
+        efficiency: share of the nominal one-way rate per accelerator that bytes moved at.
+        scatter: log standard deviation of what the three leave unexplained.
+        ranks: the most that it was measured on.
+        generation: of the accelerator, as the library's rule names it.
+    """
+
+    domain: str
+    library: str
+    op: str
+    algorithm: str
+    protocol: str
+    overhead_s: float
+    step_s: float
+    efficiency: float
+    scatter: float
+    ranks: int
+    generation: str | None
+    source: str
+
+
+@cache
+def measured() -> pd.DataFrame:
+    """The published measurements that ship with the tool and lie within one domain.
+
+    Columns: domain, system, library, variant, source, op, size, ranks, payload_bytes, time_s.
+    """
+    folder = resources.files("analysis").joinpath("data")
+    where = {row["system"]: row["domain"] for row in
+             csv.DictReader(folder.joinpath("projection", "references.csv").read_text(encoding="utf-8").splitlines())}
+    with folder.joinpath("validation", "aiconfigurator_nccl_single_node.csv").open(encoding="utf-8") as stream:
+        table = pd.read_csv(stream)
+    table = table[table["system"].isin(where)]
+    return pd.DataFrame({
+        "domain": table["system"].map(where), "system": table["system"], "library": table["library"],
+        "variant": table["variant"].fillna(""), "source": table["source"], "op": table["collective"].map(op_name),
+        "size": table["native_size_bytes"], "ranks": table["n_ranks"], "payload_bytes": table["message_bytes"],
+        "time_s": table["time_us"] / 1e6})
+
+
+@cache
+def shipped() -> tuple[Reference, ...]:
+    """References of the published measurements that ship with the tool."""
+    domains = load_domains()
+    found: list[Reference] = []
+    for (key, _, library, _), rows in measured().groupby(["domain", "system", "library", "variant"]):
+        found += learn(rows, str(key), domains[str(key)], "nccl", f"{rows['source'].iloc[0]}: {library}")
+    return tuple(found)
+
+
+def learn(frame: pd.DataFrame, key: str, domain: Domain, library: str, source: str) -> Iterator[Reference]:
+    """References of rows with columns op, size, ranks, payload_bytes, time_s, measured inside `domain`."""
+    fabric = fabric_of(domain)
+    if fabric is None:
+        return
+    for op, rows in frame.groupby("op"):
+        named = [_label(library, str(op), payload, ranks, domain)
+                 for payload, ranks in zip(rows["payload_bytes"], rows["ranks"], strict=True)]
+        for (name, protocol), part in rows.assign(name=[n for n, _ in named], protocol=[p for _, p in named]) \
+                .groupby(["name", "protocol"]):
+            algorithm = algorithm_named(str(op), str(name))
+            if algorithm is None or len(part) < _LEAST_POINTS:
+                continue
+            fitted = _fit(part, str(op), algorithm)
+            if fitted is not None and fitted[2] > 0:
+                overhead, step, byte, scatter = fitted
+                yield Reference(key, library, str(op), algorithm.name, str(protocol), overhead, step,
+                                1 / (byte * fabric.rate_Bps), scatter, int(part["ranks"].max()),
+                                fabric.generation, source)
+
+
+def _label(library: str, op: str, payload: float, ranks: int, domain: Domain) -> tuple[str, str]:
+    """Algorithm and protocol that the library's rule gives for one measured point."""
+    fabric = fabric_of(domain)
+    ruled = choices(library, op, payload, int(ranks), fabric) if fabric else []
+    if ruled:
+        return ruled[0].algorithm, ruled[0].protocol
+    return algorithms_without_a_rule(op, in_network=False)[0], ""
+
+
+def _fit(part: pd.DataFrame, op: str, algorithm: Algorithm) -> tuple[float, float, float, float] | None:
+    """Overhead, seconds a step, seconds a byte, and log scatter about them; None where nothing fits."""
+    curve = curve_of(part, op)
+    if not np.isfinite(curve.log_time_s).any():
+        return None
+    fit = fit_algorithm(curve, algorithm)
+    at = np.nonzero(np.isfinite(curve.log_time_s))
+    told = design(algorithm, curve.counts[at[1]], curve.payload_bytes[at], ()) @ fit.parameters()
+    if (told <= 0).any():
+        return None
+    left = curve.log_time_s[at] - np.log(told)
+    return fit.overhead_s, float(fit.step_s[0]), float(fit.byte_s[0]), float(np.sqrt(np.mean(left**2)))

@@ -1,0 +1,133 @@
+"""A projection on the terminal: one table an operation, the domains side by side, then what the comparison turns on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from .. import units
+from .versus import NORMALISATIONS, Versus, crossovers
+
+if TYPE_CHECKING:
+    from ..domains import Domain
+
+__all__ = ["METHOD", "show", "verdict"]
+
+METHOD = ("projected: cited facts of the domain times efficiencies learned from measurements elsewhere, never measured "
+          "there; intervals hold 90 % of draws over facts that sources dispute, references, algorithm and transfer")
+_LEAST_WIDTH = 118
+
+
+def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Domain],
+         console: Console | None = None) -> None:
+    """Print a frame of `project` and the comparisons of `versus`."""
+    console = console or Console()
+    if not console.is_terminal and console.width < _LEAST_WIDTH:
+        console = Console(width=_LEAST_WIDTH, file=console.file)
+    for (domain, reason), rows in frame[frame["kind"] == "refused"].groupby(["domain", "reason"], sort=False):
+        ops = ", ".join(dict.fromkeys(rows["op"]))
+        console.print(Text(f"refused: {domain}: {ops}: {reason}", style="yellow"))
+    good = frame[frame["kind"] == "projected"]
+    for (system, op, dtype), rows in good.groupby(["system", "op", "dtype"], dropna=False, sort=False):
+        console.print(_operation(system, op, dtype, rows, [line for line in lines if line.op == op]))
+    for pair in dict.fromkeys(line.domains for line in lines):
+        _compare(console, [line for line in lines if line.domains == pair])
+    for (domain, basis), rows in good.groupby(["domain", "basis"], sort=False):
+        first = rows.iloc[0]
+        console.print(Text(f"{domain}: {domains[domain].name}, {first['ranks']} ranks, a rank is {_a(first['rank_is'])}"
+                           f"; {', '.join(dict.fromkeys(rows['op']))}: efficiencies {basis}", style="dim"))
+    for reason in good["reason"].dropna().unique():
+        console.print(Text(f"beware: {reason}", style="yellow"))
+    console.print(Text(METHOD, style="dim"))
+
+
+def verdict(line: Versus) -> str:
+    """Who is faster, as surely as the draws are."""
+    first, second = line.domains
+    name, chance = (first, line.faster) if line.faster >= 0.5 else (second, 1 - line.faster)
+    return f"{name} {units.percent(chance)}"
+
+
+def _operation(system: object, op: str, dtype: object, rows: pd.DataFrame, lines: Sequence[Versus]) -> Table:
+    words = ", ".join(str(value) for value in (op, dtype) if pd.notna(value))
+    table = Table(title=escape(f"{words}: projected (from {system})"), box=box.SIMPLE_HEAD, title_justify="left",
+                  pad_edge=False, caption_justify="left")
+    table.add_column("payload", justify="right", no_wrap=True)
+    keys = list(dict.fromkeys(rows["domain"]))
+    for key in keys:
+        ranks = rows.loc[rows["domain"] == key, "ranks"].iloc[0]
+        table.add_column(f"{key}, {ranks} ranks", justify="right", no_wrap=True)
+        table.add_column("busbw", justify="right", no_wrap=True)
+    told = {line.asked_bytes: line for line in sorted(lines, key=lambda line: line.asked_bytes)}
+    if told:
+        table.add_column("faster", justify="right", no_wrap=True)
+    for asked, part in rows.groupby("asked_bytes"):
+        cells = []
+        for key in keys:
+            found = part[part["domain"] == key]
+            cells += _cells(found.iloc[0].to_dict()) if len(found) else [units.UNKNOWN] * 2
+        table.add_row(units.payload(asked), *cells, *([verdict(told[asked])] if asked in told else []))
+    table.caption = escape("\n".join(f"{key}: {_runs(rows[rows['domain'] == key])}" for key in keys))
+    return table
+
+
+def _cells(row: dict) -> list[str]:
+    interval = units.span(units.seconds(row["time_lo_s"]), units.seconds(row["time_hi_s"]))
+    return [escape(f"{units.seconds(row['time_s'])} ({interval})"), units.rate(row["busbw_Bps"])]
+
+
+def _runs(rows: pd.DataFrame) -> str:
+    """Which algorithm is assumed up to which payload, and what else it may be."""
+    names = [str(name).partition(" (")[0] for name in rows["algorithm"]]
+    sizes = list(rows["asked_bytes"])
+    ends = [at for at in range(len(names)) if at + 1 == len(names) or names[at + 1] != names[at]]
+    said = ", then ".join(names[at] + (f" up to {units.payload(sizes[at])}" if at + 1 < len(names) else "")
+                          for at in ends)
+    unsure = rows["instead"].notna()
+    if unsure.any():
+        last = rows[unsure].iloc[-1]
+        said += f"; at {units.payload(last['asked_bytes'])} {last['algorithm']}, {last['instead']}"
+    return said
+
+
+def _compare(console: Console, lines: Sequence[Versus]) -> None:
+    first, second = lines[0].domains
+    table = Table(title=f"{first} against {second} at the largest payload: what is held equal decides",
+                  box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for name in ("operation", "payload", "normalised", "unit", first, second, "more has"):
+        table.add_column(name, justify="left" if name in ("operation", "normalised", "unit") else "right", no_wrap=True)
+    for op in dict.fromkeys(line.op for line in lines):
+        line = max((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
+        if not line.asked_bytes:
+            continue
+        for at, (measure, unit) in enumerate(NORMALISATIONS.items()):
+            ahead = line.ahead[measure]
+            more = units.UNKNOWN if ahead is None else \
+                f"{first} {units.percent(ahead)}" if ahead >= 0.5 else f"{second} {units.percent(1 - ahead)}"
+            table.add_row(op if not at else "", units.payload(line.asked_bytes) if not at else "", measure, unit,
+                          *(_range(values) for values in line.figures[measure]), more)
+    console.print(table)
+    changes = crossovers(lines)
+    for change in changes:
+        console.print(f"{change.op}: the faster domain changes between {units.payload(change.low_bytes)} and "
+                      f"{units.payload(change.high_bytes)}; above it is {change.to}")
+    steady = [op for op in dict.fromkeys(line.op for line in lines) if op not in {change.op for change in changes}]
+    if steady:
+        console.print(f"no crossover within the payloads: {', '.join(steady)}")
+    console.print()
+
+
+def _range(values: tuple[float, float, float] | None) -> str:
+    return units.UNKNOWN if values is None else f"{values[1]:.3g} ({values[0]:.3g} to {values[2]:.3g})"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+

@@ -1,0 +1,56 @@
+"""DATA carried over to other scale-up domains."""
+
+from pathlib import Path
+
+import click
+
+from collectives.errors import UsageError
+
+from ..shared_options import DATA, domains_options, json_option, log_options, write_text
+
+__all__ = ["command"]
+
+
+@click.command()
+@DATA
+@click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
+              help="Domains to project to; `collbench domains` lists them.")
+@click.option("--at", "at_ranks", type=click.IntRange(min=2), default=None,
+              help="Ranks in each domain.  [default: all of it]")
+@click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
+@domains_options
+@json_option("Write the projections as a list of JSON objects; - is standard output.")
+@log_options
+def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
+            json_file: Path | None, ranks: int | None, op: str | None) -> None:
+    """Predict what the operations and payloads of DATA would take on other scale-up domains, side by side.
+
+    Example: collbench project results/latest --domain nvl72,cm384
+    """
+    import json
+    from itertools import combinations
+
+    from analysis.domains import domain_named, load_domains
+    from analysis.importers import Asked
+    from analysis.projection import as_json, project, versus
+    from analysis.tidy import load
+    domains = load_domains(file)
+    keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
+    home = domain_named(measured_on, domains) if measured_on else None
+    loaded = load(data, Asked(ranks, op))
+    for warning in loaded.warnings:
+        click.echo(f"collbench: {warning}", err=True)
+    kept: dict = {}
+    frame = project(loaded.points, keys, domains, at_ranks, dies, home, kept)
+    if not len(frame):
+        raise UsageError(f"{data}: holds no collective over 2 or more ranks, so there is nothing to project")
+    counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
+    lines = [line for first, second in combinations(keys, 2)
+             for line in versus(kept, first, second, domains, counts)]
+    if json_file:
+        write_text(json_file, json.dumps(as_json(frame, lines), indent=1, allow_nan=False) + "\n")
+    else:
+        from analysis.projection.show import show
+        show(frame, lines, domains)
+    if (frame["kind"] == "refused").all():
+        raise UsageError("; ".join(dict.fromkeys(frame["reason"])))
