@@ -4,12 +4,14 @@ import json
 import math
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.domains import load_domains
 from analysis.models import as_json, extrapolate
 from analysis.models.contest import forecast
 from analysis.models.curve import curve_of
@@ -195,6 +197,78 @@ def test_a_level_never_measured_is_flagged_and_widens():
     assert beyond["reason"].str.contains("nothing beyond was measured").all()
     assert not inside["reason"].str.contains("nothing beyond").any()
     assert (beyond["time_hi_s"] / beyond["time_lo_s"]).median() > (inside["time_hi_s"] / inside["time_lo_s"]).median()
+
+
+def test_ranks_that_all_share_one_node_say_that_the_next_node_was_not_measured():
+    frame = points(ring, [2, 4, 8], noise=0.01)
+    found = extrapolate(frame.assign(ranks_per_node=frame["ranks"]), [64])
+    assert found["reason"].str.contains("leaves the one node of 8 ranks").all()
+
+
+def test_a_level_known_only_from_the_domains_facts_is_named_and_predicted():
+    """A ring whose steps between nodes take as much longer as the facts say: 929 ns inside, 2500 ns between nodes."""
+    def truth(n, size):
+        between = 2 * (n - 1) * 1.571e-6 if n > 8 else 0
+        return ring(n, size) + between
+    home = ("cm384", load_domains()["cm384"])
+    found = extrapolate(points(truth, [2, 4, 6, 8], noise=0.01).assign(algorithm="ring"), [72, 384], home)
+    assert found["reason"].str.contains("UnifiedBus between nodes of cm384 was not measured: assumed are").all()
+    actual = np.array([truth(n, size) for n, size in zip(found["ranks"], found["message_bytes"], strict=True)])
+    assert np.median(np.abs(found["time_s"] / actual - 1)) < 0.10
+    assert ((found["time_lo_s"] <= actual) & (actual <= found["time_hi_s"])).mean() >= 0.85
+    assert (found["time_hi_s"] / found["time_lo_s"]).min() > 3       # nobody measured it
+
+
+def test_beyond_a_domain_the_network_is_assumed_by_name_or_the_prediction_refused():
+    frame = points(ring, [2, 4, 8], noise=0.01)
+    domains = load_domains()
+    found = extrapolate(frame, [72], ("hgx_h100_8", domains["hgx_h100_8"]))
+    assert found["reason"].str.contains("leaves hgx_h100_8 .* assumed are 50.0 GB/s per accelerator").all()
+    unknown = msgspec.structs.replace(domains["hgx_h100_8"], scaleout_Bps=None)
+    refused = extrapolate(frame, [72], ("mine", unknown))
+    assert refused["kind"].tolist() == ["refused"]
+    assert "measure ranks over 2 of them" in refused["reason"].item()
+
+
+def test_where_the_librarys_rule_changes_algorithm_the_other_one_is_predicted():
+    """Ring up to 16 ranks of an NVL72: at 72 NCCL takes the switches for a small all-reduce, which cost 25 us flat."""
+    def small_ring(n, size):
+        return 7e-6 + 2 * (n - 1) * 1.3e-6 + 2 * (n - 1) / n * size / 300e9
+    home = ("nvl72", load_domains()["nvl72"])
+    found = extrapolate(points(small_ring, [2, 4, 8, 12], noise=0.02, sizes=[1024, 8192]), [72], home)
+    assert set(found["algorithm"]) == {"in-switch"}
+    assert found["reason"].str.contains("by the rule of NCCL .* if instead ring: ").all()
+    assert (found["time_s"] < 70e-6).all()
+    assert (found["time_hi_s"] > small_ring(72, 1024)).all()         # the rule is emulated, so both lie inside
+    named = extrapolate(points(small_ring, [2, 4, 8, 12]).assign(algorithm="ring"), [72], home)
+    assert set(named["algorithm"]) == {"ring"}
+    assert named["time_s"].iloc[0] == pytest.approx(small_ring(72, 8), rel=0.1)
+
+
+def test_shuffled_rank_counts_widen_the_interval():
+    frame = points(ring, [2, 4, 8, 16, 32], noise=0.02)
+    shuffled = frame.assign(ranks=frame["ranks"].map({2: 16, 4: 2, 8: 32, 16: 4, 32: 8}))
+    width = [(found["time_hi_s"] / found["time_lo_s"]).median()
+             for found in (extrapolate(table, [64]) for table in (frame, shuffled))]
+    assert width[1] > 1.5 * width[0]
+
+
+def test_nothing_is_fitted_across_a_switch():
+    def switching(n, size):
+        return ring(n, size) if n < 8 else 4e-6 + 2 * math.log2(n) * 0.1e-6 + size / 40e9
+    found = extrapolate(points(switching, [2, 3, 4, 6, 8, 16, 32], noise=0.01), [64])
+    assert found["reason"].str.contains("jumps at 8 ranks .* fitted from there on only").all()
+    actual = np.array([switching(64, size) for size in found["message_bytes"]])
+    assert np.median(np.abs(found["time_s"] / actual - 1)) < 0.05
+
+
+def test_the_sizes_to_measure_next_are_the_least_sure():
+    rng = np.random.default_rng(8)
+    frame = points(ring, [2, 4, 8], noise=0.01)
+    odd = frame["message_bytes"].isin(SIZES[5:7])
+    noisy = frame.assign(time_s=frame["time_s"] * np.where(odd, np.exp(rng.normal(0, 0.5, len(frame))), 1.0))
+    words = extrapolate(noisy, [64])["reason"].iloc[0]
+    assert "measure 16 ranks, above all 2 KiB to 128 KiB" in words      # 8 and 32 KiB, and what they were smoothed with
 
 
 def test_wider_with_distance_and_with_noise():

@@ -49,8 +49,9 @@ def candidates_for(curve: Curve) -> list[Candidate]:
         if algorithm.nodes and not curve.levels:
             continue
         if curve.levels and algorithm.name == "ring":
-            found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
-            if curve.beyond and curve.offered:       # the libraries with a rule cut their rings into slices
+            if not curve.beyond or curve.sliced:
+                found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
+            if curve.beyond and curve.sliced:        # where nothing was crossed, trials cannot tell the two apart
                 continue
         found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
         if algorithm.factor(4, 2):

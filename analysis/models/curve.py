@@ -40,6 +40,7 @@ class Curve:
         levels: ranks that the inner levels of the machine join (a node, say), ascending; empty where unknown.
         noise_log: standard deviation of the log of a time, over repeats; 0 where unknown.
         offered: names of the algorithms that the library is known to have for it; empty where that is unknown.
+        sliced: the library is known to cut rings into slices, so that only hops out of a level cost what that costs.
         beyond: of the outermost levels, what is assumed where they were not crossed; empty: the same as inside.
     """
 
@@ -52,6 +53,7 @@ class Curve:
     levels: tuple[int, ...] = ()
     noise_log: float = 0.0
     offered: tuple[str, ...] = ()
+    sliced: bool = False
     beyond: tuple[Assumed, ...] = ()
 
     def until(self, ranks: int) -> "Curve":

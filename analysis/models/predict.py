@@ -15,7 +15,7 @@ from collectives.catalog import OPERATIONS, round_up
 from collectives.errors import UsageError
 
 from ..metrics import busbw_Bps
-from ..selection import offered
+from ..selection import constants, knows, offered
 from ..stats import LEVEL
 from ..tidy import with_text
 from ..units import payload as payload_words
@@ -134,7 +134,8 @@ def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]
             yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not or tiers.refused}])
             continue
         if tiers not in held:
-            held[tiers] = hold_trials(_curve(key, usable, tiers, _offered(str(key["op"]), target, home)))
+            names, sliced = _offered(str(key["op"]), target, home)
+            held[tiers] = hold_trials(_curve(key, usable, tiers, names, sliced))
         yield _predicted(key, usable, held[tiers], target, tiers, home).assign(**common)
 
 
@@ -158,22 +159,24 @@ def _why_not(op: str, points: pd.DataFrame) -> str | None:
     return None
 
 
-def _offered(op: str, target: int, home: tuple[str, Domain] | None) -> tuple[str, ...]:
-    """Algorithms that the library at home has; switches that reduce do so within a domain only."""
+def _offered(op: str, target: int, home: tuple[str, Domain] | None) -> tuple[tuple[str, ...], bool]:
+    """Algorithms that the library at home has, and whether it slices rings; switches reduce within a domain only."""
     from ..projection.fabric import fabric_of
-    if home is None or (fabric := fabric_of(home[1])) is None:
-        return ()
+    if home is None or not knows(home[1].library) or (fabric := fabric_of(home[1])) is None:
+        return (), False
     outside = home[1].accelerators is not None and target > home[1].accelerators.value
-    return offered(home[1].library, op, target, fabric._replace(in_network=fabric.in_network and not outside))
+    names = offered(home[1].library, op, target, fabric._replace(in_network=fabric.in_network and not outside))
+    return names, bool(constants(home[1].library).get("sliced_rings"))
 
 
-def _curve(key: dict[str, object], points: pd.DataFrame, tiers: Tiers, names: tuple[str, ...]) -> Curve:
+def _curve(key: dict[str, object], points: pd.DataFrame, tiers: Tiers, names: tuple[str, ...],
+           sliced: bool) -> Curve:
     algorithm = key.get("algorithm")
     rows = pd.DataFrame({"size": _size(points), "ranks": points["ranks"], "time_s": points["time_s"],
                          "payload_bytes": points["message_bytes"]})
     curve = curve_of(rows, str(key["op"]), algorithm if isinstance(algorithm, str) else None, tiers.levels,
                      _noise_log(points))
-    return replace(curve, beyond=tiers.beyond, offered=names)
+    return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
 
 
 def _size(points: pd.DataFrame) -> pd.Series:
