@@ -52,7 +52,12 @@ def verdict(line: Versus) -> str:
     """Who is faster, as surely as the draws are."""
     first, second = line.domains
     name, chance = (first, line.faster) if line.faster >= 0.5 else (second, 1 - line.faster)
-    return f"{name} {units.percent(chance)}"
+    return f"{name} {_chance(chance)}"
+
+
+def _chance(value: float) -> str:
+    """Never a certainty: that is not what draws can give."""
+    return "> 99 %" if value > 0.99 else units.percent(value)
 
 
 def _operation(system: object, op: str, dtype: object, rows: pd.DataFrame, lines: Sequence[Versus]) -> Table:
@@ -110,7 +115,7 @@ def _compare(console: Console, lines: Sequence[Versus]) -> None:
         for at, (measure, unit) in enumerate(NORMALISATIONS.items()):
             ahead = line.ahead[measure]
             more = units.UNKNOWN if ahead is None else \
-                f"{first} {units.percent(ahead)}" if ahead >= 0.5 else f"{second} {units.percent(1 - ahead)}"
+                f"{first} {_chance(ahead)}" if ahead >= 0.5 else f"{second} {_chance(1 - ahead)}"
             table.add_row(op if not at else "", units.payload(line.asked_bytes) if not at else "", measure, unit,
                           *(_range(values) for values in line.figures[measure]), more)
     console.print(table)
