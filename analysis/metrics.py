@@ -12,8 +12,8 @@ __all__ = ["algbw_Bps", "bus_factor", "busbw_Bps"]
 
 @cache
 def bus_factor(op: str, ranks: int) -> float:
-    """busbw over algbw of `op` over `ranks` ranks (nccl-tests doc/PERFORMANCE.md)."""
-    return OPERATIONS[op].bus_factor(ranks)
+    """busbw over algbw of `op` over `ranks` ranks (nccl-tests doc/PERFORMANCE.md); NaN of what the catalog lacks."""
+    return OPERATIONS[op].bus_factor(ranks) if op in OPERATIONS else float("nan")
 
 
 def algbw_Bps(message_bytes: ArrayLike, time_s: ArrayLike) -> NDArray[np.float64]:

@@ -47,7 +47,7 @@ def fabrics(points: pd.DataFrame) -> pd.DataFrame:
 def with_fabric(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """`frame` with the `fabric` of each row from `names` of `fabrics`, sorted by it and in the order of the catalog."""
     named = frame.merge(names, on=_SYSTEM, how="left")
-    order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(list(OPERATIONS).index)})
+    order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(_place_of)})
     return named.loc[order.sort_values(["fabric", "op"], kind="stable").index].reset_index(drop=True)
 
 
@@ -111,11 +111,16 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     return pd.DataFrame(rows, columns=columns)
 
 
+def _place_of(op: str) -> int:
+    """Where `op` stands in the catalog; what other tools have beside it comes after."""
+    return list(OPERATIONS).index(op) if op in OPERATIONS else len(OPERATIONS)
+
+
 def _answer(group: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int],
             quantity: str) -> list[dict[str, object]]:
     """Rows of one fabric, operation and quantity; none where the quantity means nothing."""
     op = group["op"].iloc[0]
-    if op == "noop" or (quantity == "busbw" and not OPERATIONS[op].has_payload):
+    if op == "noop" or (quantity == "busbw" and (op not in OPERATIONS or not OPERATIONS[op].has_payload)):
         return []
     largest = group[group["ranks"] == group["ranks"].max()].sort_values("asked_bytes")
     measured = largest.iloc[0 if quantity == "time" else -1]

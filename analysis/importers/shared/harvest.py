@@ -20,6 +20,7 @@ MEAN = "mean over ranks"
 ROOT = "one rank"
 UNSTATED = "not stated"
 
+_EXCHANGES = "moe_"     # expert-parallel exchanges: all-to-alls with a count of their own, so without a bus bandwidth
 _MOST_WARNINGS = 200
 _UNKNOWN_POLICY = Policy(modes=(), alignment="not stated", precision=0.0, case_s=0.0, min_samples=0, max_samples=0,
                          block_s=0.0)
@@ -115,13 +116,13 @@ class Harvest:
 
 
 def _why_not(figure: Imported) -> str | None:
-    if not is_known(figure.op):
+    if not is_known(figure.op) and not figure.op.startswith(_EXCHANGES):
         return f"{figure.op} is not an operation of collbench: kept, not analysed"
     if figure.time_s is None or figure.time_s <= 0:
         return "no time above zero"
     if figure.ranks < 2:
         return "one rank: nothing crosses a link"
-    if OPERATIONS[figure.op].has_payload and figure.message_bytes < 1:
+    if (not is_known(figure.op) or OPERATIONS[figure.op].has_payload) and figure.message_bytes < 1:
         return "size 0: a latency at most; it has no bandwidth and fits no model"
     return None
 
