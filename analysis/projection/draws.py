@@ -19,7 +19,7 @@ from ..domains import Domain, Figure
 from ..models.bounds import least_share
 from ..models.registry import Algorithm, algorithm_named, profile
 from ..selection import Choice, Fabric, choices
-from .fabric import algorithms_without_a_rule, exchange_share, fabric_of, levels_of, log_spread
+from .fabric import Level, algorithms_without_a_rule, exchange_share, fabric_of, levels_of, log_spread
 from .references import Reference
 
 if sys.version_info >= (3, 11):
@@ -53,6 +53,10 @@ class Target:
     domain: Domain
     ranks: int
     dies: bool = False
+
+    def levels(self) -> list[Level]:
+        """The tiers that its ranks meet."""
+        return levels_of(self.domain, self.ranks, self.dies)
 
 
 @dataclass(frozen=True)
@@ -143,16 +147,16 @@ class _Way:
         self.pool = _closest(references, library, op, choice)
         self.own = _closest(own, library, op, choice)
         self.assumed = library == "hccl" and not self.own
-        self.foreign = not self.assumed and not self.own and library != "nccl"
+        self.foreign = not self.assumed and library not in {reference.library for reference in (*self.pool, *self.own)}
         generations = {reference.generation for reference in (*self.pool, *self.own)}
         self.another = not self.assumed and target.domain.generation not in generations
         measured = sorted({reference.domain for reference in (*self.pool, *self.own)})
         self.basis = "published constants of HCCL and point-to-point figures" if self.assumed else \
             f"measured on {', '.join(measured)}"
-        if self.foreign:
-            self.basis += "; no measurement of this domain's library ships, so those of another stand for it"
         if self.own:
             self.basis = f"this measurement and, as much again, what was {self.basis}"
+        if self.foreign:
+            self.basis += "; no measurement of this domain's library ships, so those of another stand for it"
 
     def draw(self, payload_bytes: float, rates: list[Floats], noise: dict[str, np.random.Generator],
              draws: int) -> _Drawn:
@@ -206,13 +210,12 @@ class _Way:
 
     def _time(self, payload_bytes: float, overhead: Floats, step: Floats, efficiency: Floats,
               rates: list[Floats]) -> Floats:
-        ranks = self.target.ranks
-        levels = levels_of(self.target.domain, ranks)
-        known = profile(self.algorithm, ranks, levels)
+        ranks, levels = self.target.ranks, self.target.levels()
+        known = profile(self.algorithm, ranks, tuple(level.ranks for level in levels[:-1]))
         share = exchange_share(self.target.domain, self.op, ranks)
         total = overhead.copy()
         for at, (steps, bytes_share) in enumerate(zip(known.steps, known.shares, strict=True)):
-            hop = _latency_s(self.target.domain, levels, at) if self.assumed else 0.0
+            hop = levels[at].latency_s if self.assumed else 0.0
             total = total + steps * (step + hop) + bytes_share * payload_bytes / (efficiency * share * rates[at])
         return total
 
@@ -237,11 +240,8 @@ def _rates(target: Target, rng: np.random.Generator, draws: int) -> list[Floats]
 
     The same source is believed at every level, so levels are drawn together.
     """
-    levels = levels_of(target.domain, target.ranks)
-    tiers = [tier for tier in target.domain.tiers if tier.accelerators in levels] + [target.domain.tiers[-1]]
     chance = rng.random(draws)
-    divided = target.domain.dies if target.dies else 1
-    return [_values(tier.rate_Bps, chance) / divided for tier in tiers]
+    return [_values(level.rate_Bps, chance) / level.per for level in target.levels()]
 
 
 def _values(figure: Figure, chance: Floats) -> Floats:
@@ -250,12 +250,6 @@ def _values(figure: Figure, chance: Floats) -> Floats:
     others = np.array([other.value for other in figure.alternatives], float)
     at = np.minimum(((chance - _MAIN) / (1 - _MAIN) * len(others)).astype(int), len(others) - 1)
     return np.where(chance < _MAIN, figure.value, others[np.maximum(at, 0)])
-
-
-def _latency_s(domain: Domain, levels: tuple[int, ...], at: int) -> float:
-    tiers = [tier for tier in domain.tiers if tier.accelerators in levels] + [domain.tiers[-1]]
-    latency = tiers[at].latency_s
-    return latency.value if latency else 0.0
 
 
 def _bound_s(target: Target, op: str, payload_bytes: float, fabric: Fabric) -> float:

@@ -1,11 +1,12 @@
 """A domain as the models see it: rates by level, limits of its topology, and what its library may run."""
 
 import math
+from typing import NamedTuple
 
-from ..domains import Domain
+from ..domains import Domain, Figure
 from ..selection import Fabric
 
-__all__ = ["algorithms_without_a_rule", "exchange_share", "fabric_of", "levels_of", "log_spread"]
+__all__ = ["Level", "algorithms_without_a_rule", "exchange_share", "fabric_of", "levels_of", "log_spread"]
 
 _PLAIN = {"all_reduce": ("ring",), "all_gather": ("ring",), "reduce_scatter": ("ring",), "all_to_all": ("pairwise",),
           "all_to_all_v": ("pairwise",), "broadcast": ("pipelined tree",), "reduce": ("pipelined tree",),
@@ -23,9 +24,25 @@ def fabric_of(domain: Domain) -> Fabric | None:
                   inner[-1] if inner else None)
 
 
-def levels_of(domain: Domain, ranks: int) -> tuple[int, ...]:
-    """Accelerators that the inner levels join, ascending, as far as `ranks` ranks reach beyond them."""
-    return tuple(tier.accelerators for tier in domain.tiers[:-1] if 1 < tier.accelerators < ranks)
+class Level(NamedTuple):
+    """One tier as ranks see it: how many it joins, rate for each (a figure, divided by `per`), what a step takes."""
+
+    ranks: int
+    rate_Bps: Figure
+    per: int
+    latency_s: float
+
+
+def levels_of(domain: Domain, ranks: int, dies: bool = False) -> list[Level]:
+    """The tiers that `ranks` ranks meet, from the innermost out; the last holds all of them.
+
+    A rank is an accelerator, or a die: then an accelerator's dies are a tier as well, and share its rate in the others.
+    """
+    per = domain.dies if dies else 1
+    tiers = [Level(max(1, tier.accelerators or 0) * per, tier.rate_Bps, 1 if tier.accelerators == 1 else per,
+                   tier.latency_s.value if tier.latency_s else 0.0)
+             for tier in domain.tiers if tier.rate_Bps is not None]
+    return [*(level for level in tiers[:-1] if 1 < level.ranks < ranks), tiers[-1]]
 
 
 def exchange_share(domain: Domain, op: str, ranks: int) -> float:

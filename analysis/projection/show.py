@@ -22,7 +22,7 @@ __all__ = ["METHOD", "show", "verdict"]
 
 METHOD = ("projected: cited facts of the domain times efficiencies learned from measurements elsewhere, never measured "
           "there; intervals hold 90 % of draws over facts that sources dispute, references, algorithm and transfer")
-_LEAST_WIDTH = 118
+_LEAST_WIDTH = 128
 
 
 def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Domain],
