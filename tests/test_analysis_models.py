@@ -268,7 +268,7 @@ def test_the_sizes_to_measure_next_are_the_least_sure():
     odd = frame["message_bytes"].isin(SIZES[5:7])
     noisy = frame.assign(time_s=frame["time_s"] * np.where(odd, np.exp(rng.normal(0, 0.5, len(frame))), 1.0))
     words = extrapolate(noisy, [64])["reason"].iloc[0]
-    assert "measure 16 ranks, above all 2 KiB to 128 KiB" in words      # 8 and 32 KiB, and what they were smoothed with
+    assert "measure 16 ranks, above all 2 KiB to 32 KiB" in words       # 8 and 32 KiB, and what they were smoothed with
 
 
 def test_wider_with_distance_and_with_noise():

@@ -38,6 +38,7 @@ class Forecast:
         weights: [candidate][size].
         score: typical log error by trials and history; `tried` by trials only, `history` by history only.
         trials: how much trials counted.
+        spread: log standard deviation between candidates, by weight.
     """
 
     log_time_s: Floats
@@ -46,6 +47,7 @@ class Forecast:
     tried: Floats
     history: Floats
     trials: Floats
+    spread: Floats
 
 
 def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Experience,
@@ -86,9 +88,11 @@ def weigh(trials: Trials, until: int, ranks: int, says: Floats, kind: str, known
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)
     weight = np.nan_to_num(weight)
+    mean = (weight * np.nan_to_num(says)).sum(axis=0)
+    spread = np.sqrt((weight * np.where(able, says - mean, 0.0) ** 2).sum(axis=0))
     return Forecast(_median(says, weight), weight, (weight * score).sum(axis=0),
                     np.exp((weight * np.log(np.maximum(np.nan_to_num(error, nan=_UNTRIED), 0.003))).sum(axis=0)),
-                    np.exp((weight * past).sum(axis=0)), count.max(axis=0))
+                    np.exp((weight * past).sum(axis=0)), count.max(axis=0), spread)
 
 
 def _tried(trials: Trials, until: int, ranks: int) -> tuple[Floats, Floats, Floats]:
@@ -139,7 +143,7 @@ def features(said: Forecast, doublings: float, counts: int) -> Floats:
     tried = np.log(np.minimum(said.tried, 0.5) + 0.01)
     away = np.full(len(tried), np.log(max(doublings, 0.25)))
     return np.column_stack([np.ones(len(tried)), log(said.score), log(said.tried), log(said.history), away,
-                            tried * min(doublings - 1, 3.0), np.full(len(tried), np.log(counts))])
+                            tried * min(doublings - 1, 3.0), np.full(len(tried), np.log(counts)), log(said.spread)])
 
 
 def interval(said: Forecast, doublings: float, counts: int, widths: Widths) -> tuple[Floats, Floats]:

@@ -18,7 +18,7 @@ from .curve import Curve, Floats
 __all__ = ["FEATURES", "Experience", "History", "Row", "Widths", "bucket", "experience", "kind_of", "taught_by"]
 
 BUCKETS = (2.01, 4.01, 8.01)      # upper ends of distance; beyond the last there is one more
-FEATURES = ("one", "score", "tried", "history", "doublings", "tried x doublings", "rank counts")
+FEATURES = ("one", "score", "tried", "history", "doublings", "tried x doublings", "rank counts", "spread")
 
 _SHRINK = 10.0       # curves that the wider group counts for
 _NOTHING = np.log(0.4)
