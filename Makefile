@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test overhead validate lint clean distclean
+.PHONY: help setup bench smoke test overhead validate judge lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ overhead: setup ## what the harness costs, beside the smallest loop in C and in 
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
 	@$(if $(DATA),,echo && $(RUN)/python -m analysis.projection.trial)
+
+judge: setup ## extrapolate what a simulator says of 8 and 16 ranks to 72 and 384, and compare (ARGS=--simulate: anew)
+	@$(RUN)/python benchmarks/judge.py $(ARGS)
 
 lint: setup ## check the sources
 	@$(RUN)/ruff check . $(ARGS)

@@ -21,11 +21,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["TOPOLOGIES", "Alternative", "Domain", "Fact", "Figure", "Measured", "Tier", "domain_named", "figures_of",
+__all__ = ["Alternative", "Domain", "Fact", "Figure", "Measured", "Tier", "domain_named", "figures_of",
            "load_domains"]
 
 Grade = Literal["primary", "secondary", "derived"]
-TOPOLOGIES = ("switched", "mesh", "torus 2d", "torus 3d", "tree")
 
 
 class Alternative(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

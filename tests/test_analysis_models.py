@@ -220,7 +220,7 @@ def test_a_level_known_only_from_the_domains_facts_is_named_and_predicted():
 
 
 def test_beyond_a_domain_the_network_is_assumed_by_name_or_the_prediction_refused():
-    frame = points(ring, [2, 4, 8], noise=0.01)
+    frame = points(ring, [2, 4, 8], noise=0.01, library="NCCL 2.30")
     domains = load_domains()
     found = extrapolate(frame, [72], ("hgx_h100_8", domains["hgx_h100_8"]))
     assert found["reason"].str.contains("leaves hgx_h100_8 .* assumed are 50.0 GB/s per accelerator").all()
@@ -235,12 +235,13 @@ def test_where_the_librarys_rule_changes_algorithm_the_other_one_is_predicted():
     def small_ring(n, size):
         return 7e-6 + 2 * (n - 1) * 1.3e-6 + 2 * (n - 1) / n * size / 300e9
     home = ("nvl72", load_domains()["nvl72"])
-    found = extrapolate(points(small_ring, [2, 4, 8, 12], noise=0.02, sizes=[1024, 8192]), [72], home)
+    small = {"noise": 0.02, "sizes": [1024, 8192], "library": "NCCL 2.30"}
+    found = extrapolate(points(small_ring, [2, 4, 8, 12], **small), [72], home)
     assert set(found["algorithm"]) == {"in-switch"}
     assert found["reason"].str.contains("by the rule of NCCL .* if instead ring: ").all()
     assert (found["time_s"] < 70e-6).all()
     assert (found["time_hi_s"] > small_ring(72, 1024)).all()         # the rule is emulated, so both lie inside
-    named = extrapolate(points(small_ring, [2, 4, 8, 12]).assign(algorithm="ring"), [72], home)
+    named = extrapolate(points(small_ring, [2, 4, 8, 12], library="NCCL 2.30").assign(algorithm="ring"), [72], home)
     assert set(named["algorithm"]) == {"ring"}
     assert named["time_s"].iloc[0] == pytest.approx(small_ring(72, 8), rel=0.1)
 

@@ -49,9 +49,10 @@ def candidates_for(curve: Curve) -> list[Candidate]:
         if algorithm.nodes and not curve.levels:
             continue
         if curve.levels and algorithm.name == "ring":
-            if not curve.beyond or curve.sliced:
+            unseen = bool(curve.beyond) and curve.counts[-1] <= curve.levels[-1]
+            if not unseen or curve.sliced:
                 found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
-            if curve.beyond and curve.sliced:        # where nothing was crossed, trials cannot tell the two apart
+            if unseen and curve.sliced:              # where nothing was crossed, trials cannot tell the two apart
                 continue
         found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
         if algorithm.factor(4, 2):

@@ -25,6 +25,7 @@ _BARE = 0.5            # what a trial from one rank count counts for
 _CLOSE = 0.06          # log error of the best candidate below which its own trials outweigh history
 _CLEARLY = 1.5         # a candidate clearly worse in trials than the best loses weight with every trial
 _DECAY = 0.3
+_NAMED = 0.1           # what trends count for where the data name an algorithm whose counts are known
 _FLOOR, _SURE = 0.01, 0.005
 _UNTRIED = 0.3         # error assumed of what was never tried
 
@@ -85,6 +86,8 @@ def weigh(trials: Trials, until: int, ranks: int, says: Floats, kind: str, known
     excess = np.log(np.maximum(np.nan_to_num(error, nan=_UNTRIED), _SURE) / np.where(np.isfinite(best), best, 1.0))
     weight = score**-_POWER * np.exp(-_DECAY * count * np.maximum(0.0, excess - np.log(_CLEARLY)))
     weight = np.where(able, weight, 0.0)
+    if any(candidate.algorithm and candidate.algorithm.name == curve.algorithm for candidate in trials.candidates):
+        weight[[candidate.algorithm is None for candidate in trials.candidates]] *= _NAMED
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)
     weight = np.nan_to_num(weight)

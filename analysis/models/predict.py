@@ -47,7 +47,7 @@ COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind"
 _MORE = ("algorithm", "variant", "ranks_per_node")
 
 _PRIOR_PER_DOUBLING = 0.4    # log error a doubling of ranks, where none could be held out
-_NEW_LEVEL = 0.35            # log error of a level of the machine that was never crossed
+_NEW_LEVEL = 0.45            # log error of a level of the machine that was never crossed
 _WIDE = 1.25                 # times the usual width of a log interval, from where a size is worth measuring first
 _FAR = 8                     # times the largest measured rank count, from where a prediction is speculative
 _Z90 = 1.645
@@ -134,7 +134,7 @@ def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int]
             yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not or tiers.refused}])
             continue
         if tiers not in held:
-            names, sliced = _offered(str(key["op"]), target, home)
+            names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home)
             held[tiers] = hold_trials(_curve(key, usable, tiers, names, sliced))
         yield _predicted(key, usable, held[tiers], target, tiers, home).assign(**common)
 
@@ -159,10 +159,12 @@ def _why_not(op: str, points: pd.DataFrame) -> str | None:
     return None
 
 
-def _offered(op: str, target: int, home: tuple[str, Domain] | None) -> tuple[tuple[str, ...], bool]:
+def _offered(op: str, library: str | None, target: int,
+             home: tuple[str, Domain] | None) -> tuple[tuple[str, ...], bool]:
     """Algorithms that the library at home has, and whether it slices rings; switches reduce within a domain only."""
     from ..projection.fabric import fabric_of
-    if home is None or not knows(home[1].library) or (fabric := fabric_of(home[1])) is None:
+    if home is None or kind_of(library, op) != home[1].library or not knows(home[1].library) \
+            or (fabric := fabric_of(home[1])) is None:
         return (), False
     outside = home[1].accelerators is not None and target > home[1].accelerators.value
     names = offered(home[1].library, op, target, fabric._replace(in_network=fabric.in_network and not outside))
@@ -214,10 +216,12 @@ def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, tar
     largest = int(curve.counts[counts - 1])
     payload, asked = _payloads(key, points, curve, target)
     says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known,
-                    algorithms_only=bool(tiers.beyond))
+                    algorithms_only=bool(tiers.beyond and tiers.words))
     doublings = abs(math.log2(target / largest))
     low, high = interval(says, max(doublings, 0.25), counts, known.widths)
     extra = _extra_log(curve, counts, target, doublings, bool(tiers.words))
+    if tiers.words and curve.algorithm is None:      # any of the candidates may run there, and trials cannot tell
+        extra = np.hypot(extra, _Z90 * says.spread)
     middle = says.log_time_s
     below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
     bound_s = faster_than_s(curve, target, payload)
@@ -230,7 +234,7 @@ def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, tar
         "bound_s": bound_s, "level": PREDICTION_LEVEL, "kind": "extrapolated", "holdout_error": _holdout(trials, says),
         "domain": home[0] if home else None, "reason": caution, "algorithm": names, "parameters": words})
     table = table[np.isfinite(middle)]
-    if home is not None and curve.algorithm is None:
+    if home is not None and curve.algorithm is None and curve.offered:
         table = follow_rule(table, str(key["op"]), largest, target, home)
     table["reason"] = [_join(reason, _next(table, curve, target)) for reason in table["reason"]]
     return table.drop_duplicates("message_bytes").sort_values("message_bytes", ignore_index=True)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .schedules import Schedule, Step, direct, folded, log2_ceil, pattern, repeated, shifted
+from .schedules import Schedule, Step, direct, folded, log2_ceil, log2_floor, paired, repeated, shifted
 
 __all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "profile"]
 
@@ -95,20 +95,35 @@ def _halving_doubling(n: int) -> Schedule:
 
 
 def _halving(n: int) -> Schedule:
-    """Recursive halving: half of what is left goes to a partner half as far away each time."""
-    return folded(n, lambda core: [(core >> bit, Fraction(1, 1 << bit), True)
-                                   for bit in range(1, core.bit_length())], out_share=Fraction(1, n))
+    """Recursive halving: half of what is left goes to a partner half as far away each time.
+
+    Ranks that fold in leave their block to the rank that they fold into, so the first ranks hold two blocks and the
+    halves are uneven; the busiest rank sends the larger one.
+    """
+    core = 1 << log2_floor(n)
+    fold = n - core
+
+    def core_steps(core: int) -> list[tuple[int, Fraction, bool]]:
+        ranks = [core >> bit for bit in range(1, core.bit_length())]
+        return [(half, Fraction(2 * min(fold, half) + max(0, half - fold), n), True) for half in ranks]
+    return folded(n, core_steps, out_share=Fraction(1, n))
 
 
 def _bruck_gather(n: int) -> Schedule:
     """Bruck's all-gather: the blocks held double each round; the last round sends what is missing."""
-    return tuple(pattern(n, 1 << bit, Fraction(min(1 << bit, n - (1 << bit)), n)) for bit in range(log2_ceil(n)))
+    return tuple(Step(1, Fraction(min(1 << bit, n - (1 << bit)), n)) for bit in range(log2_ceil(n)))
 
 
 def _bruck_exchange(n: int) -> Schedule:
     """Bruck's all-to-all: in round j the blocks whose distance has bit j set."""
-    return tuple(pattern(n, 1 << bit, Fraction(sum(d >> bit & 1 for d in range(n)), n))
-                 for bit in range(log2_ceil(n)))
+    return tuple(Step(1, Fraction(sum(d >> bit & 1 for d in range(n)), n)) for bit in range(log2_ceil(n)))
+
+
+def _in_pairs(schedule: Schedule, n: int) -> Schedule:
+    """The same steps between pairs of ranks that differ in one bit, which only a power of two of ranks has."""
+    if n & (n - 1):
+        return schedule
+    return tuple(step._replace(exchange=(1 << bit, 0)) for bit, step in enumerate(schedule))
 
 
 def _log_halving(n: int) -> Schedule:
@@ -118,7 +133,7 @@ def _log_halving(n: int) -> Schedule:
 
 def _tree(n: int, share: Fraction = Fraction(1), reduces: bool = False) -> Schedule:
     """Binomial tree: the distance doubles every round, the whole payload each time."""
-    return tuple(pattern(n, 1 << bit, share, reduces) for bit in range(log2_ceil(n)))
+    return tuple(paired(1 << bit, share, reduces) for bit in range(log2_ceil(n)))
 
 
 def _both_trees(n: int) -> Schedule:
@@ -136,7 +151,7 @@ def _chain_and_tree(n: int, node: int) -> Schedule:
     inside, over = min(n, node) - 1, log2_ceil(-(-n // node))
     share = Fraction(1, max(1, inside + over))
     return tuple(step for reduces in (True, False)
-                 for step in (repeated(inside, share, reduces), *(pattern(n, node << bit, share, reduces)
+                 for step in (repeated(inside, share, reduces), *(paired(node << bit, share, reduces)
                                                                  for bit in range(over))) if step.times)
 
 
@@ -162,7 +177,7 @@ def _hierarchical_exchange(n: int, node: int) -> Schedule:
 def _scatter_gather(n: int) -> Schedule:
     """Van de Geijn: scatter by halving, then all-gather by a ring."""
     depth = log2_ceil(n)
-    return (*(pattern(n, 1 << depth - 1 - bit, _share(n) / depth) for bit in range(depth)), *_ring(n))
+    return (*(paired(1 << depth - 1 - bit, _share(n) / depth) for bit in range(depth)), *_ring(n))
 
 
 def _linear(n: int, share: Fraction) -> Schedule:
@@ -176,6 +191,7 @@ def _in_switch(n: int) -> Schedule:
 
 _MESH = Algorithm("direct", _flat(lambda n: direct(1, _share(n))))
 _GATHERS = (Algorithm("ring", _flat(_ring), neighbours=True), Algorithm("bruck", _flat(_bruck_gather)), _MESH,
+            Algorithm("recursive doubling", _flat(lambda n: _in_pairs(_bruck_gather(n), n))),
             Algorithm("hierarchical", _hierarchical_gather, nodes=True))
 _PIPELINE = Algorithm("pipelined chain", _flat(lambda n: shifted(n - 1, Fraction(1, n - 1))), neighbours=True)
 _BINOMIAL = Algorithm("binomial tree", _flat(_tree))
@@ -184,6 +200,7 @@ _LINEAR_ROOT = Algorithm("linear", _flat(lambda n: _linear(n, Fraction(1))))
 _BLOCKS = (Algorithm("binomial tree", _flat(lambda n: _tree(n, _share(n) / log2_ceil(n)))),
            Algorithm("linear", _flat(_ring)))
 _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _flat(_bruck_exchange)),
+             Algorithm("hypercube", _flat(lambda n: _in_pairs(_bruck_exchange(n), n))),
              Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
 
 # Where two fit equally well, the earlier one is chosen.
@@ -216,7 +233,7 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
     "scatter": _BLOCKS,
     "all_to_all": _EXCHANGE,
     "all_to_all_v": _EXCHANGE,
-    "barrier": (Algorithm("dissemination", _flat(lambda n: _tree(n, Fraction(0)))),
+    "barrier": (Algorithm("dissemination", _flat(lambda n: log2_ceil(n) * (Step(1, Fraction(0)),))),
                 Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
                 Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0))))),
     "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Schedule", "Step", "direct", "folded", "log2_ceil", "log2_floor", "pattern", "repeated", "shifted"]
+__all__ = ["Schedule", "Step", "direct", "folded", "log2_ceil", "log2_floor", "paired", "repeated", "shifted"]
 
 
 def log2_floor(n: int) -> int:
@@ -27,8 +27,9 @@ class Step(NamedTuple):
         share: what the busiest rank sends in each, as a share of the payload.
         reduces: the receiver reduces what it gets.
         inside: no message leaves the innermost level.
-        exchange: (distance, folded ranks) of a pairwise exchange by flipping one bit; None for patterns in which some
-            message crosses every level, such as a shift around all ranks.
+        exchange: (distance, folded ranks) of a pairwise exchange by flipping one bit.
+        block: messages stay within aligned blocks of so many ranks, as those of a binomial tree do.
+            With neither, some message crosses every level, as in a shift around all ranks.
     """
 
     times: int
@@ -36,6 +37,7 @@ class Step(NamedTuple):
     reduces: bool = False
     inside: bool = False
     exchange: tuple[int, int] | None = None
+    block: int | None = None
 
     def level(self, ranks: int, levels: tuple[int, ...]) -> int:
         """The outermost of `levels` that a message of this step crosses; 0 when all stay in the innermost."""
@@ -45,6 +47,8 @@ class Step(NamedTuple):
         return max(crossed, default=0)
 
     def _crosses(self, ranks: int, size: int) -> bool:
+        if self.block is not None:
+            return size % self.block != 0
         if self.exchange is None:
             return True
         distance, fold = self.exchange
@@ -77,10 +81,9 @@ def direct(times: int, share: Fraction) -> Schedule:
     return tuple(Step(1, share, reduces=times > 1 and not i) for i in range(times))
 
 
-def pattern(ranks: int, distance: int, share: Fraction, reduces: bool = False) -> Step:
-    """One message to the rank at `distance`; it stays inside a level only if whole groups of 2 * distance do."""
-    even = ranks & (ranks - 1) == 0
-    return Step(1, share, reduces, exchange=(distance, 0) if even and distance < ranks else None)
+def paired(distance: int, share: Fraction, reduces: bool = False) -> Step:
+    """One message between the ranks r and r + distance, r a multiple of twice that."""
+    return Step(1, share, reduces, block=2 * distance)
 
 
 def folded(ranks: int, core_steps: Callable[[int], list[tuple[int, Fraction, bool]]],

@@ -21,7 +21,7 @@ class Tiers(NamedTuple):
 
     Args:
         levels: ranks that the inner levels join, ascending, as the curve has them.
-        beyond: what is assumed of the outermost ones, which were not crossed.
+        beyond: what is assumed of the outermost ones, as far as they were not crossed.
         words: what is assumed, in words; None where nothing is.
         refused: why nothing can be assumed, and what to measure; None where it can.
     """
@@ -56,21 +56,27 @@ def tiers_of(node: int | None, one_node: bool, largest: int, target: int, home: 
 def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: int) -> Tiers:
     """Levels by the domain's facts; one that was not crossed has its nominal rate and latency against the inner one."""
     size, most = int(domain.accelerators.value), max(target, largest)
-    crossed = tuple(int(tier.accelerators) for tier in domain.tiers[:-1] if 1 < tier.accelerators < most)
-    levels = tuple(sorted({*crossed, *((node,) if node and 1 < node < size else ())}))
+    inside = tuple(int(tier.accelerators) for tier in domain.tiers[:-1] if 1 < tier.accelerators < most)
+    levels = tuple(sorted({*inside, *((node,) if node and 1 < node < size else ())}))
     beyond: list[Assumed] = []
     words: list[str] = []
     for inner, outer in pairwise(domain.tiers):
-        if not largest <= inner.accelerators < min(target, size) or inner.accelerators not in levels:
+        if inner.accelerators not in levels:
             continue
+        crossed = largest > inner.accelerators
         if inner.rate_Bps is None or outer.rate_Bps is None:
+            if crossed:
+                beyond.append(Assumed(1.0, 0.0))
+                continue
             return Tiers(levels, refused=f"leaves {inner.name} of {key}, which alone was measured, and no source gives "
                          f"the rate of {outer.name}: measure more than {inner.accelerators} ranks")
         longer = max(0.0, (outer.latency_s.value if outer.latency_s else 0.0)
                      - (inner.latency_s.value if inner.latency_s else 0.0))
         beyond.append(Assumed(outer.rate_Bps.value / inner.rate_Bps.value, longer))
-        words.append(f"{outer.name} of {key} was not measured: assumed are its nominal {rate(outer.rate_Bps.value)} "
-                     f"and {seconds(longer)} a step more than inside; measure more than {inner.accelerators} ranks")
+        if not crossed:
+            words.append(f"{outer.name} of {key} was not measured: assumed are its nominal "
+                         f"{rate(outer.rate_Bps.value)} and {seconds(longer)} a step more than inside; "
+                         f"measure more than {inner.accelerators} ranks")
     if target > size:
         outside = domain.scaleout_Bps
         own = domain.tiers[-1].rate_Bps

@@ -1,0 +1,35 @@
+"""The scale-up domains that are known, with the source of every figure."""
+
+from pathlib import Path
+
+import click
+
+from ..shared_options import json_option, write_text
+
+__all__ = ["command"]
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
+              help="TOML file of domains of your own, in the form of the shipped ones.")
+@json_option("Write the facts as a JSON object by name; - is standard output.")
+def command(name: str | None, file: Path | None, json_file: Path | None) -> None:
+    """List the scale-up domains that can be projected to or simulated; NAME shows every figure of one, with its source.
+
+    Example: collbench domains cm384
+    """
+    import json
+
+    from analysis.domain_tables import as_json, show_all, show_one
+    from analysis.domains import domain_named, load_domains
+    domains = load_domains(file)
+    if name:
+        key = domain_named(name, domains)
+        domains = {key: domains[key]}
+    if json_file:
+        write_text(json_file, json.dumps(as_json(domains), indent=1, allow_nan=False) + "\n")
+    elif name:
+        show_one(key, domains[key])
+    else:
+        show_all(domains)

@@ -1,0 +1,93 @@
+"""Collectives on a network simulator, over a platform made from a domain's facts."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from collectives.cases import parse_size, size_range
+from collectives.errors import UsageError
+
+from ..shared_options import RankList, json_option, write_text
+
+__all__ = ["command"]
+
+
+class _Size(click.ParamType):
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(str(value))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+@click.command()
+@click.option("--domain", "name", required=True, help="Domain to simulate; `collbench domains` lists them.")
+@click.option("--ops", default="all_reduce", show_default=True, metavar="NAME,...", callback=_names,
+              help="Operations, or all that can be simulated.")
+@click.option("--algorithms", default="all", show_default=True, metavar="NAME,...", callback=_names,
+              help="By our names or SMPI's (ring, rab_rdb), or a library whose own choice is simulated: mpich, ompi, "
+                   "mvapich2, impi.")
+@click.option("--ranks", type=RankList(), default=None, help="Rank counts.  [default: 2, 4, 8, ... and the whole "
+              "domain, up to 384]")
+@click.option("-b", "--begin", type=_Size(), default="1K", show_default=True, help="Smallest message size.")
+@click.option("-e", "--end", type=_Size(), default="256M", show_default=True, help="Largest message size.")
+@click.option("-f", "--factor", type=click.FloatRange(min=1, min_open=True), default=8, show_default=True,
+              help="Each size is this factor larger.")
+@click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
+@click.option("--latency", type=click.FloatRange(min=0, min_open=True), default=None, metavar="SECONDS",
+              help="Of a path, where no source gives one.  [default: 0.5e-6]")
+@click.option("--oversubscription", type=click.FloatRange(min=1), default=None, metavar="RATIO",
+              help="Of the outermost of several levels, instead of the domain's own.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
+              help="For one call; what takes longer is stopped and left out.")
+@click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
+              help="TOML file of domains of your own, in the form of the shipped ones.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
+@json_option("Write the rows as a list of JSON objects; - is standard output.")
+def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks: tuple[int, ...] | None, begin: int,
+            end: int, factor: float, dies: bool, latency: float | None, oversubscription: float | None,
+            timeout: float, file: Path | None, out: Path | None, json_file: Path | None) -> None:
+    """Simulate collectives on a domain with SimGrid, which knows its links and nothing of our formulas.
+
+    Example: collbench simulate --domain nvl72 --ops all_reduce --algorithms ring --ranks 8,72 -o nvl72.csv
+    """
+    import json
+
+    from analysis.domains import domain_named, load_domains
+    from analysis.simulate import ALGORITHMS, cases_of, machine_of, run_cases, version
+    from analysis.simulate.show import as_json, save, show
+    from collectives.topology import usable_cores
+    domains = load_domains(file)
+    key = domain_named(name, domains)
+    machine = machine_of(key, domains[key], dies, latency, oversubscription)
+    wanted, ways = tuple(ALGORITHMS) if ops == ("all",) else ops, () if algorithms == ("all",) else algorithms
+    cases = cases_of(machine, wanted, ways, ranks or _counts(machine.levels[-1].ranks), size_range(begin, end, factor))
+    if out is not None and out.exists():
+        raise UsageError(f"{out}: exists already; give another -o, or remove it")
+    click.echo(f"collbench: {len(cases)} calls on SimGrid {version()}; {machine.words()}", err=True)
+    with click.progressbar(length=len(cases), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        result = run_cases(machine, cases, timeout, len(usable_cores()), lambda: bar.update(1))
+    for words in result.failures:
+        click.echo(f"collbench: {words}", err=True)
+    if out is not None:
+        save(result.rows, out)
+    if json_file is not None:
+        write_text(json_file, json.dumps(as_json(result.rows, key), indent=1, allow_nan=False) + "\n")
+    if json_file is None or str(json_file) != "-":
+        show(result.rows)
+    if result.failures:
+        sys.exit(1)
+
+
+def _counts(most: int) -> tuple[int, ...]:
+    """Powers of two, and the whole of a domain that is not too large to wait for."""
+    whole = min(most or 8, 384)
+    return tuple(sorted({*(1 << power for power in range(1, whole.bit_length())), whole}))
