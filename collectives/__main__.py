@@ -10,7 +10,7 @@ import click
 
 from .errors import CollbenchError, UsageError
 from .options import measuring_options, request_from
-from .rendezvous import Place, find_place
+from .rendezvous import Place, find_place, seems_first, why_not_a_rank
 from .request import Request
 
 __all__ = ["main", "run_rank"]
@@ -26,12 +26,17 @@ def main(**values: object) -> None:
     Example: mpirun -n 4 python -m collectives --transport mpi --ops all_reduce -b 8 -e 1M --out results/mine
     """
     try:
-        place = find_place() or Place("none", 0, 1, 0, 1, None)
+        place = find_place()
+        if place is None and (reason := why_not_a_rank()):
+            raise UsageError(reason)
+        place = place or Place("none", 0, 1, 0, 1, None)
         if values["out"] is None:
             raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
         request = request_from(values, Path(str(values["out"])), ("python", "-m", "collectives", *sys.argv[1:]))
         status = run_rank(request, place)
     except CollbenchError as error:
+        if not seems_first():
+            time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
         click.echo(f"collbench: {error}", err=True)
         status = error.exit_status
     sys.exit(status)
@@ -42,20 +47,30 @@ def run_rank(request: Request, place: Place) -> int:
 
     An error on one rank ends the whole job: the others would wait for it for ever.
     """
+    from .links import measures_links, run_links
     from .sweep import run_sweep
     from .transports import open_transport
+    from .watchdog import Watchdog, describe_error, guard_start
+    started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
-        transport = open_transport(request.transport, place, request.device)
+        transport = open_transport(request.transport, place, request.device, request.meeting_s)
     except CollbenchError as error:
         _say(error, place.rank)
         return error.exit_status
+    watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:
-        status = run_sweep(request, transport, place)
+        status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
     except BaseException as error:
+        if not isinstance(error, CollbenchError):
+            watch.judge(describe_error(error))
         _say(error, transport.rank)
+        if isinstance(error, CollbenchError):
+            watch.dismiss(error.exit_status)
         transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
         raise
+    watch.enter(None)
     transport.close()
+    watch.leave()
     return status
 
 

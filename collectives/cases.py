@@ -22,7 +22,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     `bytes` is the payload S that bandwidth is computed from (see `catalog`), after rounding up to what
     divides among the ranks. `dtype` is None for barrier, `redop` for whatever does not reduce, `traffic`
-    for whatever has even blocks.
+    for whatever has even blocks; for links it names who meets whom.
     """
 
     op: str
@@ -102,18 +102,38 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         order.sort(key=lambda case: case.op != "noop")      # what the harness costs is known before it is shown
         return {case: wanted[case] for case in order}
 
+    def group_sizes(self) -> set[int]:
+        """Numbers of ranks that some case is over."""
+        return {size for name in self.ops for size in self._group_sizes(catalog.OPERATIONS[name])}
+
+    def _group_sizes(self, operation: catalog.Operation) -> list[int]:
+        """Links are measured in the largest group, whose pairs include all others; a copy, where there is a curve over
+        rank counts, also by one rank alone, with what an empty call reads there."""
+        if operation.linked:
+            return [max(self.ranks)]
+        copies = any(catalog.OPERATIONS[name].memories for name in self.ops)
+        alone = operation.memories or (operation.name == "noop" and copies)
+        return sorted({*self.ranks, *((1,) if alone and len(set(self.ranks)) > 1 else ())})
+
+    def _sizes(self, operation: catalog.Operation) -> list[int]:
+        """All of them; of a link the latency at the smallest and the bandwidth at the largest, as there are many."""
+        ordered = sorted(set(self.sizes))
+        if not operation.linked:
+            return ordered
+        return ordered[-1:] if operation.windowed else ordered[:1]
+
     def _expand(self) -> Iterator[tuple[Case, int]]:
         for name in self.ops:
             operation = catalog.OPERATIONS[name]
             places = tuple(dict.fromkeys(self.places)) if operation.has_in_place else (False,)
-            for ranks in sorted(set(self.ranks)):
+            for ranks in self._group_sizes(operation):
                 if not operation.has_payload:
                     yield Case(op=name, ranks=ranks, bytes=0), 0
                     continue
                 for dtype in self.dtypes:
                     for redop in self.redops if operation.reduces else (None,):
-                        for traffic in self.traffics if operation.uneven else (None,):
-                            for size in sorted(set(self.sizes)):
+                        for traffic in catalog.traffics(operation, ranks, self.traffics):
+                            for size in self._sizes(operation):
                                 true = catalog.round_up(name, size, ranks, dtype, traffic)
                                 for in_place in places:
                                     yield Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop,

@@ -9,21 +9,23 @@ S is `Case.bytes`; for operations whose buffer is made of one block a rank it is
 What each rank must send and must hold afterwards is said as `Piece`s; `verify` turns them into bytes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import pairings
 from .errors import UsageError
 
 if TYPE_CHECKING:
     from .cases import Case
 
-__all__ = ["DTYPES", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype", "Operation", "Piece",
-           "received", "round_up", "sent", "traffic_counts", "why_not",
-           "window_depth"]
+__all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype",
+           "Operation", "Piece", "begins", "pairs", "partner", "received", "round_up", "sent",
+           "traffic_counts", "traffics", "why_not", "window_depth"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
+LINK_WINDOW = 4  # enough to hide the answer behind the large messages that links are measured with
 _WINDOW_BYTES = 16 << 20
 ONE_CALL = "one call"
 REDOPS = ("sum", "prod", "min", "max", "avg")
@@ -74,7 +76,12 @@ class Operation(NamedTuple):
         bus_factor: busbw / algbw over n ranks.
         in_blocks: S is made of one block a rank, so it must divide among them.
         messages: messages (of S bytes) that one timed call stands for; time and bandwidth are per message.
+        windowed: they are in flight at once; the receiver answers when it has them all.
         timed_by_initiators: only the first half of the ranks, who start each exchange, hold a stopwatch.
+        linked: which ranks meet is what `Case.traffic` says (see `pairings`): every link by itself.
+        directed: one rank of a pair sends, so that the pair has to meet twice.
+        memories: where a local copy comes from and goes to (`device` is where payloads live); None for what is no
+            local copy. Each rank copies by itself.
         measures: what the time of one message is, in words for a note on the record.
     """
 
@@ -91,7 +98,11 @@ class Operation(NamedTuple):
     has_in_place: bool = False
     has_payload: bool = True
     messages: int = 1
+    windowed: bool = False
     timed_by_initiators: bool = False
+    linked: bool = False
+    directed: bool = False
+    memories: tuple[tuple[str, str], ...] | None = None
 
     def timed_ranks(self, ranks: int) -> int:
         """How many ranks, from the first, hold a stopwatch."""
@@ -149,28 +160,74 @@ def _from_left(case: "Case", rank: int) -> list[Piece]:
     return _whole(case, (rank - 1) % case.ranks)
 
 
-def _partner(case: "Case", rank: int) -> int:
-    return (rank + case.ranks // 2) % case.ranks
+def partner(case: "Case", rank: int) -> int | None:
+    """Whom `rank` meets in an operation of pairs; None where it rests."""
+    if not case.operation.linked:
+        return (rank + case.ranks // 2) % case.ranks
+    return pairings.partners(case.traffic, case.ranks).get(rank, (None,))[0]
+
+
+def begins(case: "Case", rank: int) -> bool:
+    """Whether `rank` is the one of its pair that sends first, or alone."""
+    if not case.operation.linked:
+        return rank < case.ranks // 2
+    return pairings.partners(case.traffic, case.ranks).get(rank, (None, False))[1]
+
+
+def pairs(case: "Case") -> list[pairings.Pair]:
+    """(who begins, who answers) of everybody who meets in a case that measures links."""
+    return list(pairings.who_sends(case.traffic, case.ranks) or ())
+
+
+def traffics(operation: Operation, ranks: int, wanted: Sequence[str]) -> tuple[str | None, ...]:
+    """Which of the traffic patterns that were asked for an operation can have; links meet in all rounds by default.
+
+    UsageError when it needs one, and none that was asked for is for it.
+    """
+    if operation.linked:
+        named = tuple(name for name in wanted if pairings.is_name(name))
+        found = tuple(name for name in named if pairings.who_sends(name, ranks))
+        if not named:
+            found = pairings.round_names(ranks, operation.directed)
+    elif operation.uneven:
+        found = tuple(name for name in wanted if name in TRAFFIC)
+    else:
+        return (None,)
+    if found or (operation.linked and ranks < 2):
+        return found
+    raise UsageError(f"traffic pattern {', '.join(wanted)}: not for {operation.name} over {ranks} ranks")
+
+
+def _if_met(case: "Case", rank: int) -> list[Piece]:
+    return [] if partner(case, rank) is None else _whole(case, rank)
 
 
 def _from_partner(case: "Case", rank: int) -> list[Piece]:
-    return _whole(case, _partner(case, rank))
+    other = partner(case, rank)
+    return [] if other is None else _whole(case, other)
 
 
 def _window(case: "Case", rank: int) -> list[Piece]:
+    if partner(case, rank) is None:
+        return []
     return [Piece(rank, message, 0, case.count) for message in range(window_depth(case))]
 
 
 def _window_from_partner(case: "Case", rank: int) -> list[Piece]:
-    return _window(case, _partner(case, rank))
+    other = partner(case, rank)
+    return [] if other is None else _window(case, other)
 
 
 def _window_if_initiator(case: "Case", rank: int) -> list[Piece]:
-    return _window(case, rank) if rank < case.ranks // 2 else []
+    return _window(case, rank) if begins(case, rank) else []
 
 
 def _window_if_partner(case: "Case", rank: int) -> list[Piece]:
-    return _window_from_partner(case, rank) if rank >= case.ranks // 2 else []
+    return [] if begins(case, rank) else _window_from_partner(case, rank)
+
+
+def _each_way(case: "Case", rank: int) -> list[Piece]:
+    return [Piece(rank, way, 0, case.count) for way in range(len(case.operation.memories))]
 
 
 def _ring(n: int) -> float:
@@ -179,6 +236,14 @@ def _ring(n: int) -> float:
 
 def _one(n: int) -> float:
     return 1.0
+
+
+def _copy(name: str, *memories: tuple[str, str]) -> Operation:
+    """Local copies by each rank for itself, without any communication: the ceiling under whatever is staged."""
+    ways = len(memories)
+    both = "; busbw is the sum of both directions" if ways > 1 else ""
+    return Operation(name, lambda n: float(ways), _each_way, _each_way,
+                     f"one copy by each rank for itself, all at once{both}", memories=memories)
 
 
 OPERATIONS = MappingProxyType({row.name: row for row in (
@@ -200,16 +265,39 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
               uneven=True, has_in_place=True),
     Operation("barrier", _one, _nothing, _nothing, ONE_CALL, has_payload=False),
     Operation("send_recv", _one, _whole, _from_left, "one shift around the ring"),
-    Operation("ping_pong", _one, _whole, _from_partner, "half the round trip", pairs=True, messages=2,
+    Operation("ping_pong", _one, _if_met, _from_partner, "half the round trip", pairs=True, messages=2,
               timed_by_initiators=True),
     Operation("bandwidth", _one, _window_if_initiator, _window_if_partner, f"a window of {WINDOW} divided by {WINDOW}",
-              pairs=True, messages=WINDOW, timed_by_initiators=True),
+              pairs=True, messages=WINDOW, windowed=True, timed_by_initiators=True),
     Operation("bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
-              pairs=True, messages=WINDOW, timed_by_initiators=True),
+              pairs=True, messages=WINDOW, windowed=True, timed_by_initiators=True),
+    Operation("link_latency", _one, _if_met, _from_partner, "half the round trip of the slowest pair",
+              pairs=True, messages=2, linked=True),
+    Operation("link_bandwidth", _one, _window_if_initiator, _window_if_partner,
+              f"a window of {LINK_WINDOW} divided by {LINK_WINDOW}, of the slowest pair",
+              pairs=True, messages=LINK_WINDOW, windowed=True, linked=True, directed=True),
+    Operation("link_bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
+              f"a window of {LINK_WINDOW} each way divided by {LINK_WINDOW}, of the slowest pair; busbw is the sum of "
+              "both directions", pairs=True, messages=LINK_WINDOW, windowed=True, linked=True),
+    _copy("copy", ("device", "device")),
+    _copy("copy_h2d", ("pinned", "device")),
+    _copy("copy_d2h", ("device", "pinned")),
+    _copy("copy_both", ("pinned", "device"), ("device", "pinned")),
+    _copy("copy_h2d_pageable", ("host", "device")),
+    _copy("copy_d2h_pageable", ("device", "host")),
     Operation("noop", _one, _nothing, _nothing, "what an empty call reads",
               has_payload=False),
 )})
+_OFF_DEVICE = tuple(row.name for row in OPERATIONS.values()
+                    if row.memories and any(way != ("device", "device") for way in row.memories))
+
+# Names that stand for several operations: `all` is what every machine has and a sweep over sizes is made for.
+GROUPS = MappingProxyType({
+    "all": tuple(row.name for row in OPERATIONS.values() if not row.linked and row.name not in _OFF_DEVICE),
+    "copies": ("copy", *_OFF_DEVICE),
+    "links": tuple(row.name for row in OPERATIONS.values() if row.linked),
+})
 
 
 def sent(case: "Case", rank: int) -> list[Piece]:
@@ -241,7 +329,7 @@ def _busiest(weights: list[list[int]]) -> int:
 
 def window_depth(case: "Case") -> int:
     """Buffers of a window on each side: one a message, fewer, used in turn, where they would take more than 16 MiB."""
-    return max(1, min(WINDOW, _WINDOW_BYTES // case.bytes))
+    return max(1, min(case.operation.messages, _WINDOW_BYTES // case.bytes))
 
 
 def round_up(op: str, size: int, ranks: int, dtype: str, traffic: str | None = None) -> int:
@@ -256,7 +344,7 @@ def round_up(op: str, size: int, ranks: int, dtype: str, traffic: str | None = N
 
 def why_not(case: "Case") -> str | None:
     """Why no library could run this case, or None; follows from the case alone, so all ranks agree."""
-    if case.operation.pairs and case.ranks % 2:
+    if case.operation.pairs and not case.operation.linked and case.ranks % 2:
         return f"{case.op} pairs each rank with another: {case.ranks} ranks leave one over"
     if case.in_place and case.operation.uneven:
         counts = traffic_counts(case)
@@ -281,8 +369,17 @@ def check(case: "Case") -> None:
     if operation.reduces != (case.redop is not None) or (case.redop and case.redop not in REDOPS):
         wanted = f"one of {', '.join(REDOPS)}" if operation.reduces else "none"
         raise UsageError(f"reduce operation {case.redop!r} for {case.op}: expected {wanted}")
-    if operation.uneven != (case.traffic is not None) or (case.traffic and case.traffic not in TRAFFIC):
-        wanted = f"one of {', '.join(TRAFFIC)}" if operation.uneven else "none"
-        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: expected {wanted}")
+    _check_traffic(case)
     if case.bytes < 1 or round_up(case.op, case.bytes, case.ranks, case.dtype, case.traffic) != case.bytes:
         raise UsageError(f"{case.bytes} B do not divide for {case.op} of {case.dtype} over {case.ranks} ranks")
+
+
+def _check_traffic(case: "Case") -> None:
+    operation = case.operation
+    if operation.linked:
+        if pairings.who_sends(case.traffic or "", case.ranks) is None:
+            raise UsageError(f"traffic pattern {case.traffic!r} for {case.op} over {case.ranks} ranks: expected "
+                             "round-K, round-K-back or pair-A-B")
+    elif operation.uneven != (case.traffic is not None) or (case.traffic and case.traffic not in TRAFFIC):
+        wanted = f"one of {', '.join(TRAFFIC)}" if operation.uneven else "none"
+        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: expected {wanted}")

@@ -1,6 +1,7 @@
 """What rank 0 shows while it measures: the plan, a row a case in the columns of nccl-tests, progress, a summary."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from .cases import format_size
 from .plan import Plan
@@ -118,6 +119,15 @@ class Display:
         else:
             self._line(format_row(record, self._empty_s.get(record.case.ranks)))
 
+    def resume(self, there: int, warnings: Sequence[str]) -> None:
+        """So many cases need not be measured again; lines of the journal that could not be read."""
+        total = len(self._plan.cases)
+        for warning in warnings:
+            self._line(f"# resume: {warning}")
+        self._line(f"# resume: {there} of {total} cases are in the journal, {total - there} are left")
+        if self._progress:
+            self._progress.update(self._task, advance=there, refresh=True)
+
     def skip(self) -> None:
         """A case was left out because time was up."""
         self._counts["left out"] += 1
@@ -126,7 +136,9 @@ class Display:
     def finish(self, stopped: bool) -> None:
         """What became of all cases, and why some could not run."""
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self._counts.items()))
-        self._line(f"# {self._run.transport}: {sum(self._counts.values())} cases: {counts}")
+        total = sum(self._counts.values())
+        self._line(f"# {self._run.transport}: {total} cases: {counts}" if total else
+                   f"# {self._run.transport}: nothing was left to measure")
         for (op, reason), count in sorted(self._reasons.items()):
             self._line(f"#   unsupported: {count:>3} x {op}: {reason}")
         if self._counts["left out"]:

@@ -14,7 +14,7 @@ import time
 __all__ = ["main", "start_ranks"]
 
 _PR_SET_PDEATHSIG = 1
-_GRACE_S = 1.0
+_GRACE_S = 2.0
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -32,9 +32,12 @@ def main(arguments: list[str]) -> int:
 
 def start_ranks(ranks: int, options: list[str]) -> int:
     """Fork, wait, and pass on the first status that is not 0."""
+    from .watchdog import FAULT
     children = {_start_rank(rank, ranks, options): rank for rank in range(ranks)}
+    told: list[int] = []
 
     def stop_all(number: int, frame: object) -> None:
+        told.append(number)
         for pid in children:
             os.kill(pid, number)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -47,7 +50,7 @@ def start_ranks(ranks: int, options: list[str]) -> int:
         rank = children.pop(pid)
         own = os.waitstatus_to_exitcode(raw)
         if own and not status:
-            status = 128 - own if own < 0 else own
+            status = own if own > 0 else 128 - own if told else FAULT
             if own < 0:
                 print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
                       file=sys.stderr, flush=True)

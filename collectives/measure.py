@@ -9,7 +9,6 @@ from .alignment import ALIGNMENTS
 from .cases import Case
 from .clock import ClockModel
 from .records import Fault, Mode, Policy, Status
-from .resources import available_bytes
 from .stopping import calls_per_block, median, median_precision
 from .timing import Samples, take_samples
 from .transports.base import Communicator, Prepared
@@ -18,7 +17,6 @@ from .verify import Inspector, barrier_fault
 __all__ = ["ModeSamples", "Outcome", "measure"]
 
 _MAX_SLOTS = 64
-_SLOT_BYTES = 32 << 20      # of all slots together, on one rank
 _SALT_TRIAL, _SALT_TIMED = 0, 7
 
 
@@ -27,6 +25,8 @@ class ModeSamples(msgspec.Struct, frozen=True):
 
     mode: Mode
     loop: str
+    stopwatch: str
+    graph: bool
     calls: int
     warmup: int
     late: list[int]
@@ -99,22 +99,23 @@ def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> N
     needed = 2 * case.itemsize * max(
         sum(piece.count for piece in catalog.sent(case, rank) + catalog.received(case, rank))
         for rank in {0, communicator.rank})
-    available = available_bytes()
-    if available is None:
-        return
-    share, = communicator.all_max([needed * local_ranks / available])
+    room = communicator.room_bytes(local_ranks)
+    share, = communicator.all_max([0.0 if room is None else needed / max(room, 1)])
     if share > 0.8:
-        raise _Ended("skipped-memory", f"needs {share:.1f} times the memory that is free on a host")
+        raise _Ended("skipped-memory", f"needs {share:.1f} times the memory that is free for a rank")
 
 
 def _all_or_none(communicator: Communicator, step: Callable[[], object]) -> object:
     """Run a step that a library may refuse. All ranks refusing is an answer; some refusing is a failure."""
-    result, refusal = None, None
+    result, refusal, full = None, None, False
     try:
         result = step()
     except Exception as error:      # each library has exceptions of its own; what they say is the reason
         refusal = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    some, none = communicator.all_max([refusal is not None, refusal is None])
+        full = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    some, none, lack = communicator.all_max([refusal is not None, refusal is None, full])
+    if lack:
+        raise _Ended("skipped-memory", refusal or "another rank has not the memory for it")
     if some and none:
         raise RuntimeError(refusal or "another rank could not run this case")
     if some:
@@ -125,10 +126,10 @@ def _all_or_none(communicator: Communicator, step: Callable[[], object]) -> obje
 def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
                call_s: float | None, outcome: Outcome) -> float:
     """Take the samples of one mode; returns the median time of one call in seconds."""
-    slots = 1 if mode == "isolated" else _slots(case)
+    slots = 1 if mode == "isolated" else _slots(case, communicator.slots_bytes)
     if mode == "streamed" and call_s is not None:
         slots = calls_per_block(call_s, policy.block_s, slots)
-    prepared = communicator.prepare(case, slots)
+    prepared = _all_or_none(communicator, lambda: communicator.prepare(case, slots))
     inspector = Inspector(case, communicator.rank, prepared, _SALT_TIMED)
     alignment = ALIGNMENTS[policy.alignment](communicator, clock)
     samples = take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks))
@@ -140,15 +141,15 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
 
 
 def _mode_samples(mode: Mode, prepared: Prepared, clock: ClockModel, samples: Samples) -> ModeSamples:
-    return ModeSamples(mode, prepared.loop, prepared.slots, samples.warmup, samples.late,
-                       [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
+    return ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
+                       samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
                        median_precision(samples.worst_s), samples.stopped_by)
 
 
-def _slots(case: Case) -> int:
+def _slots(case: Case, slots_bytes: int) -> int:
     """As many buffers as a block has calls at most, within the memory allowed; the same on every rank."""
-    copies = 2 if case.operation.messages < catalog.WINDOW else 2 * catalog.window_depth(case)
-    return max(2, min(_MAX_SLOTS, _SLOT_BYTES // max(copies * case.bytes, 1)))
+    copies = 2 * catalog.window_depth(case) if case.operation.windowed else 2
+    return max(2, min(_MAX_SLOTS, slots_bytes // max(copies * case.bytes, 1)))
 
 
 def _finish(inspector: Inspector, communicator: Communicator, outcome: Outcome) -> None:

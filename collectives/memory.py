@@ -6,15 +6,21 @@ slots would all fall into the same few sets of the first-level cache.
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-__all__ = ["HOST_POLICY", "HostMemory", "Kept", "Memory", "Pattern", "slot_stride"]
+from .topology import describe
+
+__all__ = ["HOST_POLICY", "HOST_SLOTS_BYTES", "HostMemory", "Kept", "Memory", "Pattern", "evict_host", "host_copy",
+           "slot_stride"]
 
 HOST_POLICY = "anonymous pages, touched by their own rank; slots on 64-byte lines"
+HOST_SLOTS_BYTES = 32 << 20     # of all slots together, on one rank
 _LINE = 64
+_UNKNOWN_CACHE = 64 << 20
 _WORDS = tuple(map(np.dtype, (np.uint64, np.uint32, np.uint16, np.uint8)))
 
 Kept = object       # a pattern in the form that a memory compares fastest: as it is, or a tensor on the device
@@ -66,6 +72,23 @@ class Memory(Protocol):
 def slot_stride(slot_bytes: int) -> int:
     """Bytes from one slot to the next."""
     return -(-max(slot_bytes, 1) // _LINE) * _LINE
+
+
+@lru_cache(maxsize=1)
+def _scratch() -> np.ndarray:
+    """Twice what the largest cache holds."""
+    return np.zeros(2 * (describe().cache_bytes or _UNKNOWN_CACHE) // 8)
+
+
+def evict_host() -> None:
+    """Fill the caches of this core, and those that it shares, with something else."""
+    scratch = _scratch()
+    np.add(scratch, 1.0, out=scratch)
+
+
+def host_copy(source: np.ndarray, target: np.ndarray) -> Callable[[], object]:
+    """What copies one part of this process's memory to another; the C library's memcpy for all but small sizes."""
+    return partial(np.copyto, target, source)
 
 
 class HostMemory:

@@ -1,12 +1,13 @@
 """The options that say what to measure and how; the same for `python -m collectives` and `collbench run`."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
 
-from . import catalog
+from . import catalog, pairings
 from .alignment import ALIGNMENTS
 from .cases import Sweep, parse_size, size_range
 from .errors import UsageError
@@ -20,23 +21,33 @@ _PLACES = {"both": (False, True), "in": (True,), "out": (False,)}
 
 
 class _Names(click.ParamType):
-    """Comma-separated names out of a table, or `all`."""
+    """Comma-separated names out of a table, or `all`; `groups` are names that stand for several."""
 
     name = "NAME,..."
 
-    def __init__(self, known: tuple[str, ...]) -> None:
-        self.known = known
+    def __init__(self, known: tuple[str, ...], groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
+        self.known, self.groups = known, {"all": known, **groups}
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         if isinstance(value, tuple):
             return value
-        names = tuple(dict.fromkeys(part.strip() for part in str(value).split(",") if part.strip()))
-        if names == ("all",):
-            return self.known
+        given = [part.strip() for part in str(value).split(",") if part.strip()]
+        names = tuple(dict.fromkeys(name for part in given for name in self.groups.get(part, (part,))))
         for name in names:
-            if name not in self.known:
-                self.fail(f"{name!r} is not one of: all, {', '.join(self.known)}", param, ctx)
+            if not self.knows(name):
+                self.fail(f"{name!r} is not one of: {', '.join([*self.groups, *self.known])}", param, ctx)
         return names or self.fail("at least one name is needed", param, ctx)
+
+    def knows(self, name: str) -> bool:
+        """Whether there is anything called `name`."""
+        return name in self.known
+
+
+class _Traffic(_Names):
+    """As above, or pairings of links."""
+
+    def knows(self, name: str) -> bool:
+        return super().knows(name) or pairings.is_name(name)
 
 
 class _Size(click.ParamType):
@@ -83,8 +94,8 @@ _OPTIONS = (
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
                  help="Where payloads live: auto takes the accelerator where there is one (for MPI, where the MPI "
                       "says that it can use it), cpu the host, or name a type as torch does."),
-    click.option("--ops", type=_Names(tuple(catalog.OPERATIONS)), default="all", show_default=True,
-                 help="Operations to measure."),
+    click.option("--ops", type=_Names(tuple(catalog.OPERATIONS), catalog.GROUPS), default="all", show_default=True,
+                 help="Operations to measure; copies are those within a rank, links those of every pair by itself."),
     click.option("-b", "--begin", type=_Size(), default="32", show_default=True, help="Smallest message size."),
     click.option("-e", "--end", type=_Size(), default="1M", show_default=True, help="Largest message size."),
     click.option("-f", "--factor", type=float, default=None, help="Each size is this factor larger.  [default: 2]"),
@@ -93,8 +104,9 @@ _OPTIONS = (
     click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
                  help="Element types."),
     click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
-    click.option("--traffic", type=_Names(tuple(catalog.TRAFFIC)), default="linear", show_default=True,
-                 help="How uneven all_to_all_v is."),
+    click.option("--traffic", type=_Traffic(tuple(catalog.TRAFFIC)), default="linear", show_default=True,
+                 help="How uneven all_to_all_v is; or which pairs of links meet: round-K, round-K-back, pair-A-B.  "
+                      "[links: all]"),
     click.option("--place", type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
                  help="In-place, out-of-place, or both where both exist."),
     click.option("--group-ranks", type=_RankCounts(), default="curve", show_default=True,
@@ -115,12 +127,30 @@ _OPTIONS = (
                       "Python."),
     click.option("--persistent", is_flag=True,
                  help="Use MPI-4 persistent collectives: set up once, started by each call."),
+    click.option("--cache", type=click.Choice(("warm", "cold")), default="warm", show_default=True,
+                 help="cold fills the caches with something else before each sample; warm leaves in them what filling "
+                      "the buffers put there. Each call of a sample has buffers of its own either way."),
+    click.option("--graph", is_flag=True,
+                 help="Capture the calls of a streamed sample once and replay them as one graph, where the device "
+                      "has graphs."),
     click.option("--seed", type=int, default=None, help="Order of the cases; chosen and recorded when not given."),
     click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
     click.option("--budget", type=click.FloatRange(min=1.0), default=None,
                  help="Seconds for the whole run; sizes are dropped to keep to it, never verification."),
     click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
                  help="Directory for the journal.  [default: results/<time>-<host>]"),
+    click.option("--resume", is_flag=True,
+                 help="Go on with the journal in --out: measure only what it lacks; refuse if it was taken otherwise."),
+    click.option("--resume-anyway", is_flag=True, help="The same, also with a journal that was taken otherwise."),
+    click.option("--case-limit", type=click.FloatRange(min=1.0), default=None,
+                 help="Seconds after which a case is taken for a hang, and the job ends.  [default: 300, less with "
+                      "--budget]"),
+    click.option("--rendezvous-seconds", type=click.FloatRange(min=1.0), default=None,
+                 help="Seconds that ranks wait for each other to come.  [default: 300, less with --case-limit or "
+                      "--budget]"),
+    click.option("--on-fault", type=click.Choice(("stop", "continue")), default="stop", show_default=True,
+                 help="When a rank hung, died or failed: end, or start the ranks again and go on with the next case."),
+    click.option("--settled", type=str, default="", hidden=True),
     click.option("--display", type=click.Choice(("auto", "live", "plain", "quiet")), default="auto", hidden=True),
 )
 
@@ -144,9 +174,13 @@ def request_from(values: dict, out: Path, command: tuple[str, ...]) -> Request:
         ops=ops, sizes=sizes,
         ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=values["traffic"],
         places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
+    resume = "anyway" if values["resume_anyway"] else "same" if values["resume"] else "never"
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],
                     persistent=values["persistent"], precision=values["precision"],
-                    case_s=values["case_seconds"], min_samples=values["min_samples"])
+                    case_s=values["case_seconds"], min_samples=values["min_samples"], cache=values["cache"],
+                    graph=values["graph"])
     return Request(transport=values["transport"], device=values["device"], sweep=sweep, policy=policy,
                    journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
-                   display=values["display"])
+                   display=values["display"], resume=resume, case_limit_s=values["case_limit"],
+                   rendezvous_s=values["rendezvous_seconds"],
+                   settled=tuple(filter(None, values["settled"].split(","))))

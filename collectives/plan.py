@@ -78,7 +78,7 @@ def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Cas
 def _fixed_s(case: Case, policy: Policy, probe: Probe) -> float:
     """Seconds that a case takes whatever the time for sampling: set-up, checks, and the smallest number of samples."""
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
-    window = 1 if case.operation.messages < catalog.WINDOW else catalog.window_depth(case)
+    window = catalog.window_depth(case) if case.operation.windowed else 1
     least = policy.min_samples + _EXTRA_CALLS
     total_s = _SETUP_S + case.bytes * case.ranks * window / _CHECKED_BPS + _DECISIONS * decision_s
     for mode in policy.modes:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from .topology import usable_cores
+from . import topology
+from .rendezvous import Place
+from .topology import domain_of_rank, usable_cores
 
-__all__ = ["RankFacts", "describe", "host_cores", "rank_facts", "settings"]
+__all__ = ["RankFacts", "describe", "host_cores", "placement", "rank_facts", "settings"]
 
 # Only variables that configure communication or placement; never the whole environment, which holds secrets.
 _ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL)_\w+"
@@ -24,18 +26,24 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What one rank knows of where it is. Two ranks with the same `boot` read one monotonic clock.
 
-    `cores` are those that this rank may use; a launcher may have bound it to one of many.
+    `cores` are those that this rank may use; a launcher may have bound it to one of many. `node` is what the launcher
+    calls the host, `domain` its scale-up domain where that goes on beyond the host.
     """
 
     host: str
     boot: str
     cores: list[int]
     local_rank: int
+    node: str
+    launcher: str
+    domain: str | None = None
 
 
-def rank_facts(local_rank: int) -> RankFacts:
+def rank_facts(place: Place) -> RankFacts:
     """Facts of this process."""
-    return RankFacts(host=socket.gethostname(), boot=_boot(), cores=usable_cores(), local_rank=local_rank)
+    host = socket.gethostname()
+    return RankFacts(host=host, boot=_boot(), cores=usable_cores(), local_rank=place.local_rank,
+                     node=place.node or host, launcher=place.launcher, domain=domain_of_rank(place.local_rank))
 
 
 def _boot() -> str:
@@ -64,13 +72,27 @@ def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[st
     return {
         "host": facts[0].host,
         "hosts": [fact.host for fact in facts],
+        "launch": placement(facts),
         "cores": [len(cores) for cores in host_cores(facts)],
+        "topology": {"words": topology.describe().words(), **msgspec.to_builtins(topology.describe()),
+                     "domains": [fact.domain for fact in facts]},
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "versions": {"collbench": _own_version(), "python": platform.python_version(), **versions},
         "settings": settings(),
         "git": _git_state(),
     }
+
+
+def placement(facts: Sequence[RankFacts]) -> dict[str, object]:
+    """Which launcher put how many ranks on which node, and in what order."""
+    order = [fact.node for fact in facts]
+    nodes = list(dict.fromkeys(order))
+    counts = [order.count(node) for node in nodes]
+    dealt = [nodes[rank % len(nodes)] for rank in range(len(order))]
+    filled = [node for node, count in zip(nodes, counts, strict=True) for _ in range(count)]
+    return {"launcher": facts[0].launcher, "nodes": nodes, "ranks_per_node": counts,
+            "placement": "block" if order == filled else "cyclic" if order == dealt else "irregular"}
 
 
 def _cpu() -> str | None:

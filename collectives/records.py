@@ -7,6 +7,7 @@ statistic tomorrow applies to yesterday's file.
 
 import fcntl
 import os
+import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Literal
 import msgspec
 
 from .cases import Case, Sweep, format_size
+from .catalog import pairs
 from .errors import CollbenchError, UsageError
 
-__all__ = ["MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError", "Policy", "Record",
-           "Run", "Timing", "Verification", "makespans_ns", "no_journal", "read_journal", "read_lines"]
+__all__ = ["FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError", "Policy",
+           "Record", "Run", "Timing", "Verification", "makespans_ns", "no_journal", "read_journal", "read_lines"]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
@@ -28,6 +30,7 @@ Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "fai
 STATUSES: tuple[str, ...] = Status.__args__
 Mode = Literal["isolated", "streamed"]
 MODES: tuple[str, ...] = Mode.__args__
+FAULT_NOTE = "ended the job"      # among the notes of a record: a rank hung, died or failed in this case
 
 
 class JournalError(CollbenchError):
@@ -45,6 +48,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         case_s: time for the samples of one mode of one case, when precision is not reached before.
         min_samples, max_samples: counted samples a mode, whatever the time.
         block_s: how long a streamed sample should take; its number of calls follows from it.
+        cache: `warm`, and caches hold of the buffers what filling them has left there, or `cold`, and before each
+            sample they are filled with something else. Every call of a sample has buffers of its own either way.
+        graph: calls of a streamed sample are captured once and replayed as one graph, where the device has graphs.
     """
 
     modes: tuple[Mode, ...] = ("isolated", "streamed")
@@ -56,6 +62,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     min_samples: int = 5
     max_samples: int = 500
     block_s: float = 2e-3
+    cache: Literal["warm", "cold"] = "warm"
+    graph: bool = False
 
 
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,6 +125,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         late: samples (by index) that some rank began after the agreed start; kept but not counted.
         alignment: how ranks started each sample together.
         loop: what ran between the two readings: the interpreter, or a compiled loop.
+        stopwatch: whose clock took the time: the host's, after waiting for the device, or the device's own, by marks
+            around what was queued on it.
+        graph: the calls were one captured graph.
         span: what the time of a sample is: last end minus first begin, or the slowest rank's own duration.
         clock_error_s: how far two ranks' readings of one moment may be apart; None where clocks do not compare.
         begin_ns: [rank][sample] start after the first rank's start; None where clocks do not compare.
@@ -131,6 +142,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     late: list[int] = []
     alignment: str = "barrier"
     loop: Literal["python", "native"] = "python"
+    stopwatch: Literal["host", "device"] = "host"
+    graph: bool = False
     span: Literal["makespan", "slowest rank"] = "slowest rank"
     clock_error_s: float | None = None
     begin_ns: list[list[int]] | None
@@ -154,6 +167,14 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         if self.span == "slowest rank":
             return [max(row[sample] for row in elapsed) / scale for sample in self.counted()]
         return [ns / scale for ns in makespans_ns(self.begin_ns[:timed], elapsed, self.counted())]
+
+    def pair_s(self, case: Case) -> dict[tuple[int, int], list[float]]:
+        """Of a case that measures links: seconds of one message in each counted sample, by (who begins, who answers).
+
+        On the clock of who begins, who waits for the answer.
+        """
+        scale, counted = 1e9 * self.calls * case.operation.messages, self.counted()
+        return {pair: [self.elapsed_ns[pair[0]][sample] / scale for sample in counted] for pair in pairs(case)}
 
 
 def makespans_ns(begin_ns: list[list[int]], elapsed_ns: list[list[int]], samples: list[int]) -> list[int]:
@@ -268,6 +289,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open `path` for appending; JournalError when it cannot be written or another process writes it."""
         self.path = path
+        self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
@@ -286,6 +308,13 @@ class Journal:
 
     def append(self, line: Line) -> None:
         """Write one line in one piece and wait until it is on disk."""
+        with self._turn:
+            self._write(seal(line))
+
+    def append_last(self, line: Line, patience_s: float = 2.0) -> None:
+        """The same from a thread that is about to end the process; nothing is written after it."""
+        if not self._turn.acquire(timeout=patience_s):
+            raise JournalError(f"{self.path}: is being written to and does not answer")
         self._write(seal(line))
 
     def extend(self, lines: Iterable[Line]) -> None:

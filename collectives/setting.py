@@ -47,16 +47,18 @@ def settle(request: Request, transport: Transport, place: Place) -> Setting:
     ranks = request.sweep.ranks or rank_counts(transport.size)
     if max(ranks) > transport.size:
         raise UsageError(f"groups of {max(ranks)} ranks were asked for, but the job has {transport.size}")
-    communicators = {n: transport.communicator(n) for n in sorted({*ranks, transport.size})}
+    groups = msgspec.structs.replace(request.sweep, ranks=tuple(ranks)).group_sizes()
+    communicators = {n: transport.communicator(n) for n in sorted({*groups, transport.size})}
     world = communicators[transport.size]
     facts, hosts, crowded = _meet(world, place, transport.threads)
     own_host = [rank for rank in range(world.size) if hosts[rank] == hosts[world.rank]]
-    loop, reason = transport.configure(request.policy.loop, request.policy.persistent, world.rank == own_host[0])
+    loop, reason = transport.configure(request.policy.loop, request.policy.persistent, world.rank == own_host[0],
+                                       request.policy.graph)
     policy = msgspec.structs.replace(request.policy, loop=loop,
                                      alignment=alignment.choose(request.policy.alignment, crowded))
     seed = request.sweep.seed if request.sweep.seed is None else world.agree(request.sweep.seed)
     sweep = msgspec.structs.replace(request.sweep, ranks=tuple(ranks), seed=seed)
-    plan = make_plan(sweep, policy, _probe(world, max(sweep.sizes)), transport.why_not, request.budget_s)
+    plan = make_plan(sweep, policy, _probe(world, max(sweep.sizes), len(own_host)), transport.why_not, request.budget_s)
     return Setting(communicators, Clocks(hosts), policy, plan, msgspec.structs.replace(request, sweep=sweep),
                    len(own_host), reason, facts)
 
@@ -67,7 +69,7 @@ def _meet(world: Communicator, place: Place, threads: int) -> tuple[list[RankFac
     A host is named by its first rank; two ranks are on one when they run on the same booted kernel. It is crowded
     when its ranks have more busy threads than cores that they may use.
     """
-    gathered = world.gather(msgspec.json.encode(rank_facts(place.local_rank)))
+    gathered = world.gather(msgspec.json.encode(rank_facts(place)))
     if gathered is None:
         facts, mine = [], [-math.inf] * (world.size + 1)
     else:
@@ -85,8 +87,14 @@ def _hosts(facts: Sequence[RankFacts]) -> list[int]:
     return [first.setdefault(fact.boot, rank) for rank, fact in enumerate(facts)]
 
 
-def _probe(world: Communicator, largest: int) -> Probe:
-    """Time a few all_reduces of the whole world, untold and unrecorded, to forecast how long the sweep will take."""
+def _probe(world: Communicator, largest: int, local_ranks: int) -> Probe:
+    """Time a few all_reduces of the whole world, untold and unrecorded, to forecast how long the sweep will take.
+
+    Of what fits into an eighth of the memory: what does not fit at all becomes a record later.
+    """
+    room = world.room_bytes(local_ranks)
+    least, = world.all_max([-math.inf if room is None else -room])
+    largest = max(8, min(largest, largest if least == -math.inf else int(-least) // 8))
     sizes = [catalog.round_up("all_reduce", size, world.size, "float32") for size in (8, largest)]
     times = []
     for size in sizes:

@@ -12,14 +12,17 @@ import msgspec
 from .cases import Case, format_size
 from .catalog import ONE_CALL
 from .display import Display
+from .errors import CollbenchError
 from .measure import ModeSamples, Outcome, measure
 from .provenance import describe
-from .records import SCHEMA, Clock, Journal, Record, Run, Timing, Verification, makespans_ns
+from .records import FAULT_NOTE, SCHEMA, Clock, Journal, Record, Run, Timing, Verification, makespans_ns
 from .rendezvous import Place
 from .request import Request
+from .resume import what_is_there
 from .setting import Setting, settle
 from .stopping import median
 from .transports.base import Transport
+from .watchdog import UNWATCHED, Unwatched, describe_error
 
 __all__ = ["run_sweep"]
 
@@ -28,16 +31,18 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _ENCODE, _DECODE = msgspec.json.encode, msgspec.json.decode
 
 
-def run_sweep(request: Request, transport: Transport, place: Place) -> int:
+def run_sweep(request: Request, transport: Transport, place: Place, watch: Unwatched = UNWATCHED) -> int:
     """Measure every case of the request. Collective over the job; returns the exit status of this rank.
 
     Status 1 when a case was wrong or failed, else 0. Each record is on disk before the next case begins.
     """
     setting = settle(request, transport, place)
-    return _Lead(setting, transport).run() if transport.rank == 0 else _follow(setting)
+    watch.join(setting.communicators[transport.size], setting.local_ranks == transport.size,
+               place.address and place.address[0])
+    return _Lead(setting, transport, watch).run() if transport.rank == 0 else _follow(setting, watch)
 
 
-def _follow(setting: Setting) -> int:
+def _follow(setting: Setting, watch: Unwatched) -> int:
     """Every rank but 0: take part in the cases of one's groups, or leave them out when rank 0 says so.
 
     Told to stop, a rank waits for rank 0, which was told too, to end the sweep for all of them together.
@@ -45,29 +50,31 @@ def _follow(setting: Setting) -> int:
     if threading.current_thread() is threading.main_thread():
         for number in _STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-    for case in setting.plan.cases:
+    for number, case in enumerate(setting.plan.cases, 1):
         communicator = setting.communicators[case.ranks]
         if communicator is None or case in setting.plan.refused:
             continue
         word = communicator.agree(_SKIP)
         if word != _SKIP:
+            watch.enter(case, number)
             clock, _ = setting.clocks.refresh(communicator)
             outcome = measure(case, communicator, clock, setting.policy, word / 1e6, setting.local_ranks)
             communicator.gather(_ENCODE(outcome))
+            watch.enter(None)
     return 0
 
 
 class _Lead:
     """Rank 0: decides for all, keeps the time, writes the journal and shows what was measured."""
 
-    def __init__(self, setting: Setting, transport: Transport) -> None:
-        self.setting, self.transport = setting, transport
+    def __init__(self, setting: Setting, transport: Transport, watch: Unwatched) -> None:
+        self.setting, self.transport, self.watch = setting, transport, watch
         self.plan, self.policy = setting.plan, setting.policy
         self.started = time.monotonic()
-        self.todo = [case for case in self.plan.cases if case not in self.plan.refused]
         self.stopping = False
         self.bad = 0
         self.run_line = self._run_line()
+        self.todo = [case for case in self.plan.cases if case not in self.plan.refused]
 
     def run(self) -> int:
         """Walk the plan; returns the exit status."""
@@ -75,22 +82,48 @@ class _Lead:
             signal.signal(number, self._stop_at_next_case)
         shown = Display(self.setting.request.display, self.run_line, self.plan)
         with Journal(self.setting.request.journal) as journal, shown as display:
+            there = self._there(display)
             journal.append(self.run_line)
-            for case, reason in self.plan.refused.items():
-                self._keep(Record(run=self.run_line.id, case=case, status="unsupported", reason=reason,
-                                  asked_bytes=self.plan.cases[case]), journal, display)
-            for case, word in self._words():
-                communicator = self.setting.communicators[case.ranks]
-                communicator.agree(word)
-                if word == _SKIP:
-                    display.skip()
-                    continue
-                clock, error_ns = self.setting.clocks.refresh(communicator)
-                outcome = measure(case, communicator, clock, self.policy, word / 1e6, self.setting.local_ranks)
-                outcomes = [_DECODE(raw, type=Outcome) for raw in communicator.gather(_ENCODE(outcome))]
-                self._keep(self._record(case, outcomes, error_ns), journal, display)
+            self.watch.attach(journal, self.run_line.id, self._faulted)
+            try:
+                self._walk(there, journal, display)
+            except Exception as error:
+                if not isinstance(error, CollbenchError):
+                    self.watch.judge(describe_error(error))     # while the journal is open
+                raise
             display.finish(stopped=self.stopping)
         return 1 if self.bad else 128 + signal.SIGTERM if self.stopping else 0
+
+    def _walk(self, there: frozenset[Case], journal: Journal, display: Display) -> None:
+        """Every case that is not there."""
+        for case, reason in self.plan.refused.items():
+            if case not in there:
+                self._keep(Record(run=self.run_line.id, case=case, status="unsupported", reason=reason,
+                                  asked_bytes=self.plan.cases[case]), journal, display)
+        numbers = {case: number for number, case in enumerate(self.plan.cases, 1)}
+        for case, word in self._words(there):
+            communicator = self.setting.communicators[case.ranks]
+            communicator.agree(word)
+            if word == _SKIP:
+                if case not in there:
+                    display.skip()
+                continue
+            self.watch.enter(case, numbers[case])
+            clock, error_ns = self.setting.clocks.refresh(communicator)
+            outcome = measure(case, communicator, clock, self.policy, word / 1e6, self.setting.local_ranks)
+            outcomes = [_DECODE(raw, type=Outcome) for raw in communicator.gather(_ENCODE(outcome))]
+            self._keep(self._record(case, outcomes, error_ns), journal, display)
+            self.watch.enter(None)
+
+    def _there(self, display: Display) -> frozenset[Case]:
+        """Cases that the journal has already, where going on with it was asked for."""
+        request = self.setting.request
+        if request.resume == "never" and not request.settled:
+            return frozenset()
+        found = what_is_there(request.journal, self.run_line, self.plan.cases.keys(), request.resume != "same",
+                              request.settled, only_settled=request.resume == "never")
+        display.resume(len(found.cases), found.warnings)
+        return found.cases
 
     def _keep(self, record: Record, journal: Journal, display: Display) -> None:
         journal.append(record)
@@ -100,15 +133,20 @@ class _Lead:
     def _stop_at_next_case(self, number: int, frame: object) -> None:
         """Told once, stop in order; told again, at once."""
         if self.stopping:
+            self.watch.dismiss(128 + number)
             self.transport.abort(128 + number)
         self.stopping = True
 
-    def _words(self) -> Iterator[tuple[Case, int]]:
+    def _words(self, there: frozenset[Case]) -> Iterator[tuple[Case, int]]:
         """Each case with the time for one of its modes in us, from the time and the cases that are left."""
-        allotted_s = 0.0
-        for done, case in enumerate(self.todo):
-            word = self._word(len(self.todo) - done, self._elapsed_s() - allotted_s, done)
+        allotted_s, done, left = 0.0, 0, sum(case not in there for case in self.todo)
+        for case in self.todo:
+            if case in there:
+                yield case, _SKIP
+                continue
+            word = self._word(left - done, self._elapsed_s() - allotted_s, done)
             yield case, word
+            done += 1
             allotted_s += len(self.policy.modes) * word / 1e6
 
     def _word(self, left: int, beside_s: float, done: int) -> int:
@@ -154,8 +192,17 @@ class _Lead:
             notes=tuple(self._notes(case, asked, timings)), timings=timings, at_s=round(self._elapsed_s(), 3),
             verification=Verification(checks=checks, wrong=sum(outcome.wrong for outcome in outcomes), fault=fault)
             if checks else None,
-            reproduce=" ".join(["collbench run --transport", self.transport.name, "--ranks", str(self.transport.size),
-                                *case.options()]))
+            reproduce=self._reproduce(case))
+
+    def _faulted(self, case: Case, status: str, reason: str) -> Record:
+        """A case that the watchdog ended."""
+        return Record(run=self.run_line.id, case=case, status=status, reason=reason, notes=(FAULT_NOTE,),
+                      asked_bytes=self.plan.cases[case], at_s=round(self._elapsed_s(), 3),
+                      reproduce=self._reproduce(case))
+
+    def _reproduce(self, case: Case) -> str:
+        return " ".join(["collbench run --transport", self.transport.name, "--ranks", str(self.transport.size),
+                         *case.options()])
 
     def _notes(self, case: Case, asked: int, timings: tuple[Timing, ...]) -> Iterator[str]:
         if case.bytes != asked:
@@ -177,7 +224,8 @@ class _Lead:
         firsts = [min(begins) for begins in zip(*(mode.begin_ns for mode in modes), strict=True)]
         begin_ns = [[begin - first for begin, first in zip(mode.begin_ns, firsts, strict=True)] for mode in modes]
         timing = Timing(mode=first.mode, calls=first.calls, warmup=first.warmup, late=first.late,
-                        alignment=self.policy.alignment, loop=first.loop, clock_error_s=error_ns / 1e9,
+                        alignment=self.policy.alignment, loop=first.loop, stopwatch=first.stopwatch,
+                        graph=first.graph, clock_error_s=error_ns / 1e9,
                         begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes], precision=first.precision,
                         stopped_by=first.stopped_by)
         return msgspec.structs.replace(timing, span=_span(case, timing, error_ns))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .transports.base import Communicator
     from .verify import Inspector
 
-__all__ = ["Samples", "python_block", "take_samples", "time_samples"]
+__all__ = ["Samples", "Stopwatch", "python_block", "queued_block", "take_samples", "time_samples"]
 
 _WARMUP_BLOCK = 3
 _WARMUP_BLOCKS = 6
@@ -35,6 +35,14 @@ class Samples(NamedTuple):
     stopped_by: Literal["precision", "time", "samples"]
 
 
+class Stopwatch(NamedTuple):
+    """A device's own clock: two marks among what is queued on it, and the time between them once it has passed both."""
+
+    start: Callable[[], object]
+    stop: Callable[[], object]
+    elapsed_ns: Callable[[], int]
+
+
 def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
                  drain: Callable[[], object]) -> Callable[[int], tuple[int, int]]:
     """The timed region, in the interpreter; `transports.base.Prepared` says what it must do."""
@@ -49,20 +57,41 @@ def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int
     return block
 
 
+def queued_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int], drain: Callable[[], object],
+                 stopwatch: Stopwatch) -> Callable[[int], tuple[int, int]]:
+    """As `python_block`, of calls that only queue their work: the end is the begin and what the device's clock says."""
+    start, stop, elapsed_ns = stopwatch
+
+    def block(start_ns: int) -> tuple[int, int]:
+        while now_ns() < start_ns:
+            pass
+        begin = now_ns()
+        start()
+        for call in calls:
+            call()
+        stop()
+        drain()
+        return begin, begin + elapsed_ns()
+    return block
+
+
 def time_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", first: int,
-                 count: int) -> tuple[list[int], list[int], list[int]]:
+                 count: int, cold: bool = False) -> tuple[list[int], list[int], list[int]]:
     """Begin, elapsed time and lateness in ns of `count` samples, each one block.
 
     Isolated mode is one call a block, streamed mode many. Buffers are refilled before and checked after each
     sample, outside the timed region. Lateness is how long after an agreed start this rank began; 0 where none was
-    agreed. A compiled loop does all this by itself.
+    agreed. A compiled loop does all this by itself. `cold`: before each sample the caches are filled with something
+    else; otherwise they hold of the buffers what filling them has left there.
     """
-    if inspector.prepared.sampler:
+    if inspector.prepared.sampler and not cold:
         return inspector.prepared.sampler(inspector, alignment, first, count)
     begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
     drain, block = communicator.drain, inspector.prepared.block
     for sample in range(count):
         inspector.reset(first + sample)
+        if cold:
+            communicator.evict()
         drain()
         start_ns = alignment.start()
         begin, end = block(start_ns)
@@ -90,7 +119,7 @@ def take_samples(inspector: "Inspector", communicator: "Communicator", alignment
     Every decision is taken from figures that `all_max` made equal on all ranks, so all ranks take the same one.
     Only the first `timed_ranks` ranks hold a stopwatch; the others' durations decide nothing.
     """
-    session = _Session(inspector, communicator, alignment, timed_ranks)
+    session = _Session(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
         _warm_up(session, budget_s)
@@ -112,7 +141,8 @@ class _Session:
     """The samples of one mode of one case as they come."""
 
     def __init__(self, inspector: "Inspector", communicator: "Communicator", alignment: "Alignment",
-                 timed_ranks: int) -> None:
+                 timed_ranks: int, cold: bool) -> None:
+        self.cold = cold
         self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
         self.timed = communicator.rank < timed_ranks
         self.calls = inspector.prepared.slots
@@ -126,7 +156,8 @@ class _Session:
     def take(self, count: int) -> list[float]:
         """Take `count` samples and let all ranks know them; returns the slowest rank's time of each that counts."""
         first = len(self.begin_ns)
-        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count)
+        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count,
+                                          self.cold)
         self.begin_ns += begin
         self.elapsed_ns += elapsed
         own_s = [ns / self.calls / 1e9 if self.timed else 0.0 for ns in elapsed]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from collectives import catalog
+from collectives import catalog, pairings
 from collectives.cases import Case, Sweep, format_size, parse_size, rank_counts, size_range
 from collectives.errors import UsageError
 from collectives.options import measuring_options, request_from
@@ -19,11 +19,13 @@ WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has
 @st.composite
 def cases(draw):
     op = draw(st.sampled_from(OPS))
-    row, ranks = catalog.OPERATIONS[op], draw(st.integers(1, 400))
+    row, ranks = catalog.OPERATIONS[op], draw(st.integers(2 if catalog.OPERATIONS[op].linked else 1, 400))
     if not row.has_payload:
         return Case(op=op, ranks=ranks, bytes=0)
     dtype = draw(st.sampled_from(tuple(catalog.DTYPES)))
     traffic = draw(st.sampled_from(tuple(catalog.TRAFFIC))) if row.uneven else None
+    if row.linked:
+        traffic = draw(st.sampled_from((*pairings.round_names(min(ranks, 40), True), pairings.alone(1, 0))))
     size = catalog.round_up(op, draw(st.integers(1, 1 << 24)), min(ranks, 40), dtype, traffic)
     return Case(op=op, ranks=min(ranks, 40), bytes=size, dtype=dtype, traffic=traffic,
                 redop=draw(st.sampled_from(catalog.REDOPS)) if row.reduces else None,

@@ -21,6 +21,15 @@ FACTORS = {
     "ping_pong": {2: 1.0, 8: 1.0},
     "bandwidth": {2: 1.0, 8: 1.0},
     "bi_bandwidth": {2: 2.0, 8: 2.0},
+    "link_latency": {2: 1.0, 8: 1.0},
+    "link_bandwidth": {2: 1.0, 8: 1.0},
+    "link_bi_bandwidth": {2: 2.0, 8: 2.0},
+    "copy": {1: 1.0, 8: 1.0},
+    "copy_h2d": {1: 1.0, 8: 1.0},
+    "copy_d2h": {1: 1.0, 8: 1.0},
+    "copy_both": {1: 2.0, 8: 2.0},
+    "copy_h2d_pageable": {1: 1.0, 8: 1.0},
+    "copy_d2h_pageable": {1: 1.0, 8: 1.0},
 }
 
 

@@ -9,7 +9,6 @@ from collectives.cases import Case, Sweep
 from collectives.errors import UsageError
 from collectives.plan import Probe, make_plan
 from collectives.records import Policy, read_journal
-from collectives.rendezvous import find_place
 from collectives.request import Request
 from collectives.sweep import run_sweep
 from collectives.transports.loopback import run_ranks
@@ -120,27 +119,6 @@ def test_what_the_library_is_known_not_to_have_takes_no_time_in_the_plan():
     assert sorted(plan.refused.values()) == [
         "no in-place", "ping_pong pairs each rank with another: 3 ranks leave one over"]
     assert plan.expected_s < 0.7
-
-
-@pytest.mark.parametrize(("environment", "expected"), [
-    ({}, None),
-    ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "MASTER_ADDR": "h", "MASTER_PORT": "7"},
-     ("torchrun", 3, 8, 1, ("h", 7))),
-    ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-      "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "SLURM_PROCID": "0", "SLURM_NTASKS": "1"},
-     ("Open MPI", 1, 2, 1, ("127.0.0.1", 29500))),
-    ({"PMI_RANK": "0", "PMI_SIZE": "4"}, ("MPICH or Intel MPI", 0, 4, 0, None)),
-    ({"SLURM_PROCID": "5", "SLURM_NTASKS": "6", "SLURM_LOCALID": "1"}, ("Slurm", 5, 6, 1, None))])
-def test_each_launcher_is_recognised_by_its_variables(environment, expected):
-    place = find_place(environment)
-    assert (place and (place.launcher, place.rank, place.size, place.local_rank, place.address)) == expected
-
-
-@pytest.mark.parametrize("environment", [{"RANK": "x", "WORLD_SIZE": "2"}, {"RANK": "2", "WORLD_SIZE": "2"},
-                                         {"RANK": "-1", "WORLD_SIZE": "2"}])
-def test_variables_that_make_no_sense_are_named(environment):
-    with pytest.raises(UsageError, match="RANK"):
-        find_place(environment)
 
 
 def test_reproducing_a_case_names_everything_that_matters(tmp_path):

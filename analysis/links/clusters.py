@@ -36,8 +36,10 @@ def levels(values: ArrayLike, width: float, apart: float) -> NDArray[np.int64]:
 def _summed_up(ordered: Floats) -> tuple[Floats, Floats]:
     if len(ordered) <= _MOST_POINTS:
         return ordered, np.ones(len(ordered))
-    parts = np.array_split(ordered, _MOST_POINTS)
-    return np.array([part.mean() for part in parts]), np.array([float(len(part)) for part in parts])
+    step = (ordered[-1] - ordered[0]) / _MOST_POINTS or 1.0
+    _, bins = np.unique(np.floor((ordered - ordered[0]) / step), return_inverse=True)
+    weights = np.bincount(bins).astype(float)
+    return np.bincount(bins, weights=ordered) / weights, weights
 
 
 def _division(points: Floats, weights: Floats, width: float) -> list[int]:

@@ -3,7 +3,7 @@
 import importlib
 
 from ..errors import UsageError
-from ..rendezvous import Place
+from ..rendezvous import Place, mpi_obstacle
 from .base import Transport
 
 __all__ = ["TRANSPORTS", "open_transport"]
@@ -11,15 +11,19 @@ __all__ = ["TRANSPORTS", "open_transport"]
 TRANSPORTS = {"torch": "torch_dist", "mpi": "mpi"}
 
 
-def open_transport(name: str, place: Place, device: str = "auto") -> Transport:
+def open_transport(name: str, place: Place, device: str = "auto", meeting_s: float = 300.0) -> Transport:
     """Start the communication library `name` on this rank, with payloads on `device`; collective.
 
-    UsageError when it is not installed, or there is no such device.
+    Ranks wait `meeting_s` seconds for each other, where the library leaves that to us.
+
+    UsageError when it is not installed, there is no such device, or ranks could not meet.
     """
     if name not in TRANSPORTS:
         raise UsageError(f"transport {name!r}: known are {', '.join(TRANSPORTS)}")
+    if name == "mpi" and (reason := mpi_obstacle(place)):
+        raise UsageError(f"transport mpi: {reason}")
     try:
         module = importlib.import_module(f"{__name__}.{TRANSPORTS[name]}")
     except ImportError as error:
         raise UsageError(f"transport {name}: {error}; install it with: pip install 'collbench[{name}]'") from None
-    return module.open_transport(place, device)
+    return module.open_transport(place, device, meeting_s)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     Sampler = Callable[[Inspector, Alignment, int, int], tuple[list[int], list[int], list[int]]]
 
-__all__ = ["Communicator", "Layout", "Prepared", "Transport", "empty_call", "in_place_layout", "layout"]
+__all__ = ["NO_DEVICE", "Communicator", "Layout", "Prepared", "Transport", "empty_call", "in_place_layout", "layout"]
+
+NO_DEVICE = "payloads are on the host here: there is no other memory to copy from or to"
 
 
 def empty_call() -> None:
@@ -39,7 +41,8 @@ class Prepared(NamedTuple):
 
     `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock, makes one call
     on each slot in turn, drains, reads the clock again, and returns both readings. Where a compiled loop takes whole
-    series of samples, `sampler` does what `timing.time_samples` does; `loop` names which it is.
+    series of samples, `sampler` does what `timing.time_samples` does; `loop` names which it is. `stopwatch` is whose
+    clock the second reading comes from, and `graph` whether the calls are one captured graph.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -49,6 +52,8 @@ class Prepared(NamedTuple):
     loop: Literal["python", "native"] = "python"
     release: Callable[[], object] = empty_call
     sampler: "Sampler | None" = None
+    stopwatch: Literal["host", "device"] = "host"
+    graph: bool = False
 
     @property
     def sends(self) -> bool:
@@ -76,6 +81,7 @@ class Communicator(Protocol):
 
     rank: int
     size: int
+    slots_bytes: int        # that the buffers of all calls of a sample may take together; the same on every rank
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         """Allocate `slots` buffers and make ready a call on each."""
@@ -85,6 +91,12 @@ class Communicator(Protocol):
 
     def drain(self) -> None:
         """Return when every started operation is complete on this rank."""
+
+    def room_bytes(self, local_ranks: int) -> int | None:
+        """Memory that this rank can take where payloads live, when `local_ranks` share it; None where nobody tells."""
+
+    def evict(self) -> None:
+        """Push the buffers out of the caches."""
 
     def barrier(self) -> None:
         """Wait for all, on the control path."""
@@ -126,8 +138,11 @@ class Transport(Protocol):
     def communicator(self, ranks: int) -> Communicator | None:
         """One over the first `ranks` ranks; None on the others. Collective over the job."""
 
-    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[Literal["python", "native"], str | None]:
+    def configure(self, loop: str, persistent: bool, builds: bool,
+                  graph: bool = False) -> tuple[Literal["python", "native"], str | None]:
         """Settle what `prepare` will use: the loop, and the reason where it is not a compiled one. Collective.
+
+        With `graph`, streamed calls are captured.
 
         One rank of each host `builds` the compiled loop. UsageError when what is wanted by name cannot be had.
         """

@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import catalog
 from ..cases import Case
-from ..memory import HOST_POLICY, HostMemory
+from ..errors import UsageError
+from ..memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..rendezvous import Place
+from ..resources import room_bytes
 from ..timing import python_block
 from .base import Prepared, layout
 
@@ -33,6 +35,7 @@ class _Meeting:
 
     def __init__(self, size: int) -> None:
         self.left: list[object] = [None] * size
+        self._pairs: dict[tuple[int, int], _Meeting] = {}
         self.outcome: object = None
         self._in, self._out = threading.Barrier(size), threading.Barrier(size)
         self.questions = [queue.SimpleQueue() for _ in range(size)]
@@ -45,13 +48,22 @@ class _Meeting:
         self._out.wait()
         return self.outcome
 
+    def of_two(self, rank: int, other: int) -> "_Meeting":
+        """Where two of them meet without the others."""
+        return self._pairs.setdefault((min(rank, other), max(rank, other)), _Meeting(2))
+
     def abort(self) -> None:
         self._in.abort()
         self._out.abort()
+        for pair in list(self._pairs.values()):
+            pair.abort()
 
 
 class LoopbackCommunicator:
     """One rank's view of a group of threads."""
+
+    slots_bytes = HOST_SLOTS_BYTES
+    room_bytes, evict = staticmethod(room_bytes), staticmethod(evict_host)
 
     def __init__(self, rank: int, meeting: _Meeting, fault: Fault | None, now_ns: Callable[[], int]) -> None:
         self.rank, self.size = rank, len(meeting.left)
@@ -66,9 +78,18 @@ class LoopbackCommunicator:
         return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
 
     def _run(self, case: Case, send: np.ndarray, recv: np.ndarray) -> None:
-        self._meeting.meet(self.rank, (send, recv), functools.partial(_perform, case))
+        if case.operation.linked:
+            self._meet_partner(case, send, recv)
+        else:
+            self._meeting.meet(self.rank, (send, recv), functools.partial(_perform, case))
         if self._fault:
             self._fault(case, self.rank, recv)
+
+    def _meet_partner(self, case: Case, send: np.ndarray, recv: np.ndarray) -> None:
+        """Only the two, so that no pair waits for another one."""
+        other = catalog.partner(case, self.rank)
+        if other is not None:
+            self._meeting.of_two(self.rank, other).meet(int(self.rank > other), (send, recv), _exchange)
 
     def drain(self) -> None:
         """Calls here return when they are complete."""
@@ -119,7 +140,9 @@ class LoopbackTransport:
             return None
         return LoopbackCommunicator(self.rank, self._meetings[ranks], self._fault, self.now_ns)
 
-    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[str, str | None]:
+    def configure(self, loop: str, persistent: bool, builds: bool, graph: bool = False) -> tuple[str, str | None]:
+        if graph:
+            raise UsageError("--graph: loopback runs every call at once")
         return "python", "loopback is Python throughout"
 
     def versions(self) -> dict[str, str]:
@@ -226,9 +249,23 @@ def _send_recv(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) 
 
 
 def _pairs(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    half = case.ranks // 2
     for rank, recv in enumerate(receives):
-        recv[:] = np.resize(sends[(rank + half) % case.ranks], recv.size)
+        if recv.size:
+            recv[:] = sends[catalog.partner(case, rank)]
+
+
+def _exchange(buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    (send, recv), (other_send, other_recv) = buffers
+    sent = send.copy()
+    if recv.size:
+        recv[:] = other_send
+    if other_recv.size:
+        other_recv[:] = sent
+
+
+def _copy(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
+    for send, recv in zip(sends, receives, strict=True):
+        recv[:] = send
 
 
 def _nothing(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
@@ -238,5 +275,5 @@ def _nothing(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) ->
 _DEFINITIONS = {"all_reduce": _all_reduce, "reduce": _reduce, "reduce_scatter": _reduce_scatter,
                 "broadcast": _broadcast, "all_gather": _all_gather, "gather": _gather, "scatter": _scatter,
                 "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "send_recv": _send_recv,
-                "ping_pong": _pairs, "bandwidth": _pairs, "bi_bandwidth": _pairs, "barrier": _nothing,
-                "noop": _nothing}
+                "ping_pong": _pairs, "bandwidth": _pairs, "bi_bandwidth": _pairs, "barrier": _nothing, "noop": _nothing,
+                **dict.fromkeys(catalog.GROUPS["copies"], _copy)}

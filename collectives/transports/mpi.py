@@ -19,12 +19,13 @@ from mpi4py import MPI  # noqa: E402  (the thread level must be set before MPI s
 
 from ..cases import Case  # noqa: E402
 from ..errors import UsageError  # noqa: E402
-from ..memory import HOST_POLICY, HostMemory, Memory  # noqa: E402
+from ..memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, Memory, evict_host  # noqa: E402
 from ..native import build  # noqa: E402
 from ..rendezvous import Place  # noqa: E402
+from ..resources import room_bytes  # noqa: E402
 from ..timing import python_block  # noqa: E402
-from .base import Layout, Prepared, empty_call, layout  # noqa: E402
-from .mpi_calls import OPS, Buffers, bind  # noqa: E402
+from .base import NO_DEVICE, Layout, Prepared, empty_call, layout  # noqa: E402
+from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
 __all__ = ["MpiTransport", "open_transport"]
@@ -39,9 +40,12 @@ class Payloads(NamedTuple):
     policy: str
     open_memory: Callable[[int, int], Memory]
     drain: Callable[[], object]
+    slots_bytes: int
+    room_bytes: Callable[[int], int | None]
+    evict: Callable[[], object]
 
 
-HOST = Payloads("cpu", HOST_POLICY, HostMemory, empty_call)
+HOST = Payloads("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
 
 
 class Manner:
@@ -58,7 +62,8 @@ class MpiCommunicator:
 
     def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, manner: Manner) -> None:
         self.timed, self.control, self._manner = timed, control, manner
-        self.drain = manner.payloads.drain
+        self.drain, self.evict = manner.payloads.drain, manner.payloads.evict
+        self.room_bytes, self.slots_bytes = manner.payloads.room_bytes, manner.payloads.slots_bytes
         self.rank, self.size = timed.rank, timed.size
         self.now_ns = time.perf_counter_ns
         self.barrier = control.Barrier
@@ -67,7 +72,7 @@ class MpiCommunicator:
         place, manner = _mpi_layout(case, self.rank), self._manner
         memory = manner.payloads.open_memory(slots, place.slot_bytes)
         buffers = [Buffers(case, row, place) for row in memory.rows]
-        if manner.native and manner.payloads is HOST:
+        if manner.native and manner.payloads is HOST and not case.operation.memories:
             return manner.native.prepare(self.timed, self.control, case, buffers, memory, place, manner.persistent)
         calls = [bind(self.timed, case, slot, manner.persistent) for slot in buffers]
 
@@ -131,6 +136,10 @@ class MpiTransport:
         self.library = _library()
 
     def why_not(self, case: Case) -> str | None:
+        if case.operation.memories and self._manner.payloads is not HOST:
+            return "copies on a device are measured by transport torch"
+        if case.op not in BINDERS:
+            return NO_DEVICE
         if case.redop and case.redop not in OPS:
             return f"MPI has no reduce operation {case.redop}"
         if case.redop and case.dtype == "bfloat16":
@@ -148,7 +157,9 @@ class MpiTransport:
     def notes(self) -> tuple[str, ...]:
         return () if self._manner.native else ("messages of a window are started as persistent requests",)
 
-    def configure(self, loop: str, persistent: bool, builds: bool) -> tuple[str, str | None]:
+    def configure(self, loop: str, persistent: bool, builds: bool, graph: bool = False) -> tuple[str, str | None]:
+        if graph:
+            raise UsageError("--graph: MPI's calls are complete when they return, so there is nothing to capture")
         self._manner.persistent = persistent
         reason = "asked for" if loop == "python" else self._load(builds)
         if loop == "native" and reason:
@@ -182,8 +193,15 @@ class MpiTransport:
         MPI.COMM_WORLD.Abort(status)
 
 
-def open_transport(place: Place, device: str) -> MpiTransport:
-    """MPI finds its own ranks. Payloads are on the host unless this MPI says that it can use the device."""
+def open_transport(place: Place, device: str, meeting_s: float | None = None) -> MpiTransport:
+    """MPI finds its own ranks, and waits for them as it likes.
+
+    Payloads are on the host unless this MPI says that it can use the device. UsageError when MPI finds
+    others than the launcher started: most often because the two are not of one MPI.
+    """
+    if place and place.launcher != "none" and place.size != MPI.COMM_WORLD.size:
+        raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, which mpi4py uses, finds "
+                         f"{MPI.COMM_WORLD.size}: use the mpirun of that MPI, or srun --mpi=pmix or pmi2 as it needs")
     if device == "cpu" or (device == "auto" and not _device_aware()):
         return MpiTransport(HOST)
     if not _device_aware():
@@ -195,9 +213,10 @@ def open_transport(place: Place, device: str) -> MpiTransport:
 
 def torch_payloads(device: object) -> Payloads:
     """Buffers that are torch tensors on `device`, which mpi4py takes through DLPack."""
-    from . import torch_memory
+    from . import torch_device, torch_memory
     return Payloads(str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
-                    torch_memory.drain(device))
+                    torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES,
+                    partial(torch_device.room_bytes, device), torch_device.evictor(device))
 
 
 def _tried(step: Callable[[], object]) -> tuple[object, str | None]:

@@ -9,6 +9,7 @@ from mpi4py import MPI
 
 from .. import catalog
 from ..cases import Case
+from ..memory import host_copy
 from .base import Layout, empty_call
 
 __all__ = ["BINDERS", "OPS", "Buffers", "bind", "datatype", "persistent_request"]
@@ -42,7 +43,7 @@ class Buffers:
         """The buffers of a window, one spec a message; used again in turn where there are fewer."""
         size = self.case.bytes
         parts = [self._spec(raw[at:at + size]) for at in range(0, len(raw), size)]
-        return [parts[i % len(parts)] for i in range(catalog.WINDOW)] if parts else []
+        return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
 
     def vector(self, counts: list[int], raw: object) -> list:
         """Counts and displacements for the v variants."""
@@ -142,11 +143,17 @@ def _send_recv(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obj
     return partial(comm.Sendrecv, at.send, right, 0, at.recv, left, 0)
 
 
+def _copy(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    return host_copy(at.send_bytes, at.recv_bytes)
+
+
 def _ping_pong(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
-    half = comm.size // 2
-    send = partial(comm.Send, at.send, (comm.rank + half) % comm.size, 0)
-    receive = partial(comm.Recv, at.recv, (comm.rank + half) % comm.size, 0)
-    first, second = (send, receive) if comm.rank < half else (receive, send)
+    other = catalog.partner(case, comm.rank)
+    if other is None:
+        return empty_call
+    send = partial(comm.Send, at.send, other, 0)
+    receive = partial(comm.Recv, at.recv, other, 0)
+    first, second = (send, receive) if catalog.begins(case, comm.rank) else (receive, send)
 
     def exchange() -> None:
         first()
@@ -156,17 +163,18 @@ def _ping_pong(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obj
 
 def _window(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
     """All messages of a window in flight at once, then an empty answer from each receiver to say they all arrived."""
-    half = comm.size // 2
-    partner = (comm.rank + half) % comm.size
-    receives = [comm.Recv_init(message, partner, 0) for message in at.messages(at.recv_bytes)]
-    sends = [comm.Send_init(message, partner, 0) for message in at.messages(at.send_bytes)]
+    other = catalog.partner(case, comm.rank)
+    if other is None:
+        return empty_call
+    receives = [comm.Recv_init(message, other, 0) for message in at.messages(at.recv_bytes)]
+    sends = [comm.Send_init(message, other, 0) for message in at.messages(at.send_bytes)]
     at.requests += receives + sends
     start, wait = partial(MPI.Prequest.Startall, at.requests), partial(MPI.Request.Waitall, at.requests)
     nothing = np.empty(0, np.uint8)
-    if comm.rank < half:
-        acknowledge = partial(comm.Recv, nothing, partner, 1)
+    if catalog.begins(case, comm.rank):
+        acknowledge = partial(comm.Recv, nothing, other, 1)
     else:
-        acknowledge = partial(comm.Send, nothing, partner, 1)
+        acknowledge = partial(comm.Send, nothing, other, 1)
 
     def exchange() -> None:
         start()
@@ -178,4 +186,5 @@ def _window(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object
 BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
             "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
             "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
-            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window}
+            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
+            "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _copy}

@@ -23,8 +23,6 @@ __all__ = ["NativeLoop"]
 
 _KINDS = ("noop", "barrier", "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter",
           "all_to_all", "all_to_all_v", "send_recv", "ping", "pong", "window_first", "window_second")
-_PAIRWISE = {"ping_pong": ("ping", "pong"), "bandwidth": ("window_first", "window_second"),
-             "bi_bandwidth": ("window_first", "window_second")}
 _IN_PLACE_SEND, _IN_PLACE_RECEIVE = 1, 2
 
 
@@ -97,8 +95,9 @@ class NativeLoop:
         self._library.collbench_set(
             table, index, _KINDS.index(_kind(comm, case)), _in_place(comm, case), comm.py2f(),
             datatype(case).py2f(), op, _address(slot.send_bytes), count, _address(slot.recv_bytes), count, peer, other)
-        if case.op in ("bandwidth", "bi_bandwidth"):
-            sends, receives = (catalog.WINDOW if len(raw) else 0 for raw in (slot.send_bytes, slot.recv_bytes))
+        if case.operation.windowed:
+            messages = case.operation.messages
+            sends, receives = (messages if len(raw) else 0 for raw in (slot.send_bytes, slot.recv_bytes))
             self._library.collbench_set_window(table, index, sends, receives, catalog.window_depth(case), case.bytes)
         return self._vectors(table, index, comm, case) if case.operation.uneven else None
 
@@ -126,7 +125,12 @@ def _account(inspector: Inspector, last: int, taken: int, last_is_wrong: bool) -
 
 
 def _kind(comm: MPI.Intracomm, case: Case) -> str:
-    return _PAIRWISE[case.op][comm.rank >= case.ranks // 2] if case.op in _PAIRWISE else case.op
+    if not case.operation.pairs:
+        return case.op
+    if catalog.partner(case, comm.rank) is None:
+        return "noop"
+    kinds = ("window_first", "window_second") if case.operation.windowed else ("ping", "pong")
+    return kinds[not catalog.begins(case, comm.rank)]
 
 
 def _in_place(comm: MPI.Intracomm, case: Case) -> int:
@@ -138,7 +142,8 @@ def _in_place(comm: MPI.Intracomm, case: Case) -> int:
 def _neighbours(comm: MPI.Intracomm, case: Case) -> tuple[int, int]:
     """Whom this rank sends to, and whom it receives from (or the root)."""
     if case.operation.pairs:
-        return ((comm.rank + case.ranks // 2) % case.ranks,) * 2
+        partner = catalog.partner(case, comm.rank)
+        return (catalog.ROOT if partner is None else partner,) * 2
     if case.op == "send_recv":
         return (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     return catalog.ROOT, catalog.ROOT

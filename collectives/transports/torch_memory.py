@@ -10,7 +10,10 @@ from ..errors import UsageError
 from ..memory import HOST_POLICY, HostMemory, Pattern, slot_stride
 from .base import empty_call
 
-__all__ = ["DeviceMemory", "drain", "find_device", "memory_policy", "open_memory", "tensor"]
+__all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
+           "tensor"]
+
+DEVICE_SLOTS_BYTES = 512 << 20      # of all slots together, on one rank: more than the caches of accelerators hold
 
 
 class DeviceMemory:
@@ -48,6 +51,16 @@ def find_device(wanted: str, local_rank: int) -> torch.device:
     device = torch.device(here.type, local_rank % torch.accelerator.device_count())
     torch.accelerator.set_device_index(device.index)
     return device
+
+
+def identify(device: torch.device) -> dict[str, object]:
+    """The device of this rank as others can recognise it; nothing for the CPU, which all ranks share."""
+    if device.type == "cpu":
+        return {}
+    module = torch.get_device_module(device)
+    properties = module.get_device_properties(device) if hasattr(module, "get_device_properties") else None
+    uuid = getattr(properties, "uuid", None)
+    return {"device": str(device), "devices": torch.accelerator.device_count(), "identity": uuid and str(uuid)}
 
 
 def drain(device: torch.device) -> Callable[[], object]:

@@ -1,4 +1,4 @@
-"""What is here to measure between: accelerators if there are any, cores otherwise."""
+"""What is here to measure between, asked before anything starts: accelerators if there are any, cores otherwise."""
 
 import glob
 import json

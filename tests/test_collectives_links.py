@@ -1,0 +1,161 @@
+"""Every link by itself: the rounds meet all pairs, and what is planted in a network or a library is found."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from analysis.links import read_links
+from collectives import catalog, pairings
+from collectives.cases import Case, Sweep
+from collectives.links import run_links
+from collectives.records import Policy, read_journal
+from collectives.request import Request
+from collectives.transports.loopback import run_ranks
+
+SEVERAL = Path(__file__).with_name("namespaces.py")
+
+
+@pytest.mark.parametrize("ranks", range(2, 34))
+def test_rounds_meet_every_pair_once_and_no_rank_twice_at_a_time(ranks):
+    table = pairings.rounds(ranks)
+    assert len(table) == ranks - 1 + ranks % 2
+    assert sorted(tuple(sorted(pair)) for met in table for pair in met) == list(combinations(range(ranks), 2))
+    for number, met in enumerate(table, 1):
+        assert len({rank for pair in met for rank in pair}) == 2 * (ranks // 2)
+        assert pairings.who_sends(f"round-{number}-back", ranks) == tuple((b, a) for a, b in met)
+    begun = [sum(pair[0] == rank for met in table for pair in met) for rank in range(ranks)]
+    assert max(begun) < ranks - 1 or ranks < 4
+
+
+@pytest.mark.parametrize("name", ["round-0", "round-8", "round-1-forth", "pair-1-1", "pair-1-8", "linear", ""])
+def test_a_pairing_that_does_not_exist_is_none(name):
+    assert pairings.who_sends(name, 8) is None
+
+
+def test_links_are_measured_once_in_the_largest_group_at_both_ends_of_the_sizes():
+    cases = list(Sweep(ops=("link_latency", "link_bandwidth", "link_bi_bandwidth"), sizes=(8, 64, 4096),
+                       ranks=(2, 5)).cases())
+    assert {(case.op, case.ranks, case.bytes) for case in cases} == {
+        ("link_latency", 5, 8), ("link_bandwidth", 5, 4096), ("link_bi_bandwidth", 5, 4096)}
+    assert [sum(case.op == op for case in cases) for op in ("link_latency", "link_bandwidth")] == [5, 10]
+
+
+def measured(path, ranks, slow_s, ops=("link_latency", "link_bandwidth")):
+    """Run the rank program on the loopback library; `slow_s(source, target)` is how long a pair's calls take."""
+    def delay(case, rank, recv):
+        partner = catalog.partner(case, rank)
+        if case.operation.linked and partner is not None:
+            pair = (rank, partner) if catalog.begins(case, rank) else (partner, rank)
+            until = time.perf_counter() + slow_s(*pair)
+            while (left := until - time.perf_counter()) > 0:
+                time.sleep(left)
+    request = Request(transport="loopback", journal=path / "journal.jsonl", display="quiet",
+                      policy=Policy(modes=("isolated",), min_samples=6, case_s=0.002, precision=0.5),
+                      sweep=Sweep(ops=ops, sizes=(8, 4096), ranks=(ranks,)))
+    assert run_ranks(ranks, lambda transport, place: run_links(request, transport, place), delay) == 0
+    (matrix,) = read_links(path)
+    return matrix, read_journal(request.journal)[1]
+
+
+def test_a_slow_link_is_measured_again_alone_and_named(tmp_path):
+    def slow_s(source, target):
+        return 0.032 if (source, target) == (4, 1) else 0.004
+    matrix, records = measured(tmp_path, 6, slow_s)
+    assert "pair-4-1" in {record.case.traffic for record in records}
+    cells = matrix.cells.set_index(["src", "dst"])
+    assert len(cells) == 30
+    assert cells.loc[(4, 1), "alone"]
+    assert cells["bandwidth_n"].min() >= 6
+    assert cells["bandwidth_Bps"].idxmin() == (4, 1)
+    warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
+    assert any("link from rank 4 to rank 1 is slow in this direction, also while all other ranks rested" in words
+               for words in warnings), warnings
+    assert not any("slow with everybody" in words for words in warnings)
+
+
+def test_a_slow_rank_is_told_from_its_links(tmp_path):
+    matrix, _ = measured(tmp_path, 5, lambda source, target: 0.032 if 3 in (source, target) else 0.004)
+    warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
+    assert any("rank 3 is slow with everybody" in words for words in warnings), warnings
+    assert not any("link from" in words for words in warnings)
+
+
+def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
+    """Two pairs that meet in one round share a wire: each is slow while the other one talks."""
+    wire, busy = set(pairings.rounds(6)[0][:2]), set()
+
+    def slow_s(source, target):
+        if (source, target) not in wire:
+            return 0.004
+        busy.add((source, target))
+        time.sleep(0.004)
+        crowded = len(busy) > 1
+        time.sleep(0.004)
+        busy.discard((source, target))
+        return 0.03 if crowded else 0.0
+    matrix, _ = measured(tmp_path, 6, slow_s, ops=("link_bandwidth",))
+    warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
+    assert any("while all other ranks rest" in words and "shares something with others" in words
+               for words in warnings), warnings
+    assert not any(words.startswith("the link from") for words in warnings)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_planted_faults_in_a_real_network_are_found(tmp_path):
+    """Eight hosts on two switches: fast within, slower between; one slow link, and one slow host."""
+    hosts, fast, between, slow = 8, 400, 130, 40
+    rates = [[fast if a // 4 == b // 4 else between for b in range(hosts)] for a in range(hosts)]
+    rates[1][2] = rates[2][1] = slow
+    for other in range(hosts):
+        rates[6][other] = rates[other][6] = slow
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [sys.executable, str(SEVERAL), json.dumps({"hosts": [1] * hosts, "rates": rates}), "--", "--device", "cpu",
+         "--ops", "link_bandwidth", "--sizes", "64K", "--modes", "isolated", "--min-samples", "8",
+         "--precision", "0.1", "--case-seconds", "0.05", "--group-ranks", str(hosts), "--display", "quiet",
+         "--out", str(out)],
+        text=True, capture_output=True, timeout=240, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)})
+    if done.returncode == 77:
+        pytest.skip(f"SKIPPED: no network namespaces with shaping here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    (matrix,) = read_links(out)
+    assert matrix.hosts == tuple(f"h{host}" for host in range(hosts))
+    tiers = matrix.tiers
+    assert len(tiers) == 2, tiers
+    for row, rate in zip(tiers.itertuples(), (fast, between), strict=True):
+        assert 0.5 * rate < row.typical * 8 / 1e6 < 1.3 * rate
+        assert "ranks 0-3 | 4-5, 7" in row.places
+    warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
+    assert len(warnings) == 2, warnings
+    assert "host h6 (rank 6) is slow with everybody" in warnings[0]
+    assert "the link from rank 1 (host h1) to rank 2 (host h2) is slow in both directions" in warnings[1]
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.ranks
+def test_the_command_shows_a_matrix_over_mpi(collbench, tmp_path):
+    done = collbench("links", "--transport", "mpi", "--ranks", 3, "--case-seconds", 0.01, "--large", "4K",
+                     "--out", "links", "--csv", "links.csv")
+    assert done.returncode == 0, done.stderr
+    assert "two-way bandwidth in GB/s of 4 KiB" in done.stdout
+    shown = collbench("links", "links")
+    assert shown.stdout.splitlines()[0].startswith("links: mpi (")
+    assert (tmp_path / "links.csv").read_text().count("\n") == 7
+    _, records, _ = read_journal(tmp_path / "links" / "journal.jsonl")
+    assert {record.status for record in records} == {"ok"}
+    assert all(record.verification.checks for record in records if record.case.operation.linked)
+    assert {record.timings[0].loop for record in records} <= {"native", "python"}
+
+
+def test_a_pair_is_timed_by_the_one_who_begins():
+    case = Case(op="link_latency", ranks=3, bytes=8, dtype="float32", traffic="pair-2-0")
+    assert [catalog.partner(case, rank) for rank in range(3)] == [2, None, 0]
+    assert catalog.sent(case, 1) == catalog.received(case, 1) == []

@@ -1,0 +1,71 @@
+"""Going on with a journal: exactly what is missing is measured, and nothing is mixed that must not be."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from collectives.records import read_journal
+
+SWEEP = ("--transport", "mpi", "--ranks", 2, "--ops", "all_reduce,all_gather", "--sizes", "64,1K,16K", "--case-seconds",
+         "0.05", "--precision", "0", "--seed", "3")
+
+
+def _cases(journal):
+    _, records, _ = read_journal(journal)
+    return [record.case for record in records]
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.ranks
+def test_a_killed_run_goes_on_and_ends_with_what_an_undisturbed_one_has(collbench, tmp_path):
+    whole = collbench("run", *SWEEP, "--out", tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    words = [sys.executable, "-m", "launch.cli", "run", *map(str, SWEEP), "--out", str(tmp_path / "cut")]
+    process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    journal = tmp_path / "cut" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (journal.exists() and len(journal.read_bytes().splitlines()) > 4):
+        time.sleep(0.02)
+    subprocess.run(["pkill", "-KILL", "-f", "--", f"--out {tmp_path / 'cut'}"], check=False)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with journal.open("r+b") as file:        # and the last line is cut as well
+        file.truncate(journal.stat().st_size - 20)
+    before = _cases(journal)
+    assert 0 < len(before) < len(_cases(tmp_path / "whole" / "journal.jsonl"))
+    done = collbench("run", *SWEEP, "--out", tmp_path / "cut", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"resume: {len(set(before))} of " in done.stdout
+    after = _cases(journal)
+    assert sorted(map(str, after)) == sorted(map(str, _cases(tmp_path / "whole" / "journal.jsonl")))
+    assert after[:len(before)] == before
+    again = collbench("run", *SWEEP, "--out", tmp_path / "cut", "--resume")
+    assert again.returncode == 0
+    assert "nothing was left to measure" in again.stdout
+    assert _cases(journal) == after
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_a_journal_taken_otherwise_is_refused_unless_told_to(collbench, tmp_path):
+    words = ("run", "--transport", "torch", "--ranks", 2, "--ops", "barrier", "--case-seconds", "0.05",
+             "--group-ranks", 2, "--out", tmp_path)
+    assert collbench(*words, "--resume").returncode == 0          # nothing there yet: it simply starts
+    refused = collbench(*words, "--resume", "--min-samples", 7)
+    assert refused.returncode == 2
+    assert "min_samples was 5, is 7" in refused.stderr
+    assert "--resume-anyway" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    mixed = collbench(*words, "--resume-anyway", "--min-samples", 7)
+    assert mixed.returncode == 0
+    assert "nothing was left to measure" in mixed.stdout
+
+
+def test_the_main_job_cannot_go_on_with_a_directory_that_it_would_name_itself(collbench):
+    done = collbench("bench", "--resume")
+    assert done.returncode == 2
+    assert "--out" in done.stderr
