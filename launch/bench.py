@@ -15,18 +15,21 @@ import msgspec
 
 from collectives.errors import CollbenchError, UsageError
 from collectives.records import read_journal
+from collectives.rendezvous import find_place
 from collectives.topology import Accelerators, find_accelerators, usable_cores
 
+from .allocation import Allocation, find_allocation
 from .job import Job
-from .launchers import launcher_for
+from .launchers import launcher_for, open_launcher
 from .run import STOPPED, TIMED_OUT, run_job
 
-__all__ = ["PROFILES", "Profile", "available_transports", "bench", "conclude", "new_run_directory"]
+__all__ = ["PROFILES", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
+           "refuse_to_be_a_rank", "run_directory"]
 
 _RESULTS = Path("results")
 _LIBRARIES = {"torch": "torch", "mpi": "mpi4py"}     # transport -> the package that it needs
 _LAUNCH_S = 3.5          # starting the ranks of one transport and ending them
-_MAX_CPU_RANKS = 32
+_MAX_CPU_RANKS, _MAX_CPU_RANKS_ANYWHERE = 32, 384        # on one host, on several
 _LATE_FACTOR, _LATE_S = 3.0, 120.0
 
 
@@ -53,37 +56,51 @@ _CPU_SIZES = ("-b", "32", "-e", "1M", "-f", "8")
 _DEVICE_SIZES = ("-b", "1K", "-e", "1G", "-f", "4")
 
 
-def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None, budget_s: float | None) -> int:
-    """Measure with every transport into `out`; returns the worst exit status of the jobs.
+def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None, budget_s: float | None,
+          resume: bool = False) -> int:
+    """Measure with every transport into `out`; returns the worst exit status of the jobs. `resume`: what it lacks.
 
     One transport that cannot start does not take the others' results with it.
     """
-    devices = find_accelerators()
-    ranks = ranks or profile.ranks or default_ranks(devices)
+    devices, allocation = find_accelerators(), find_allocation()
+    ranks = ranks or profile.ranks or default_ranks(devices, allocation)
     transports = sorted(transports, reverse=devices is not None)    # torch first where devices are what matters
     begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
-    _say(f"collbench: {ranks} ranks on {_where(devices)}, transports {', '.join(transports)}, "
+    _say(f"collbench: {ranks} ranks on {_where(devices, allocation)}, transports {', '.join(transports)}, "
          f"at most about {budget_s:.0f} s; results in {out}")
     launches = [(transport, sweep, share) for transport in transports
                 for sweep, share in zip(profile.sweeps, profile.shares, strict=True)]
     for index, (transport, sweep, share) in enumerate(launches):
         left = sum(other for _, _, other in launches[index:])
         spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(launches) - index)
-        sizes = () if "-b" in sweep else _DEVICE_SIZES if devices and transport == "torch" else _CPU_SIZES
+        on_device = devices is not None and transport == "torch"
+        sizes = () if "-b" in sweep else _DEVICE_SIZES if on_device else _CPU_SIZES
+        if on_device and sweep[:2] == ("--ops", "all"):
+            sweep = ("--ops", "all,copies", *sweep[2:])
         job_s = max(1.0, spare_s * share / left)
-        status = max(status, _launch(transport, [*sweep, *sizes], out, ranks, job_s))
+        status = max(status, _launch(transport, [*sweep, *sizes], out, ranks, job_s, allocation, resume))
         if status == STOPPED:
             break
     return status
 
 
-def _launch(transport: str, options: list[str], out: Path, ranks: int, budget_s: float) -> int:
+def refuse_to_be_a_rank() -> None:
+    """UsageError when a launcher has started several of this process."""
+    place = find_place()
+    if place is not None and place.size > 1:
+        raise UsageError(f"bench starts the ranks itself: run it once, not as {place.size} ranks of {place.launcher}")
+
+
+def _launch(transport: str, options: list[str], out: Path, ranks: int, budget_s: float,
+            allocation: Allocation | None, resume: bool) -> int:
     display = "live" if sys.stdout.isatty() else "plain"
-    words = [*options, "--transport", transport, "--out", str(out), "--budget", f"{max(1.0, budget_s):.1f}",
+    words = [*options, "--budget", f"{max(1.0, budget_s):.1f}",
              "--display", display]
     try:
-        job = Job(arguments=tuple(words), ranks=ranks, time_limit_s=_LATE_FACTOR * budget_s + _LATE_S)
-        status = run_job(launcher_for(transport), job)
+        hosts = allocation.spread(ranks) if allocation else ()
+        job = Job(arguments=tuple(words), ranks=ranks, nodes=max(1, len(hosts)), hosts=hosts, transports=(transport,),
+                  out=out, resume=resume, time_limit_s=_LATE_FACTOR * budget_s + _LATE_S)
+        status = run_job(open_launcher(allocation.launcher) if allocation else launcher_for(transport), job)
     except CollbenchError as error:
         _say(f"collbench: {transport}: {error}")
         return error.exit_status
@@ -92,8 +109,15 @@ def _launch(transport: str, options: list[str], out: Path, ranks: int, budget_s:
     return status
 
 
-def default_ranks(devices: Accelerators | None) -> int:
-    """One rank a device; on CPUs one a core, but enough for a curve of three rank counts and never very many."""
+def default_ranks(devices: Accelerators | None, allocation: Allocation | None = None) -> int:
+    """One rank a device; on CPUs one a core, but enough for a curve of three rank counts and never very many.
+
+    On several hosts as many ranks on each as this host has devices, or as the scheduler was asked for.
+    """
+    if allocation:
+        nodes, cores = len(allocation.hosts), allocation.cores or len(usable_cores())
+        each = devices.count if devices else allocation.slots or min(cores, max(1, _MAX_CPU_RANKS_ANYWHERE // nodes))
+        return nodes * each
     if devices:
         return devices.count
     return min(_MAX_CPU_RANKS, max(8, 1 << int(math.log2(len(usable_cores())))))
@@ -113,9 +137,14 @@ def available_transports(wanted: str) -> list[str]:
     raise UsageError(f"transport {wanted}: {_LIBRARIES[name]} is not installed: pip install 'collbench[{name}]'")
 
 
+def run_directory() -> Path:
+    """One under results/ named by time and host; not made."""
+    return _RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}-{socket.gethostname()}"
+
+
 def new_run_directory(out: Path | None) -> Path:
     """`out`, or one under results/ named by time and host, made now. UsageError when it cannot be."""
-    path = out or _RESULTS / f"{datetime.now():%Y%m%d-%H%M%S}-{socket.gethostname()}"
+    path = out or run_directory()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -149,7 +178,10 @@ def _point_latest(path: Path) -> None:
         pointer.unlink(missing_ok=True)
 
 
-def _where(devices: Accelerators | None) -> str:
+def _where(devices: Accelerators | None, allocation: Allocation | None) -> str:
+    if allocation:
+        kind = devices.kind if devices else "CPU"
+        return f"{len(allocation.hosts)} hosts of this {allocation.scheduler} job ({kind})"
     return f"{devices.count} {devices.kind} device(s)" if devices else f"{len(usable_cores())} CPU cores"
 
 

@@ -1,6 +1,7 @@
 """`collbench`: finds its subcommands, and turns errors into one line and an exit code; nothing else.
 
-Exit status: 0 all well; 1 a result was wrong or a run failed; 2 what was asked for cannot be; 124 out of time;
+Exit status: 0 all well; 1 a result was wrong or a run failed; 2 what was asked for cannot be; 3 a rank hung, died or
+failed and the job had to end, the case is in the journal and everything before it is safe; 124 out of time;
 143 told to stop, everything saved.
 """
 

@@ -1,9 +1,11 @@
 """Ranks of torch.distributed on this host, forked from one process."""
 
 import signal
-import sys
+
+from collectives.errors import UsageError
 
 from .job import Job
+from .launchers import as_text
 
 __all__ = ["Local"]
 
@@ -13,7 +15,17 @@ class Local:
 
     name = "local"
     stop_signal = signal.SIGTERM
+    hides_status = False
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
-        return [sys.executable, "-m", "collectives.fork", str(job.ranks), *job.arguments]
+        if job.nodes > 1:
+            raise UsageError(f"launcher local starts ranks on this host only, not on {job.nodes}: "
+                             "torchrun, mpirun and slurm reach others")
+        if "mpi" in job.transports:
+            raise UsageError("launcher local starts no ranks of MPI: use mpirun or slurm")
+        return [job.python, "-m", "collectives.fork", str(job.ranks), *job.words()]
+
+    def script(self, job: Job) -> str:
+        """The command as a shell takes it."""
+        return as_text(self.command(job))

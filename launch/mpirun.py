@@ -1,4 +1,4 @@
-"""Ranks of an MPI program on this host: mpirun of Open MPI, mpiexec of MPICH and those like it."""
+"""Ranks through mpirun of Open MPI, or mpiexec of MPICH, Intel MPI and those like it; on this host or on several."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from collectives.errors import UsageError
 from collectives.topology import usable_cores
 
 from .job import Job
+from .launchers import as_text
 
 __all__ = ["Mpirun", "find_mpirun"]
 
@@ -20,21 +21,50 @@ class Mpirun:
 
     name = "mpirun"
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end them on the spot
+    hides_status = False
 
     def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None) -> None:
-        """`cores`: those this host may use; more ranks than that are neither refused nor bound."""
+        """`cores`: those a host may use; more ranks than that are neither refused nor bound."""
         self.path, self.is_open_mpi, self.is_root, self.cores = path, is_open_mpi, is_root, cores
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
-        options = self._open_mpi_options(job.ranks) if self.is_open_mpi else []
-        return [self.path, *options, "-n", str(job.ranks), sys.executable, "-m", "collectives", *job.arguments]
+        options = self._open_mpi_options(job) if self.is_open_mpi else self._hydra_options(job)
+        return [self.path, *options, "-n", str(job.ranks), job.python, "-m", "collectives", *job.words()]
 
-    def _open_mpi_options(self, ranks: int) -> list[str]:
+    def script(self, job: Job) -> str:
+        """The command as a shell takes it."""
+        return as_text(self.command(job))
+
+    def _open_mpi_options(self, job: Job) -> list[str]:
         options = ["--allow-run-as-root"] if self.is_root else []
-        if self.cores is not None and ranks > self.cores:
-            options += ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"]
+        crowded = self.cores is not None and job.ranks_per_node > self.cores
+        mapping = (f"ppr:{job.ranks_per_node}:node" if job.nodes > 1 else "") + (":OVERSUBSCRIBE" if crowded else "")
+        if job.hosts:
+            options += ["--host", ",".join(f"{host}:{job.ranks_per_node}" for host in job.hosts)]
+        if mapping:
+            options += ["--map-by", mapping]
+        if crowded:
+            options += ["--bind-to", "none"]
+        for name, value in _for_other_hosts(job).items():
+            options += ["-x", f"{name}={value}"]
         return options
+
+    @staticmethod
+    def _hydra_options(job: Job) -> list[str]:
+        options = ["-hosts", ",".join(job.hosts)] if job.hosts else []
+        if job.nodes > 1:
+            options += ["-ppn", str(job.ranks_per_node)]
+        for name, value in _for_other_hosts(job).items():
+            options += ["-genv", name, value]
+        return options
+
+
+def _for_other_hosts(job: Job) -> dict[str, str]:
+    """What ranks of several hosts cannot find out by themselves: this process's environment may stay behind."""
+    if job.nodes == 1:
+        return {}
+    return {"PYTHONSAFEPATH": "1", **({"MASTER_ADDR": job.hosts[0]} if job.hosts else {})}
 
 
 def find_mpirun() -> Mpirun:

@@ -1,20 +1,27 @@
-"""The only module that starts jobs: time limit, signals, and nothing left behind."""
+"""The only module that starts jobs: time limit, signals, faults, and nothing left behind."""
 
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
+
+import msgspec
+
+from collectives.records import FAULT_NOTE, Record, Run, unseal
 
 from .job import Job
 from .launchers import Launcher
 
-__all__ = ["STOPPED", "TIMED_OUT", "run_job"]
+__all__ = ["FAULT", "STOPPED", "TIMED_OUT", "run_job", "run_through_faults"]
 
+FAULT = 3               # a rank hung, died or failed; the case that it was in is in the journal
 TIMED_OUT = 124
 STOPPED = 128 + signal.SIGTERM      # told to, by either signal; everything measured is saved
 _GRACE_S = 10.0
+_MOST_RESTARTS = 100
 
 
 def run_job(launcher: Launcher, job: Job) -> int:
@@ -23,6 +30,8 @@ def run_job(launcher: Launcher, job: Job) -> int:
     On SIGINT or SIGTERM the ranks are asked to stop in order; told again, the job is ended. Its whole process group is
     gone when this returns.
     """
+    journal = _journal(job)
+    begin = _size(journal)
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
                                env={**os.environ, "PYTHONSAFEPATH": "1"})
 
@@ -44,7 +53,61 @@ def run_job(launcher: Launcher, job: Job) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _signal(process, signal.SIGKILL)
-    return 128 - status if status < 0 else status
+    if told and launcher.hides_status:
+        return STOPPED
+    status = 128 - status if status < 0 else status
+    return FAULT if status not in (0, 2, FAULT, STOPPED) and _faulted(journal, begin) else status
+
+
+def run_through_faults(launcher: Launcher, job: Job) -> int:
+    """As `run_job`, but when a fault ended the job, start the ranks again for the cases that are left.
+
+    A case that hung or failed is not tried again. Returns FAULT in the end when there was any. Gives up when a start
+    left nothing new in the journal.
+    """
+    journal, begin = _journal(job), _size(_journal(job))
+    status = run_job(launcher, job)
+    faults, seen = 0, begin
+    while status == FAULT and faults < _MOST_RESTARTS and _faulted(journal, seen):
+        seen, faults = _size(journal), faults + 1
+        runs = ",".join(dict.fromkeys(line.id for line in _lines(journal, begin) if isinstance(line, Run)))
+        print(f"collbench: starting the ranks again for the cases that are left ({faults} given up)", file=sys.stderr,
+              flush=True)
+        status = run_job(launcher, msgspec.structs.replace(job, arguments=(*job.arguments, "--settled", runs)))
+    return FAULT if faults and status == 0 else status
+
+
+def _journal(job: Job) -> Path | None:
+    """Where the ranks of `job` write; None where it cannot be told."""
+    words = job.words()
+    at = max((index for index, word in enumerate(words[:-1]) if word == "--out"), default=None)
+    return None if at is None else Path(words[at + 1]) / "journal.jsonl"
+
+
+def _size(journal: Path | None) -> int:
+    try:
+        return journal.stat().st_size if journal else 0
+    except OSError:
+        return 0
+
+
+def _lines(journal: Path | None, begin: int) -> list[Run | Record]:
+    """What was added to a journal after its first `begin` bytes."""
+    if journal is None or _size(journal) <= begin:
+        return []
+    lines = []
+    with journal.open("rb") as file:
+        file.seek(begin)
+        for raw in file:
+            with suppress(ValueError):      # a line that was cut is no word on anything
+                lines.append(unseal(raw))
+    return lines
+
+
+def _faulted(journal: Path | None, begin: int) -> bool:
+    """Whether the last line that a job added is of a case in which a rank hung, died or failed."""
+    added = _lines(journal, begin)
+    return bool(added) and isinstance(added[-1], Record) and FAULT_NOTE in added[-1].notes
 
 
 def _end(process: subprocess.Popen) -> None:

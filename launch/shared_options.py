@@ -1,13 +1,14 @@
 """What several subcommands share: how DATA is named, what is said of a log, and where output goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import click
 
 from collectives.errors import UsageError
 
-__all__ = ["DATA", "RankList", "csv_option", "json_option", "log_options", "report_on", "write_points", "write_text"]
+__all__ = ["DATA", "RankList", "csv_option", "domains_options", "given_options", "json_option", "log_options",
+           "report_on", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path))
 _OUTPUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
@@ -28,6 +29,34 @@ def log_options(command: Callable) -> Callable:
     for option in (click.option("--op", default=None, help="Operation, where a log does not say it."),
                    click.option("--ranks", type=click.IntRange(min=1), default=None,
                                 help="Rank count, where a log does not say it.")):
+        command = option(command)
+    return command
+
+
+def given_options(own: Collection[str]) -> list[str]:
+    """The options of the command that runs, as they were typed, less those named in `own`; for another program."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for parameter in context.command.params:
+        if parameter.name in own:
+            continue
+        if context.get_parameter_source(parameter.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value = context.params[parameter.name]
+        if isinstance(parameter, click.Option) and parameter.is_flag:
+            words.append(parameter.opts[-1])
+        else:
+            words += [parameter.opts[-1], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+    return words
+
+
+def domains_options(command: Callable) -> Callable:
+    """Domains of one's own, and the one that DATA was measured on; parameters `file` and `measured_on`."""
+    for option in (click.option("--measured-on", default=None, metavar="NAME", help="Domain that DATA was measured on, "
+                                "where it does not name its accelerator; `collbench domains` lists them."),
+                   click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                                default=None,
+                                help="TOML file of domains of your own, in the form of the shipped ones.")):
         command = option(command)
     return command
 

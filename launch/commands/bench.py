@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from collectives.errors import UsageError
+
 from ..shared_options import csv_option, json_option, report_on, write_points
 
 __all__ = ["command"]
@@ -21,18 +23,22 @@ __all__ = ["command"]
               help="The libraries to measure.")
 @click.option("--profile", type=click.Choice(("full", "smoke")), default="full", show_default=True,
               help="smoke: every operation and element type once, in under a minute, for CI.")
+@click.option("--resume", is_flag=True, help="Go on with the measurement in --out: only what it lacks.")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
-def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str,
+def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str, resume: bool,
           json_file: Path | None, csv_file: Path | None) -> None:
     """The main job: measure what is here, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
     """
     from .. import bench as job
+    job.refuse_to_be_a_rank()
     transports = job.available_transports(transport)
+    if resume and out is None:
+        raise UsageError("--resume needs --out: the directory of the measurement to go on with")
     path = job.new_run_directory(out)
-    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget)
+    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget, resume)
     if job.conclude(path):
         report_on(path, path)
         write_points(path, json_file, csv_file)

@@ -8,9 +8,11 @@ import click
 from collectives.errors import UsageError
 from collectives.options import measuring_options, request_from
 
-from ..shared_options import csv_option, json_option, write_points
+from ..shared_options import csv_option, given_options, json_option, write_points
 
 __all__ = ["command"]
+
+_OWN = ("ranks", "json_file", "csv_file", "out", "display")        # what the ranks are not given as it was typed
 
 
 @click.command()
@@ -42,35 +44,18 @@ def _run_here(ranks: int, values: dict) -> Path:
     from .. import bench as job
     from ..job import Job
     from ..launchers import launcher_for
-    from ..run import run_job
+    from ..run import run_job, run_through_faults
     request = request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
     if max(request.sweep.ranks, default=0) > ranks:
         raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")
     job.available_transports(str(values["transport"]))
     path = job.new_run_directory(values["out"])
     display = "live" if sys.stdout.isatty() and values["display"] == "auto" else values["display"]
-    words = [*_given_options(), "--out", str(path), "--display", display]
-    status = run_job(launcher_for(str(values["transport"])), Job(arguments=tuple(words), ranks=ranks))
+    words = [*given_options(_OWN), "--out", str(path), "--display", display]
+    start = run_through_faults if values["on_fault"] == "continue" else run_job
+    status = start(launcher_for(str(values["transport"])), Job(arguments=tuple(words), ranks=ranks))
     if job.conclude(path):
         click.echo(f"# journal: {path / 'journal.jsonl'}")
     if status:
         sys.exit(status)
     return path
-
-
-def _given_options() -> list[str]:
-    """The options of this command as they were typed, less those that only this process understands."""
-    context = click.get_current_context()
-    words: list[str] = []
-    for parameter in context.command.get_params(context):
-        if parameter.name in ("ranks", "json_file", "csv_file", "out", "display", "help"):
-            continue
-        source = context.get_parameter_source(parameter.name)
-        if source is not click.core.ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[parameter.name]
-        if isinstance(parameter, click.Option) and parameter.is_flag:
-            words.append(parameter.opts[-1])
-        else:
-            words += [parameter.opts[-1], ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
-    return words

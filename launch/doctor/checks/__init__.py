@@ -1,0 +1,1 @@
+"""One file for each thing: `ORDER`, where it stands in the list, and `examine(asked)`, its findings."""

@@ -1,0 +1,24 @@
+"""The interpreter, and collbench itself."""
+
+import importlib.metadata
+import platform
+import sys
+
+from ..findings import Asked, Finding
+
+__all__ = ["ORDER", "examine"]
+
+ORDER = 0
+
+
+def examine(asked: Asked) -> list[Finding]:
+    """Which Python, which collbench, which system."""
+    try:
+        own = importlib.metadata.version("collbench")
+    except importlib.metadata.PackageNotFoundError:
+        own = "not installed"
+    facts = {"python": platform.python_version(), "executable": sys.executable, "collbench": own}
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    return [Finding(level="ok", what="collbench", found=f"{own} on Python {facts['python']} ({sys.executable})",
+                    facts=facts),
+            Finding(level="ok", what="system", found=system)]

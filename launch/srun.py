@@ -1,0 +1,54 @@
+"""Ranks across the Slurm allocation that this process is in."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from collectives.errors import UsageError
+
+from .job import Job
+from .launchers import as_text
+from .mpirun import find_mpirun
+
+__all__ = ["Srun", "find_srun"]
+
+
+class Srun:
+    """One job step; `mpi` is how ranks of MPI find each other, of what `srun --mpi=list` names."""
+
+    name = "srun"
+    stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end srun itself
+    hides_status = False
+
+    def __init__(self, mpi: str | None = None, inside_step: bool = False) -> None:
+        """`inside_step`: this shell is itself a step, which the ranks have to share the processors with."""
+        self.mpi, self.inside_step = mpi, inside_step
+
+    def command(self, job: Job) -> list[str]:
+        """The program and its arguments."""
+        mpi = self.mpi if "mpi" in job.transports else "none"
+        if mpi is None:
+            raise UsageError("srun --mpi=list names neither pmix (for Open MPI) nor pmi2 (for MPICH): "
+                             "this Slurm cannot start ranks of the MPI that is here; use mpirun in the allocation")
+        options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
+                   f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else [])]
+        return ["srun", *options, job.python, "-m", "collectives", *job.words()]
+
+    def script(self, job: Job) -> str:
+        """The command as a shell takes it."""
+        return as_text(self.command(job))
+
+
+def find_srun() -> Srun:
+    """UsageError where there is no srun. Open MPI wants PMIx, MPICH and Intel MPI the older PMI-2."""
+    if shutil.which("srun") is None:
+        raise UsageError("no srun on the PATH: this is no machine of a Slurm cluster")
+    done = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=60, check=False)
+    known = set(re.findall(r"[\w.-]+", done.stdout + done.stderr))
+    try:
+        wanted = "pmix" if find_mpirun().is_open_mpi else "pmi2"
+    except UsageError:
+        wanted = "pmix"
+    return Srun(wanted if wanted in known else None, "SLURM_STEP_ID" in os.environ)

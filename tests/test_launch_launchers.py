@@ -1,0 +1,176 @@
+"""Launchers are pure: a job in, words out that a shell gives back unchanged, whatever is in them."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectives.errors import UsageError
+from collectives.records import read_journal
+from launch.job import Job, parse_time
+from launch.launchers import LAUNCHERS, as_text
+from launch.local import Local
+from launch.mpirun import Mpirun
+from launch.slurm import Slurm, slurm_time
+from launch.srun import Srun
+from launch.torchrun import Torchrun
+
+OPEN_MPI, HYDRA = Mpirun("/opt/a b/mpirun", is_open_mpi=True), Mpirun("mpiexec", is_open_mpi=False)
+HOSTILE = ["a b", "it's", 'say "x"', "a;rm -rf b", "$HOME`id`$(id)", "new\nline", "-x", "*?[a]", "\\", "ü", "#", "%j",
+           "a\n#SBATCH --nodes=99\n"]
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12) | st.sampled_from(HOSTILE)
+
+
+@given(st.lists(TEXT, max_size=4), TEXT.filter(bool))
+def test_a_shell_gives_back_the_words(arguments, out):
+    job = Job(arguments=tuple(arguments), ranks=2, transports=("torch",), out=Path(out))
+    for launcher in (Local(), Torchrun(), OPEN_MPI, HYDRA, Srun("pmix")):
+        command = launcher.command(job)
+        assert command[-len(job.words()):] == job.words()
+        assert shlex.split(launcher.script(job)) == ["PYTHONSAFEPATH=1", *command]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_a_real_shell_gives_back_the_words_too(word, tmp_path):
+    """bash itself, on the command of a launcher and on the options and the directory of a job script."""
+    job = Job(arguments=("--ops", word), ranks=1, transports=("torch",), out=Path(word) / word, name="n", python="p q")
+    echo = [sys.executable, "-c", "import sys; sys.stdout.write('\\0'.join(sys.argv[1:]))", *job.words()]
+    shown = subprocess.run(["bash", "-c", as_text(echo)], capture_output=True, check=True).stdout
+    assert shown.decode().split("\0") == job.words()
+    script = Slurm().script(job)
+    variables = re.search(r"^python=.*?^# --$", script, re.MULTILINE | re.DOTALL)[0]
+    program = f'{variables}\nprintf "%s\\0" "$python" "$out" "${{options[@]}}"\n'
+    shown = subprocess.run(["bash", "-uc", program], capture_output=True, check=True, cwd=tmp_path,
+                           env={**os.environ, "SLURM_JOB_NUM_NODES": "1"}).stdout
+    assert shown.decode().split("\0")[:-1] == ["p q", str(job.out), *job.arguments]
+    directives = [line for line in script.partition("\nset -uo")[0].splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --nodes=1" in directives
+    assert not any("99" in line for line in directives)
+
+
+@pytest.mark.parametrize("change", [
+    dict(name=word) for word in HOSTILE] + [
+    dict(partition="a b"), dict(account="a\nb"), dict(hosts=("h;i",)), dict(hosts=("-oProxyCommand=x",)),
+    dict(hosts=("h1", "h2")), dict(directives=("--comment=a b",)), dict(directives=("nodes=9",)),
+    dict(directives=("--x=1\n#SBATCH --y",)), dict(ranks=0), dict(nodes=0), dict(nodes=2, ranks=3), dict(nodes=-1),
+    dict(curve=(1, 3)), dict(curve=(0,)), dict(time_limit_s=0.0), dict(time_limit_s=float("nan")),
+    dict(arguments=("a\0b",)), dict(out=Path("a\0b")), dict(title="a\nb")], ids=str)
+def test_a_job_that_cannot_be_is_refused_in_one_line(change):
+    with pytest.raises(UsageError) as raised:
+        Job(**{"arguments": (), "ranks": 2, **change})
+    assert "\n" not in str(raised.value)
+
+
+SPREAD = Job(arguments=("--ops", "all_reduce"), ranks=8, nodes=2, hosts=("h1", "h2"), transports=("mpi",),
+             out=Path("r"), python="py")
+
+
+def test_several_hosts_are_reached_as_each_launcher_wants_it():
+    torch = Job(arguments=(), ranks=8, nodes=2, hosts=("h1", "h2"), transports=("torch",), python="py")
+    assert shlex.join(Torchrun().command(torch)) == (
+        "py -m torch.distributed.run --nnodes 2 --rdzv-backend c10d --rdzv-endpoint h1:29400 --rdzv-id collbench "
+        "--nproc-per-node 4 -m collectives --transport torch")
+    assert Torchrun().script(torch).startswith("# on each of: h1 h2\n")
+    assert shlex.join(OPEN_MPI.command(SPREAD)) == (
+        "'/opt/a b/mpirun' --host h1:4,h2:4 --map-by ppr:4:node -x PYTHONSAFEPATH=1 -x MASTER_ADDR=h1 -n 8 "
+        "py -m collectives --ops all_reduce --transport mpi --out r")
+    assert shlex.join(HYDRA.command(SPREAD)) == (
+        "mpiexec -hosts h1,h2 -ppn 4 -genv PYTHONSAFEPATH 1 -genv MASTER_ADDR h1 -n 8 "
+        "py -m collectives --ops all_reduce --transport mpi --out r")
+    assert Srun("pmix").command(SPREAD)[:6] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--mpi=pmix",
+                                                "--kill-on-bad-exit=1"]
+    crowded = Mpirun("mpirun", is_open_mpi=True, is_root=True, cores=2)
+    assert shlex.join(crowded.command(SPREAD)).startswith(
+        "mpirun --allow-run-as-root --host h1:4,h2:4 --map-by ppr:4:node:OVERSUBSCRIBE --bind-to none ")
+
+
+@pytest.mark.parametrize(("launcher", "job", "said"), [
+    (Local(), SPREAD, "this host only"), (Torchrun(), SPREAD, "no ranks of MPI"), (Srun(None), SPREAD, "pmi2"),
+    (Local(), Job(arguments=(), ranks=2, transports=("mpi",)), "no ranks of MPI"),
+    (Torchrun(), Job(arguments=(), ranks=2, nodes=2), "--hosts"),
+    (Slurm(), Job(arguments=(), ranks=2), "--out")])
+def test_what_a_launcher_cannot_start_is_said(launcher, job, said):
+    with pytest.raises(UsageError, match=re.escape(said)):
+        launcher.command(job)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 5400), ("5:30", 330), ("1:30:00", 5400), ("2-12", 216000),
+                                               ("2-12:30", 217800), ("1-00:00:01", 86401)])
+def test_times_are_read_as_slurm_reads_them(text, seconds):
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1", "0", "1:2:3:4", "1.5", "1-"])
+def test_a_time_that_is_none_is_refused(text):
+    with pytest.raises(UsageError, match="time"):
+        parse_time(text)
+
+
+@given(st.integers(1, 10**7))
+def test_a_time_for_slurm_is_never_shorter(seconds):
+    assert 0 <= parse_time(slurm_time(seconds)) - seconds < 60
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_dry_run_shows_and_starts_nothing(collbench, tmp_path, name):
+    """What is missing on this machine is said; everything else is shown."""
+    done = collbench("launch", "--launcher", name, "--dry-run", "--ops", "all_reduce", "--sizes", "1K,4K", "--out",
+                     "it's here")
+    if done.returncode:
+        assert done.returncode == 2
+        assert re.search(r"no (srun|mpirun)", done.stderr)
+    else:
+        assert shlex.quote("it's here") in done.stdout
+        assert "--ops all_reduce --sizes 1024,4096" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [
+    ("--launcher", "pigeon"), (), ("--launcher", "local", "--nodes", 2), ("--launcher", "torchrun", "--nodes", 2),
+    ("--launcher", "torchrun", "--transport", "mpi"), ("--launcher", "local", "--time", "soon"),
+    ("--launcher", "slurm", "--partition", "a b"), ("--launcher", "slurm", "--preset", "nvl73"),
+    ("--launcher", "local", "--ops", "all_redcue"), ("--launcher", "local", "--transport", "torch", "--persistent"),
+    ("--launcher", "mpirun", "--nodes", 2, "--hosts", "a")])
+def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
+    done = collbench("launch", *words)
+    assert done.returncode == 2, done
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip()
+    assert list(tmp_path.iterdir()) == []
+
+
+TRANSPORTS = {"local": "torch", "torchrun": "torch", "mpirun": "mpi"}
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("torch", "mpi")
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_it_measures_and_ends_in_order_when_told(tmp_path, name):
+    """Through each launcher: told to stop, everything measured is in the journal, and the status says so."""
+    words = ("--transport", TRANSPORTS[name], "--ops", "all_reduce,broadcast", "--case-seconds", "0.1", "--precision",
+             "0", "--out", tmp_path / "it's")
+    job = subprocess.Popen([Path(sys.executable).parent / "collbench", "launch", "--launcher", name, *words],
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    journal = tmp_path / "it's" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count('"status":"ok"') > 2):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job.terminate()
+    output, _ = job.communicate(timeout=40)
+    assert job.returncode == 128 + signal.SIGTERM, output
+    assert "told to stop" in output
+    runs, records, warnings = read_journal(journal)
+    assert warnings == []
+    assert sum(record.status == "ok" for record in records) > 2
+    launch = next(iter(runs.values())).provenance["launch"]
+    assert launch["launcher"] == {"local": "collbench", "torchrun": "torchrun", "mpirun": "Open MPI"}[name]
+    assert launch["ranks_per_node"] == [2]
