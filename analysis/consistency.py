@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from collectives.catalog import OPERATIONS
+
 from .finding import Finding
 from .units import payload, percent
 
@@ -71,7 +73,7 @@ def _rising(axis: int, words: str) -> Callable[[Bounds], Iterator[_Violation]]:
     def check(bounds: Bounds) -> Iterator[_Violation]:
         lines: dict[tuple, list[tuple[str, int, int]]] = {}
         for key in bounds:
-            if key[0] not in _WINDOWED:
+            if key[0] not in _OF_THEIR_OWN:
                 lines.setdefault((key[0], key[3 - axis]), []).append(key)
         for line in lines.values():
             line.sort(key=lambda key: key[axis])
@@ -93,7 +95,8 @@ def _two_ways(bounds: Bounds) -> Iterator[_Violation]:
                              f"for {payload(size)} over {ranks} ranks", label)
 
 
-_WINDOWED = ("bandwidth", "bi_bandwidth", "noop")
+# Messages of a window overlap, links are measured pair by pair, and a copy takes no other rank.
+_OF_THEIR_OWN = {"noop", *(name for name, row in OPERATIONS.items() if row.windowed or row.linked or row.memories)}
 _POOR_CHOICE = "the library's choice of algorithm there is a poor one"
 _GUIDELINES = (
     (_composed("all_reduce", ("reduce_scatter", "all_gather")), _POOR_CHOICE),

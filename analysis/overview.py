@@ -65,6 +65,9 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if isinstance(hosts, list) and hosts:
         pairs.append(("Ranks", f"{run.world} on {len(set(hosts))} host{'s' if len(set(hosts)) > 1 else ''}"
                       + (f", {cores[0]} usable cores on the first" if isinstance(cores, list) and cores else "")))
+    topology = known.get("topology")
+    if isinstance(topology, dict) and topology.get("words"):
+        pairs.append(("Scale-up domain", str(topology["words"])))
     versions = known.get("versions")
     if isinstance(versions, dict):
         pairs.append(("Versions", _versions(versions)))

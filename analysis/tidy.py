@@ -109,7 +109,8 @@ def _frames(records: Iterator[Record | Imported], runs: dict[str, Run], warnings
         identity = (record.run, *_identity(record))
         label = record.case.label()
         statuses.append((*identity, label, *_status(record), None))
-        for timing in record.timings if record.status == "ok" else ():
+        shown = record.status == "ok" and not record.case.operation.linked      # links have a package of their own
+        for timing in record.timings if shown else ():
             try:
                 point = summarise(record.case, timing, runs[record.run].policy)
             except ValueError as error:
