@@ -216,7 +216,7 @@ def test_a_level_known_only_from_the_domains_facts_is_named_and_predicted():
     actual = np.array([truth(n, size) for n, size in zip(found["ranks"], found["message_bytes"], strict=True)])
     assert np.median(np.abs(found["time_s"] / actual - 1)) < 0.10
     assert ((found["time_lo_s"] <= actual) & (actual <= found["time_hi_s"])).mean() >= 0.85
-    assert (found["time_hi_s"] / found["time_lo_s"]).min() > 3       # nobody measured it
+    assert (found["time_hi_s"] / found["time_lo_s"]).min() > 1.8     # nobody measured it
 
 
 def test_beyond_a_domain_the_network_is_assumed_by_name_or_the_prediction_refused():

@@ -11,6 +11,7 @@ from collectives.errors import UsageError
 
 from ..models.contest import interval, weigh
 from ..models.curve import Curve, Floats
+from ..models.exact import exact
 from ..models.experience import experience, taught_by
 from ..models.switches import since_switch
 from ..models.trials import Trials, hold_trials
@@ -92,7 +93,10 @@ def judge(series: Series, train_max_ranks: int | None = None) -> Iterator[Point]
             says = used.log_time_s[:, until - left_out, :, at - left_out]
             said = weigh(used, until - left_out, int(counts[at]), says, series.kind, known)
             low, high = interval(said, float(np.log2(counts[at] / counts[until - 1])), until - left_out, known.widths)
-            yield from _points(series, data_set, until, at, (said.log_time_s, low, high), simple)
+            middle, sure = said.log_time_s, exact(seen, int(counts[at]), series.curve.payload_bytes[:, at])
+            if sure is not None:
+                middle, low, high = sure[0], sure[0] - sure[1], sure[0] + sure[1]
+            yield from _points(series, data_set, until, at, (middle, low, high), simple)
 
 
 def _since_switch(trials: Trials, until: int) -> tuple[Trials, int]:

@@ -128,10 +128,10 @@ class _Cells:
             yield row
 
     def _structure(self, cells: pd.DataFrame, quantity: Quantity) -> Structure:
-        cost, surely = np.full((2, self.ranks, self.ranks), np.nan)
+        middle, best = np.full((2, self.ranks, self.ranks), np.nan)
         at = cells["src"], cells["dst"]
         fast = "_lo" if quantity.name == "latency" else "_hi"
-        for matrix, column in ((cost, ""), (surely, fast)):
+        for matrix, column in ((middle, ""), (best, fast)):
             values = cells[f"{quantity.name}{column}_{quantity.unit}"].to_numpy(float)
             matrix[at] = np.log(values) if quantity.name == "latency" else -np.log(values)
-        return find_structure(cost, surely, self.places.kinds)
+        return find_structure(np.where(np.isfinite(best), best, middle), middle - best, self.places.kinds)

@@ -59,6 +59,7 @@ class Structure:
     Args:
         groups: of links that are alike; `group` has for each cell the index in it, -1 where nothing was measured.
         expected: logarithm of the time that a link of its group takes; NaN where nothing was measured.
+        excess: how much longer each link takes than that, as a logarithm.
         odd: cells that take longer than they should, though neither of their ranks is slow.
         apart: logarithm of the factor from which differences counted.
     """
@@ -66,18 +67,19 @@ class Structure:
     groups: tuple[Group, ...]
     group: Ints
     expected: Floats
+    excess: Floats
     slow: tuple[SlowRank, ...]
     odd: NDArray[np.bool_]
     apart: float
 
 
-def find_structure(cost: Floats, surely: Floats, kinds: Ints) -> Structure:
+def find_structure(cost: Floats, halves: Floats, kinds: Ints) -> Structure:
     """Take a matrix apart.
 
     Args:
-        cost: [from, to] logarithm of the time of a link; NaN where there is none or none was measured.
-        surely: the same of the lower end of its interval: less than this it does not take. NaN where there is none:
-            such a link is never found odd.
+        cost: [from, to] logarithm of the time of a link at its best, the lower end of an interval where it has one:
+            whatever else runs can only make it slower. NaN where there is none or none was measured.
+        halves: how far above that its median is; NaN where there is no interval: such a link is never found odd.
         kinds: what is known of a pair beforehand, as a number from 0 on.
     """
     group = np.full(cost.shape, -1)
@@ -85,7 +87,7 @@ def find_structure(cost: Floats, surely: Floats, kinds: Ints) -> Structure:
     groups: list[Group] = []
     slow: dict[int, SlowRank] = {}
     measured = np.isfinite(cost)
-    apart = _apart(cost - surely)
+    apart = _apart(halves[measured])
     for kind in np.unique(kinds[measured]):
         here = measured & (kinds == kind)
         for found in _slow_ranks(cost, here, apart):
@@ -101,9 +103,9 @@ def find_structure(cost: Floats, surely: Floats, kinds: Ints) -> Structure:
                 expected[cells] = np.median(cost[typical])
                 groups.append(Group(int(kind), between, blocks if len(blocks) > 1 else ()))
         beyond = max(apart, _SPREADS * _scatter((cost - expected)[sound]))
-        odd |= sound & (cost - expected > beyond) & (surely - expected > beyond / 2)
+        odd |= sound & (cost - expected > beyond) & np.isfinite(halves)
     in_order = tuple(sorted(slow.values(), key=lambda rank: rank.rank))
-    return Structure(tuple(groups), group, expected, in_order, odd, apart)
+    return Structure(tuple(groups), group, expected, cost - expected, in_order, odd, apart)
 
 
 def _apart(halves: Floats) -> float:

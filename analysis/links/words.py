@@ -36,10 +36,6 @@ class Quantity(NamedTuple):
         """Its column in the cells."""
         return f"{self.name}_{self.unit}"
 
-    def worse(self, value: float, reference: float) -> float:
-        """How many times worse than the reference a value is."""
-        return value / reference if self.unit == "s" else reference / value
-
 
 QUANTITIES = (
     Quantity("latency", "s", "link_latency", lambda time_s, size: time_s, True, "latency", seconds),
@@ -142,9 +138,8 @@ class _Faults:
         for quantity in self._known():
             structure = self.structures[quantity.name]
             for source, target in np.argwhere(structure.odd).tolist():
-                value = getattr(self.by_pair[source, target], quantity.column)
-                expected = quantity_of(quantity, structure.expected[source, target])
-                odd.setdefault((source, target), []).append((quantity, quantity.worse(value, expected)))
+                factor = float(np.exp(structure.excess[source, target]))
+                odd.setdefault((source, target), []).append((quantity, factor))
         return odd
 
     def _between_hosts(self, odd: dict) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -194,11 +189,6 @@ class _Faults:
 
     def _known(self) -> Iterator[Quantity]:
         return (quantity for quantity in QUANTITIES if quantity.name in self.structures)
-
-
-def quantity_of(quantity: Quantity, cost: float) -> float:
-    """The figure that belongs to the logarithm of a time."""
-    return float(np.exp(cost) if quantity.unit == "s" else np.exp(-cost))
 
 
 def _one_way_only(figures: list, back: list) -> bool:

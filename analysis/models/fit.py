@@ -16,7 +16,7 @@ from scipy.optimize import nnls
 from .curve import Curve, Floats, Ints
 from .registry import Algorithm, profile
 
-__all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "size_by_size"]
+__all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "outwards", "size_by_size"]
 
 _TINY = 1e-12
 _NEIGHBOURS = 2        # sizes on either side that share parameters
@@ -73,23 +73,24 @@ def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -
     used = scale > 0
     found = np.zeros(terms.shape[1])
     found[used] = nnls(rows[:, used] / scale[used], weight)[0] / scale[used]
+    found = outwards(curve, algorithm, used, found)
     tiers = len(curve.levels) + 1
+    return Fit(float(found[0]), found[1:1 + tiers], found[1 + tiers:])
+
+
+def outwards(curve: Curve, algorithm: Algorithm, used: "np.ndarray", found: Floats) -> Floats:
+    """Parameters with those of levels that were not crossed (not `used`), level by level outwards.
+
+    They are those inside, changed as the curve assumes. Where only one rank of a node sends out of it at a time, that
+    one has the rate of all of them, as far as its own links carry it.
+    """
+    tiers = len(curve.levels) + 1
+    found = found.copy()
     step, byte = found[1:1 + tiers], found[1 + tiers:]
     for values, seen in ((step, used[1:1 + tiers]), (byte, used[1 + tiers:])):
         if seen.any():
             outermost = int(np.nonzero(seen)[0][-1])
             values[outermost + 1:] = values[outermost]
-    _assume(curve, algorithm, used, step, byte)
-    return Fit(float(found[0]), step, byte)
-
-
-def _assume(curve: Curve, algorithm: Algorithm, used: Floats, step: Floats, byte: Floats) -> None:
-    """Change, in place, what levels that were not crossed are given, level by level outwards.
-
-    Where only one rank of a node sends out of it at a time, that one has the rate of all of them, as far as its own
-    links carry it.
-    """
-    tiers = len(curve.levels) + 1
     for back, assumed in enumerate(reversed(curve.beyond), 1):
         at = tiers - back
         if at < 1 or used[1 + at]:
@@ -97,6 +98,7 @@ def _assume(curve: Curve, algorithm: Algorithm, used: Floats, step: Floats, byte
         share = min(1.0, assumed.rate * curve.levels[at - 1]) if algorithm.neighbours else assumed.rate
         step[at:] += assumed.latency_s
         byte[at:] = byte[at:] / share
+    return found
 
 
 def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:

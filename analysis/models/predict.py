@@ -23,6 +23,7 @@ from .bounds import faster_than_s
 from .contest import Forecast, forecast, interval
 from .curve import Curve, Floats, Ints, curve_of
 from .describe import describe
+from .exact import exact
 from .experience import experience, kind_of
 from .registry import ALGORITHMS
 from .rule import follow_rule
@@ -224,6 +225,11 @@ def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, tar
         extra = np.hypot(extra, _Z90 * says.spread)
     middle = says.log_time_s
     below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
+    sure = exact(whole.until(largest), target, payload) if tiers.beyond or not tiers.words else None
+    if sure is not None:       # a curve that its named algorithm explains as a whole has no switch
+        found, after = [], None
+        middle, below = sure
+        above = below
     bound_s = faster_than_s(curve, target, payload)
     time_s = np.maximum(np.exp(middle), bound_s)
     names, words = describe(trials, says, home[1].tiers[-1].rate_Bps.value if home and home[1].tiers else None)

@@ -133,7 +133,7 @@ def _said(points: pd.DataFrame, home: str | None) -> str:
 
 def _why_not(key: str, domain: Domain, ranks: int | None) -> str | None:
     if domain.accelerators is None and ranks is None:
-        return f"{key}: no source says how many accelerators it has; say --ranks"
+        return f"{key}: no source says how many accelerators it has; say --at"
     if fabric_of(domain) is None:
         return f"{key}: no source gives the rate of its links"
     if ranks is not None and domain.accelerators is not None and \

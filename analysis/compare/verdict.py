@@ -1,0 +1,194 @@
+"""From launches on two sides to a verdict for each case: effect, interval, and how many more launches would settle it.
+
+The samples of one launch agree with each other better than two launches do: where ranks land, what memory they get and
+what else runs there change from launch to launch. So a launch counts as one observation, the logarithm of its median,
+and its scatter has two parts, both learned from the repeats. A shift common to all cases of a launch is estimated from
+the medians over cases; what is left is each case's own, its variance moderated by that of all cases (Smyth, "Linear
+models and empirical Bayes methods", Stat. Appl. Genet. Mol. Biol. 3(1), 2004). Where there are no repeats, a stated prior
+stands for the first, and the scatter of differences over the cases for the second.
+
+Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate that cries wolf anywhere
+in a table is one that cries wolf, which is what the false discovery rate would allow. An interval is at the level at
+which Holm's procedure tested its case.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special, stats
+
+from .sides import KEY, Match
+
+__all__ = ["ALPHA", "BAND", "Comparison", "compare"]
+
+ALPHA = 0.05
+BAND = 0.05                 # `same` is within this share, either way, unless asked otherwise
+# Standard deviations of the logarithm of a launch's median, from repeats on a busy two-core host
+# (benchmarks/compare_alarms.py prints them): the shift of a whole launch, and a case's own. Worth so many launches.
+_PRIOR_SHIFT, _PRIOR_OWN, _PRIOR_DF = 0.05, 0.08, 4.0
+_MOST_DF = 50.0
+_Z = 1.96
+_FAR = 10_000               # launches: no more than this is ever asked for
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two sides say.
+
+    Args:
+        rows: one row per case in both sides, the largest effect first: `sides.KEY`, `label`, `a_s` and `b_s` (seconds),
+            `ratio` of B to A with `ratio_lo` and `ratio_hi`, `p`, `verdict` (slower, faster, same, cannot tell),
+            `more` (launches a side that would about settle it; None where it is settled), `launches_a`, `launches_b`.
+        match: what was put side by side, and what was not and why.
+        band: the share within which two times count as the same.
+        scatter: what the intervals rest on, a sentence for each fabric.
+    """
+
+    rows: pd.DataFrame
+    match: Match
+    band: float
+    scatter: tuple[str, ...]
+
+    def over(self, share: float) -> pd.DataFrame:
+        """Cases that are slower beyond doubt, and by more than `share` as far as can be told."""
+        return self.rows[(self.rows["verdict"] == "slower") & (self.rows["ratio"] > 1 + share)]
+
+
+@dataclass(frozen=True)
+class _Scatter:
+    """Variances of one launch's log median, with their degrees of freedom; `own` has one value a case."""
+
+    shift: float
+    shift_df: float
+    own: Floats
+    own_df: float
+    words: str
+
+
+def compare(found: Match, band: float = BAND) -> Comparison:
+    """Judge every case of `found`."""
+    parts, words = [], []
+    for fabric, points in found.points.groupby("fabric", sort=False):
+        part, scatter = _fabric(points)
+        parts.append(part)
+        words.append(f"{fabric}: {scatter}")
+    rows = pd.concat(parts, ignore_index=True)
+    level, rejected = _holm(rows["p"].to_numpy())
+    half = stats.t.ppf(1 - level / 2, rows["df"]) * np.sqrt(rows["variance"])
+    effect = rows["effect"].to_numpy()
+    edge = math.log1p(band)
+    same = np.abs(effect) + half <= edge
+    verdict = np.where(same, "same", np.where(rejected, np.where(effect > 0, "slower", "faster"), "cannot tell"))
+    rows = rows.assign(ratio=np.exp(effect), ratio_lo=np.exp(effect - half), ratio_hi=np.exp(effect + half),
+                       verdict=verdict)
+    rows["more"] = pd.array([_more(row, step, edge) if row.verdict == "cannot tell" else None
+                             for row, step in zip(rows.itertuples(), level, strict=True)], dtype="Int64")
+    rows = rows.loc[rows["effect"].abs().sort_values(ascending=False, kind="stable").index]
+    rows = rows.drop(columns=["effect", "variance", "df", "each"]).reset_index(drop=True)
+    return Comparison(rows, found, band, tuple(words))
+
+
+def _fabric(points: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Effects and their variances of the cases of one fabric: those share the shifts of their launches."""
+    case = points.groupby(KEY, dropna=False, sort=False).ngroup()
+    points = points.assign(case=case, y=np.log(points["time_s"]))
+    cell = points.groupby(["case", "side"])["y"]
+    points["rest"] = points["y"] - cell.transform("mean")
+    means, counts = cell.mean().unstack("side"), cell.size().unstack("side")
+    effect = (means["b"] - means["a"]).to_numpy()
+    sampling = points.groupby("case")["sampling"].mean().to_numpy()
+    scatter = _scatter(points, effect, counts, sampling)
+    share = (1 / counts["a"] + 1 / counts["b"]).to_numpy()
+    shift, own = scatter.shift * share, scatter.own * share
+    variance = shift + own
+    df = variance**2 / (shift**2 / scatter.shift_df + own**2 / scatter.own_df)
+    first = points.drop_duplicates("case").sort_values("case")
+    rows = first[[*KEY, "fabric", "label"]].reset_index(drop=True).assign(
+        a_s=np.exp(means["a"].to_numpy()), b_s=np.exp(means["b"].to_numpy()), effect=effect, variance=variance, df=df,
+        each=scatter.shift + scatter.own, p=2 * stats.t.sf(np.abs(effect) / np.sqrt(variance), df),
+        launches_a=counts["a"].to_numpy(), launches_b=counts["b"].to_numpy())
+    return rows, scatter.words
+
+
+def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, sampling: Floats) -> _Scatter:
+    launches = points.groupby("side")["launch"].nunique()
+    spare = int(launches.sum()) - 2
+    if spare < 1:
+        return _without_repeats(effect, sampling)
+    shift = points.groupby(["side", "launch"])["rest"].median()
+    shift = shift - shift.groupby("side").transform("mean")
+    common = (_PRIOR_DF * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + spare)
+    rest = points["rest"] - [shift[key] for key in zip(points["side"], points["launch"], strict=True)]
+    freedom = np.maximum((counts.sum(axis=1) - 2).to_numpy(), 0)
+    squares = (rest**2).groupby(points["case"]).sum().to_numpy()
+    own, own_df = _moderated(squares, freedom)
+    words = (f"launches differ by a common shift of {100 * math.sqrt(common):.1f} % and by "
+             f"{100 * math.sqrt(float(np.median(own))):.1f} % in a case (standard deviations, from "
+             f"{launches['a']} and {launches['b']} launches)")
+    return _Scatter(common, _PRIOR_DF + spare, np.maximum(own, sampling), own_df, words)
+
+
+def _without_repeats(effect: Floats, sampling: Floats) -> _Scatter:
+    """One launch a side: a prior for what is common, the scatter of the differences for what is not."""
+    seen = len(effect) - 1
+    around = 1.4826 * float(np.median(np.abs(effect - np.median(effect))))
+    own = (_PRIOR_DF * _PRIOR_OWN**2 + seen * around**2 / 2) / (_PRIOR_DF + seen)
+    words = (f"one launch a side: that launches differ by a common shift of {100 * _PRIOR_SHIFT:.0f} % is assumed, not "
+             f"measured; cases differ by {100 * math.sqrt(own):.1f} % (standard deviations). Repeats would tell")
+    return _Scatter(_PRIOR_SHIFT**2, _PRIOR_DF, own + sampling, _PRIOR_DF, words)
+
+
+def _moderated(squares: Floats, freedom: Floats) -> tuple[Floats, float]:
+    """Each case's variance, drawn towards that of all; and the degrees of freedom of the least known."""
+    known = freedom > 0
+    usual = float(np.median(freedom[known]))
+    raw = np.maximum(squares[known] / freedom[known], 1e-10)
+    logs = np.log(raw) - special.digamma(freedom[known] / 2) + np.log(freedom[known] / 2)
+    beyond = float(np.var(logs, ddof=1)) - float(special.polygamma(1, usual / 2)) if len(raw) > 1 else 0.0
+    prior_df = min(2 * _inverse_trigamma(beyond), _MOST_DF) if beyond > 0 else _MOST_DF
+    prior = math.exp(float(np.mean(logs)) + float(special.digamma(prior_df / 2)) - math.log(prior_df / 2))
+    if len(raw) < 4:
+        prior_df, prior = _PRIOR_DF, _PRIOR_OWN**2
+    own = (prior_df * prior + squares) / (prior_df + freedom)
+    return own, prior_df + float(freedom.min())
+
+
+def _inverse_trigamma(value: float) -> float:
+    """The x whose trigamma is `value`, by Newton's method on its reciprocal."""
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
+        x += step
+        if -step / x < 1e-8:
+            break
+    return x
+
+
+def _holm(p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """The level at which Holm's procedure tests each, and whether it rejects."""
+    m, level, rejected = len(p), np.empty(len(p)), np.zeros(len(p), bool)
+    going = True
+    step = ALPHA / m
+    for place, index in enumerate(np.argsort(p, kind="stable")):
+        if going:
+            step = ALPHA / (m - place)
+            going = bool(p[index] <= step)
+        level[index], rejected[index] = step, going
+    return level, rejected
+
+
+def _more(row: object, level: float, edge: float) -> int:
+    """Launches that each side lacks for an interval narrow enough to tell this effect from none, or from the band."""
+    effect = abs(row.effect)
+    target = effect if effect > edge else max(edge - effect, edge / 2)
+    have = min(row.launches_a, row.launches_b)
+    needed = have + 1
+    while needed < _FAR and stats.t.ppf(1 - level / 2, _PRIOR_DF + 2 * needed - 2) * math.sqrt(
+            2 * row.each / needed) > target:
+        needed += max(1, needed // 10)
+    return needed - have
