@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test overhead validate judge lint clean distclean
+.PHONY: help setup bench smoke test overhead startup validate judge lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: setup ## run the tests (ARGS="-k name")
 
 overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
+
+startup: setup ## time and memory that starting many ranks takes here, up to 384 (10 minutes; ARGS="--ranks 8,72")
+	@$(RUN)/python benchmarks/startup.py $(ARGS)
 
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)

@@ -60,6 +60,8 @@ def run_rank(request: Request, place: Place) -> int:
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:
         status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
+        watch.enter(None)
+        transport.close()
     except BaseException as error:
         if not isinstance(error, CollbenchError):
             watch.judge(describe_error(error))
@@ -68,8 +70,6 @@ def run_rank(request: Request, place: Place) -> int:
             watch.dismiss(error.exit_status)
         transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
         raise
-    watch.enter(None)
-    transport.close()
     watch.leave()
     return status
 

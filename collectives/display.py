@@ -150,6 +150,7 @@ class Display:
             self._progress.update(self._task, advance=1, refresh=True)
 
     def _line(self, text: str) -> None:
+        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)     # a library's words too
         if self._progress:
             self._progress.console.print(text, markup=False)
         elif self._how != "quiet":

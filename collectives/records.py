@@ -19,8 +19,9 @@ from .cases import Case, Sweep, format_size
 from .catalog import pairs
 from .errors import CollbenchError, UsageError
 
-__all__ = ["FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError", "Policy",
-           "Record", "Run", "Timing", "Verification", "makespans_ns", "no_journal", "read_journal", "read_lines"]
+__all__ = ["FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError",
+           "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns", "no_journal",
+           "read_journal", "read_lines"]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first

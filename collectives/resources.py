@@ -28,8 +28,11 @@ def room_bytes(local_ranks: int) -> int | None:
 
 
 def open_files_needed(ranks: int) -> int:
-    """Of one rank of so many: gloo keeps a socket to every other rank of each group, timed and for control."""
-    return _OWN_FILES + 2 * sum(count - 1 for count in {*rank_counts(ranks), ranks})
+    """Of rank 0 of so many: gloo keeps a socket to every other rank of each group, timed and for control.
+
+    Rank 0 also has one to every rank for the store where they meet, and one for the watchdog.
+    """
+    return _OWN_FILES + 2 * ranks + 2 * sum(count - 1 for count in {*rank_counts(ranks), ranks})
 
 
 def raise_open_files(ranks: int) -> None:
@@ -37,7 +40,7 @@ def raise_open_files(ranks: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    need = _OWN_FILES + 2 * (ranks - 1)
+    need = _OWN_FILES + 4 * ranks
     if hard != resource.RLIM_INFINITY and hard < need:
         raise UsageError(f"this host allows {hard} open files a process, but a rank of {ranks} needs {need}: raise the "
-                         f"hard limit (ulimit -Hn, limits.conf), or start at most {max(1, (hard - _OWN_FILES) // 2)}")
+                         f"hard limit (ulimit -Hn, limits.conf), or start at most {max(1, (hard - _OWN_FILES) // 4)}")

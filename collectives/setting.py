@@ -1,6 +1,8 @@
 """What all ranks settle together before the first case: groups, hosts, clocks, how to start and to time, the plan."""
 
 import math
+import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,6 +23,8 @@ from .verify import Inspector
 
 __all__ = ["Setting", "settle"]
 
+_ENOUGH_NS = 1e9        # where so many ranks share so few cores that a call takes seconds, one says enough
+
 
 class Setting(NamedTuple):
     """The same on every rank, but for `facts`, which rank 0 alone has.
@@ -29,6 +33,7 @@ class Setting(NamedTuple):
         communicators: by number of ranks; None where this rank is not in it.
         policy: with nothing left on `auto`.
         local_ranks: ranks of the job on this rank's host.
+        loopback: whether all ranks share one loopback: on one host, and in one container of it.
         loop_reason: why calls are timed from the interpreter; None where they are not.
     """
 
@@ -38,6 +43,7 @@ class Setting(NamedTuple):
     plan: Plan
     request: Request
     local_ranks: int
+    loopback: bool
     loop_reason: str | None
     facts: list[RankFacts]
 
@@ -60,7 +66,7 @@ def settle(request: Request, transport: Transport, place: Place) -> Setting:
     sweep = msgspec.structs.replace(request.sweep, ranks=tuple(ranks), seed=seed)
     plan = make_plan(sweep, policy, _probe(world, max(sweep.sizes), len(own_host)), transport.why_not, request.budget_s)
     return Setting(communicators, Clocks(hosts), policy, plan, msgspec.structs.replace(request, sweep=sweep),
-                   len(own_host), reason, facts)
+                   len(own_host), _one_loopback(world, len(own_host)), reason, facts)
 
 
 def _meet(world: Communicator, place: Place, threads: int) -> tuple[list[RankFacts], list[int], bool]:
@@ -75,11 +81,22 @@ def _meet(world: Communicator, place: Place, threads: int) -> tuple[list[RankFac
     else:
         facts = [msgspec.json.decode(raw, type=RankFacts) for raw in gathered]
         hosts = _hosts(facts)
-        crowded = any(threads * hosts.count(host) > len(cores)
+        ranks_of = Counter(hosts)
+        crowded = any(threads * ranks_of[host] > len(cores)
                       for host, cores in zip(hosts, host_cores(facts), strict=True))
         mine = [*hosts, crowded]
     *shared, crowded = world.all_max(mine)
     return facts, [int(host) for host in shared], bool(crowded)
+
+
+def _one_loopback(world: Communicator, local_ranks: int) -> bool:
+    """Containers on one host have one kernel and one clock, but each a network of its own."""
+    try:
+        own = os.stat("/proc/self/ns/net").st_ino
+    except OSError:
+        own = 0
+    most, least = world.all_max([own, -own])
+    return local_ranks == world.size and most == -least
 
 
 def _hosts(facts: Sequence[RankFacts]) -> list[int]:
@@ -106,11 +123,14 @@ def _probe(world: Communicator, largest: int, local_ranks: int) -> Probe:
             inspector.reset(lap)
             world.barrier()
             begin, end = prepared.block(0)
-            laps_ns.append(end - begin)
+            laps_ns += world.all_max([end - begin])
+            if sum(laps_ns) > _ENOUGH_NS:
+                break
         prepared.release()
-        times.append(median(world.all_max(laps_ns)) / 1e9)
+        times.append(median(laps_ns) / 1e9)
+    barriers = 8 if sum(laps_ns) <= _ENOUGH_NS else 1
     begin = world.now_ns()
-    for _ in range(8):
+    for _ in range(barriers):
         world.barrier()
-    control_s, = world.all_max([(world.now_ns() - begin) / 8e9])
+    control_s, = world.all_max([(world.now_ns() - begin) / barriers / 1e9])
     return Probe(sizes[0], times[0], sizes[1], times[1], control_s, world.size)

@@ -37,7 +37,7 @@ def run_sweep(request: Request, transport: Transport, place: Place, watch: Unwat
     Status 1 when a case was wrong or failed, else 0. Each record is on disk before the next case begins.
     """
     setting = settle(request, transport, place)
-    watch.join(setting.communicators[transport.size], setting.local_ranks == transport.size,
+    watch.join(setting.communicators[transport.size], setting.loopback,
                place.address and place.address[0])
     return _Lead(setting, transport, watch).run() if transport.rank == 0 else _follow(setting, watch)
 

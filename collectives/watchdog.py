@@ -42,7 +42,8 @@ _WORD_BYTES = 6
 _SHOWN = 8
 # Function -> what a rank that is in it does, outermost first.
 _PHASES = {"settle": "start", "_follow": "waiting for its next case", "measure": "set-up", "refresh": "clocks",
-           "_trial": "verify", "_warm_up": "warm-up", "take_samples": "timed", "gather": "gather", "close": "finalize", "append": "writing the journal"}
+           "_trial": "verify", "_warm_up": "warm-up", "take_samples": "timed",
+           "gather": "gather", "close": "finalize", "append": "writing the journal"}
 
 
 def guard_start(limit_s: float, rank: int) -> Callable[[], None]:

@@ -22,6 +22,7 @@ TIMED_OUT = 124
 STOPPED = 128 + signal.SIGTERM      # told to, by either signal; everything measured is saved
 _GRACE_S = 10.0
 _MOST_RESTARTS = 100
+_CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)     # as a launcher passes them on
 
 
 def run_job(launcher: Launcher, job: Job) -> int:
@@ -56,6 +57,8 @@ def run_job(launcher: Launcher, job: Job) -> int:
     if told and launcher.hides_status:
         return STOPPED
     status = 128 - status if status < 0 else status
+    if status - 128 in _CRASHES and not told:
+        return FAULT
     return FAULT if status not in (0, 2, FAULT, STOPPED) and _faulted(journal, begin) else status
 
 

@@ -31,6 +31,16 @@ def _missing(need):
     return None
 
 
+def pytest_addoption(parser):
+    parser.addoption("--only-needs", metavar="TRANSPORT", help="run only tests that need this transport")
+
+
+def pytest_collection_modifyitems(config, items):
+    only = config.getoption("--only-needs")
+    if only:
+        items[:] = [item for item in items if any(only in mark.args for mark in item.iter_markers("needs"))]
+
+
 def pytest_runtest_setup(item):
     """`@pytest.mark.needs("torch")` skips loudly where there is none."""
     for mark in item.iter_markers("needs"):

@@ -29,6 +29,7 @@ def found_in(cost, noise=0.02, kinds=None):
     return find_structure(cost, np.full(cost.shape, noise), np.zeros(cost.shape, int) if kinds is None else kinds)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), ranks=st.integers(2, 24), noise=st.floats(0.0, 0.06))
 def test_noise_alone_is_one_tier_without_faults(seed, ranks, noise):
     structure = found_in(costs(np.random.default_rng(seed), ranks, noise))
@@ -37,6 +38,7 @@ def test_noise_alone_is_one_tier_without_faults(seed, ranks, noise):
     assert not structure.odd.any()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), ranks=st.integers(9, 24), blocks=st.integers(1, 3), factor=st.floats(2.0, 50.0))
 def test_a_slow_link_is_found_within_any_tiers(seed, ranks, blocks, factor):
     rng = np.random.default_rng(seed)
@@ -48,6 +50,7 @@ def test_a_slow_link_is_found_within_any_tiers(seed, ranks, blocks, factor):
     assert not structure.slow
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), ranks=st.integers(6, 24), factor=st.floats(2.0, 50.0),
        out=st.booleans(), into=st.booleans())
 def test_a_slow_rank_is_found_with_its_direction_and_its_links_are_not_blamed(seed, ranks, factor, out, into):
@@ -61,6 +64,7 @@ def test_a_slow_rank_is_found_with_its_direction_and_its_links_are_not_blamed(se
     assert not structure.odd.any()
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), size=st.integers(3, 8), blocks=st.integers(2, 4), between=st.floats(1.6, 40.0))
 def test_switches_that_nobody_told_of_are_found(seed, size, blocks, between):
     ranks = size * blocks
@@ -86,6 +90,7 @@ def test_a_matrix_with_holes_is_taken_as_it_is():
     assert len(found_in(cost).groups) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=60), st.floats(0.1, 3.0))
 def test_groups_are_ordered_and_far_enough_apart(values, apart):
     number = levels(values, WIDTH, apart)
@@ -96,7 +101,7 @@ def test_groups_are_ordered_and_far_enough_apart(values, apart):
     assert all(np.diff(means) >= apart * (1 - 1e-6) - 1e-9)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), sizes=st.lists(st.integers(3, 400), min_size=1, max_size=4))
 def test_groups_far_apart_are_found_whatever_their_sizes(seed, sizes):
     rng = np.random.default_rng(seed)

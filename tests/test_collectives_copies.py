@@ -48,7 +48,7 @@ def test_the_caches_are_emptied_before_every_sample_where_they_are_to_be_cold(tm
 def test_copies_of_the_host_are_measured_and_those_of_a_device_refused_with_a_reason(collbench, tmp_path, transport):
     done = collbench("run", "--transport", transport, "--ranks", 2, "--ops", "copies", "--sizes", "8,1M",
                      "--group-ranks", "1,2", "--device", "cpu", "--cache", "cold", "--case-seconds", 0.01,
-                     "--min-samples", 3, "--out", "r")
+                     "--min-samples", 3, "--alignment", "barrier", "--out", "r")
     assert done.returncode == 0, done.stderr
     runs, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
     assert next(iter(runs.values())).policy.cache == "cold"

@@ -92,7 +92,7 @@ def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
 
     def slow_s(source, target):
         if (source, target) not in wire:
-            return 0.004
+            return 0.008
         busy.add((source, target))
         time.sleep(0.004)
         crowded = len(busy) > 1
@@ -100,10 +100,10 @@ def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
         busy.discard((source, target))
         return 0.03 if crowded else 0.0
     matrix, _ = measured(tmp_path, 6, slow_s, ops=("link_bandwidth",))
-    warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
+    notes = [finding.words for finding in matrix.findings if finding.severity == "note"]
     assert any("while all other ranks rest" in words and "shares something with others" in words
-               for words in warnings), warnings
-    assert not any(words.startswith("the link from") for words in warnings)
+               for words in notes), matrix.findings
+    assert not any("the link from" in finding.words for finding in matrix.findings if finding.severity == "warning")
 
 
 @pytest.mark.needs("torch")

@@ -86,8 +86,8 @@ def test_a_killed_rank_ends_the_job_and_keeps_what_was_measured(long_job):
                            check=True).stdout.split()
     subprocess.run(["kill", "-KILL", ranks[-1]], check=True)
     _, errors = job.communicate(timeout=30)
-    assert job.returncode in (128 + signal.SIGKILL, 1)
-    assert "died of SIGKILL" in errors or "collbench: rank 0" in errors
+    assert job.returncode == 3
+    assert "died" in errors
     _, records, warnings = read_journal(journal)
     assert warnings == []
     assert sum(record.status == "ok" for record in records) > 3
@@ -140,7 +140,8 @@ for case in Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 5000), ranks=(transp
         continue
     outcome = measure(case, communicator, SAME, policy, 0.001, 1)
     assert outcome.status == "ok", (case.label(), outcome.status, outcome.reason, outcome.fault)
-    print({probe})
+    if communicator.rank == 0:      # ranks that print at once may share a line
+        print({probe}, flush=True)
 """
 
 

@@ -106,8 +106,8 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = ()) 
         refused += ((f"a side has several that the other does not tell apart ({', '.join(notes)})", len(twice)),)
         if common.empty:
             raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
-    points = common[["fabric", *KEY, "label", "side", "launch", "time_s", "sampling"]].reset_index(drop=True)
-    return Match(points, refused, _broken(a, b, ops, sizes), alone, tuple(notes))
+    kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
+    return Match(common[kept].reset_index(drop=True), refused, _broken(a, b, ops, sizes), alone, tuple(notes))
 
 
 def _points(side: Side, letter: str) -> pd.DataFrame:
@@ -180,11 +180,12 @@ def _comparable(both: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int]
 
 
 def _broken(a: Side, b: Side, ops: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
-    """Cases that were right in A and came to a bad end in B."""
+    """Cases that were always right in A and came to a bad end in B."""
     key = ["transport", *CASE]
     good, bad = (_only(pd.concat([loaded.records for loaded in side.launches]), ops, sizes) for side in (a, b))
-    good = good[good["status"] == "ok"].drop_duplicates(key)
-    bad = bad[bad["status"].isin(["wrong", "failed", "timeout"])].drop_duplicates(key)
-    found = good[key].merge(bad, on=key)
+    ends = ["wrong", "failed", "timeout"]
+    good = good.assign(bad=good["status"].isin(ends))
+    good = good.groupby(key, dropna=False, as_index=False)["bad"].any()
+    found = bad[bad["status"].isin(ends)].drop_duplicates(key).merge(good[~good["bad"]][key], on=key)
     return tuple(f"{row.label}: {row.status}" for row in found.itertuples())
 

@@ -1,19 +1,22 @@
 """From launches on two sides to a verdict for each case: effect, interval, and how many more launches would settle it.
 
 The samples of one launch agree with each other better than two launches do: where ranks land, what memory they get and
-what else runs there change from launch to launch. So a launch counts as one observation, the logarithm of its median,
-and its scatter has two parts, both learned from the repeats. A shift common to all cases of a launch is estimated from
-the medians over cases; what is left is each case's own, its variance moderated by that of all cases (Smyth, "Linear
-models and empirical Bayes methods", Stat. Appl. Genet. Mol. Biol. 3(1), 2004). Where there are no repeats, a stated prior
-stands for the first, and the scatter of differences over the cases for the second.
+what else runs there change from launch to launch. So a launch counts as one observation, the logarithm of its median.
 
-Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate that cries wolf anywhere
-in a table is one that cries wolf, which is what the false discovery rate would allow. An interval is at the level at
+Where a case has launches enough, the verdict is that of the exact rank-sum test, and the effect and its interval are
+those of Hodges and Lehmann (Ann. Math. Stat. 34(2), 1963): a launch that something disturbed is one rank, however slow
+it was. With fewer, the scatter is modelled in two parts: a shift common to all cases of a launch, from the medians over
+cases and a stated prior, and each case's own, its variance moderated by that of all (Smyth, Stat. Appl. Genet. Mol.
+Biol. 3(1), 2004). One launch a side leaves nothing to learn from; it settles no difference.
+
+Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate must not cry wolf anywhere in
+a table, which control of the false discovery rate would allow. An interval is at the level at
 which Holm's procedure tested its case.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -30,8 +33,8 @@ BAND = 0.05                 # `same` is within this share, either way, unless as
 # (benchmarks/compare_alarms.py prints them): the shift of a whole launch, and a case's own. Worth so many launches.
 _PRIOR_SHIFT, _PRIOR_OWN, _PRIOR_DF = 0.05, 0.08, 4.0
 _MOST_DF = 50.0
-_Z = 1.96
 _FAR = 10_000               # launches: no more than this is ever asked for
+_WIDEST = 50.0              # half an interval of a logarithm; it says nothing beyond
 Floats = NDArray[np.float64]
 
 
@@ -72,44 +75,56 @@ class _Scatter:
 def compare(found: Match, band: float = BAND) -> Comparison:
     """Judge every case of `found`."""
     parts, words = [], []
+    cases = len(found.points[["fabric", *KEY]].drop_duplicates())
     for fabric, points in found.points.groupby("fabric", sort=False):
-        part, scatter = _fabric(points)
+        part, scatter = _fabric(points, cases)
         parts.append(part)
         words.append(f"{fabric}: {scatter}")
     rows = pd.concat(parts, ignore_index=True)
     level, rejected = _holm(rows["p"].to_numpy())
-    half = stats.t.ppf(1 - level / 2, rows["df"]) * np.sqrt(rows["variance"])
     effect = rows["effect"].to_numpy()
+    low, high = np.array([_interval(row, step) for row, step in zip(rows.itertuples(), level, strict=True)]).T
     edge = math.log1p(band)
-    same = np.abs(effect) + half <= edge
+    same = (low >= -edge) & (high <= edge)
     verdict = np.where(same, "same", np.where(rejected, np.where(effect > 0, "slower", "faster"), "cannot tell"))
-    rows = rows.assign(ratio=np.exp(effect), ratio_lo=np.exp(effect - half), ratio_hi=np.exp(effect + half),
+    rows = rows.assign(ratio=np.exp(effect), ratio_lo=np.exp(low), ratio_hi=np.exp(high),
                        verdict=verdict)
     rows["more"] = pd.array([_more(row, step, edge) if row.verdict == "cannot tell" else None
                              for row, step in zip(rows.itertuples(), level, strict=True)], dtype="Int64")
     rows = rows.loc[rows["effect"].abs().sort_values(ascending=False, kind="stable").index]
-    rows = rows.drop(columns=["effect", "variance", "df", "each"]).reset_index(drop=True)
+    rows = rows.drop(columns=["effect", "variance", "df", "each", "gaps"]).reset_index(drop=True)
     return Comparison(rows, found, band, tuple(words))
 
 
-def _fabric(points: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Effects and their variances of the cases of one fabric: those share the shifts of their launches."""
+def _fabric(points: pd.DataFrame, cases: int) -> tuple[pd.DataFrame, str]:
+    """Effects of the cases of one fabric, which share the shifts of their launches; `cases` are compared in all.
+
+    `gaps` are all differences between a launch of B and one of A where the rank test is used, else None.
+    """
     case = points.groupby(KEY, dropna=False, sort=False).ngroup()
     points = points.assign(case=case, y=np.log(points["time_s"]))
     cell = points.groupby(["case", "side"])["y"]
     points["rest"] = points["y"] - cell.transform("mean")
     means, counts = cell.mean().unstack("side"), cell.size().unstack("side")
-    effect = (means["b"] - means["a"]).to_numpy()
+    effect = (means["b"] - means["a"]).to_numpy(copy=True)
     sampling = points.groupby("case")["sampling"].mean().to_numpy()
     scatter = _scatter(points, effect, counts, sampling)
     share = (1 / counts["a"] + 1 / counts["b"]).to_numpy()
     shift, own = scatter.shift * share, scatter.own * share
     variance = shift + own
     df = variance**2 / (shift**2 / scatter.shift_df + own**2 / scatter.own_df)
+    p = np.array(2 * stats.t.sf(np.abs(effect) / np.sqrt(variance), df))
+    middle_a, middle_b = (points[points["side"] == side].groupby("case")["y"].median().to_numpy() for side in "ab")
+    values = {key: group.to_numpy() for key, group in points.groupby(["case", "side"])["y"]}
+    gaps: list[Floats | None] = [None] * len(effect)
+    for index, many in enumerate(counts[["a", "b"]].to_numpy()):
+        if 2 * _cumulative(*map(int, many))[0] <= ALPHA / cases:
+            gaps[index] = np.sort(np.subtract.outer(values[index, "b"], values[index, "a"]), axis=None)
+            effect[index], p[index] = np.median(gaps[index]), _rank_p(gaps[index], *map(int, many))
     first = points.drop_duplicates("case").sort_values("case")
     rows = first[[*KEY, "fabric", "label"]].reset_index(drop=True).assign(
-        a_s=np.exp(means["a"].to_numpy()), b_s=np.exp(means["b"].to_numpy()), effect=effect, variance=variance, df=df,
-        each=scatter.shift + scatter.own, p=2 * stats.t.sf(np.abs(effect) / np.sqrt(variance), df),
+        a_s=np.exp(middle_a), b_s=np.exp(middle_b), effect=effect, variance=variance, df=df,
+        each=scatter.shift + scatter.own, p=p, gaps=gaps,
         launches_a=counts["a"].to_numpy(), launches_b=counts["b"].to_numpy())
     return rows, scatter.words
 
@@ -119,7 +134,7 @@ def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, samplin
     spare = int(launches.sum()) - 2
     if spare < 1:
         return _without_repeats(effect, sampling)
-    shift = points.groupby(["side", "launch"])["rest"].median()
+    shift = points.groupby(["side", "launch"])["rest"].median()     # over the cases
     shift = shift - shift.groupby("side").transform("mean")
     common = (_PRIOR_DF * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + spare)
     rest = points["rest"] - [shift[key] for key in zip(points["side"], points["launch"], strict=True)]
@@ -133,13 +148,44 @@ def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, samplin
 
 
 def _without_repeats(effect: Floats, sampling: Floats) -> _Scatter:
-    """One launch a side: a prior for what is common, the scatter of the differences for what is not."""
+    """One launch a side: a prior for what is common; for what is not, the differences, with few degrees of freedom.
+
+    A disturbed case and a slower one look alike here, so the largest difference is part of the scatter too.
+    """
     seen = len(effect) - 1
-    around = 1.4826 * float(np.median(np.abs(effect - np.median(effect))))
-    own = (_PRIOR_DF * _PRIOR_OWN**2 + seen * around**2 / 2) / (_PRIOR_DF + seen)
+    around = float(((effect - np.median(effect))**2).sum()) / 2
+    own = (_PRIOR_DF * _PRIOR_OWN**2 + around) / (_PRIOR_DF + seen)
     words = (f"one launch a side: that launches differ by a common shift of {100 * _PRIOR_SHIFT:.0f} % is assumed, not "
              f"measured; cases differ by {100 * math.sqrt(own):.1f} % (standard deviations). Repeats would tell")
-    return _Scatter(_PRIOR_SHIFT**2, _PRIOR_DF, own + sampling, _PRIOR_DF, words)
+    return _Scatter(_PRIOR_SHIFT**2, _PRIOR_DF, own + sampling, 1.0, words)
+
+
+@lru_cache
+def _cumulative(a: int, b: int) -> Floats:
+    """The distribution function of the rank-sum statistic U at 0, 1 ... a b, for two alike sides of `a` and `b`."""
+    ways = [1] + [0] * (a * b)
+    for part in range(1, a + 1):        # the coefficients of the Gaussian binomial, a factor at a time
+        for place in range(a * b, b + part - 1, -1):
+            ways[place] -= ways[place - b - part]
+        for place in range(part, a * b + 1):
+            ways[place] += ways[place - part]
+    total = math.comb(a + b, a)
+    return np.array([count / total for count in np.cumsum(np.array(ways, dtype=object))])
+
+
+def _rank_p(gaps: Floats, a: int, b: int) -> float:
+    """Two-sided p of the exact rank-sum test; ties count half, rounded to the safe side."""
+    above = float((gaps > 0).sum() + (gaps == 0).sum() / 2)
+    return min(1.0, 2 * float(_cumulative(a, b)[math.ceil(min(above, a * b - above))]))
+
+
+def _interval(row: object, level: float) -> tuple[float, float]:
+    """The effect's interval at `level`: order statistics of the gaps, or of Student's distribution."""
+    if row.gaps is None:
+        half = min(float(stats.t.ppf(1 - level / 2, row.df)) * math.sqrt(row.variance), _WIDEST)
+        return row.effect - half, row.effect + half
+    left_out = int((2 * _cumulative(row.launches_a, row.launches_b) <= level).sum())
+    return float(row.gaps[left_out - 1]), float(row.gaps[-left_out])
 
 
 def _moderated(squares: Floats, freedom: Floats) -> tuple[Floats, float]:
@@ -187,6 +233,9 @@ def _more(row: object, level: float, edge: float) -> int:
     effect = abs(row.effect)
     target = effect if effect > edge else max(edge - effect, edge / 2)
     have = min(row.launches_a, row.launches_b)
+    if row.gaps is not None:        # widths shrink with the root of the launches
+        low, high = _interval(row, level)
+        return min(max(1, math.ceil(have * ((high - low) / 2 / target)**2) - have), _FAR)
     needed = have + 1
     while needed < _FAR and stats.t.ppf(1 - level / 2, _PRIOR_DF + 2 * needed - 2) * math.sqrt(
             2 * row.each / needed) > target:

@@ -95,7 +95,8 @@ def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure],
     """Everything that can be said of the links of a run, faults first."""
     where = f"links of {run.transport} ({run.device})"
     found = _Faults(cells, structures, places)
-    yield from (Finding("warning", f"{where}: {words}", evidence) for words, evidence in found.all())
+    yield from (Finding("warning", f"{where}: {words}", evidence) for words, evidence in found.certain())
+    yield from (Finding("note", f"{where}: {words}", evidence) for words, evidence in found.seeming())
     yield from (Finding("note", f"{where}: {words}") for words in _tier_words(tiers))
 
 
@@ -105,12 +106,19 @@ class _Faults:
     def __init__(self, cells: pd.DataFrame, structures: Mapping[str, Structure], places: Places) -> None:
         self.cells, self.structures, self.places = cells, structures, places
         self.by_pair = {(row.src, row.dst): row for row in cells.itertuples()}
-
-    def all(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        yield from self._hosts_and_ranks()
         odd = self._odd()
-        yield from self._between_hosts(odd)
-        yield from self._single(odd)
+        self._blocks = list(self._between_hosts(odd))
+        self._links = list(self._single(odd))
+
+    def certain(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What many links show, or one that was measured alone."""
+        yield from self._hosts_and_ranks()
+        yield from self._blocks
+        yield from ((words, evidence) for alone, words, evidence in self._links if alone)
+
+    def seeming(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """What only looks like a fault, or was not looked at by itself."""
+        yield from ((words, evidence) for alone, words, evidence in self._links if not alone)
         yield from self._hindered()
 
     def _hosts_and_ranks(self) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -156,7 +164,7 @@ class _Faults:
             yield (f"all links between host {one} and host {other} are slow: {_factors(figures)}: "
                    "the link or switch between these two hosts", tuple(f"{a} -> {b}" for a, b in bad[:5]))
 
-    def _single(self, odd: dict) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _single(self, odd: dict) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
         for (source, target), figures in sorted(odd.items()):
             back = odd.get((target, source), [])
             if back and source > target and not _one_way_only(figures, back):
@@ -167,10 +175,13 @@ class _Faults:
             ways = "in both directions" if both else "in this direction" if any(
                 not quantity.symmetric for quantity, _ in figures) else "either way"
             row = self.by_pair[source, target]
-            looked = "also while all other ranks rested" if row.alone else "beside other pairs, not measured alone"
-            yield (f"the link from {self.places.name(source)} to {self.places.name(target)} is slow {ways}, {looked}: "
-                   f"{_factors([*figures, *(back if both else [])])}: that link, since both ranks are as fast as "
-                   "others with everybody else", (f"{source} -> {target}",))
+            link = f"the link from {self.places.name(source)} to {self.places.name(target)}"
+            worse = _factors([*figures, *(back if both else [])])
+            words = (f"{link} is slow {ways}, also while all other ranks rested: {worse}: that link, since both ranks "
+                     "are as fast as others with everybody else") if row.alone else (
+                     f"{link} looked slow {ways} beside other pairs: {worse}; it was not measured alone, so others may "
+                     "be to blame")
+            yield bool(row.alone), words, (f"{source} -> {target}",)
 
     def _hindered(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         for quantity in self._known():

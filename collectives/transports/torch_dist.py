@@ -36,6 +36,7 @@ __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
 _PATIENCE = timedelta(hours=12)        # ranks outside a group wait for their next case as long as it takes
 _LONGER_S = 30.0         # how much longer than it takes to meet ranks wait for rank 0 to say who did not come
+_LENGTH_BYTES = 8
 # torch 2.13 renamed these two; the older names still work there, with a warning on every rank.
 _all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
@@ -94,19 +95,24 @@ class TorchCommunicator:
         dist.barrier(self.control)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
+        """By way of rank 0: gloo's own all_reduce goes round a ring, which takes a square of messages."""
         own = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(own, dist.ReduceOp.MAX, self.control)
+        parts = self._collected(own)
+        if parts is not None:
+            own = torch.stack(parts).amax(0)
+        dist.broadcast(own, 0, self.control)
         return own.tolist()
 
-    def gather(self, payload: bytes) -> list[bytes] | None:
-        lengths = torch.empty(self.size, dtype=torch.int64)
-        _all_gather_flat(lengths, torch.tensor([len(payload)]), self.control)
-        longest = int(lengths.max())
-        own = torch.zeros(longest, dtype=torch.uint8)
-        own[:len(payload)] = torch.from_numpy(np.frombuffer(payload, np.uint8).copy())
+    def _collected(self, own: torch.Tensor) -> list[torch.Tensor] | None:
         parts = [torch.empty_like(own) for _ in range(self.size)] if self.rank == 0 else None
         dist.gather(own, parts, 0, self.control)
-        return parts and [bytes(part[:length].numpy()) for part, length in zip(parts, lengths.tolist(), strict=True)]
+        return parts
+
+    def gather(self, payload: bytes) -> list[bytes] | None:
+        longest, = self.all_max([len(payload)])
+        padded = len(payload).to_bytes(_LENGTH_BYTES, "little") + payload.ljust(int(longest), b"\0")
+        parts = self._collected(torch.from_numpy(np.frombuffer(padded, np.uint8).copy()))
+        return parts and [_unpadded(part.numpy().tobytes()) for part in parts]
 
     def share(self, word: int) -> int:
         shared = torch.tensor([word])
@@ -126,6 +132,11 @@ class TorchCommunicator:
         dist.recv(stamp, peer, self.control)
         stamp[0] = self.now_ns()
         dist.send(stamp, peer, self.control)
+
+
+def _unpadded(padded: bytes) -> bytes:
+    length = int.from_bytes(padded[:_LENGTH_BYTES], "little")
+    return padded[_LENGTH_BYTES:_LENGTH_BYTES + length]
 
 
 class TorchTransport:

@@ -1,0 +1,93 @@
+"""A comparison as text, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from .. import units
+from .verdict import ALPHA, Comparison
+
+__all__ = ["as_json", "page", "show", "summary", "verdict_words"]
+
+_STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
+_NARROWEST = 150
+_SHOWN = 40                 # rows on a terminal; the page and the JSON have all
+_RATIOS = (1e-3, 1e3)       # beyond, an interval says nothing
+
+
+def show(comparison: Comparison, console: Console | None = None) -> None:
+    """Print the table, most different first, and what to know about it."""
+    console = console or Console()
+    if not console.is_terminal and console.width < _NARROWEST:
+        console = Console(width=_NARROWEST, file=console.file)
+    table = Table(header_style="bold")
+    for name in ("case", "mode", "A", "B", "B / A", "interval", "launches", "verdict"):
+        table.add_column(name, justify="left" if name in ("case", "mode", "verdict") else "right",
+                         no_wrap=name == "case")
+    for row in comparison.rows.head(_SHOWN).to_dict("records"):
+        table.add_row(escape(row["label"]), row["mode"], units.seconds(row["a_s"]), units.seconds(row["b_s"]),
+                      f"{row['ratio']:.3f}", escape(_interval(row)), f"{row['launches_a']}, {row['launches_b']}",
+                      Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
+    console.print(table)
+    if len(comparison.rows) > _SHOWN:
+        console.print(f"and {len(comparison.rows) - _SHOWN} more, closer to no change; --json and --html have all")
+    for line in summary(comparison):
+        console.print(Text(line))
+
+
+def verdict_words(row: dict[str, Any], band: float) -> str:
+    """The verdict of a row in words."""
+    if row["verdict"] == "same":
+        return f"same within ±{100 * band:g} %"
+    if row["verdict"] == "cannot tell":
+        return f"cannot tell: needs about {row['more']} more launches a side"
+    return f"{units.percent(abs(row['ratio'] - 1))} {row['verdict']}"
+
+
+def summary(comparison: Comparison) -> list[str]:
+    """How many of each verdict, what was left out, and what the intervals rest on."""
+    counts = comparison.rows["verdict"].value_counts()
+    told = ", ".join(f"{counts.get(name, 0)} {name}" for name in _STYLE)
+    match = comparison.match
+    lines = [f"{len(comparison.rows)} cases: {told}. At most {100 * ALPHA:g} % chance of any false alarm among them "
+             "(Holm)."]
+    lines += [f"came to a bad end in B: {label}" for label in match.broken]
+    lines += [f"not compared, {count} case{'' if count == 1 else 's'}: {words}" for words, count in match.refused]
+    if any(match.alone):
+        lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
+    return [*lines, *match.notes, *comparison.scatter]
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything as plain values: `cases`, `refused`, `broken`, `alone`, `notes`, `scatter`, `band`, `level`."""
+    match = comparison.match
+    return {"cases": json.loads(comparison.rows.to_json(orient="records")), "band": comparison.band,
+            "level": 1 - ALPHA, "correction": "Holm",
+            "refused": [{"why": words, "cases": count} for words, count in match.refused],
+            "broken": list(match.broken), "alone": {"a": match.alone[0], "b": match.alone[1]},
+            "notes": list(match.notes), "scatter": list(comparison.scatter)}
+
+
+def page(comparison: Comparison, a: str, b: str) -> str:
+    """The comparison as one page that needs nothing else."""
+    environment = Environment(loader=PackageLoader("analysis.compare", "page"), undefined=StrictUndefined,
+                              autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
+    rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band)}
+            for row in comparison.rows.to_dict("records")]
+    return environment.get_template("compare.html").render(rows=rows, lines=summary(comparison), a=a, b=b,
+                                                           seconds=units.seconds)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    low, high = row["ratio_lo"], row["ratio_hi"]
+    if not (math.isfinite(low) and math.isfinite(high)) or low < _RATIOS[0] or high > _RATIOS[1]:
+        return units.UNKNOWN
+    return f"[{low:.3f} to {high:.3f}]"

@@ -1,0 +1,68 @@
+"""Do ranks grow? Measure over and over for some minutes, and watch memory, descriptors and threads of every rank.
+
+    python benchmarks/soak.py [MINUTES] [RANKS]
+
+Exit status 1 when any of them is higher at the end than it was after the first third, by more than the margins below.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+MARGIN_KIB = 8 << 10        # of resident memory: allocators settle late
+EVERY_S = 0.5
+
+
+def look(pid):
+    """Resident KiB, descriptors and threads of a process; None when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        values = dict(line.split(":", 1) for line in lines)
+        return int(values["VmRSS"].split()[0]), len(list(Path(f"/proc/{pid}/fd").iterdir())), int(values["Threads"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def soak(minutes, ranks, out):
+    """Samples [rank][(KiB, descriptors, threads)] of a job that measures small cases, and its exit status."""
+    sizes = ",".join(str(8 * k) for k in range(1, 2000))
+    job = subprocess.Popen([sys.executable, "-m", "collectives.fork", str(ranks), "--ops",
+                            "all_reduce,all_gather,all_to_all,send_recv", "--sizes", sizes, "--group-ranks", str(ranks),
+                            "--case-seconds", "0.01", "--min-samples", "2", "--display", "quiet", "--out", str(out)])
+    seen, deadline, journal = {}, time.monotonic() + 60 * minutes, out / "journal.jsonl"
+    while time.monotonic() < deadline and job.poll() is None:
+        time.sleep(EVERY_S)
+        if journal.exists():
+            for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split():
+                seen.setdefault(pid, []).append(look(pid))
+    job.terminate()
+    return [[sample for sample in samples if sample] for samples in seen.values()], job.wait(60)
+
+
+def grown(samples):
+    """Growth from the second third to the last, as medians: KiB, descriptors, threads."""
+    third = len(samples) // 3
+    return [median(row[k] for row in samples[-third:]) - median(row[k] for row in samples[third:2 * third])
+            for k in range(3)]
+
+
+def main(minutes=5.0, ranks=4):
+    """Run, show, judge."""
+    with tempfile.TemporaryDirectory() as folder:
+        taken, status = soak(float(minutes), int(ranks), Path(folder) / "soak")
+        cases = (Path(folder) / "soak" / "journal.jsonl").read_bytes().count(b"\n") - 1
+    print(f"{cases} cases, exit status {status}")
+    bad = status not in (0, 143) or len(taken) != int(ranks) or min(map(len, taken)) < 9
+    for rank, samples in enumerate(taken):
+        memory, files, threads = grown(samples)
+        print(f"rank {rank}: {samples[-1][0] >> 10} MiB ({memory:+.0f} KiB), {samples[-1][1]} descriptors "
+              f"({files:+.0f}), {samples[-1][2]} threads ({threads:+.0f})")
+        bad = bad or memory > MARGIN_KIB or files > 0 or threads > 0
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

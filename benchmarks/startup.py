@@ -1,0 +1,101 @@
+"""What it takes to start many ranks on this host: time and memory by rank count, over gloo, forked after one import.
+
+    python benchmarks/startup.py [--ranks 8,16,32,72,144,384] [--limit SECONDS]
+
+For each count: a job that meets, measures one small all_reduce and all_to_all with every result verified, writes its
+journal and ends. `meet` is from the start of the program to the first line of the journal: one import, forks, the
+meeting, two sockets between every two ranks, agreement on everything. Memory is what a rank has to itself (private
+pages, mean over ranks, when the journal begins); files are the most that any rank has open at that moment.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from collectives.records import read_journal
+from collectives.resources import open_files_needed
+from launch.job import Job
+from launch.launchers import launcher_for
+
+RANKS = "8,16,32,72,144,384"
+BLOCK = 64      # bytes for each rank
+
+
+def words(ranks: int, folder: Path, limit_s: float) -> tuple[str, ...]:
+    return ("--ops", "all_reduce,all_to_all", "--sizes", str(ranks * BLOCK), "--group-ranks", str(ranks), "--modes",
+            "isolated", "--case-seconds", "0.001", "--min-samples", "1", "--seed", "1", "--case-limit", str(limit_s),
+            "--rendezvous-seconds", str(limit_s), "--out", str(folder), "--display", "quiet")
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def private_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+def look(pids: list[int]) -> tuple[float | None, int | None]:
+    """Mean private bytes and most open files of those that are still there."""
+    memory, files = [], []
+    for pid in pids:
+        try:
+            memory.append(private_bytes(pid))
+            files.append(len(os.listdir(f"/proc/{pid}/fd")))
+        except OSError:
+            continue
+    return (sum(memory) / len(memory), max(files)) if memory and files else (None, None)
+
+
+def measure(ranks: int, limit_s: float) -> tuple[float, float, float | None, int | None, list]:
+    """Seconds to the journal's first line and to the end; memory and files a rank; the records."""
+    with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+") as log:
+        journal = Path(folder) / "journal.jsonl"
+        begin, met_s, memory, files = time.monotonic(), None, None, None
+        job = subprocess.Popen(launcher_for("torch").command(Job(arguments=words(ranks, Path(folder), limit_s),
+                                                                 ranks=ranks)),
+                               stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "PYTHONSAFEPATH": "1"})
+        while job.poll() is None:
+            if met_s is None and journal.exists() and journal.stat().st_size:
+                met_s = time.monotonic() - begin
+                memory, files = look(children(job.pid))
+            time.sleep(0.02)
+        end_s = time.monotonic() - begin
+        if job.returncode:
+            log.seek(0)
+            sys.exit(f"{ranks} ranks ended with status {job.returncode}:\n{log.read()[-2000:]}")
+        return met_s or end_s, end_s, memory, files, read_journal(journal)[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--ranks", default=RANKS, help="counts, with commas between them")
+    parser.add_argument("--limit", type=float, default=600.0, help="seconds for meeting, and for each case")
+    arguments = parser.parse_args()
+    table = Table("ranks", "meet (s)", "whole job (s)", "MiB a rank", "open files", "may need", "verified",
+                  title=f"start-up on {len(os.sched_getaffinity(0))} cores")
+    for ranks in map(int, arguments.ranks.split(",")):
+        met_s, end_s, memory, files, records = measure(ranks, arguments.limit)
+        good = [record for record in records if record.status == "ok" and record.case.op != "noop"]
+        ops = {record.case.op for record in good if record.verification.wrong == 0}
+        if ops != {"all_reduce", "all_to_all"}:
+            sys.exit(f"{ranks} ranks: verified only {sorted(ops)}")
+        table.add_row(str(ranks), f"{met_s:.1f}", f"{end_s:.1f}", "-" if memory is None else f"{memory / 2**20:.1f}",
+                      "-" if files is None else str(files), str(open_files_needed(ranks)), "both")
+        print(f"{ranks} ranks: meet {met_s:.1f} s, end {end_s:.1f} s", file=sys.stderr, flush=True)
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""A gate for job prologues: is this machine as fast as its baseline?"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from collectives.errors import CollbenchError, UsageError
+
+from ..shared_options import json_option, write_text
+
+__all__ = ["command"]
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--baseline", type=_FILE, default=None, help="Journal or run directory to compare with.")
+@click.option("--save", type=_FILE, default=None, metavar="FILE", help="Keep this measurement as a baseline.")
+@click.option("--data", type=_FILE, default=None, help="Take this run instead of measuring for about 90 seconds.")
+@click.option("--over", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="PERCENT",
+              help="A case slower by more than this fails.")
+@click.option("--ranks", type=click.IntRange(min=2), default=None, help="Ranks to start.  [default: as bench]")
+@click.option("--transport", type=click.Choice(("torch", "mpi")), default="torch", show_default=True,
+              help="The library to measure.")
+@json_option("Also write the verdict and every case as JSON; - is standard output.")
+def command(baseline: Path | None, save: Path | None, data: Path | None, over: float, ranks: int | None,
+            transport: str, json_file: Path | None) -> None:
+    """Measure a few sizes of three operations and a permutation, in several launches; compare with a baseline.
+
+    Exit status: 0 nothing is slower, 1 slower or wrong, 2 cannot be compared.
+
+    Example: collbench check --save healthy.jsonl, and later: collbench check --baseline healthy.jsonl
+    """
+    if not (baseline or save):
+        raise UsageError("nothing to do: give --baseline FILE to compare with, or --save FILE to make one")
+    if baseline and not baseline.exists():
+        raise UsageError(f"--baseline {baseline}: no such file; make one with --save {baseline}")
+    with TemporaryDirectory(prefix="collbench-check-") as folder:
+        measured, status = data or Path(folder), 0
+        if not data:
+            status = _measure(measured, ranks, transport)
+        if save:
+            _keep(measured, save)
+        if baseline:
+            status = max(status, _judge(baseline, measured, over / 100, json_file))
+    sys.exit(status)
+
+
+def _measure(folder: Path, ranks: int | None, transport: str) -> int:
+    from .. import bench as job
+    job.refuse_to_be_a_rank()
+    status = job.bench(folder, job.PROFILES["check"], job.available_transports(transport), ranks, None)
+    if not (folder / "journal.jsonl").exists():
+        raise UsageError("nothing was measured, so there is nothing to compare")
+    return min(status, 1)
+
+
+def _keep(measured: Path, save: Path) -> None:
+    try:
+        shutil.copyfile(measured / "journal.jsonl" if measured.is_dir() else measured, save)
+    except OSError as error:
+        raise UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
+    click.echo(f"baseline: {save}", err=True)
+
+
+def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None) -> int:
+    from analysis.compare.show import as_json, show
+    from analysis.gate import check
+    try:
+        verdict = check(str(baseline), str(measured), over)
+    except CollbenchError as error:
+        raise UsageError(str(error)) from None
+    if str(json_file) != "-":
+        show(verdict.comparison)
+    if json_file:
+        told = {"status": verdict.status, "words": verdict.words, **as_json(verdict.comparison)}
+        write_text(json_file, json.dumps(told, indent=1) + "\n")
+    for words in verdict.words:
+        click.echo(f"collbench: {words}", err=True)
+    return verdict.status

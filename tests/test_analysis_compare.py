@@ -1,0 +1,106 @@
+"""Two sides with a known truth: what is told, what is not, and what is refused."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from analysis.compare import compare, match, sides
+from analysis.compare.show import as_json, page
+from analysis.compare.verdict import _cumulative
+from collectives.errors import UsageError
+
+SIZES = (1024, 65536, 1 << 20)
+
+
+def side(folder, name, launches, factor=1.0, noise=0.02, seed=0, statistic="median over calls, slowest rank"):
+    """A side of tidy CSV files, one a launch, with times that scatter from launch to launch."""
+    rng = np.random.default_rng([seed, *name.encode()])
+    paths = []
+    for launch in range(launches):
+        shift = rng.normal(0, noise)
+        path = folder / f"{name}{launch}.csv"
+        rows = [f"x,y,all_reduce,,float32,4,2,{size},{size / 100 * factor * math.exp(shift + rng.normal(0, noise))},"
+                f"\"{statistic}\"" for size in SIZES]
+        head = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us,statistic"
+        path.write_text("\n".join([head, *rows, ""]))
+        paths.append(str(path))
+    return sides(",".join(paths))
+
+
+def test_a_slowdown_is_found_and_its_own_repeat_is_not(tmp_path):
+    a, same, slow = side(tmp_path, "a", 10), side(tmp_path, "b", 10), side(tmp_path, "c", 10, factor=1.1)
+    assert not set(compare(match(a, same)).rows["verdict"]) & {"slower", "faster"}
+    result = compare(match(a, slow))
+    assert set(result.rows["verdict"]) == {"slower"}
+    assert len(result.over(0.03)) == len(SIZES)
+    assert result.over(0.5).empty
+    assert set(compare(match(slow, a)).rows["verdict"]) == {"faster"}
+
+
+def test_one_launch_a_side_tells_nothing_but_how_many_would(tmp_path):
+    rows = compare(match(side(tmp_path, "a", 1), side(tmp_path, "b", 1, factor=1.1))).rows
+    assert set(rows["verdict"]) == {"cannot tell"}
+    assert (rows["more"] >= 1).all()
+
+
+def test_a_disturbed_launch_raises_no_alarm(tmp_path):
+    a, b = side(tmp_path, "a", 8), side(tmp_path, "b", 7)
+    disturbed = side(tmp_path, "d", 1, factor=30)
+    both = type(b)("b", (*b.launches, *disturbed.launches))
+    assert not set(compare(match(a, both)).rows["verdict"]) & {"slower", "faster"}
+
+
+def test_false_alarms_stay_rare_over_whole_tables(tmp_path):
+    alarms = 0
+    for seed in range(10):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows = compare(match(side(folder, "a", 3, seed=seed), side(folder, "b", 3, seed=seed))).rows
+        alarms += bool(set(rows["verdict"]) & {"slower", "faster"})
+    assert alarms <= 3      # half a one is expected at most
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_the_rank_sum_distribution_is_that_of_all_orders(a, b):
+    wins = [sum(rank - place for place, rank in enumerate(ranks)) for ranks in itertools.combinations(range(a + b), a)]
+    counted = np.cumsum(np.bincount(wins, minlength=a * b + 1)) / len(wins)
+    assert np.allclose(_cumulative(a, b), counted)
+
+
+def test_the_rank_sum_distribution_agrees_with_scipy():
+    x, y = np.arange(9.0), np.arange(9.0) + 6.5
+    expected = stats.mannwhitneyu(x, y, method="exact")
+    assert 2 * _cumulative(9, 9)[int(expected.statistic)] == pytest.approx(expected.pvalue)
+
+
+def test_another_definition_of_time_is_refused_with_the_reason(tmp_path):
+    a = side(tmp_path, "a", 2, statistic="median, slowest rank")
+    b = side(tmp_path, "b", 2, statistic="median, root rank")
+    kinds = {kind for one in (a, b) for loaded in one.launches for kind in loaded.points["time_kind"]}
+    if len(kinds) < 2:
+        for loaded in b.launches:
+            loaded.points["time_kind"] = "root rank"
+    with pytest.raises(UsageError, match="another definition of time"):
+        match(a, b)
+
+
+def test_nothing_in_common_is_said(tmp_path):
+    with pytest.raises(UsageError, match="no measured point"):
+        match(side(tmp_path, "a", 1), side(tmp_path, "b", 1), ops=["broadcast"])
+    with pytest.raises(UsageError, match="no such file"):
+        sides(str(tmp_path / "missing"))
+
+
+def test_the_page_and_the_json_hold_every_case(tmp_path):
+    result = compare(match(side(tmp_path, "a", 3), side(tmp_path, "b", 3)))
+    assert len(as_json(result)["cases"]) == len(SIZES)
+    text = page(result, "<b>", "B")
+    assert text.count("<tr>") == len(SIZES) + 1
+    assert "<b>" not in text
+    assert "http" not in text

@@ -1,0 +1,72 @@
+"""A library that answers wrongly once in a thousand calls, on one rank: caught, named, and never a figure anywhere."""
+
+import itertools
+import json
+
+import pytest
+
+from analysis.tidy import load
+from collectives.cases import Sweep
+from collectives.records import Policy, read_journal
+from collectives.request import Request
+from collectives.sweep import run_sweep
+from collectives.transports.loopback import run_ranks
+
+VICTIM = 1
+AT_CALL = 1000
+
+
+def flipped_bit(recv, kept):
+    recv[recv.size // 3] ^= 0x04
+
+
+def dropped_chunk(recv, kept):
+    recv[-16:] = 0xA5
+
+
+def swapped_chunks(recv, kept):
+    recv[:64], recv[64:128] = recv[64:128].copy(), recv[:64].copy()
+
+
+def stale_data(recv, kept):
+    recv[:] = kept
+
+
+@pytest.mark.parametrize("spoil", [flipped_bit, dropped_chunk, swapped_chunks, stale_data])
+def test_one_wrong_call_in_a_thousand_is_named_and_gives_no_figure(collbench, tmp_path, spoil):
+    calls, last = itertools.count(1), {}
+
+    def fault(case, rank, recv):
+        if rank != VICTIM or case.op != "all_gather":
+            return
+        fresh = recv.copy()
+        if next(calls) == AT_CALL:
+            spoil(recv, last[rank])
+        last[rank] = fresh
+    sweep = Sweep(ops=("all_gather", "all_reduce"), sizes=(1024,), ranks=(2,), places=(False,))
+    policy = Policy(alignment="barrier", case_s=60.0, min_samples=1100, max_samples=1100, precision=0.0,
+                    modes=("isolated",))
+    request = Request(transport="loopback", sweep=sweep, policy=policy, journal=tmp_path / "journal.jsonl",
+                      display="quiet")
+    status = run_ranks(2, lambda transport, place: run_sweep(request, transport, place), fault)
+    assert next(calls) > AT_CALL, "the fault was never put in"
+    assert status == 1
+    _, records, _ = read_journal(tmp_path / "journal.jsonl")
+    (wrong,) = [record for record in records if record.status == "wrong"]
+    assert wrong.case.op == "all_gather"
+    assert wrong.verification.wrong == 1
+    assert wrong.verification.fault.rank == VICTIM
+    assert f"rank {VICTIM}, element {wrong.verification.fault.index}" in wrong.reason
+    assert wrong.timings == ()
+
+    loaded = load(tmp_path)
+    assert set(loaded.points["op"]) == {"all_reduce"}
+    assert set(loaded.records.loc[loaded.records["status"] == "wrong", "op"]) == {"all_gather"}
+    for form in ("csv", "json"):
+        done = collbench("export", tmp_path, "--to", form)
+        assert done.returncode == 0, done.stderr
+        assert "all_reduce" in done.stdout
+        assert "all_gather" not in done.stdout
+    predicted = collbench("extrapolate", tmp_path, "--to", "72", "--json", "-")
+    rows = json.loads(predicted.stdout) if predicted.stdout.startswith("[") else []
+    assert not [row for row in rows if row["op"] == "all_gather" and row["time_s"] is not None]

@@ -1,0 +1,100 @@
+"""Nothing that is read is executed, nothing listens where it need not, no foreign variable is recorded."""
+
+import ast
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from collectives.provenance import settings
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(path for room in ("collectives", "launch", "analysis") for path in (ROOT / room).rglob("*.py"))
+BANNED_IMPORTS = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+BANNED_CALLS = {"eval", "exec", "compile", "torch.load", "pickle.loads", "pd.read_pickle", "pandas.read_pickle",
+                "os.system", "os.popen", "tempfile.mktemp"}
+PICKLED_BY_MPI4PY = {"send", "recv", "isend", "irecv", "bcast", "scatter", "gather", "allgather", "alltoall", "reduce",
+                     "allreduce", "sendrecv", "ibcast"}
+PICKLED_BY_TORCH = {"broadcast_object_list", "all_gather_object", "gather_object", "scatter_object_list",
+                    "send_object_list", "recv_object_list"}
+
+
+def _calls(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & BANNED_IMPORTS
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] not in BANNED_IMPORTS
+    for node, name in _calls(path):
+        assert name not in BANNED_CALLS, f"{path}:{node.lineno}: {name}"
+        assert name.rpartition(".")[2] not in PICKLED_BY_TORCH, f"{path}:{node.lineno}: {name}"
+        for keyword in node.keywords:
+            allowed = isinstance(keyword.value, ast.Constant) and not keyword.value.value
+            assert keyword.arg not in ("shell", "allow_pickle") or allowed, f"{path}:{node.lineno}: {keyword.arg}"
+
+
+def test_mpi_carries_buffers_and_no_pickled_objects():
+    for path in (ROOT / "collectives" / "transports").glob("mpi*.py"):
+        for node, name in _calls(path):
+            owner, _, method = name.rpartition(".")
+            assert method not in PICKLED_BY_MPI4PY or owner in ("self", "super()"), f"{path}:{node.lineno}: {name}"
+
+
+def test_only_settings_of_communication_are_recorded():
+    kept = settings({"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": "s", "HOME": "/h",
+                     "NCCL_AUTH_TOKEN": "s", "UCX_API_KEY": "s", "PATH": "/bin", "MY_NCCL_DEBUG": "x"})
+    assert kept == {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
+
+
+def _listening(pids):
+    """Addresses, as Linux writes them, on which any of these processes listens."""
+    inodes = set()
+    for pid in pids:
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                target = os.readlink(link)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for name in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:
+                found.add(words[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("torch")
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="SKIPPED: no /proc/net/tcp here")
+def test_ranks_of_one_host_listen_on_loopback_alone_and_files_are_the_users(tmp_path):
+    job = subprocess.Popen([sys.executable, "-m", "collectives.fork", "2", "--ops", "all", "--case-seconds", "0.1",
+                            "--out", str(tmp_path / "r")], stdout=subprocess.DEVNULL, umask=0o077,
+                           env={**os.environ, "TMPDIR": str(tmp_path)})
+    journal = tmp_path / "r" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count('"status":"ok"') > 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    pids = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    addresses = _listening([*pids, job.pid])
+    job.terminate()
+    job.wait(60)
+    assert addresses, "nothing listens: the test looks at the wrong place"
+    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    assert addresses <= loopback, addresses
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["r"], "something was left in the folder for temporary files"

@@ -1,0 +1,56 @@
+"""Every test that needs MPI once more, under MPICH: an environment of its own, where it is the only MPI.
+
+The environment is kept in build/; it has MPICH and mpi4py, and sees everything else where these tests run.
+"""
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / "build" / f"mpich-{sysconfig.get_platform()}-{sysconfig.get_python_version()}"
+SCRIPT = "import sys\nfrom launch.cli import main\nsys.argv[0] = 'collbench'\nmain()\n"
+pytestmark = [pytest.mark.mpich, pytest.mark.ranks, pytest.mark.needs("mpi")]
+
+
+def run(*words, timeout_s=300):
+    clean = {name: value for name, value in os.environ.items()
+             if name != "PYTHONPATH" and not name.startswith(("MPI4PY_", "OMPI_", "PYTEST_"))}
+    return subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True, text=True, timeout=timeout_s,
+                          check=False, env=clean)
+
+
+@pytest.fixture
+def mpich():
+    """The interpreter of the environment, made when it is not there."""
+    python = HOME / "bin" / "python"
+    if not (HOME / "bin" / "collbench").exists():
+        wanted = ["mpich>=5", f"mpi4py=={importlib.metadata.version('mpi4py')}"]
+        for words in ((sys.executable, "-m", "venv", "--clear", "--without-pip", HOME),
+                      (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps",
+                       "--only-binary", ":all:", *wanted)):
+            done = run(*words)
+            if done.returncode:
+                pytest.skip(f"SKIPPED: no MPICH to be had: {(done.stderr.strip() or 'no reason').splitlines()[-1]}")
+        site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+        here = sysconfig.get_path("purelib")
+        (site / "outer.pth").write_text(f"import site; site.addsitedir({here!r})\n")
+        script = HOME / "bin" / "collbench"
+        script.write_text(f"#!{python}\n{SCRIPT}")
+        script.chmod(0o755)
+    said = run(python, "-c", "from mpi4py import MPI; print(MPI.Get_library_version())").stdout
+    if "MPICH" not in said:
+        pytest.fail(f"{HOME} is not an environment with MPICH; remove it. It says: {said[:200]}")
+    return python
+
+
+def test_everything_that_needs_mpi_passes_under_mpich(mpich):
+    done = run(mpich, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--only-needs", "mpi", "-m", "not mpich",
+               "tests", timeout_s=500)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
