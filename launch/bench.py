@@ -52,7 +52,7 @@ _SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4
 _CHECK = ("--ops", "all_reduce,all_gather,all_to_all,send_recv", "--sizes", "4K,64K,1M", "--place", "out", "-b", "4K",
           "--group-ranks", "2")
 PROFILES = {
-    "check": Profile(90.0, None, (_CHECK,) * 8, (0.125,) * 8),
+    "check": Profile(90.0, None, (_CHECK,) * 6, (1 / 6,) * 6),
     "full": Profile(170.0, None, (("--ops", "all"),), (1.0,)),
     "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
 }

@@ -9,9 +9,9 @@ it was. With fewer, the scatter is modelled in two parts: a shift common to all 
 cases and a stated prior, and each case's own, its variance moderated by that of all (Smyth, Stat. Appl. Genet. Mol.
 Biol. 3(1), 2004). One launch a side leaves nothing to learn from; it settles no difference.
 
-Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate must not cry wolf anywhere in
-a table, which control of the false discovery rate would allow. An interval is at the level at
-which Holm's procedure tested its case.
+Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate must not cry wolf
+anywhere in a table, which control of the false discovery rate would allow. An interval is at the level at which
+Holm's procedure tested its case.
 """
 
 import math

@@ -1,0 +1,33 @@
+"""`collbench compare` and `collbench check` as CI and a job prologue run them: real files, exit status, JSON."""
+
+import json
+
+HEAD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us\n"
+
+
+def repeats(folder, name, factor):
+    """Ten launches of two sizes, a little apart; their names with commas between them."""
+    for launch in range(10):
+        rows = [f"x,y,all_reduce,,float32,4,2,{size},{size / 100 * factor * (1 + launch / 1000)}\n"
+                for size in (1024, 65536)]
+        (folder / f"{name}{launch}.csv").write_text(HEAD + "".join(rows))
+    return ",".join(f"{name}{launch}.csv" for launch in range(10))
+
+
+def test_compare_fails_over_its_threshold_and_not_below(collbench, tmp_path):
+    a, b = repeats(tmp_path, "a", 1.0), repeats(tmp_path, "b", 1.1)
+    named = ("--ops", "all_reduce", "--sizes", "64K")
+    done = collbench("compare", a, b, "--fail-over", 5, *named, "--json", "-", "--html", "page.html")
+    assert done.returncode == 1, done.stderr
+    assert [case["verdict"] for case in json.loads(done.stdout)["cases"]] == ["slower"]
+    assert "over the 5 % allowed" in done.stderr
+    assert "slower" in (tmp_path / "page.html").read_text()
+    assert collbench("compare", a, b, "--fail-over", 20, *named).returncode == 0
+
+
+def test_compare_wants_named_cases_that_are_there(collbench, tmp_path):
+    a = repeats(tmp_path, "a", 1.0)
+    assert "named cases" in collbench("compare", a, a, "--fail-over", 5).stderr
+    done = collbench("compare", a, a, "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
+    assert done.returncode == 2
+    assert "8 MiB" in done.stderr
