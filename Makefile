@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup bench smoke test overhead startup validate judge lint clean distclean
+.PHONY: soak help setup bench smoke test overhead startup validate judge lint clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: setup ## run the tests (ARGS="-k name")
 
 overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
+
+soak: setup ## the same case again and again: memory, descriptors and threads must stay flat (ARGS="MINUTES RANKS")
+	@$(RUN)/python benchmarks/soak.py $(or $(ARGS),10 2)
 
 startup: setup ## time and memory that starting many ranks takes here, up to 384 (10 minutes; ARGS="--ranks 8,72")
 	@$(RUN)/python benchmarks/startup.py $(ARGS)

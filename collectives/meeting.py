@@ -21,6 +21,7 @@ __all__ = ["Claim", "contradiction", "meet", "name_ranks", "own_claim", "why_apa
 
 _LOOK_S = 0.02
 _SPEAK_S, _SPEAK_LATER = 10.0, 3       # when rank 0 first says whom it waits for; each next time so much later
+_OBJECTION_S = 1.0
 _FAREWELL_S = 3.0        # how long rank 0, who may hold the store, stays until others have read why the job ends
 
 
@@ -79,13 +80,15 @@ def meet(store: Store, place: Place, claim: Claim, patience_s: float,
     at = f"collbench/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     said = int(store.compare_set(f"{at}/size", "", str(place.size)))
     if said != place.size:
-        _object(store, at, f"rank {place.rank} on {claim.host} was told of {place.size} ranks, others of {said}: "
-                           "they are of two jobs that meet at one address, or were given different sizes")
+        _object(store, at, place.rank,
+                f"rank {place.rank} on {claim.host} was told of {place.size} ranks, others of {said}: they are of two "
+                "jobs that meet at one address, or were given different sizes")
     if store.add(f"{at}/came/{place.rank}", 1) > 1:
         other = msgspec.json.decode(store.get(f"{at}/claim/{place.rank}"), type=Claim)
-        _object(store, at, f"two processes say that they are rank {place.rank} of {place.size}: pid {other.pid} on "
-                           f"{other.host} and pid {claim.pid} on {claim.host}; each needs a RANK of its own, and each "
-                           "job a MASTER_PORT of its own")
+        _object(store, at, place.rank,
+                f"two processes say that they are rank {place.rank} of {place.size}: pid {other.pid} on {other.host} "
+                f"and pid {claim.pid} on {claim.host}; each needs a RANK of its own, and each job a MASTER_PORT of its "
+                "own")
     store.set(f"{at}/claim/{place.rank}", msgspec.json.encode(claim).decode())
     store.add(f"{at}/arrived", 1)
     if place.rank == 0:
@@ -99,8 +102,12 @@ def meet(store: Store, place: Place, claim: Claim, patience_s: float,
         raise (CollbenchError if verdict.startswith("absent: ") else UsageError)(verdict.removeprefix("absent: "))
 
 
-def _object(store: Store, at: str, reason: str) -> None:
+def _object(store: Store, at: str, rank: int, reason: str) -> None:
+    """Say what is wrong to all; rank 0, who may hold the store, stays until they may have read it."""
     store.set(f"{at}/objection", reason)
+    if rank == 0:
+        store.set(f"{at}/verdict", reason)
+        time.sleep(_OBJECTION_S)
     raise UsageError(reason)
 
 

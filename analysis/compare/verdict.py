@@ -29,8 +29,8 @@ __all__ = ["ALPHA", "BAND", "Comparison", "compare"]
 
 ALPHA = 0.05
 BAND = 0.05                 # `same` is within this share, either way, unless asked otherwise
-# Standard deviations of the logarithm of a launch's median, from repeats on a busy two-core host
-# (benchmarks/compare_alarms.py prints them): the shift of a whole launch, and a case's own. Worth so many launches.
+# Assumed, not measured: standard deviations of the logarithm of a launch's median, the shift of a whole launch and a
+# case's own, worth so many launches. benchmarks/compare_alarms.py shows what they lead to.
 _PRIOR_SHIFT, _PRIOR_OWN, _PRIOR_DF = 0.05, 0.08, 4.0
 _MOST_DF = 50.0
 _FAR = 10_000               # launches: no more than this is ever asked for
