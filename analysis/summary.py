@@ -13,6 +13,8 @@ from collectives.errors import CollbenchError
 from .domains import Domain, load_domains
 from .findings import Finding, find
 from .importers import Asked
+from .importers.collbench import is_journal
+from .links import LinkMatrix, read_links
 from .models import as_json, extrapolate
 from .models.predict import TARGETS
 from .overview import Overview, overview
@@ -31,6 +33,7 @@ class Story:
         shown: representative points: what tables and figures show.
         answer: the headline.
         domains: facts on a domain of each target size, where there is one: the first in the file.
+        links: link matrices, where links were measured one by one.
     """
 
     loaded: Loaded
@@ -42,6 +45,7 @@ class Story:
     overview: Overview
     domains: tuple[Domain, ...]
     targets: tuple[int, ...]
+    links: tuple[LinkMatrix, ...] = ()
 
 
 def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None) -> Story:
@@ -50,14 +54,21 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     names = fabrics(loaded.points)
     points = with_fabric(loaded.points, names)
     predictions = with_fabric(extrapolate(loaded.points, targets), names)
-    findings = find(loaded)
+    links = _links(data)
+    findings = [*find(loaded), *(finding for matrix in links for finding in matrix.findings)]
     shown = representative(points)
     sized = {domain.accelerators.value: domain for domain in reversed(list(load_domains().values()))
              if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
     domains = tuple(sized[target] for target in targets if target in sized)
     answers = with_fabric(extrapolate(shown, targets), names)     # of what is shown, and of no other algorithm
     return Story(loaded, points, predictions, shown, headline(shown, answers, targets), findings,
-                 overview(loaded, findings), domains, tuple(targets))
+                 overview(loaded, findings), domains, tuple(targets), links)
+
+
+def _links(data: Path) -> tuple[LinkMatrix, ...]:
+    """Link matrices of a run directory or a journal; a log of another tool has none."""
+    journal = data / "journal.jsonl" if data.is_dir() else data
+    return tuple(read_links(journal)) if is_journal(journal) else ()
 
 
 def print_report(data: Path | Story, targets: Sequence[int] = TARGETS) -> None:
@@ -79,7 +90,7 @@ def write_report(data: Path | Story, out: Path, targets: Sequence[int] = TARGETS
     from .report import figures, html
 
     story = data if isinstance(data, Story) else tell(data, targets)
-    drawn = figures.charts(story.shown, _curve(story))
+    drawn = [*figures.charts(story.shown, _curve(story)), *figures.link_charts(story.links)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         figures.save(drawn, out / "figures")

@@ -140,7 +140,8 @@ class Watchdog(Unwatched):
                 _write(f"collbench: rank {self.rank} does not reach port {port} of {', '.join(hosts)}: "
                        "it measures unwatched")
                 return
-            self._hub.send(hello=self.rank, token=token, pid=os.getpid(), host=socket.gethostname(), boot=_boot())
+            self._hub.send(hello=self.rank, token=token, pid=os.getpid(), host=socket.gethostname(),
+                           boot=_process_table())
         target = self._watch_all if self.rank == 0 else self._watch_hub
         self._thread = threading.Thread(target=target, daemon=True, name="watchdog")
         self._thread.start()
@@ -302,7 +303,7 @@ class Watchdog(Unwatched):
         pids: dict[str, list[int]] = {}
         for rank in bad & self._peers.keys():
             pids.setdefault(self._peers[rank].who["boot"], []).append(self._peers[rank].who["pid"])
-        _kill(pids.get(_boot(), []))
+        _kill(pids.get(_process_table(), []))
         for peer in self._peers.values():
             peer.send(end=status, kill=pids.get(peer.who["boot"], []))
         time.sleep(_GATHER_S)
@@ -313,7 +314,7 @@ class Watchdog(Unwatched):
         return f"rank {rank} (pid {who['pid']} on {who['host']})"
 
     def _state(self, rank: int) -> str:
-        if rank not in self._peers or self._peers[rank].who["boot"] != _boot():
+        if rank not in self._peers or self._peers[rank].who["boot"] != _process_table():
             return ""
         return {"T": ", stopped by a signal,", "Z": ", dead,"}.get(_process(self._peers[rank].who["pid"])[0], "")
 
@@ -467,9 +468,11 @@ def _write(text: str) -> None:
         os.write(2, shown.encode(errors="backslashreplace") + b"\n")
 
 
-def _boot() -> str:
+def _process_table() -> str:
+    """What numbers of processes mean: the booted kernel, and the namespace, since containers count on their own."""
     with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
     return socket.gethostname()
 
 

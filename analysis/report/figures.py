@@ -5,7 +5,7 @@ SI; axes and tooltips translate. Colours are Okabe and Ito's, which colour-blind
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ import vl_convert
 from collectives.cases import format_size
 
 from .. import units
+from ..links import LinkMatrix
+from ..links.words import QUANTITIES, Quantity
 
-__all__ = ["Chart", "charts", "library", "save"]
+__all__ = ["Chart", "charts", "library", "link_charts", "save"]
 
 # Without Okabe and Ito's yellow and black: each vanishes on a white or on a dark page.
 _PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
@@ -60,6 +62,44 @@ def charts(points: pd.DataFrame, curve: pd.DataFrame) -> list[Chart]:
         mine, ahead = points[points["op"] == op], curve[curve["op"] == op]
         found += [*_over_size(op, mine), *_over_ranks(op, mine, ahead)]
     return found
+
+
+def link_charts(matrices: Sequence[LinkMatrix]) -> list[Chart]:
+    """A heat map of each quantity of each link matrix: rows send, columns receive; darker is worse."""
+    found = []
+    for number, matrix in enumerate(matrices):
+        for quantity in QUANTITIES:
+            rows = matrix.cells[matrix.cells[quantity.column].notna()]
+            if len(rows):
+                size = units.payload(matrix.message_bytes.get(quantity.name))
+                caption = (f"{quantity.words} of every link, {size}, {matrix.ranks} ranks of {matrix.transport} "
+                           "(measured)")
+                found.append(Chart(f"links-{quantity.name}{number or ''}", "links", caption[0].upper() + caption[1:],
+                                   _spec(_heat_map(rows, quantity))))
+    return found
+
+
+def _heat_map(cells: pd.DataFrame, quantity: Quantity) -> alt.LayerChart:
+    low, high = (f"{quantity.name}_{end}_{quantity.unit}" for end in ("lo", "hi"))
+    rows = pd.DataFrame({
+        "from": cells["src"], "to": cells["dst"], "value": cells[quantity.column], "place": cells["place"],
+        "told": cells[quantity.column].map(quantity.show), "tier": cells[f"{quantity.name}_tier"] + 1,
+        "interval": [units.span(quantity.show(a), quantity.show(b)) if a == a else "too few samples"
+                     for a, b in zip(cells[low], cells[high], strict=True)],
+        "samples": cells[f"{quantity.name}_n"],
+        "measured": ["while all others rested" if alone else "beside other pairs" for alone in cells["alone"]]})
+    rate = quantity.unit == "Bps"
+    legend = alt.Legend(title="GB/s" if rate else "time", labelExpr=_RATE if rate else _SECONDS)
+    scale = alt.Scale(type="log", scheme="cividis", reverse=not rate)
+    ranks = sorted({*rows["from"], *rows["to"]})
+    x, y = (alt.X("to:O", title="to rank", sort=ranks, axis=alt.Axis(labelAngle=0, labelOverlap=True)),
+            alt.Y("from:O", title="from rank", sort=ranks, axis=alt.Axis(labelOverlap=True)))
+    tip = [alt.Tooltip(f"{name}:N", title=title) for name, title in (
+        ("from", "from rank"), ("to", "to rank"), ("told", quantity.words), ("interval", "95 % interval"),
+        ("samples", "samples"), ("tier", "tier"), ("place", "place"), ("measured", "measured"))]
+    base = alt.Chart(rows).encode(x=x, y=y, tooltip=tip)
+    chart = base.mark_rect().encode(color=alt.Color("value:Q", scale=scale, legend=legend))
+    return alt.layer(chart)
 
 
 def save(drawn: list[Chart], folder: Path) -> None:
