@@ -119,25 +119,25 @@ def take_samples(inspector: "Inspector", communicator: "Communicator", alignment
     Every decision is taken from figures that `all_max` made equal on all ranks, so all ranks take the same one.
     Only the first `timed_ranks` ranks hold a stopwatch; the others' durations decide nothing.
     """
-    session = _Session(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
+    sampler = _Sampler(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
-        _warm_up(session, budget_s)
-        warmup, warmup_s, session.worst_s = len(session.begin_ns), session.spent_s, []
-        while count := stopping.next_round(len(session.worst_s), session.spent_s - warmup_s, budget_s - warmup_s,
+        _warm_up(sampler, budget_s)
+        warmup, warmup_s, sampler.worst_s = len(sampler.begin_ns), sampler.spent_s, []
+        while count := stopping.next_round(len(sampler.worst_s), sampler.spent_s - warmup_s, budget_s - warmup_s,
                                            policy.min_samples, policy.max_samples):
-            session.take(count)
-            reached = stopping.median_precision(session.worst_s)
+            sampler.take(count)
+            reached = stopping.median_precision(sampler.worst_s)
             if reached is not None and reached <= policy.precision:
                 stopped_by = "precision"
                 break
         else:
-            stopped_by = "samples" if len(session.worst_s) >= policy.max_samples else "time"
-    late = [sample for sample in session.late if sample >= warmup]
-    return Samples(session.begin_ns, session.elapsed_ns, warmup, late, session.worst_s, stopped_by)
+            stopped_by = "samples" if len(sampler.worst_s) >= policy.max_samples else "time"
+    late = [sample for sample in sampler.late if sample >= warmup]
+    return Samples(sampler.begin_ns, sampler.elapsed_ns, warmup, late, sampler.worst_s, stopped_by)
 
 
-class _Session:
+class _Sampler:
     """The samples of one mode of one case as they come."""
 
     def __init__(self, inspector: "Inspector", communicator: "Communicator", alignment: "Alignment",
@@ -171,9 +171,9 @@ class _Session:
         return good or times
 
 
-def _warm_up(session: _Session, budget_s: float) -> None:
+def _warm_up(sampler: _Sampler, budget_s: float) -> None:
     """One cold call, then blocks until one is no longer faster than the last."""
-    session.take(1)
+    sampler.take(1)
     blocks: list[list[float]] = []
-    while len(blocks) < _WARMUP_BLOCKS and session.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):
-        blocks.append(session.take(_WARMUP_BLOCK))
+    while len(blocks) < _WARMUP_BLOCKS and sampler.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):
+        blocks.append(sampler.take(_WARMUP_BLOCK))
