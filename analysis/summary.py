@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from collectives.catalog import OPERATIONS
 from collectives.errors import CollbenchError
 
 from .domains import Domain, load_domains
 from .findings import Finding, find
 from .importers import Asked
-from .importers.collbench import is_journal
 from .links import LinkMatrix, read_links
 from .models import as_json, extrapolate
 from .models.predict import TARGETS
 from .overview import Overview, overview
+from .projection import home_of
 from .tables import fabrics, headline, representative, with_fabric
 from .tidy import Loaded, load
 
@@ -33,6 +34,7 @@ class Story:
         shown: representative points: what tables and figures show.
         answer: the headline.
         domains: facts on a domain of each target size, where there is one: the first in the file.
+        home: key and facts of the domain that the data name: predictions have its levels and its library's rule.
         links: link matrices, where links were measured one by one.
     """
 
@@ -46,6 +48,7 @@ class Story:
     domains: tuple[Domain, ...]
     targets: tuple[int, ...]
     links: tuple[LinkMatrix, ...] = ()
+    home: tuple[str, Domain] | None = None
 
 
 def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None) -> Story:
@@ -53,22 +56,25 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     loaded = load(data, asked)
     names = fabrics(loaded.points)
     points = with_fabric(loaded.points, names)
-    predictions = with_fabric(extrapolate(loaded.points, targets), names)
-    links = _links(data)
+    known = load_domains()
+    key = home_of(loaded.points, known)
+    home = (key, known[key]) if key else None
+    predictions = with_fabric(extrapolate(loaded.points, targets, home), names)
+    links = _links(data, loaded)
     findings = [*find(loaded), *(finding for matrix in links for finding in matrix.findings)]
     shown = representative(points)
-    sized = {domain.accelerators.value: domain for domain in reversed(list(load_domains().values()))
+    sized = {domain.accelerators.value: domain for domain in reversed(list(known.values()))
              if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
     domains = tuple(sized[target] for target in targets if target in sized)
-    answers = with_fabric(extrapolate(shown, targets), names)     # of what is shown, and of no other algorithm
+    answers = with_fabric(extrapolate(shown, targets, home), names)     # of what is shown, and of no other algorithm
     return Story(loaded, points, predictions, shown, headline(shown, answers, targets), findings,
-                 overview(loaded, findings), domains, tuple(targets), links)
+                 overview(loaded, findings), domains, tuple(targets), links, home)
 
 
-def _links(data: Path) -> tuple[LinkMatrix, ...]:
-    """Link matrices of a run directory or a journal; a log of another tool has none."""
-    journal = data / "journal.jsonl" if data.is_dir() else data
-    return tuple(read_links(journal)) if is_journal(journal) else ()
+def _links(data: Path, loaded: Loaded) -> tuple[LinkMatrix, ...]:
+    """Link matrices, where a run measured links: only then is the journal read once more."""
+    asked = {op for run in loaded.runs.values() for op in run.sweep.ops}
+    return tuple(read_links(data)) if any(op in OPERATIONS and OPERATIONS[op].linked for op in asked) else ()
 
 
 def print_report(data: Path | Story, targets: Sequence[int] = TARGETS) -> None:
@@ -107,7 +113,7 @@ def _curve(story: Story) -> pd.DataFrame:
     """Predictions for the figures: at powers of two between the measured rank counts and the targets, and there."""
     counts = [1 << power for power in range(1, max(story.targets).bit_length())]
     isolated = story.shown[story.shown["mode"] == "isolated"]
-    return with_fabric(extrapolate(isolated, sorted({*counts, *story.targets})), fabrics(story.points))
+    return with_fabric(extrapolate(isolated, sorted({*counts, *story.targets}), story.home), fabrics(story.points))
 
 
 def _write(path: Path, text: str) -> None:

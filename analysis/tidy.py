@@ -155,12 +155,11 @@ def _derive(points: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     points["algbw_Bps"] = algbw_Bps(size, points["time_s"])
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
         points[rate] = busbw_Bps(op, ranks, size, points[time])
-    groups = {key: _oversubscribed(runs[key[0]], key[1])
+    groups = {key: (_oversubscribed(runs[key[0]], key[1]), _most_on_a_host(runs[key[0]], key[1]))
               for key in points[["run", "ranks"]].drop_duplicates().itertuples(index=False, name=None)}
-    keys = zip(points["run"], points["ranks"], strict=True)
-    points["oversubscribed"] = pd.array([groups[key] for key in keys], dtype="boolean")
-    on_node = pd.Series([_most_on_a_host(runs[run], n) for run, n in zip(points["run"], points["ranks"], strict=True)],
-                        index=points.index, dtype=float)
+    told = [groups[key] for key in zip(points["run"], points["ranks"], strict=True)]
+    points["oversubscribed"] = pd.array([crowded for crowded, _ in told], dtype="boolean")
+    on_node = pd.Series([most for _, most in told], index=points.index, dtype=float)
     points["ranks_per_node"] = points["ranks_per_node"].fillna(on_node)
     return _with_overhead(points)
 

@@ -15,7 +15,7 @@ from .records import MODES, Policy
 from .request import Request
 from .transports import TRANSPORTS
 
-__all__ = ["measuring_options", "request_from"]
+__all__ = ["Size", "measuring_options", "request_from"]
 
 _PLACES = {"both": (False, True), "in": (True,), "out": (False,)}
 
@@ -50,7 +50,7 @@ class _Traffic(_Names):
         return super().knows(name) or pairings.is_name(name)
 
 
-class _Size(click.ParamType):
+class Size(click.ParamType):
     """A number of bytes with an optional K, M or G."""
 
     name = "SIZE"
@@ -70,7 +70,7 @@ class _Sizes(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
-        return tuple(sorted({_Size().convert(part, param, ctx) for part in str(value).split(",")}))
+        return tuple(sorted({Size().convert(part, param, ctx) for part in str(value).split(",")}))
 
 
 class _RankCounts(click.ParamType):
@@ -96,10 +96,10 @@ _OPTIONS = (
                       "says that it can use it), cpu the host, or name a type as torch does."),
     click.option("--ops", type=_Names(tuple(catalog.OPERATIONS), catalog.GROUPS), default="all", show_default=True,
                  help="Operations to measure; copies are those within a rank, links those of every pair by itself."),
-    click.option("-b", "--begin", type=_Size(), default="32", show_default=True, help="Smallest message size."),
-    click.option("-e", "--end", type=_Size(), default="1M", show_default=True, help="Largest message size."),
+    click.option("-b", "--begin", type=Size(), default="32", show_default=True, help="Smallest message size."),
+    click.option("-e", "--end", type=Size(), default="1M", show_default=True, help="Largest message size."),
     click.option("-f", "--factor", type=float, default=None, help="Each size is this factor larger.  [default: 2]"),
-    click.option("-i", "--step", type=_Size(), default=None, help="Each size is so many bytes larger, instead of -f."),
+    click.option("-i", "--step", type=Size(), default=None, help="Each size is so many bytes larger, instead of -f."),
     click.option("--sizes", type=_Sizes(), default=None, help="Message sizes one by one, instead of -b -e -f -i."),
     click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
                  help="Element types."),

@@ -5,22 +5,13 @@ from pathlib import Path
 
 import click
 
-from collectives.cases import parse_size, size_range
+from collectives.cases import size_range
 from collectives.errors import UsageError
+from collectives.options import Size
 
 from ..shared_options import RankList, json_option, write_text
 
 __all__ = ["command"]
-
-
-class _Size(click.ParamType):
-    name = "SIZE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else parse_size(str(value))
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
@@ -36,8 +27,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
                    "mvapich2, impi.")
 @click.option("--ranks", type=RankList(), default=None, help="Rank counts.  [default: 2, 4, 8, ... and the whole "
               "domain, up to 384]")
-@click.option("-b", "--begin", type=_Size(), default="1K", show_default=True, help="Smallest message size.")
-@click.option("-e", "--end", type=_Size(), default="256M", show_default=True, help="Largest message size.")
+@click.option("-b", "--begin", type=Size(), default="1K", show_default=True, help="Smallest message size.")
+@click.option("-e", "--end", type=Size(), default="256M", show_default=True, help="Largest message size.")
 @click.option("-f", "--factor", type=click.FloatRange(min=1, min_open=True), default=8, show_default=True,
               help="Each size is this factor larger.")
 @click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
