@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .errors import CollbenchError, UsageError
+from .errors import CollbenchError, UsageError, printable
 from .options import measuring_options, request_from
 from .rendezvous import Place, find_place, seems_first, why_not_a_rank
 from .request import Request
@@ -37,7 +37,7 @@ def main(**values: object) -> None:
     except CollbenchError as error:
         if not seems_first():
             time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
-        click.echo(f"collbench: {error}", err=True)
+        click.echo(printable(f"collbench: {error}"), err=True)
         status = error.exit_status
     sys.exit(status)
 
@@ -78,7 +78,7 @@ def _say(error: BaseException, rank: int) -> None:
     if isinstance(error, UsageError) and rank:
         time.sleep(_FIRST_TO_SPEAK_S)       # most likely every rank has it, and rank 0 has said so and ended the job
     if isinstance(error, CollbenchError):
-        click.echo(f"collbench: rank {rank}: {error}", err=True)
+        click.echo(printable(f"collbench: rank {rank}: {error}"), err=True)
     elif not isinstance(error, KeyboardInterrupt):
         where = traceback.extract_tb(error.__traceback__)[-1]
         click.echo(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {error} "

@@ -1,6 +1,6 @@
 """Errors a user can act on: one clear line, never a traceback, and an exit status that says what kind."""
 
-__all__ = ["CollbenchError", "UsageError"]
+__all__ = ["CollbenchError", "UsageError", "printable"]
 
 
 class CollbenchError(Exception):
@@ -13,3 +13,8 @@ class UsageError(CollbenchError):
     """What was asked for cannot be: a bad option, size, file or environment. Nothing was started."""
 
     exit_status = 2
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` without what a terminal would obey: such characters as Python writes them, save those in `keep`."""
+    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)

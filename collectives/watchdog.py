@@ -14,21 +14,21 @@ import json
 import os
 import secrets
 import selectors
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from .cases import Case
 from .errors import CollbenchError
 from .meeting import name_ranks
+from .processes import end_process, kill, process_state, process_table, stopped_siblings
 from .records import FAULT_NOTE, Journal, Record
 from .transports.base import Communicator
+from .watch_peers import Peer, addresses, connect, spread
+from .whereabouts import not_there, show_stacks, where
 
 __all__ = ["FAULT", "UNWATCHED", "Unwatched", "Watchdog", "describe_error", "guard_start"]
 
@@ -38,12 +38,7 @@ _GATHER_S = 0.3         # how long to wait for others to say what else went wron
 _PATIENCE_S = 3.0       # by which every other rank waits longer than rank 0
 _JOIN_S = 20.0
 _LEAST_START_S = 20.0
-_WORD_BYTES = 6
 _SHOWN = 8
-# Function -> what a rank that is in it does, outermost first.
-_PHASES = {"settle": "start", "_follow": "waiting for its next case", "measure": "set-up", "refresh": "clocks",
-           "_trial": "verify", "_warm_up": "warm-up", "take_samples": "timed",
-           "gather": "gather", "close": "finalize", "append": "writing the journal"}
 
 
 def guard_start(limit_s: float, rank: int) -> Callable[[], None]:
@@ -54,9 +49,9 @@ def guard_start(limit_s: float, rank: int) -> Callable[[], None]:
     def guard() -> None:
         if not met.wait(limit_s):
             _write(f"collbench: rank {rank} (pid {os.getpid()}): the job did not start within {limit_s:.0f} s; "
-                   f"this rank was in: {_where()[1]}")
-            _kill(_stopped_siblings())
-            os._exit(FAULT)
+                   f"this rank was in: {where()[1]}")
+            kill(stopped_siblings())
+            end_process(FAULT)
     threading.Thread(target=guard, daemon=True, name="start guard").start()
     faulthandler.dump_traceback_later(limit_s + _PATIENCE_S, exit=True)     # a library that holds the interpreter
 
@@ -111,8 +106,8 @@ class Watchdog(Unwatched):
         self._record: Callable[[Case, str, str], Record] | None = None
         self._run = ""
         self._thread: threading.Thread | None = None
-        self._peers: dict[int, _Peer] = {}
-        self._hub: _Peer | None = None
+        self._peers: dict[int, Peer] = {}
+        self._hub: Peer | None = None
         self._failures: dict[int, str] = {}
         self._leaving = False
         self._wake, self._woken = socket.socketpair()
@@ -127,21 +122,21 @@ class Watchdog(Unwatched):
     def _connect_all(self, world: Communicator, one_host: bool, address: str | None) -> None:
         if self.rank == 0:
             listener = socket.create_server(("127.0.0.1" if one_host else "", 0), backlog=self.size)
-            hosts = ["127.0.0.1"] if one_host else _addresses(address)
+            hosts = ["127.0.0.1"] if one_host else addresses(address)
             token, port = secrets.token_hex(16), listener.getsockname()[1]
-            _spread(world, json.dumps([hosts, port, token]).encode())
+            spread(world, json.dumps([hosts, port, token]).encode())
             if not one_host:
                 _write(f"collbench: ranks on other hosts reach rank 0's watchdog at port {port} of {hosts[0]}")
             self._greet(listener, token)
         else:
-            hosts, port, token = json.loads(_spread(world, b""))
-            self._hub = _connect(hosts, port)
+            hosts, port, token = json.loads(spread(world, b""))
+            self._hub = connect(hosts, port)
             if self._hub is None:
                 _write(f"collbench: rank {self.rank} does not reach port {port} of {', '.join(hosts)}: "
                        "it measures unwatched")
                 return
             self._hub.send(hello=self.rank, token=token, pid=os.getpid(), host=socket.gethostname(),
-                           boot=_process_table())
+                           boot=process_table())
         target = self._watch_all if self.rank == 0 else self._watch_hub
         self._thread = threading.Thread(target=target, daemon=True, name="watchdog")
         self._thread.start()
@@ -189,7 +184,7 @@ class Watchdog(Unwatched):
             while len(self._peers) < self.size - 1 and (left_s := deadline - time.monotonic()) > 0:
                 listener.settimeout(left_s)
                 try:
-                    peer = _Peer(listener.accept()[0])
+                    peer = Peer(listener.accept()[0])
                     peer.socket.settimeout(_ANSWER_S)
                     first = peer.receive()[0]
                 except (OSError, ValueError, IndexError, KeyError):
@@ -224,7 +219,7 @@ class Watchdog(Unwatched):
                 if (lost or self._failures) and settle_by is None:
                     settle_by = time.monotonic() + _GATHER_S
 
-    def _sleep(self, selector: selectors.BaseSelector, wait_s: float, living: dict[int, "_Peer"],
+    def _sleep(self, selector: selectors.BaseSelector, wait_s: float, living: dict[int, Peer],
                lost: set[int]) -> None:
         """Until a rank says something or goes, or the time is over; moves who is gone from `living` to `lost`."""
         for key, _ in selector.select(wait_s):
@@ -236,7 +231,7 @@ class Watchdog(Unwatched):
                 if not living.pop(rank).left:
                     lost.add(rank)
 
-    def _hear(self, rank: int, peer: "_Peer") -> bool:
+    def _hear(self, rank: int, peer: Peer) -> bool:
         """Act on what a rank said; False when it is gone."""
         messages = peer.receive()
         for message in messages:
@@ -259,7 +254,7 @@ class Watchdog(Unwatched):
         rank, error = min(self._failures.items(), key=lambda item: item[0] == 0)
         self._conclude("failed", f"{self._name(rank)} failed: {error}", {rank} - {0})
 
-    def _end_after_hang(self, living: dict[int, "_Peer"]) -> None:
+    def _end_after_hang(self, living: dict[int, Peer]) -> None:
         """Ask everybody where they are, and name who is not where the others wait."""
         case, number = self._case, self._number
         for peer in living.values():
@@ -273,15 +268,15 @@ class Watchdog(Unwatched):
                 for key, _ in selector.select(left_s):
                     if not self._hear(key.data, living[key.data]):
                         selector.unregister(key.fileobj)
-        phase, stack, calls = _where()
+        phase, stack, calls = where()
         said = {0: {"where": phase, "stack": stack, "calls": calls, "number": number},
                 **{rank: peer.said for rank, peer in living.items() if peer.said}}
         silent = {rank for rank, peer in living.items() if peer.said is None}
-        missing = silent or _not_there(said, range(case.ranks if case else self.size))
+        missing = silent or not_there(said, range(case.ranks if case else self.size))
         names = ", ".join(self._name(rank) + self._state(rank) for rank in sorted(missing)[:_SHOWN])
         what = f"did not end within {self.limit_s:.0f} s ({said[0]['where']})"
         reason = f"{what}: {names} did not arrive" if missing else f"{what}: all ranks are in it"
-        self._conclude("timeout", reason, silent, _stacks(said))
+        self._conclude("timeout", reason, silent, show_stacks(said))
 
     def _conclude(self, status: str, reason: str, bad: Iterable[int], details: Sequence[str] = ()) -> None:
         """Journal, say why, end everybody, and this process."""
@@ -303,20 +298,20 @@ class Watchdog(Unwatched):
         pids: dict[str, list[int]] = {}
         for rank in bad & self._peers.keys():
             pids.setdefault(self._peers[rank].who["boot"], []).append(self._peers[rank].who["pid"])
-        _kill(pids.get(_process_table(), []))
+        kill(pids.get(process_table(), []))
         for peer in self._peers.values():
             peer.send(end=status, kill=pids.get(peer.who["boot"], []))
         time.sleep(_GATHER_S)
-        os._exit(status)
+        end_process(status)
 
     def _name(self, rank: int) -> str:
         who = self._peers[rank].who if rank in self._peers else {"pid": os.getpid(), "host": socket.gethostname()}
         return f"rank {rank} (pid {who['pid']} on {who['host']})"
 
     def _state(self, rank: int) -> str:
-        if rank not in self._peers or self._peers[rank].who["boot"] != _process_table():
+        if rank not in self._peers or self._peers[rank].who["boot"] != process_table():
             return ""
-        return {"T": ", stopped by a signal,", "Z": ", dead,"}.get(_process(self._peers[rank].who["pid"])[0], "")
+        return {"T": ", stopped by a signal,", "Z": ", dead,"}.get(process_state(self._peers[rank].who["pid"])[0], "")
 
     # -- every other rank's thread
 
@@ -339,17 +334,17 @@ class Watchdog(Unwatched):
                 return None if self._leaving else self._replace_hub("died")
             for message in messages:
                 if "end" in message:
-                    _kill(message["kill"])
-                    os._exit(int(message["end"]))
+                    kill(message["kill"])
+                    end_process(int(message["end"]))
                 self._run = message.get("run", self._run)
                 if "tell" in message:
-                    phase, stack, calls = _where()
+                    phase, stack, calls = where()
                     hub.send(where=phase, stack=stack, calls=calls, number=self._number)
 
     def _replace_hub(self, what: str) -> None:
         """The lowest rank that lives comes first; its end ends the others before they speak."""
         time.sleep(min(_PATIENCE_S, 0.5 * (self.rank - 1)) + (self._case is None))     # who is in the case knows it
-        _kill(_stopped_siblings())
+        kill(stopped_siblings())
         case, kept = self._case, "everything measured is in the journal"
         if case and self._run and self.path.exists():
             record = Record(run=self._run, case=case, status="timeout" if what != "died" else "failed",
@@ -364,101 +359,7 @@ class Watchdog(Unwatched):
                 kept = str(error)
         _write(f"collbench: {case.label() if case else 'between two cases'}: rank 0 {what} (told by rank {self.rank}): "
                f"the job ends; {kept}")
-        os._exit(FAULT)
-
-
-class _Peer:
-    """A connection on which both sides say JSON objects, one a line."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
-        self.who: dict = {}
-        self.said: dict | None = None
-        self.left = False
-        self._rest = b""
-
-    def send(self, **message: object) -> None:
-        """Never waits: what does not fit into the socket's buffer is for one who does not listen."""
-        with suppress(OSError):
-            self.socket.send(json.dumps(message).encode() + b"\n", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-
-    def receive(self) -> list[dict]:
-        """What was said since; empty when the other side is gone. TimeoutError as the socket is set."""
-        while True:
-            try:
-                data = self.socket.recv(65536)
-            except TimeoutError:
-                raise
-            except OSError:
-                return []
-            if not data:
-                return []
-            *lines, self._rest = (self._rest + data).split(b"\n")
-            if lines:
-                return [message for line in lines if isinstance(message := json.loads(line), dict)]
-
-
-def _connect(hosts: Sequence[str], port: int) -> _Peer | None:
-    for host in hosts:
-        with suppress(OSError):
-            return _Peer(socket.create_connection((host, port), _PATIENCE_S))
-    return None
-
-
-def _addresses(address: str | None) -> list[str]:
-    """Names under which other hosts may know this one."""
-    names = [address] if address else []
-    names.append(socket.gethostname())
-    with suppress(OSError):
-        names.append(socket.gethostbyname(socket.gethostname()))
-    return list(dict.fromkeys(names))
-
-
-def _spread(world: Communicator, own: bytes) -> bytes:
-    """Rank 0's bytes on all ranks, over the control path."""
-    length = world.share(len(own))
-    words = [int.from_bytes(own[at:at + _WORD_BYTES], "big") for at in range(0, length, _WORD_BYTES)]
-    shared = [world.share(words[index] if words else 0) for index in range(-(-length // _WORD_BYTES))]
-    sizes = [min(_WORD_BYTES, length - at) for at in range(0, length, _WORD_BYTES)]
-    return b"".join(word.to_bytes(size, "big") for word, size in zip(shared, sizes, strict=True))
-
-
-def _where() -> tuple[str, str, str]:
-    """What the main thread does: phase, innermost calls of ours as text, and the function that it is in."""
-    frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident)
-    names, phase = [], None
-    while frame is not None:
-        code = frame.f_code
-        names.append(f"{code.co_name} ({Path(code.co_filename).name}:{frame.f_lineno})")
-        phase = phase or _PHASES.get(code.co_name)
-        frame = frame.f_back
-    return phase or "between phases", " < ".join(names[:6]), names[0].split(" ")[0] if names else ""
-
-
-def _not_there(said: dict[int, dict], members: Iterable[int]) -> set[int]:
-    """Ranks of the case that are elsewhere than most: at an earlier case, in another phase, or in a call of another."""
-    places = {rank: (said[rank]["number"], said[rank]["where"], said[rank]["calls"])
-              for rank in members if rank in said}
-    counts = [list(places.values()).count(place) for place in places.values()]
-    most = max(counts, default=0)
-    if len(set(places.values())) < 2:
-        return set()
-    if most == 1 or counts.count(most) == len(places):      # no majority: the waiting ones are in a communication call
-        return {rank for rank in places if not _communicates(said[rank]["stack"])}
-    return {rank for rank, place in places.items() if list(places.values()).count(place) < most}
-
-
-def _communicates(stack: str) -> bool:
-    """Whether the innermost calls are a library's, or those of ours that go straight to it."""
-    return any(word in stack.lower() for word in ("distributed_c10d", "torch_dist", "(mpi", "loopback"))
-
-
-def _stacks(said: dict[int, dict]) -> list[str]:
-    """Who is where, ranks of one place together."""
-    groups: dict[tuple[str, str], list[int]] = {}
-    for rank, one in sorted(said.items()):
-        groups.setdefault((one["where"], one["stack"]), []).append(rank)
-    return [f"{name_ranks(ranks)}: {phase}: {stack}" for (phase, stack), ranks in groups.items()][:_SHOWN]
+        end_process(FAULT)
 
 
 def _write(text: str) -> None:
@@ -466,41 +367,3 @@ def _write(text: str) -> None:
     shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     with suppress(OSError):
         os.write(2, shown.encode(errors="backslashreplace") + b"\n")
-
-
-def _process_table() -> str:
-    """What numbers of processes mean: the booted kernel, and the namespace, since containers count on their own."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
-    return socket.gethostname()
-
-
-def _process(pid: int | str) -> tuple[str, int]:
-    """State and parent of a process, as Linux names them; empty and 0 where it is gone."""
-    try:
-        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-    except (OSError, ValueError):
-        return "", 0
-    return state, int(parent)
-
-
-def _stopped_siblings() -> list[int]:
-    """Ranks that this one's launcher started with the same words, and that are stopped."""
-    own = Path("/proc/self/cmdline")
-    if not own.exists():
-        return []
-    words, parent = own.read_bytes(), os.getppid()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and _process(entry.name) == ("T", parent):
-            with suppress(OSError):
-                if (entry / "cmdline").read_bytes() == words:
-                    found.append(int(entry.name))
-    return found
-
-
-def _kill(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from collectives.records import FAULT_NOTE, Record, Run, unseal
 
 from .job import Job
 from .launchers import Launcher
+from .scratch import scratch
 
 __all__ = ["FAULT", "STOPPED", "TIMED_OUT", "run_job", "run_through_faults"]
 
@@ -31,10 +32,15 @@ def run_job(launcher: Launcher, job: Job) -> int:
     On SIGINT or SIGTERM the ranks are asked to stop in order; told again, the job is ended. Its whole process group is
     gone when this returns.
     """
+    with scratch(one_host=job.nodes == 1) as own:
+        return _run(launcher, job, {**os.environ, "PYTHONSAFEPATH": "1", **own})
+
+
+def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
     journal = _journal(job)
     begin = _size(journal)
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
-                               env={**os.environ, "PYTHONSAFEPATH": "1"})
+                               env=environment)
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         if told:

@@ -1,9 +1,11 @@
 """What several tests share: commands run as a user would run them, and loud skips for what is not here."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +21,23 @@ def collbench(tmp_path):
                               text=True, capture_output=True, timeout=timeout_s, env={**clean, **environment},
                               check=False)
     return run
+
+
+@pytest.fixture
+def temporary(tmp_path):
+    """A TMPDIR for jobs; when the test is over nothing may be left in it, nor of any ended job in shared memory."""
+    rooms = tmp_path / "tmp"
+    rooms.mkdir()
+    yield rooms
+    assert list(rooms.iterdir()) == []
+    for room in Path("/dev/shm").glob("collbench-job-*"):
+        with suppress(FileNotFoundError):       # another job's, which is ending
+            held = os.open(room, os.O_RDONLY)
+            try:
+                with pytest.raises(BlockingIOError):
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            finally:
+                os.close(held)
 
 
 def _missing(need):

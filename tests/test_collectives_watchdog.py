@@ -6,14 +6,17 @@ and does there what a broken machine would do.
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from collectives.records import read_journal
-from collectives.watchdog import FAULT, _not_there, _write
+from collectives.watchdog import FAULT, _write
+from collectives.whereabouts import not_there
 
 LIMIT_S = 4
+MEETING_S = 10
 HOOK = '''
 import os, signal, sys, time
 if any("collectives" in word for word in sys.orig_argv):
@@ -26,6 +29,8 @@ if any("collectives" in word for word in sys.orig_argv):
         calls += 1
         if rank != victim or calls <= int(after):
             return
+        with open(os.environ["TEST_FAULT_AT"], "w") as file:
+            file.write(str(time.monotonic()))
         if kind == "exception":
             raise OSError("the cable is out")
         if kind == "hang":
@@ -68,14 +73,17 @@ SWEEP = ("--ops", "all_reduce", "--sizes", "64,1K,16K", "--group-ranks", 3, "--i
 
 
 @pytest.fixture
-def spoilt(collbench, tmp_path):
+def spoilt(collbench, tmp_path, temporary):
     """Run a job with a fault in it; the finished process and its journal."""
     def run(launcher, kind, phase, victim=1, after=0, *more):
         (tmp_path / "hook").mkdir()
         (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
         done = collbench(*LAUNCH[launcher], *SWEEP, "--place", "in" if launcher != "mpirun" else "out", *more,
-                         "--case-limit", LIMIT_S, "--out", tmp_path / "r", PYTHONPATH=str(tmp_path / "hook"),
-                         TEST_FAULT=f"{kind} {phase} {victim} {after}")
+                         "--case-limit", LIMIT_S, "--rendezvous-seconds", MEETING_S, "--out", tmp_path / "r",
+                         PYTHONPATH=str(tmp_path / "hook"), TEST_FAULT=f"{kind} {phase} {victim} {after}",
+                         TEST_FAULT_AT=str(tmp_path / "at"), TMPDIR=str(temporary))
+        took_s = time.monotonic() - float((tmp_path / "at").read_text())
+        assert took_s < (MEETING_S if phase == "rendezvous" else LIMIT_S) + 10, done.stderr
         return done, tmp_path / "r" / "journal.jsonl"
     yield run
     for process in Path("/proc").glob("[0-9]*"):
@@ -168,10 +176,10 @@ def test_told_to_it_goes_on_with_the_next_case(spoilt, launcher):
 
 def test_who_is_not_where_the_others_are_is_missing():
     here = {"number": 3, "where": "timed", "calls": "all_reduce", "stack": "all_reduce (distributed_c10d.py:1)"}
-    assert _not_there({0: here, 1: here, 2: here}, range(3)) == set()
-    assert _not_there({0: here, 1: here, 2: {**here, "number": 2}}, range(3)) == {2}
-    assert _not_there({0: here, 1: {**here, "calls": "sleep", "stack": "sleep (x.py:1)"}}, range(2)) == {1}
-    assert _not_there({0: here, 1: here, 2: {**here, "where": "waiting"}}, range(2)) == set()
+    assert not_there({0: here, 1: here, 2: here}, range(3)) == set()
+    assert not_there({0: here, 1: here, 2: {**here, "number": 2}}, range(3)) == {2}
+    assert not_there({0: here, 1: {**here, "calls": "sleep", "stack": "sleep (x.py:1)"}}, range(2)) == {1}
+    assert not_there({0: here, 1: here, 2: {**here, "where": "waiting"}}, range(2)) == set()
 
 
 def test_what_a_peer_says_cannot_move_the_terminals_cursor(capfd):

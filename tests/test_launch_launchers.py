@@ -150,22 +150,32 @@ def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
 TRANSPORTS = {"local": "torch", "torchrun": "torch", "mpirun": "mpi"}
 
 
+@pytest.fixture
+def started(tmp_path, temporary):
+    """Start a job that measures for long, its temporary files apart; returned once it has measured."""
+    def start(name):
+        words = ("--transport", TRANSPORTS[name], "--ops", "all_reduce,broadcast", "--case-seconds", "0.1",
+                 "--precision", "0", "--out", tmp_path / "it's")
+        job = subprocess.Popen([Path(sys.executable).parent / "collbench", "launch", "--launcher", name, *words],
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               env={**os.environ, "TMPDIR": str(temporary)})
+        journal = tmp_path / "it's" / "journal.jsonl"
+        deadline = time.monotonic() + 120
+        while not (journal.exists() and journal.read_text().count('"status":"ok"') > 2):
+            if job.poll() is not None or time.monotonic() > deadline:
+                job.terminate()
+                pytest.fail(f"nothing measured: {job.communicate(timeout=90)[0]}")
+            time.sleep(0.05)
+        return job, journal
+    return start
+
+
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
 @pytest.mark.parametrize("name", TRANSPORTS)
-def test_it_measures_and_ends_in_order_when_told(tmp_path, name):
+def test_it_measures_and_ends_in_order_when_told(started, name):
     """Through each launcher: told to stop, everything measured is in the journal, and the status says so."""
-    words = ("--transport", TRANSPORTS[name], "--ops", "all_reduce,broadcast", "--case-seconds", "0.1", "--precision",
-             "0", "--out", tmp_path / "it's")
-    job = subprocess.Popen([Path(sys.executable).parent / "collbench", "launch", "--launcher", name, *words],
-                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    journal = tmp_path / "it's" / "journal.jsonl"
-    deadline = time.monotonic() + 120
-    while not (journal.exists() and journal.read_text().count('"status":"ok"') > 2):
-        if time.monotonic() > deadline:
-            job.terminate()
-            pytest.fail(f"nothing measured in two minutes: {job.communicate(timeout=90)[0]}")
-        time.sleep(0.05)
+    job, journal = started(name)
     job.terminate()
     output, _ = job.communicate(timeout=90)
     assert job.returncode == 128 + signal.SIGTERM, output
@@ -176,3 +186,19 @@ def test_it_measures_and_ends_in_order_when_told(tmp_path, name):
     launch = next(iter(runs.values())).provenance["launch"]
     assert launch["launcher"] == {"local": "collbench", "torchrun": "torchrun", "mpirun": "Open MPI"}[name]
     assert launch["ranks_per_node"] == [2]
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("mpi")
+def test_a_killed_launcher_leaves_no_files(started, temporary):
+    """Not those of mpirun, nor the memory that its ranks shared, nor those of a `collbench` that was killed before."""
+    abandoned = temporary / "collbench-job-1"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    job, journal = started("mpirun")
+    assert not abandoned.exists()
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    os.kill(int(children[0]), signal.SIGKILL)
+    output, _ = job.communicate(timeout=60)
+    assert job.returncode not in (0, 2), output
+    assert read_journal(journal)[2] == []

@@ -7,15 +7,16 @@ import ctypes
 import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import mpi4py
 import numpy as np
 
-mpi4py.rc.thread_level = "single"
-from mpi4py import MPI  # noqa: E402  (the thread level must be set before MPI starts)
+mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # what MPI would end this process for is looked at first
+from mpi4py import MPI  # noqa: E402
 
 from ..cases import Case  # noqa: E402
 from ..errors import UsageError  # noqa: E402
@@ -23,6 +24,7 @@ from ..memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, Memory, evict_ho
 from ..native import build  # noqa: E402
 from ..rendezvous import Place  # noqa: E402
 from ..resources import room_bytes  # noqa: E402
+from ..shared_memory import forget_shared_memory  # noqa: E402
 from ..timing import python_block  # noqa: E402
 from .base import NO_DEVICE, Layout, Prepared, empty_call, layout  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
@@ -122,12 +124,13 @@ class MpiCommunicator:
 
 
 class MpiTransport:
-    """MPI, started by importing mpi4py."""
+    """MPI of all ranks that the launcher started."""
 
     name = "mpi"
     threads = 1
 
     def __init__(self, payloads: Payloads) -> None:
+        _start()
         self._manner = Manner(payloads)
         self.device, self.buffers = payloads.device, payloads.policy
         world = MPI.COMM_WORLD
@@ -190,6 +193,7 @@ class MpiTransport:
         MPI.Finalize()
 
     def abort(self, status: int) -> None:
+        forget_shared_memory()
         MPI.COMM_WORLD.Abort(status)
 
 
@@ -199,6 +203,10 @@ def open_transport(place: Place, device: str, meeting_s: float | None = None) ->
     Payloads are on the host unless this MPI says that it can use the device. UsageError when MPI finds
     others than the launcher started: most often because the two are not of one MPI.
     """
+    if place and place.size > 1 and _lacks_pmix():
+        raise UsageError(f"{place.launcher} started {place.size} ranks over PMIx, which {_library()}, which mpi4py "
+                         "uses, does not know: use the mpirun of that MPI, or srun --mpi=pmi2")
+    _start()
     if place and place.launcher != "none" and place.size != MPI.COMM_WORLD.size:
         raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, which mpi4py uses, finds "
                          f"{MPI.COMM_WORLD.size}: use the mpirun of that MPI, or srun --mpi=pmix or pmi2 as it needs")
@@ -217,6 +225,19 @@ def torch_payloads(device: object) -> Payloads:
     return Payloads(str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
                     torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES,
                     partial(torch_device.room_bytes, device), torch_device.evictor(device))
+
+
+def _start() -> None:
+    if not MPI.Is_initialized():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # mpi4py suspects a launcher of another MPI: `open_transport` makes sure
+            MPI.Init()
+
+
+def _lacks_pmix(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether ranks were started over PMIx alone, and this is an MPICH that was built without: it ends in MPI_Init."""
+    return ("PMIX_NAMESPACE" in environment and "PMI_SIZE" not in environment and MPI.get_vendor()[0] == "MPICH"
+            and "pmix" not in MPI.Get_library_version().lower())
 
 
 def _tried(step: Callable[[], object]) -> tuple[object, str | None]:

@@ -17,6 +17,7 @@ from ..errors import CollbenchError, UsageError
 from ..meeting import meet, own_claim, why_apart
 from ..memory import HOST_SLOTS_BYTES, Memory, evict_host, host_copy
 from ..rendezvous import Place
+from ..shared_memory import forget_shared_memory
 from ..timing import python_block, queued_block
 from .base import NO_DEVICE, Layout, Prepared, empty_call, layout
 from .torch_copies import CopyMemory, copy_calls, copy_layout
@@ -186,6 +187,7 @@ class TorchTransport:
         dist.destroy_process_group()
 
     def abort(self, status: int) -> None:
+        forget_shared_memory()
         os._exit(status)      # the launcher ends the other ranks
 
 

@@ -1,0 +1,57 @@
+"""Other ranks as processes of this host: which are stopped, and how to end them and this one."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from .shared_memory import forget_shared_memory
+
+__all__ = ["end_process", "kill", "process_state", "process_table", "stopped_siblings"]
+
+
+def process_table() -> str:
+    """What numbers of processes mean: the booted kernel, and the namespace, since containers count on their own."""
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    return socket.gethostname()
+
+
+def process_state(pid: int | str) -> tuple[str, int]:
+    """State and parent of a process, as Linux names them; empty and 0 where it is gone."""
+    try:
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    except (OSError, ValueError):
+        return "", 0
+    return state, int(parent)
+
+
+def stopped_siblings() -> list[int]:
+    """Ranks that this one's launcher started with the same words, and that are stopped."""
+    own = Path("/proc/self/cmdline")
+    if not own.exists():
+        return []
+    words, parent = own.read_bytes(), os.getppid()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and process_state(entry.name) == ("T", parent):
+            with suppress(OSError):
+                if (entry / "cmdline").read_bytes() == words:
+                    found.append(int(entry.name))
+    return found
+
+
+def end_process(status: int) -> None:
+    """This process, whatever its main thread is in."""
+    forget_shared_memory()
+    os._exit(status)
+
+
+def kill(pids: Iterable[int]) -> None:
+    """End them at once; who is gone already, or is not ours, is left alone."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
