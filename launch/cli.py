@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import CollbenchError, UsageError
+from collectives.errors import CollbenchError, UsageError, printable
 
 from . import commands
 
@@ -57,9 +57,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that a person can act on are one line."""
     try:
         _check_names()
-        cli(args=arguments, prog_name="collbench")
+        words = sys.argv[1:] if arguments is None else list(arguments)
+        sys.exit(cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False))
+    except click.ClickException as error:
+        asked = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        click.echo(printable(f"collbench: {error.format_message()}{asked}"), err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("collbench: interrupted", err=True)
+        sys.exit(1)
     except CollbenchError as error:
-        click.echo(f"collbench: {error}", err=True)
+        click.echo(printable(f"collbench: {error}"), err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:     # the reader of our output has seen enough
         sys.stderr.close()

@@ -11,6 +11,7 @@ from types import FrameType
 import msgspec
 
 from collectives.records import FAULT_NOTE, Record, Run, unseal
+from collectives.resources import why_too_little_shared
 
 from .job import Job
 from .launchers import Launcher
@@ -32,6 +33,8 @@ def run_job(launcher: Launcher, job: Job) -> int:
     On SIGINT or SIGTERM the ranks are asked to stop in order; told again, the job is ended. Its whole process group is
     gone when this returns.
     """
+    if job.nodes == 1 and "mpi" in job.transports and (reason := why_too_little_shared(job.ranks)):
+        print(f"collbench: warning: {reason}", file=sys.stderr, flush=True)
     with scratch(one_host=job.nodes == 1) as own:
         return _run(launcher, job, {**os.environ, "PYTHONSAFEPATH": "1", **own})
 

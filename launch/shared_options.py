@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
+from collectives.errors import UsageError, printable
 
 __all__ = ["DATA", "RankList", "csv_option", "domains_options", "given_options", "json_option", "log_options",
-           "report_on", "write_points", "write_text"]
+           "report_on", "warn", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path))
 _OUTPUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
@@ -95,7 +95,13 @@ def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> N
     if json_file:
         write_text(json_file, points.to_json(orient="records", indent=1) + "\n")
     if csv_file:
-        write_text(csv_file, points.to_csv(index=False))
+        from analysis.csv_text import to_csv
+        write_text(csv_file, to_csv(points))
+
+
+def warn(words: str) -> None:
+    """A line on standard error; what it quotes from a file cannot steer the terminal."""
+    click.echo(printable(f"collbench: {words}"), err=True)
 
 
 def write_text(file: Path, text: str) -> None:

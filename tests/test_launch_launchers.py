@@ -202,3 +202,17 @@ def test_a_killed_launcher_leaves_no_files(started, temporary):
     output, _ = job.communicate(timeout=60)
     assert job.returncode not in (0, 2), output
     assert read_journal(journal)[2] == []
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("mpi")
+def test_too_little_shared_memory_is_said_before_the_start(tmp_path):
+    """In a mount namespace of its own whose /dev/shm has no room for two ranks."""
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("SKIPPED: mount namespaces need root and unshare")
+    command = [Path(sys.executable).parent / "collbench", "launch", "--launcher", "mpirun", "--transport", "mpi",
+               "--ops", "noop", "--case-seconds", "0.01", "--out", tmp_path / "r"]
+    done = subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=12m tmpfs /dev/shm && exec "
+                           + shlex.join(map(str, command))], capture_output=True, text=True, timeout=120, check=False)
+    assert "/dev/shm has 12 MiB free, and 2 ranks take up to 32 MiB" in done.stderr.splitlines()[0]
+    assert read_journal(tmp_path / "r" / "journal.jsonl")[1][0].status == "ok"

@@ -10,7 +10,7 @@ import click
 
 from collectives.errors import CollbenchError, UsageError
 
-from ..shared_options import json_option, write_text
+from ..shared_options import json_option, warn, write_text
 
 __all__ = ["command"]
 
@@ -80,5 +80,5 @@ def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None) 
         told = {"status": verdict.status, "words": verdict.words, **as_json(verdict.comparison)}
         write_text(json_file, json.dumps(told, indent=1) + "\n")
     for words in verdict.words:
-        click.echo(f"collbench: {words}", err=True)
+        warn(words)
     return verdict.status

@@ -9,7 +9,7 @@ import click
 from collectives.cases import format_size, parse_size
 from collectives.errors import UsageError
 
-from ..shared_options import json_option, log_options, write_text
+from ..shared_options import json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
@@ -56,8 +56,7 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     if fail_over is not None:
         over = result.over(fail_over / 100)
         for row in over.itertuples():
-            click.echo(f"collbench: {row.label}, {row.mode}: {100 * (row.ratio - 1):.1f} % slower, over the "
-                       f"{fail_over:g} % allowed", err=True)
+            warn(f"{row.label}, {row.mode}: {100 * (row.ratio - 1):.1f} % slower, over the {fail_over:g} % allowed")
         sys.exit(1 if len(over) or found.broken else 0)
 
 

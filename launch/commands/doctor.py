@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from collectives.errors import printable
 from collectives.topology import find_accelerators, usable_cores
 
 from ..shared_options import json_option, write_text
@@ -46,12 +47,12 @@ def _show(diagnosis: "Diagnosis") -> None:    # noqa: F821  (its module is impor
     for finding in diagnosis.findings:
         mark, colour = _MARKS[finding.level]
         click.echo(f"{click.style(f'{mark:<7}', fg=colour, bold=finding.level != 'ok')}  {finding.what:<{width}}  "
-                   f"{finding.found}")
+                   f"{printable(finding.found)}")
         if finding.do:
-            click.echo(f"{'':<7}  {'':<{width}}  {click.style('do: ' + finding.do, fg=colour)}")
+            click.echo(f"{'':<7}  {'':<{width}}  {click.style('do: ' + printable(finding.do), fg=colour)}")
     click.echo(f"\ncollbench on {diagnosis.host} will use")
     for line in diagnosis.uses:
-        click.echo(f"  {line}")
+        click.echo(f"  {printable(line)}")
     counts = {level: sum(finding.level == level for finding in diagnosis.findings) for level in _MARKS}
     said = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items()
                      if count and level in ("warning", "error"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import DATA, write_text
+from ..shared_options import DATA, warn, write_text
 
 __all__ = ["command"]
 
@@ -24,5 +24,5 @@ def command(data: Path, form: str, out: Path) -> None:
     from analysis.tidy import load
     text, lost = write(load(data), form)
     for words in lost:
-        click.echo(f"collbench: {words}", err=True)
+        warn(words)
     write_text(out, text)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import DATA, RankList, domains_options, json_option, log_options, write_text
+from ..shared_options import DATA, RankList, domains_options, json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
@@ -33,7 +33,7 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file:
     asked = domain_named(measured_on, domains) if measured_on else None
     loaded = load(data, Asked(ranks, op))
     for warning in loaded.warnings:
-        click.echo(f"collbench: {warning}", err=True)
+        warn(warning)
     home = asked or home_of(loaded.points, domains)
     frame = predict(loaded.points, targets, (home, domains[home]) if home else None)
     if json_file:

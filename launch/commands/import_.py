@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import log_options
+from ..shared_options import log_options, warn
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
     from analysis.importers import Asked, import_logs
     result = import_logs(logs, out, Asked(ranks, op, system))
     for warning in result.warnings:
-        click.echo(f"collbench: {warning}", err=True)
+        warn(warning)
     click.echo(f"{out}: {result.figures} figures of {result.rows} rows, from {result.files} of {len(logs)} "
                f"log{'' if len(logs) == 1 else 's'}")
     if result.files < len(logs) or (strict and result.warnings):

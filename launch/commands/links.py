@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
+from collectives.errors import UsageError, printable
 
 from ..shared_options import csv_option, json_option, write_text
 
@@ -104,15 +104,16 @@ def _measure_here(ranks: int | None, transport: str, out: Path | None, words: li
 def _show(data: Path, json_file: Path | None, csv_file: Path | None) -> None:
     import pandas as pd
 
+    from analysis.csv_text import to_csv
     from analysis.links import as_text, read_links
     matrices = read_links(data)
     if not matrices:
         raise UsageError(f"{data}: no links were measured there: collbench links --out DIRECTORY measures them")
     quiet = Path("-") in (json_file, csv_file)
     for matrix in () if quiet else matrices:
-        click.echo(as_text(matrix))
+        click.echo(printable(as_text(matrix), keep="\n"))
     cells = pd.concat([matrix.cells.assign(transport=matrix.transport, device=matrix.device) for matrix in matrices])
     if json_file:
         write_text(json_file, cells.to_json(orient="records", indent=1) + "\n")
     if csv_file:
-        write_text(csv_file, cells.to_csv(index=False))
+        write_text(csv_file, to_csv(cells))

@@ -6,7 +6,7 @@ import click
 
 from collectives.errors import UsageError
 
-from ..shared_options import DATA, domains_options, json_option, log_options, write_text
+from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
@@ -39,7 +39,7 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     home = domain_named(measured_on, domains) if measured_on else None
     loaded = load(data, Asked(ranks, op))
     for warning in loaded.warnings:
-        click.echo(f"collbench: {warning}", err=True)
+        warn(warning)
     kept: dict = {}
     frame = project(loaded.points, keys, domains, at_ranks, dies, home, kept)
     if not len(frame):

@@ -9,7 +9,7 @@ from collectives.cases import size_range
 from collectives.errors import UsageError
 from collectives.options import Size
 
-from ..shared_options import RankList, json_option, write_text
+from ..shared_options import RankList, json_option, warn, write_text
 
 __all__ = ["command"]
 
@@ -67,7 +67,7 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
     with click.progressbar(length=len(cases), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         result = run_cases(machine, cases, timeout, len(usable_cores()), lambda: bar.update(1))
     for words in result.failures:
-        click.echo(f"collbench: {words}", err=True)
+        warn(words)
     if out is not None:
         save(result.rows, out)
     if json_file is not None:

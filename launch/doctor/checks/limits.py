@@ -1,7 +1,6 @@
 """Limits that many ranks on one host run into: files, processes, memory, shared memory, locked memory."""
 
 import resource
-import shutil
 from pathlib import Path
 
 from collectives import resources
@@ -14,7 +13,6 @@ ORDER = 70
 _MIB = 1 << 20
 _RANK_MIB = 60              # of a rank that imports torch by itself; a forked one takes a tenth
 _THREADS = 8                # of a rank: Python, gloo and its store
-_SHARED_MIB = 16            # of /dev/shm that MPI libraries and nccl take for a rank
 _RDMA_LOCKED_MIB = 64
 
 
@@ -58,14 +56,13 @@ def _memory(asked: Asked) -> Finding:
 
 
 def _shared(asked: Asked) -> Finding:
-    try:
-        size = shutil.disk_usage("/dev/shm")
-    except OSError:
+    found = resources.shared_memory(asked.ranks)
+    if found is None:
         return Finding(level="warning", what="/dev/shm", found="is not there: MPI and nccl use slower ways",
                        do="mount -t tmpfs tmpfs /dev/shm")
-    need = asked.ranks * _SHARED_MIB * _MIB
-    words = f"{size.free / 2**20:.0f} of {size.total / 2**20:.0f} MiB free; MPI and nccl take up to {need // _MIB} MiB"
-    if size.free < need:
+    total, free, need = found
+    words = f"{free // _MIB} of {total // _MIB} MiB free; MPI and nccl take up to {need // _MIB} MiB"
+    if free < need:
         return Finding(level="warning", what="/dev/shm", found=words,
                        do="containers: --shm-size=8g or --ipc=host; else mount -o remount,size=8g /dev/shm")
     return Finding(level="ok", what="/dev/shm", found=words)
