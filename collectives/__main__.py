@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .errors import CollbenchError, UsageError, printable
+from .errors import CollbenchError, FaultError, UsageError, printable
 from .options import measuring_options, request_from
 from .rendezvous import Place, find_place, seems_first, why_not_a_rank
 from .request import Request
@@ -48,6 +48,7 @@ def run_rank(request: Request, place: Place) -> int:
     An error on one rank ends the whole job: the others would wait for it for ever.
     """
     from .links import measures_links, run_links
+    from .processes import kill, stopped_siblings
     from .sweep import run_sweep
     from .transports import open_transport
     from .watchdog import Watchdog, describe_error, guard_start
@@ -56,6 +57,8 @@ def run_rank(request: Request, place: Place) -> int:
         transport = open_transport(request.transport, place, request.device, request.meeting_s)
     except CollbenchError as error:
         _say(error, place.rank)
+        if isinstance(error, FaultError):
+            kill(stopped_siblings())    # their launcher would wait for them
         return error.exit_status
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:

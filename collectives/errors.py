@@ -1,6 +1,6 @@
 """Errors a user can act on: one clear line, never a traceback, and an exit status that says what kind."""
 
-__all__ = ["CollbenchError", "UsageError", "printable"]
+__all__ = ["CollbenchError", "FaultError", "UsageError", "printable"]
 
 
 class CollbenchError(Exception):
@@ -13,6 +13,12 @@ class UsageError(CollbenchError):
     """What was asked for cannot be: a bad option, size, file or environment. Nothing was started."""
 
     exit_status = 2
+
+
+class FaultError(CollbenchError):
+    """A rank hung, died or never came, and so the job has to end."""
+
+    exit_status = 3
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from .errors import CollbenchError, UsageError
+from .errors import FaultError, UsageError
 from .provenance import rank_facts
 from .rendezvous import Place
 
@@ -75,7 +75,7 @@ def meet(store: Store, place: Place, claim: Claim, patience_s: float,
          environment: Mapping[str, str] = os.environ) -> None:
     """Return when all ranks came and none contradicts another. Collective over the job.
 
-    UsageError, on all ranks: what contradicts what. CollbenchError: who did not come within `patience_s`.
+    UsageError, on all ranks: what contradicts what. FaultError: who did not come within `patience_s`.
     """
     at = f"collbench/{environment.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     said = int(store.compare_set(f"{at}/size", "", str(place.size)))
@@ -99,7 +99,7 @@ def meet(store: Store, place: Place, claim: Claim, patience_s: float,
         while place.rank == 0 and heard < store.add(f"{at}/arrived", 0) and time.monotonic() < deadline:
             time.sleep(_LOOK_S)
             heard = store.add(f"{at}/heard", 0)
-        raise (CollbenchError if verdict.startswith("absent: ") else UsageError)(verdict.removeprefix("absent: "))
+        raise (FaultError if verdict.startswith("absent: ") else UsageError)(verdict.removeprefix("absent: "))
 
 
 def _object(store: Store, at: str, rank: int, reason: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .shared_memory import forget_shared_memory
 
-__all__ = ["end_process", "kill", "process_state", "process_table", "stopped_siblings"]
+__all__ = ["end_process", "kill", "living_members", "process_state", "process_table", "stopped_siblings"]
 
 
 def process_table() -> str:
@@ -27,6 +27,17 @@ def process_state(pid: int | str) -> tuple[str, int]:
     except (OSError, ValueError):
         return "", 0
     return state, int(parent)
+
+
+def living_members(group: int) -> list[int]:
+    """Processes of a process group that have not ended; empty where the system does not tell."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):
+            state, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(own) == group and state not in "ZX":
+                found.append(int(entry.name))
+    return found
 
 
 def stopped_siblings() -> list[int]:

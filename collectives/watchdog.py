@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .cases import Case
-from .errors import CollbenchError
+from .errors import CollbenchError, FaultError
 from .meeting import name_ranks
 from .processes import end_process, kill, process_state, process_table, stopped_siblings
 from .records import FAULT_NOTE, Journal, Record
@@ -32,7 +32,7 @@ from .whereabouts import not_there, show_stacks, where
 
 __all__ = ["FAULT", "UNWATCHED", "Unwatched", "Watchdog", "describe_error", "guard_start"]
 
-FAULT = 3               # exit status: a rank hung, died or failed, and so the job had to end
+FAULT = FaultError.exit_status
 _ANSWER_S = 2.0
 _GATHER_S = 0.3         # how long to wait for others to say what else went wrong, once something did
 _PATIENCE_S = 3.0       # by which every other rank waits longer than rank 0

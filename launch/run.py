@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
+from collectives.errors import FaultError
+from collectives.processes import living_members
 from collectives.records import FAULT_NOTE, Record, Run, unseal
 from collectives.resources import why_too_little_shared
 
@@ -19,7 +22,7 @@ from .scratch import scratch
 
 __all__ = ["FAULT", "STOPPED", "TIMED_OUT", "run_job", "run_through_faults"]
 
-FAULT = 3               # a rank hung, died or failed; the case that it was in is in the journal
+FAULT = FaultError.exit_status      # the case that the rank was in is in the journal
 TIMED_OUT = 124
 STOPPED = 128 + signal.SIGTERM      # told to, by either signal; everything measured is saved
 _GRACE_S = 10.0
@@ -62,7 +65,7 @@ def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        _signal(process, signal.SIGKILL)
+        _end_group(process)
     if told and launcher.hides_status:
         return STOPPED
     status = 128 - status if status < 0 else status
@@ -129,6 +132,14 @@ def _end(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         _signal(process, signal.SIGKILL)
         process.wait()
+
+
+def _end_group(process: subprocess.Popen) -> None:
+    """Kill what is left of the job, and wait until it is gone: a killed process takes a moment to end."""
+    _signal(process, signal.SIGKILL)
+    deadline = time.monotonic() + _GRACE_S
+    while living_members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:

@@ -28,10 +28,12 @@ def temporary(tmp_path):
     """A TMPDIR for jobs; when the test is over nothing may be left in it, nor of any ended job in shared memory."""
     rooms = tmp_path / "tmp"
     rooms.mkdir()
+    shared = Path("/dev/shm")
+    before = set(shared.iterdir())
     yield rooms
     assert list(rooms.iterdir()) == []
-    for room in Path("/dev/shm").glob("collbench-job-*"):
-        with suppress(FileNotFoundError):       # another job's, which is ending
+    for room in set(shared.glob("collbench-job-*")) - before:
+        with suppress(FileNotFoundError):       # another job's, which has ended since
             held = os.open(room, os.O_RDONLY)
             try:
                 with pytest.raises(BlockingIOError):
@@ -52,6 +54,7 @@ def _missing(need):
 
 def pytest_addoption(parser):
     parser.addoption("--only-needs", metavar="TRANSPORT", help="run only tests that need this transport")
+    parser.addoption("--every-fault", action="store_true", help="every fault at every phase over every launcher")
 
 
 def pytest_collection_modifyitems(config, items):
