@@ -13,58 +13,56 @@ import pandas as pd
 
 from collectives.catalog import OPERATIONS
 
-from .finding import Finding
+from .finding import Finding, evidence_of
 from .units import payload, percent
 
 __all__ = ["find_contradictions"]
 
 _MARGIN = 0.05      # beyond the intervals, so that a small systematic difference is not a contradiction
+_CASE, _INTERVAL = ["op", "ranks", "message_bytes"], ["time_lo_s", "time_hi_s"]
 _SERIES = ["system", "transport", "library", "device", "dtype", "mode"]
-_EVIDENCE = 5
-Bounds = dict[tuple[str, int, int], tuple[float, float, str]]      # (op, ranks, bytes) -> low s, high s, label
+Bounds = dict[tuple[str, int, int], tuple[float, float, int]]      # (op, ranks, bytes) -> low s, high s, which row
 
 
 class _Violation(NamedTuple):
-    """`by` is how much slower than it should be at least, as a share."""
+    """`by` is how much slower than it should be at least, as a share; `row` is the index of the point."""
 
     by: float
     words: str
-    label: str
+    row: int
 
 
 def find_contradictions(points: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each guideline that is violated somewhere, with its worst place."""
-    known = points[points["time_lo_s"].notna() & points["time_hi_s"].notna()]
-    groups = [_bounds(group) for _, group in known.groupby(_SERIES, dropna=False)]
+    known = points.loc[points["time_lo_s"].notna() & points["time_hi_s"].notna(), [*_SERIES, *_CASE, *_INTERVAL]]
+    # The fastest of in-place and out-of-place, and of reductions, stands for an operation: who composes it may choose.
+    best = known.sort_values("time_hi_s", kind="stable").drop_duplicates([*_SERIES, *_CASE]).sort_index()
+    groups = [_bounds(group) for _, group in best.groupby(_SERIES, dropna=False)]
     for check, cause in _GUIDELINES:
         found = sorted((violation for bounds in groups for violation in check(bounds)), reverse=True)
         if found:
-            worst = found[0]
+            worst, rows = found[0], points.loc[[violation.row for violation in found]]
             yield Finding("warning", f"{worst.words}, by {percent(worst.by)} at least"
                           f"{f' (and {len(found) - 1} more like it)' if len(found) > 1 else ''}: {cause}",
-                          tuple(dict.fromkeys(violation.label for violation in found))[:_EVIDENCE])
+                          effect=len(found) / len(points), **evidence_of(rows))
 
 
 def _bounds(group: pd.DataFrame) -> Bounds:
-    """The faster of in-place and out-of-place stands for an operation: whoever composes it may choose too."""
-    bounds: Bounds = {}
-    for row in group.itertuples():
-        key = row.op, int(row.ranks), int(row.message_bytes)
-        if key not in bounds or row.time_hi_s < bounds[key][1]:
-            bounds[key] = row.time_lo_s, row.time_hi_s, f"{row.label}, {row.mode}"
-    return bounds
+    keys = zip(*(group[name].tolist() for name in _CASE), strict=True)
+    return dict(zip(keys, zip(*(group[name].tolist() for name in _INTERVAL), group.index.tolist(), strict=True),
+                    strict=True))
 
 
 def _composed(whole: str, parts: tuple[str, str]) -> Callable[[Bounds], Iterator[_Violation]]:
     """`whole` must not take longer than `parts` one after the other, at the same total size."""
     def check(bounds: Bounds) -> Iterator[_Violation]:
-        for (op, ranks, size), (low, _, label) in bounds.items():
+        for (op, ranks, size), (low, _, row) in bounds.items():
             if op != whole or any((part, ranks, size) not in bounds for part in parts):
                 continue
             most = sum(bounds[part, ranks, size][1] for part in parts)
             if low > most * (1 + _MARGIN):
                 yield _Violation(low / most - 1, f"{whole} of {payload(size)} over {ranks} ranks takes longer than "
-                                 f"{parts[0]} and {parts[1]} one after the other", label)
+                                 f"{parts[0]} and {parts[1]} one after the other", row)
     return check
 
 
@@ -88,11 +86,11 @@ def _rising(axis: int, words: str) -> Callable[[Bounds], Iterator[_Violation]]:
 
 def _two_ways(bounds: Bounds) -> Iterator[_Violation]:
     """Both directions together must not carry more than twice what one does: no message is faster for the other's."""
-    for (op, ranks, size), (_, high, label) in bounds.items():
+    for (op, ranks, size), (_, high, row) in bounds.items():
         one_way = bounds.get(("bandwidth", ranks, size))
         if op == "bi_bandwidth" and one_way and one_way[0] > high * (1 + _MARGIN):
             yield _Violation(one_way[0] / high - 1, "both directions together carry more than twice what one does, "
-                             f"for {payload(size)} over {ranks} ranks", label)
+                             f"for {payload(size)} over {ranks} ranks", row)
 
 
 # Messages of a window overlap, links are measured pair by pair, and a copy takes no other rank.

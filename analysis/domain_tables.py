@@ -11,6 +11,7 @@ from rich.text import Text
 
 from . import units
 from .domains import Domain, Fact, Figure, Measured, figures_of
+from .screen import Screen
 
 __all__ = ["as_json", "show_all", "show_one"]
 
@@ -29,7 +30,7 @@ def as_json(domains: Mapping[str, Domain]) -> dict[str, object]:
 
 def show_all(domains: Mapping[str, Domain], console: Console | None = None) -> None:
     """One line a domain, and where the rates come from."""
-    console = _wide(console or Console())
+    console = _wide(console or Screen())
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("name\n", no_wrap=True)
     for name in ("acceler-\nators", "one way,\nGB/s each", "reducing\nswitches", "dense BF16,\nTFLOP/s each",
@@ -67,7 +68,7 @@ def _sources(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
 
 def show_one(key: str, domain: Domain, console: Console | None = None) -> None:
     """Every figure of `domain`: value, grade, source, note, and what other sources say."""
-    console = _wide(console or Console())
+    console = _wide(console or Screen())
     console.print(Text(f"{key}: {domain.product or domain.name}", style="bold"))
     for name in ("accelerator", "fabric", "status"):
         if value := getattr(domain, name):
@@ -91,7 +92,7 @@ def show_one(key: str, domain: Domain, console: Console | None = None) -> None:
 
 
 def _wide(console: Console) -> Console:
-    return Console(width=_NARROWEST, file=console.file) if console.width < _NARROWEST and not console.is_terminal \
+    return Screen(width=_NARROWEST, file=console.file) if console.width < _NARROWEST and not console.is_terminal \
         else console
 
 

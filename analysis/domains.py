@@ -15,6 +15,7 @@ from typing import Literal
 import msgspec
 
 from collectives.errors import UsageError
+from collectives.records import is_device
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,6 +24,8 @@ else:
 
 __all__ = ["Alternative", "Domain", "Fact", "Figure", "Measured", "Tier", "domain_named", "figures_of",
            "load_domains"]
+
+_MOST_BYTES = 16 << 20
 
 Grade = Literal["primary", "secondary", "derived"]
 
@@ -164,9 +167,11 @@ def load_domains(extra: Path | None = None) -> dict[str, Domain]:
     domains = _parse(shipped, "domains.toml")
     if extra is not None:
         try:
-            text = extra.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{extra}: cannot be read: {error}") from None
+            text = _read(extra)
+        except OSError as error:
+            raise UsageError(f"{extra}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise UsageError(f"{extra}: not a text file: {error}") from None
         domains |= _parse(text, str(extra))
     return domains
 
@@ -209,11 +214,23 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        if is_device(file.fileno()):
+            raise ValueError("it is a device")
+        raw = file.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
+    return raw.decode("utf-8-sig")
+
+
 def _parse(text: str, name: str) -> dict[str, Domain]:
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise UsageError(f"{name}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{name}: nested too deeply") from None
     domains = {}
     for key, table in tables.items():
         try:

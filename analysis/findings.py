@@ -5,15 +5,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from .consistency import find_contradictions
-from .finding import Finding
+from .finding import Finding, evidence_of, in_order
 from .stragglers import find_stragglers
 from .tidy import Loaded
 from .units import percent
 
 __all__ = ["Finding", "find"]
 
-_ORDER = ("error", "warning", "note")
-_EVIDENCE = 5            # labels shown with a finding
 _OVERHEAD = 0.2          # share of a time from where the harness is part of the answer
 
 
@@ -22,7 +20,7 @@ def find(loaded: Loaded) -> list[Finding]:
     found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
              *find_contradictions(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
-    return sorted(found, key=lambda finding: _ORDER.index(finding.severity))
+    return in_order(found)
 
 
 def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
@@ -30,14 +28,16 @@ def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
     if len(wrong):
         first = wrong["fault"].iloc[0]
         yield Finding("error", f"{_cases(len(wrong))} of {len(records)} gave wrong results; no time is shown for them"
-                      + (f" (first: {first})" if pd.notna(first) else ""), _labels(wrong))
+                      + (f" (first: {first})" if pd.notna(first) else ""), effect=len(wrong) / len(records),
+                      **evidence_of(wrong))
 
 
 def _failed(records: pd.DataFrame) -> Iterator[Finding]:
     for status, words in (("timeout", "did not end in time"), ("failed", "failed")):
         some = records[records["status"] == status]
         if len(some):
-            yield Finding("error", f"{_cases(len(some))} {words}{_reasons(some)}", _labels(some))
+            yield Finding("error", f"{_cases(len(some))} {words}{_reasons(some)}", effect=len(some) / len(records),
+                          **evidence_of(some))
 
 
 def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
@@ -46,27 +46,29 @@ def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
         counts = ", ".join(str(count) for count in sorted(crowded["ranks"].unique()))
         yield Finding("warning", f"with {counts} ranks there were more ranks on a host than cores: {len(crowded)} of "
                       f"{len(points)} points show the software path and the scheduler, and not a fabric",
-                      _points(crowded))
+                      effect=len(crowded) / len(points), **evidence_of(crowded))
 
 
 def _flagged(points: pd.DataFrame) -> Iterator[Finding]:
     meanings = {"precision missed": "missed the precision asked for before their time was up",
                 "too few samples": "have too few samples for an interval",
                 "drift": "drifted while they were measured", "bimodal": "have two modes, so their median is neither"}
+    known = points["flags"].unique()
     for flag, meaning in meanings.items():
-        some = points[points["flags"].str.split(", ").map(lambda said, flag=flag: flag in said)]
+        some = points[points["flags"].isin([flags for flags in known if flag in flags.split(", ")])]
         if len(some):
             worst = some["precision"].max()
             detail = f" (worst: ±{percent(worst)})" if flag == "precision missed" else ""
             yield Finding("warning", f"{len(some)} of {len(points)} points {meaning}{detail}",
-                          _points(some.sort_values("precision", ascending=False)))
+                          effect=len(some) / len(points), **evidence_of(some.sort_values("precision", ascending=False)))
 
 
 def _overhead(points: pd.DataFrame) -> Iterator[Finding]:
     some = points[(points["op"] != "noop") & (points["overhead_s"] > _OVERHEAD * points["time_s"])]
     if len(some):
         yield Finding("warning", f"in {len(some)} of {len(points)} points an empty call takes over "
-                      f"{percent(_OVERHEAD)} of the time: the harness is part of these numbers", _points(some))
+                      f"{percent(_OVERHEAD)} of the time: the harness is part of these numbers",
+                      effect=len(some) / len(points), **evidence_of(some))
 
 
 def _unreadable(loaded: Loaded) -> Iterator[Finding]:
@@ -80,7 +82,8 @@ def _not_measured(records: pd.DataFrame) -> Iterator[Finding]:
     for status, words in (("unsupported", "not supported here"), ("skipped-memory", "skipped for lack of memory")):
         some = records[records["status"] == status]
         if len(some):
-            yield Finding("note", f"{_cases(len(some))} of {len(records)} {words}{_reasons(some)}", _labels(some))
+            yield Finding("note", f"{_cases(len(some))} of {len(records)} {words}{_reasons(some)}",
+                          effect=len(some) / len(records), **evidence_of(some))
 
 
 def _cases(count: int) -> str:
@@ -91,11 +94,3 @@ def _reasons(records: pd.DataFrame) -> str:
     """The most frequent reason given."""
     given = records["reason"].dropna().value_counts()
     return f" ({given.index[0]}{', and other reasons' if len(given) > 1 else ''})" if len(given) else ""
-
-
-def _labels(records: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(records["label"].head(_EVIDENCE))
-
-
-def _points(points: pd.DataFrame) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(points["label"]))[:_EVIDENCE]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from collectives.errors import UsageError
+
 from .compare import Comparison, compare, match, sides
 
 __all__ = ["SLOWER", "SOUND", "Verdict", "check"]
@@ -28,16 +30,19 @@ def check(baseline: str, data: str, over: float, ops: Sequence[str] = (), sizes:
     """Compare `data` with `baseline`; a case that is slower by more than the share `over`, or wrong, fails.
 
     Raises:
-        UsageError: they have nothing in common that may be compared.
+        UsageError: they have nothing in common that may be compared, or are one and the same run.
     """
     found = match(sides(baseline), sides(data), ops, sizes)
+    if found.twice:
+        raise UsageError(f"{baseline} and {data}: {found.twice}")
     result = compare(found)
     slow = result.over(over)
-    words = [f"{label}" for label in found.broken]
+    words = list(found.broken)
     words += [f"{row.label}, {row.mode}: {100 * (row.ratio - 1):.1f} % slower than the baseline"
               for row in slow.itertuples()]
     unsure = int(result.rows["verdict"].eq("cannot tell").sum())
     if not words:
         words.append(f"nothing of {len(result.rows)} cases is known to be over {100 * over:g} % slower than the "
                      "baseline" + (f"; {unsure} cannot be told" if unsure else ""))
+    words += [f"{label}; judged by the others" for label in found.excused]
     return Verdict(SLOWER if len(slow) or found.broken else SOUND, tuple(words), result)

@@ -6,9 +6,10 @@ import pandas as pd
 
 from collectives.records import Run
 
+from .domains import Domain
 from .findings import Finding
 from .tidy import Loaded
-from .units import payload
+from .units import payload, rate
 
 __all__ = ["Overview", "overview"]
 
@@ -20,31 +21,86 @@ class Overview:
     Args:
         title: the systems measured.
         measured: what was measured, in a sentence.
-        facts: (name, value) pairs on what it was measured.
+        on: (name, value) pairs: the domain, devices, transports and versions, each in a few words.
+        facts: (name, value) pairs on what it was measured, in full.
         sound: whether every case that ran gave the right result.
-        verdict: the outcome in a sentence.
+        trust: how many cases are right, and whether that was checked.
+        judgement: how the figures compare with what is expected; empty where there are none.
     """
 
     title: str
     measured: str
+    on: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     sound: bool
-    verdict: str
+    trust: str
+    judgement: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The outcome in a sentence."""
+        return f"{self.trust}; {self.judgement}." if self.judgement else f"{self.trust}."
 
 
-def overview(loaded: Loaded, findings: list[Finding]) -> Overview:
-    """Sum up `loaded`."""
-    systems = loaded.records["system"].fillna("unknown system").unique() if len(loaded.records) else ["unknown system"]
+def overview(loaded: Loaded, findings: list[Finding], home: tuple[str, Domain] | None = None, said: bool = False,
+             judgement: str | None = None) -> Overview:
+    """Sum up `loaded`.
+
+    Args:
+        home: key and facts of the domain it was measured in; `said` where a person named it, and not the data.
+        judgement: how the figures compare with what is expected, in a clause.
+    """
+    systems = loaded.records["system"].dropna().unique() if len(loaded.records) else []
+    if not len(systems):        # a log does not name its system: its accelerators do
+        systems = [name for name in _devices(loaded) if name.lower() != "cpu"] or ["unknown system"]
     facts = dict(pair for run in loaded.runs.values() for pair in _facts(run))
     sound = not any(finding.severity == "error" for finding in findings) and len(loaded.points) > 0
-    return Overview(", ".join(systems), _measured(loaded), tuple(facts.items()), sound,
-                    _verdict(loaded.records, len(loaded.points)))
+    return Overview(", ".join(systems), _measured(loaded), _on(loaded, home, said), tuple(facts.items()), sound,
+                    _trust(loaded.records, len(loaded.points)), judgement if judgement and len(loaded.points) else "")
+
+
+def _on(loaded: Loaded, home: tuple[str, Domain] | None, said: bool) -> tuple[tuple[str, str], ...]:
+    """What a reader asks first about where numbers come from; what no run says is left out."""
+    runs = loaded.runs.values()
+    devices = _devices(loaded)
+    cpus = sorted({str(run.provenance["cpu"]) for run in runs if run.provenance.get("cpu")})
+    most = int(loaded.records["ranks"].max()) if len(loaded.records) else 0
+    hosts = sorted({len(set(run.provenance["hosts"])) for run in runs if isinstance(run.provenance.get("hosts"), list)})
+    where = f" on {' or '.join(map(str, hosts))} host{'' if hosts == [1] else 's'}" if hosts else ""
+    ranks = f"{most} ranks{where}" if most else ""
+    versions: dict[str, str] = {}
+    for run in runs:
+        known = run.provenance.get("versions")
+        if isinstance(known, dict):
+            versions |= {str(name): str(version).partition(",")[0] for name, version in known.items() if version}
+    pairs = (("Domain", _domain(loaded, home, said)),
+             ("Devices", ", ".join(word for word in (ranks, ", ".join(devices), *cpus) if word)),
+             ("Transports", ", ".join(dict.fromkeys(f"{run.transport} ({run.library.partition(',')[0]})"
+                                                    for run in runs))),
+             ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
+    return tuple((name, value) for name, value in pairs if value)
+
+
+def _devices(loaded: Loaded) -> list[str]:
+    return sorted({run.device for run in loaded.runs.values() if run.device not in ("", "not stated")})
+
+
+def _domain(loaded: Loaded, home: tuple[str, Domain] | None, said: bool) -> str:
+    if home is None:
+        on_cpu = all(run.device.lower().startswith("cpu") for run in loaded.runs.values() if run.device)
+        return "none: ranks on CPUs, no scale-up link" if on_cpu else "not named in the data (--measured-on NAME)"
+    key, domain = home
+    outer = domain.tiers[-1].rate_Bps if domain.tiers else None
+    words = [domain.name, f"{rate(outer.value)} one way per accelerator" if outer else "",
+             f"as {'you say' if said else 'the data name'}: {key}"]
+    return ", ".join(word for word in words if word)
 
 
 def _measured(loaded: Loaded) -> str:
     records, points = loaded.records, loaded.points
     sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
-    words = [f"{records['op'].nunique()} operations", f"{_list(records['ranks'])} ranks"]
+    ops = records["op"].nunique()
+    words = [f"{ops} operation{'' if ops == 1 else 's'}", f"{_list(records['ranks'])} ranks"]
     if len(sizes):
         words.append(f"payloads of {payload(sizes.min())} to {payload(sizes.max())}")
     words.append(f"{len(records)} cases, {len(points)} measured points")
@@ -85,16 +141,16 @@ def _versions(versions: dict[str, object]) -> str:
     return ", ".join(f"{name} {str(version).partition(',')[0]}" for name, version in versions.items() if version)
 
 
-def _verdict(records: pd.DataFrame, points: int) -> str:
+def _trust(records: pd.DataFrame, points: int) -> str:
     counts = records["status"].value_counts().to_dict()
     right, total = counts.pop("ok", 0), len(records)
     others = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     if not total:
-        return "Nothing was measured: the journal has no records."
+        return "Nothing was measured: the journal has no records"
     if not points:
-        return f"Nothing was measured: {others or 'no samples'}."
+        return f"Nothing was measured: {others or 'no samples'}"
     good = records[records["status"] == "ok"]
     unchecked = int(((good["message_bytes"] > 0) & ~(good["checks"] > 0)).sum())
     trust = f"right, but {unchecked} of them were not checked" if unchecked else "checked and right"
     measured = f"All {total}" if right == total else f"{right} of {total}"
-    return f"{measured} cases {trust}" + (f"; {others}." if others else ".")
+    return f"{measured} cases {trust}" + (f"; {others}" if others else "")

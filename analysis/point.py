@@ -59,17 +59,18 @@ def summarise(case: Case, timing: Timing, policy: Policy) -> Point:
     own = _row_medians(elapsed) * per_message_s
     last_rank, last_share = _last(ends)
     return Point(timing.mode, timing.calls, len(times), found.median, found.lo, found.hi, found.p5, found.p95,
-                 found.p99, float(own.min()), float(own.mean()), float(own.max()), kind, found.precision,
+                 found.p99, float(own.min()), float(own.sum() / len(own)), float(own.max()), kind, found.precision,
                  last_rank, last_share, ", ".join(stats.flags(times, found, policy.precision)))
 
 
 def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> NDArray[np.int64]:
     """[rank][sample] of the ranks that hold a stopwatch, without warm-up and late samples."""
     holders = rows[:case.operation.timed_ranks(case.ranks)]
-    counted = timing.counted() if len({len(row) for row in holders}) == 1 else []
-    if not counted:
+    lengths = {len(row) for row in holders}
+    counted = timing.counted() if timing.late and len(lengths) == 1 else range(timing.warmup, max(lengths, default=0))
+    if len(lengths) != 1 or not counted:
         raise ValueError(f"{case.label()}, {timing.mode}: no samples that count, or not equally many from each rank")
-    return np.array(holders, dtype=np.int64)[:, counted]
+    return np.array(holders, dtype=np.int64)[:, counted if timing.late else slice(timing.warmup, None)]
 
 
 def _row_medians(rows: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ its data slowly (its core, its link, its device).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from collectives.records import Record, Run, Timing
 from .finding import Finding
 from .units import percent, seconds
 
-__all__ = ["LATENESS", "Lateness", "find_stragglers"]
+__all__ = ["LATENESS", "Lateness", "find_stragglers", "late_ranks"]
 
 _SIGMAS = 4.0       # cases in which a rank was last by most, beyond chance
 _FEWEST_CASES = 8
@@ -54,13 +54,26 @@ class Lateness:
         elapsed = np.array(timing.elapsed_ns, dtype=np.int64)[:, timing.warmup:]
         if begin.shape != elapsed.shape or not begin.size:
             return
-        typical_ns = float(np.median(elapsed.max(axis=0)))
+        slowest = np.sort(elapsed.max(axis=0))
+        typical_ns = float(slowest[len(slowest) // 2] + slowest[(len(slowest) - 1) // 2]) / 2
         first, lead_ns = _last(begin)
         self._count((record.run, case.ranks, "begin"), first, lead_ns, case.ranks, typical_ns)
         if not case.operation.rooted and not case.operation.pairs:      # there some rank ends last by design
             last, behind_ns = _last(begin + elapsed)
             behind_ns = np.maximum(behind_ns - np.where(last == first, lead_ns, 0), 0)      # beyond coming late
             self._count((record.run, case.ranks, "end"), last, behind_ns, case.ranks, typical_ns)
+
+    @classmethod
+    def of_all(cls, parts: Iterable["Lateness"]) -> "Lateness":
+        """The sums of all parts of a journal."""
+        whole = cls()
+        for part in parts:
+            for key, sums in part._sums.items():
+                mine = whole._sums.setdefault(key, _Sums(*(np.zeros(len(values)) for values in sums)))
+                for total, values in zip(mine, sums, strict=True):
+                    total += values
+                whole._counts.setdefault(key, np.zeros(3))[:] += part._counts[key]
+        return whole
 
     def _count(self, key: tuple[str, int, str], last: np.ndarray, by_ns: np.ndarray, ranks: int,
                typical_ns: float) -> None:
@@ -91,10 +104,25 @@ def _last(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def find_stragglers(lateness: pd.DataFrame, runs: dict[str, Run]) -> Iterator[Finding]:
     """Ranks that were last too often and by too much to be chance; the most often first."""
+    for row in _beyond_chance(lateness):
+        yield Finding("warning", _words(row, runs[row.run]), effect=row.late_s / row.total_s,
+                      evidence=(f"all isolated calls over {row.ranks} ranks in run {row.run}",))
+
+
+def late_ranks(lateness: pd.DataFrame, runs: dict[str, Run]) -> dict[tuple[str, int], str]:
+    """By run and rank count, the rank that holds the others up most, in words; only where that is no chance."""
+    found: dict[tuple[str, int], str] = {}
+    for row in _beyond_chance(lateness):
+        did = "arrives late" if row.kind == "begin" else "is slow to end"
+        found.setdefault((row.run, row.ranks), f"{_name(runs[row.run], row.rank)} {did} and")
+    return found
+
+
+def _beyond_chance(lateness: pd.DataFrame) -> Iterator[NamedTuple]:
     for row in lateness.sort_values("late_s", ascending=False).itertuples():
         if (row.cases >= _FEWEST_CASES and row.cases_last > _by_chance(row.cases, row.ranks)
                 and row.late_s > _SHARE_OF_TIME * row.total_s):
-            yield Finding("warning", _words(row, runs[row.run]))
+            yield row
 
 
 def _words(row: NamedTuple, run: Run) -> str:

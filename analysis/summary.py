@@ -2,27 +2,38 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
 from collectives.catalog import OPERATIONS
-from collectives.errors import CollbenchError
+from collectives.errors import CollbenchError, UsageError
 
+from .csv_text import to_csv
 from .domains import Domain, load_domains
+from .expected import judge
+from .expected.rows import Row, find_unexpected, judgement, legend
+from .expected.rows import headline as expected_rows
+from .finding import in_order
 from .findings import Finding, find
+from .identity import record_ids
 from .importers import Asked
 from .links import LinkMatrix, read_links
 from .models import as_json, extrapolate
-from .models.predict import TARGETS
+from .models.predict import SERIES, TARGETS
 from .overview import Overview, overview
+from .pictures import draw
 from .projection import home_of
+from .stragglers import late_ranks
 from .tables import fabrics, headline, representative, with_fabric
 from .tidy import Loaded, load
 
 __all__ = ["Story", "print_report", "tell", "write_report"]
+
+_MOST_SERIES = 300      # a report predicts all of them up to here, which takes some 10 s
 
 
 @dataclass(frozen=True)
@@ -30,18 +41,22 @@ class Story:
     """Everything a report shows, computed; frames are those of `tidy`, `models` and `tables`, with `fabric`.
 
     Args:
-        predictions: every series at every target.
+        points: every measured point, judged: with the columns of `expected`.
         shown: representative points: what tables and figures show.
+        answers: predictions of what is shown, at every target.
         answer: the headline.
         domains: facts on a domain of each target size, where there is one: the first in the file.
         home: key and facts of the domain that the data name: predictions have its levels and its library's rule.
         links: link matrices, where links were measured one by one.
+        expected: measured, expected and why, of a few cases.
+        legend: where the expectations come from.
+        data: where it was read, for what needs a second look at the samples.
     """
 
     loaded: Loaded
     points: pd.DataFrame
-    predictions: pd.DataFrame
     shown: pd.DataFrame
+    answers: pd.DataFrame
     answer: pd.DataFrame
     findings: list[Finding]
     overview: Overview
@@ -49,26 +64,82 @@ class Story:
     targets: tuple[int, ...]
     links: tuple[LinkMatrix, ...] = ()
     home: tuple[str, Domain] | None = None
+    expected: tuple[Row, ...] = ()
+    legend: tuple[str, ...] = ()
+    data: Path | None = None
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """Every series at every target; of very many only those shown, as a finding then says."""
+        if _series(self.loaded.points) > _MOST_SERIES:
+            return self.answers
+        return with_fabric(extrapolate(self.loaded.points, self.targets, self.home), fabrics(self.loaded.points))
 
 
-def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None) -> Story:
-    """Load DATA and work out everything that a report on it shows; `asked` and errors as `tidy.load`."""
+def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None, measured_on: str | None = None,
+         known: Mapping[str, Domain] | None = None, baseline: Path | None = None) -> Story:
+    """Load DATA and work out everything that a report on it shows; `asked` and errors as `tidy.load`.
+
+    Args:
+        measured_on: key of the domain that DATA was measured in; None: what the data name.
+        known: domains by key; the shipped ones where None.
+        baseline: a run or log of the same cases, to hold DATA against.
+
+    Raises:
+        UsageError: also where the baseline has no case in common with DATA.
+    """
     loaded = load(data, asked)
     names = fabrics(loaded.points)
-    points = with_fabric(loaded.points, names)
-    known = load_domains()
-    key = home_of(loaded.points, known)
+    known = load_domains() if known is None else known
+    key = measured_on or home_of(loaded.points, known)
     home = (key, known[key]) if key else None
-    predictions = with_fabric(extrapolate(loaded.points, targets, home), names)
+    late = late_ranks(loaded.lateness, loaded.runs)
+    earlier = load(baseline, asked).points if baseline else None
+    parts = _judged(loaded.points, known, measured_on, earlier, set(late))
+    points = with_fabric(pd.concat([part for _, part in parts]).sort_index(), names)
+    if baseline and not points["basis"].eq("baseline").any():
+        raise UsageError(f"{baseline}: has no case in common with {data}: the same operation, element type, ranks, "
+                         "payload, mode and definition of time")
     links = _links(data, loaded)
-    findings = [*find(loaded), *(finding for matrix in links for finding in matrix.findings)]
+    findings = in_order([*find(loaded), *(finding for matrix in links for finding in matrix.findings),
+                         *find_unexpected(points, late), *_not_predicted(loaded.points)])
     shown = representative(points)
+    rows = expected_rows(shown, late)
     sized = {domain.accelerators.value: domain for domain in reversed(list(known.values()))
              if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
     domains = tuple(sized[target] for target in targets if target in sized)
     answers = with_fabric(extrapolate(shown, targets, home), names)     # of what is shown, and of no other algorithm
-    return Story(loaded, points, predictions, shown, headline(shown, answers, targets), findings,
-                 overview(loaded, findings), domains, tuple(targets), links, home)
+    return Story(loaded, points, shown, answers, headline(shown, answers, targets), findings,
+                 overview(loaded, findings, home, measured_on is not None, judgement(points, rows)), domains,
+                 tuple(targets), links, home, tuple(rows),
+                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data)
+
+
+def _series(points: pd.DataFrame) -> int:
+    return len(points.drop_duplicates([*SERIES]))
+
+
+def _not_predicted(points: pd.DataFrame) -> list[Finding]:
+    """That the report leaves series out of its predictions, where it does: fitting thousands takes minutes."""
+    count = _series(points)
+    words = (f"predictions are of the series shown here only, since {count} were measured; collbench extrapolate "
+             "predicts them all")
+    return [Finding("note", words)] if count > _MOST_SERIES else []
+
+
+def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str | None, earlier: pd.DataFrame | None,
+            late: set[tuple[str, int]]) -> list[tuple[tuple[str, Domain] | None, pd.DataFrame]]:
+    """Points judged, by the domain that they name themselves: one file may hold several systems."""
+    groups = points.groupby(["system", "device"], dropna=False, sort=False)
+    keys = pd.Series(measured_on, index=points.index, dtype=object)
+    for _, rows in groups if measured_on is None else ():
+        keys[rows.index] = home_of(rows, known)
+    found = []
+    for key in keys.unique() if len(keys) else [None]:
+        its = None if key is None or key != key else (key, known[key])
+        mine = points[keys.isna() if its is None else keys.eq(key)]
+        found.append((its, judge(mine, its, earlier, late)))
+    return found
 
 
 def _links(data: Path, loaded: Loaded) -> tuple[LinkMatrix, ...]:
@@ -96,24 +167,17 @@ def write_report(data: Path | Story, out: Path, targets: Sequence[int] = TARGETS
     from .report import figures, html
 
     story = data if isinstance(data, Story) else tell(data, targets)
-    drawn = [*figures.charts(story.shown, _curve(story)), *figures.link_charts(story.links)]
+    drawn = draw(story)
     try:
         out.mkdir(parents=True, exist_ok=True)
         figures.save(drawn, out / "figures")
-        story.points.to_csv(out / "points.csv", index=False)
-        story.predictions.to_csv(out / "predictions.csv", index=False)
+        _write(out / "points.csv", to_csv(story.points.assign(record=record_ids(story.points))))
+        _write(out / "predictions.csv", to_csv(story.predictions))
         _write(out / "predictions.json", json.dumps(as_json(story.predictions), indent=1, allow_nan=False))
         _write(out / "report.html", html.render(story, drawn))
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
     return out / "report.html"
-
-
-def _curve(story: Story) -> pd.DataFrame:
-    """Predictions for the figures: at powers of two between the measured rank counts and the targets, and there."""
-    counts = [1 << power for power in range(1, max(story.targets).bit_length())]
-    isolated = story.shown[story.shown["mode"] == "isolated"]
-    return with_fabric(extrapolate(isolated, sorted({*counts, *story.targets}), story.home), fabrics(story.points))
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,10 +7,12 @@ long run do not fit in memory as Python objects.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from collectives.records import Imported, Record, Run, no_journal, read_lines
+from collectives.records import Imported, Portion, Record, Run, no_journal, read_lines
 
 from .importers import Asked, read_log
 from .importers.collbench import is_journal
@@ -20,6 +22,7 @@ from .importers.shared.points import point as imported_point
 from .importers.shared.points import status as imported_status
 from .metrics import algbw_Bps, busbw_Bps
 from .point import Point, summarise
+from .portions import read_portions
 from .stragglers import Lateness
 
 __all__ = ["CASE", "Loaded", "load", "with_text"]
@@ -65,30 +68,62 @@ def load(path: Path, asked: Asked | None = None) -> Loaded:
     """
     path = Path(path)
     journal = path / "journal.jsonl" if path.is_dir() else path
-    runs: dict[str, Run] = {}
-    warnings: list[str] = []
-    lateness = Lateness()
-    records, points = _frames(_records(journal, runs, warnings, asked), runs, warnings, lateness)
+    parts = read_portions(journal, _portion) if is_journal(journal) else [_log(journal, asked)]
+    runs = {identity: run for part in parts for identity, run in part.runs.items()}
+    warnings = [words for part in parts for words in part.warnings]
     if not runs:
         raise no_journal(journal, warnings)
+    records, points = _joined(parts)
     records = records.drop_duplicates(["run", *CASE, "figure"], keep="last").drop(columns="figure")
     points = points[points["record"].isin(records.index)].reset_index(drop=True)
-    return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings, lateness.frame())
+    lateness = Lateness.of_all(part.lateness for part in parts).frame()
+    return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings, lateness)
 
 
-def _records(path: Path, runs: dict[str, Run], warnings: list[str], asked: Asked | None) -> Iterator[Record | Imported]:
-    """Records and imported figures in order; runs and warnings are filled on the way."""
-    if is_journal(path):
-        lines = read_lines(path, warnings)
-    else:
-        reading = read_log(path, asked)
-        warnings += reading.warnings
-        lines = iter([*reading.runs, *reading.figures])
+class _Part(NamedTuple):
+    """What a portion of a journal held, as `Loaded`; the record of a point is its place in the statuses."""
+
+    statuses: pd.DataFrame
+    points: pd.DataFrame
+    runs: dict[str, Run]
+    warnings: list[str]
+    lateness: Lateness
+
+
+def _portion(portion: Portion) -> _Part:
+    warnings: list[str] = []
+    return _part(read_lines(portion, warnings), {run.id: run for run in portion.runs}, warnings)
+
+
+def _log(path: Path, asked: Asked | None) -> _Part:
+    reading = read_log(path, asked)
+    return _part(iter([*reading.runs, *reading.figures]), {}, reading.warnings)
+
+
+def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:
+    lateness = Lateness()
+    statuses, points = _frames(_records(lines, runs), runs, warnings, lateness)
+    return _Part(statuses, points, runs, warnings, lateness)
+
+
+def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run]) -> Iterator[Record | Imported]:
+    """Records and imported figures in order; `runs` is filled on the way."""
     for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line
         else:
             yield line
+
+
+def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points of all parts."""
+    if len(parts) == 1:
+        return parts[0].statuses, parts[0].points
+    before = np.cumsum([0, *(len(part.statuses) for part in parts)])
+    points = [part.points.assign(record=part.points["record"] + int(count))
+              for part, count in zip(parts, before[:-1], strict=True) if len(part.points)]
+    return (pd.concat([part.statuses for part in parts], ignore_index=True),
+            pd.concat(points or [parts[0].points], ignore_index=True))
 
 
 def _frames(records: Iterator[Record | Imported], runs: dict[str, Run], warnings: list[str],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["ALIGNMENTS", "Alignment", "choose"]
 
 _ON_TIME_NS = 1000          # later than this after the agreed start, and the sample does not count
+_MOST_LATE = 1 / 4          # of a round: a rank that loses its core now and then is late however far ahead it is told
 _FIRST_LEAD_NS = 50_000
 _MOST_LEAD_NS = 20_000_000
 
@@ -61,7 +62,8 @@ class _Barrier(_Alone):
 class _Agreed(_Alone):
     """Rank 0 names a moment a little ahead on the common clock; everybody waits for it on the spot.
 
-    How far ahead adapts: twice as far after a round in which somebody came too late, a little less after a good one.
+    How far ahead adapts: twice as far after a round in which somebody often came too late, a little less after a good
+    one. Where even the furthest is too late, ranks lose their cores meanwhile, and it begins anew with the nearest.
     """
 
     code, lead_ns = 2, _FIRST_LEAD_NS
@@ -72,8 +74,10 @@ class _Agreed(_Alone):
 
     def judge(self, late_ns: Sequence[float]) -> list[bool]:
         on_time = [late <= _ON_TIME_NS for late in late_ns]
-        self.lead_ns = int(min(2 * self.lead_ns, _MOST_LEAD_NS) if not all(on_time)
-                           else max(0.9 * self.lead_ns, _FIRST_LEAD_NS))
+        if on_time.count(False) <= _MOST_LATE * len(on_time):
+            self.lead_ns = max(int(0.9 * self.lead_ns), _FIRST_LEAD_NS)
+        else:
+            self.lead_ns = min(2 * self.lead_ns, _MOST_LEAD_NS) if self.lead_ns < _MOST_LEAD_NS else _FIRST_LEAD_NS
         return on_time
 
 

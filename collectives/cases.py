@@ -15,6 +15,8 @@ __all__ = ["Case", "Sweep", "format_size", "parse_size", "rank_counts", "size_ra
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _MAX_BYTES = 1 << 50
+_MOST_SIZES = 10_000
+_MOST_DIGITS = 4000         # more cannot become a number, and need not, to be too many
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -145,7 +147,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise UsageError(f"size {text!r}: expected a whole number of bytes with an optional K, M, G or T (1K = 1024)")
-    size = int(match[1]) * _SUFFIXES[match[2].upper()]
+    size = int(match[1][:_MOST_DIGITS]) * _SUFFIXES[match[2].upper()]
     if not 1 <= size <= _MAX_BYTES:
         raise UsageError(f"size {text!r}: must be from 1 byte to {format_size(_MAX_BYTES)}")
     return size
@@ -168,8 +170,8 @@ def size_range(begin: int, end: int, factor: float | None = None, step: int | No
     if step is not None:
         if step < 1:
             raise UsageError(f"size step -i {step}: must be at least 1 byte")
-        if (end - begin) // step > 10_000:
-            raise UsageError(f"-b {begin} -e {end} -i {step} makes more than 10000 sizes")
+        if (end - begin) // step >= _MOST_SIZES:
+            raise UsageError(f"-b {begin} -e {end} -i {step} makes more than {_MOST_SIZES} sizes")
         return tuple(range(begin, end + 1, step))
     factor = 2.0 if factor is None else factor
     if not (math.isfinite(factor) and factor > 1):
@@ -177,6 +179,8 @@ def size_range(begin: int, end: int, factor: float | None = None, step: int | No
     sizes, size = [begin], float(begin)
     while (size := max(size * factor, sizes[-1] + 1)) <= end:
         sizes.append(int(size))
+        if len(sizes) > _MOST_SIZES:
+            raise UsageError(f"-b {begin} -e {end} -f {factor:g} makes more than {_MOST_SIZES} sizes")
     return tuple(sizes)
 
 

@@ -9,7 +9,8 @@ from .errors import UsageError
 __all__ = ["expand_counts", "expand_nodes", "slurm_node_address"]
 
 _MOST_NODES = 100_000
-_COUNT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+_COUNT = re.compile(r"([0-9]{1,9})(?:\(x([0-9]{1,9})\))?")
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def expand_nodes(text: str) -> tuple[str, ...]:
@@ -29,12 +30,12 @@ def _split(text: str) -> list[str]:
     for index, character in enumerate(text):
         depth += (character == "[") - (character == "]")
         if depth not in (0, 1):
-            raise UsageError(f"node list {text!r}: brackets do not match")
+            raise UsageError(f"node list {text!r:.200}: brackets do not match")
         if character == "," and depth == 0:
             parts.append(text[begin:index])
             begin = index + 1
     if depth:
-        raise UsageError(f"node list {text!r}: brackets do not match")
+        raise UsageError(f"node list {text!r:.200}: brackets do not match")
     return [part for part in (*parts, text[begin:]) if part]
 
 
@@ -47,8 +48,8 @@ def _expand(part: str) -> Iterator[str]:
     inside, _, tail = rest.partition("]")
     for span in inside.split(","):
         first, dash, last = span.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"node list part {part!r}: {span!r} is not a number or a range of numbers")
+        if not _NUMBER.fullmatch(first) or (dash and not _NUMBER.fullmatch(last)):
+            raise UsageError(f"node list part {part!r:.200}: {span!r:.60} is not a number or a range of numbers")
         for number in range(int(first), int(last or first) + 1):
             for end in _expand(tail):
                 yield f"{head}{number:0{len(first)}d}{end}"
@@ -59,7 +60,7 @@ def expand_counts(text: str) -> tuple[int, ...]:
     counts: list[int] = []
     for part in filter(None, text.split(",")):
         match = _COUNT.fullmatch(part)
-        if match is None:
+        if match is None or len(counts) + int(match[2] or 1) > _MOST_NODES:
             return ()
         counts += [int(match[1])] * int(match[2] or 1)
     return tuple(counts)

@@ -1,5 +1,6 @@
 """The options that say what to measure and how; the same for `python -m collectives` and `collbench run`."""
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,8 +16,11 @@ from .records import MODES, Policy
 from .request import Request
 from .transports import TRANSPORTS
 
-__all__ = ["Size", "measuring_options", "request_from"]
+__all__ = ["Amount", "RankCount", "Size", "measuring_options", "request_from"]
 
+_MOST_RANKS = 1_000_000
+_MOST_SAMPLES = 1_000_000
+_SEEDS = click.IntRange(-(1 << 63), (1 << 63) - 1)       # what a journal can hold
 _PLACES = {"both": (False, True), "in": (True,), "out": (False,)}
 
 
@@ -48,6 +52,21 @@ class _Traffic(_Names):
 
     def knows(self, name: str) -> bool:
         return super().knows(name) or pairings.is_name(name)
+
+
+class Amount(click.FloatRange):
+    """A number in a range; neither infinity nor what is none."""
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{number} is no finite number.", param, ctx)
+
+
+class RankCount(click.IntRange):
+    """Ranks or hosts: from `least` to more than any machine has."""
+
+    def __init__(self, least: int = 1) -> None:
+        super().__init__(min=least, max=_MOST_RANKS)
 
 
 class Size(click.ParamType):
@@ -85,7 +104,9 @@ class _RankCounts(click.ParamType):
             counts = tuple(sorted({int(part) for part in str(value).split(",")}))
         except ValueError:
             self.fail(f"{value!r}: expected whole numbers such as 2,4,8, or curve", param, ctx)
-        return counts if counts[0] > 0 else self.fail(f"{value!r}: groups have at least 1 rank", param, ctx)
+        if counts[0] < 1 or counts[-1] > _MOST_RANKS:
+            self.fail(f"{value!r}: groups have from 1 to {_MOST_RANKS} ranks", param, ctx)
+        return counts
 
 
 _OPTIONS = (
@@ -113,11 +134,11 @@ _OPTIONS = (
                  help="Ranks to measure over, as groups of one job; curve is 2,4,8 ... and the whole job."),
     click.option("--modes", type=_Names(MODES), default="all", show_default=True,
                  help="isolated: one call a sample; streamed: calls back to back."),
-    click.option("--precision", type=click.FloatRange(min=0.0, max=1.0), default=0.02, show_default=True,
+    click.option("--precision", type=Amount(min=0.0, max=1.0), default=0.02, show_default=True,
                  help="Stop a case when the 95 % interval of its median is this narrow, either way."),
-    click.option("--case-seconds", type=click.FloatRange(min=0.0, min_open=True), default=0.25, show_default=True,
+    click.option("--case-seconds", type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,
                  help="Time for the samples of one mode of one case."),
-    click.option("--min-samples", type=click.IntRange(min=1), default=5, show_default=True,
+    click.option("--min-samples", type=click.IntRange(1, _MOST_SAMPLES), default=5, show_default=True,
                  help="Samples of one mode of one case, whatever the time."),
     click.option("--alignment", type=click.Choice(("auto", *ALIGNMENTS)), default="auto", show_default=True,
                  help="How ranks start a sample together: at a moment agreed on a common clock, or after a barrier; "
@@ -133,19 +154,19 @@ _OPTIONS = (
     click.option("--graph", is_flag=True,
                  help="Capture the calls of a streamed sample once and replay them as one graph, where the device "
                       "has graphs."),
-    click.option("--seed", type=int, default=None, help="Order of the cases; chosen and recorded when not given."),
+    click.option("--seed", type=_SEEDS, default=None, help="Order of the cases; chosen and recorded when not given."),
     click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
-    click.option("--budget", type=click.FloatRange(min=1.0), default=None,
+    click.option("--budget", type=Amount(min=1.0), default=None,
                  help="Seconds for the whole run; sizes are dropped to keep to it, never verification."),
     click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
                  help="Directory for the journal.  [default: results/<time>-<host>]"),
     click.option("--resume", is_flag=True,
                  help="Go on with the journal in --out: measure only what it lacks; refuse if it was taken otherwise."),
     click.option("--resume-anyway", is_flag=True, help="The same, also with a journal that was taken otherwise."),
-    click.option("--case-limit", type=click.FloatRange(min=1.0), default=None,
+    click.option("--case-limit", type=Amount(min=1.0), default=None,
                  help="Seconds after which a case is taken for a hang, and the job ends.  [default: 300, less with "
                       "--budget]"),
-    click.option("--rendezvous-seconds", type=click.FloatRange(min=1.0), default=None,
+    click.option("--rendezvous-seconds", type=Amount(min=1.0), default=None,
                  help="Seconds that ranks wait for each other to come.  [default: 300, less with --case-limit or "
                       "--budget]"),
     click.option("--on-fault", type=click.Choice(("stop", "continue")), default="stop", show_default=True,

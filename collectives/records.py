@@ -7,11 +7,12 @@ statistic tomorrow applies to yesterday's file.
 
 import fcntl
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -20,8 +21,8 @@ from .catalog import pairs
 from .errors import CollbenchError, UsageError
 
 __all__ = ["FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError",
-           "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns", "no_journal",
-           "read_journal", "read_lines"]
+           "Policy", "Portion", "Record", "Run", "Timing", "UnreadableError", "Verification", "is_device",
+           "makespans_ns", "no_journal", "read_journal", "read_lines"]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
@@ -36,6 +37,12 @@ FAULT_NOTE = "ended the job"      # among the notes of a record: a rank hung, di
 
 class JournalError(CollbenchError):
     """A journal cannot be opened, read or appended to."""
+
+
+class UnreadableError(JournalError):
+    """A file cannot be read, or is no journal."""
+
+    exit_status = UsageError.exit_status
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,6 +301,9 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+            if is_device(self._fd):
+                os.close(self._fd)
+                raise JournalError(f"{path}: is a device, not a file")
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
@@ -341,13 +351,32 @@ class Journal:
         self.close()
 
 
-def read_lines(path: Path, warnings: list[str]) -> Iterator[Line]:
-    """Each usable line of a journal in order; a line that was cut or damaged costs that line and adds a warning.
+class Portion(NamedTuple):
+    """Whole lines of a journal.
 
-    A record comes only after its run. JournalError: not a file. UsageError: written by a later collbench.
+    Args:
+        path: the journal.
+        begin: bytes before the first line.
+        line: its number, from 1.
+        runs: those before it.
+        end: bytes before the first line that is no longer part of it; None: it ends with the file.
     """
-    known: set[str] = set()
-    for number, raw in _raw_lines(path):
+
+    path: Path
+    begin: int = 0
+    line: int = 1
+    runs: tuple[Run, ...] = ()
+    end: int | None = None
+
+
+def read_lines(path: Path | Portion, warnings: list[str]) -> Iterator[Line]:
+    """Each usable line of a journal, or of a portion of one, in order; one that was cut or damaged adds a warning.
+
+    A record comes only after its run. UnreadableError: not a file. UsageError: written by a later collbench.
+    """
+    portion = path if isinstance(path, Portion) else Portion(path)
+    path, known = portion.path, {run.id for run in portion.runs}
+    for number, raw in _raw_lines(portion):
         try:
             line = unseal(raw)
         except ValueError as error:
@@ -364,7 +393,7 @@ def read_lines(path: Path, warnings: list[str]) -> Iterator[Line]:
 
 
 def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
-    """Runs by id, records in order, and warnings, all in memory. JournalError also when there is no run in it."""
+    """Runs by id, records in order, and warnings, all in memory. UnreadableError also when there is no run in it."""
     warnings: list[str] = []
     lines = list(read_lines(path, warnings))
     runs = {line.id: line for line in lines if isinstance(line, Run)}
@@ -373,17 +402,33 @@ def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
     return runs, [line for line in lines if isinstance(line, Record)], warnings
 
 
-def no_journal(path: Path, warnings: list[str]) -> JournalError:
+def no_journal(path: Path, warnings: list[str]) -> UnreadableError:
     """What to say of a file without any run in it."""
     detail = f" ({warnings[0].partition(': ')[2]})" if warnings else ": it is empty"
-    return JournalError(f"{path}: not a collbench journal{detail}")
+    return UnreadableError(f"{path}: not a collbench journal{detail}")
 
 
-def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _raw_lines(portion: Portion) -> Iterator[tuple[int, bytes]]:
+    path, at = portion.path, portion.begin
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+            if is_device(file.fileno()):
+                raise UnreadableError(f"{path}: is a device, not a file")
+            if portion.begin:
+                file.seek(portion.begin)
+            for number, raw in enumerate(file, portion.line):
+                if portion.end is not None and at >= portion.end:
+                    return
+                at += len(raw)
                 if raw.strip():
                     yield number, raw
     except OSError as error:
-        raise JournalError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnreadableError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise UnreadableError(f"{str(path)!r:.80}: not a file name") from None
+
+
+def is_device(file: int) -> bool:
+    """Whether an open file has no end of its own, so that it must not be read whole."""
+    mode = os.fstat(file).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)

@@ -52,9 +52,10 @@ class _Launcher(NamedTuple):
     starts_mpi: bool = False
 
 
+_LISTENING = "COLLBENCH_LISTEN_FD"
 # What starts ranks inside another launcher comes before it.
 LAUNCHERS = (
-    _Launcher("collbench", "COLLBENCH_LISTEN_FD", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
+    _Launcher("collbench", _LISTENING, "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
     _Launcher("torchrun", "TORCHELASTIC_RUN_ID", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",),
               agents="GROUP_WORLD_SIZE"),
     _Launcher("plain variables", "RANK", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
@@ -71,6 +72,9 @@ LAUNCHERS = (
     _Launcher("Slurm", "SLURM_STEP_ID", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_LOCALID",),
               ()),
 )
+_WHOLE = re.compile(r"\s{0,9}-?[0-9]{1,18}\s{0,9}")
+_MOST_RANKS = 1_000_000
+_LAST_PORT = 65_535
 _DEFAULT_PORT = 29500
 _FIRST_PORT, _PORTS = 15000, 15000      # below what systems hand out by themselves
 _JOB_NAMES = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
@@ -90,8 +94,8 @@ class _Claim(NamedTuple):
 def find_place(environment: Mapping[str, str] = os.environ) -> Place | None:
     """The place that the launcher gave this process; None when no launcher did.
 
-    UsageError: a variable that is not a whole number, a rank outside its world, or launchers that contradict each
-    other.
+    UsageError: a variable that is not a whole number or out of range, a rank outside its world, or launchers that
+    contradict each other.
     """
     claims = list(_claims(environment))
     if not claims:
@@ -145,16 +149,19 @@ def _claims(environment: Mapping[str, str]) -> list[_Claim]:
 
 
 def _claim(row: _Launcher, size_name: str, environment: Mapping[str, str]) -> _Claim:
-    rank, size = _number(environment, row.rank), _number(environment, size_name)
-    if not 0 <= rank < size:
-        raise UsageError(f"{row.rank}={rank} is not a rank of a world of {size_name}={size}")
-    local_rank, local_size = (next((_number(environment, name) for name in names if name in environment), None)
-                              for names in (row.local_rank, row.local_size))
+    rank, size = _number(environment, row.rank), _number(environment, size_name, 1)
+    if rank >= size:
+        raise UsageError(f"{row.rank}={rank} is not a rank of a world of {size_name}={size}: ranks are from 0 to "
+                         f"{size - 1}")
+    local = [next((name for name in names if name in environment), None) for names in (row.local_rank, row.local_size)]
+    local_rank, local_size = (name and _number(environment, name, least) for least, name in enumerate(local))
     if local_size is None and row.name.startswith("Slurm"):
         local_size = _slurm_local_size(environment)
-    if local_size is not None and (local_size > size or not 0 <= (local_rank or 0) < local_size):
-        raise UsageError(f"{row.name}: local rank {local_rank} of {local_size} on this host does not fit rank {rank} "
-                         f"of {size}: the variables of two launches are mixed")
+    most = size if local_size is None else local_size
+    if most > size or (local_rank or 0) >= most:
+        said = ", ".join(f"{name}={environment[name]}" for name in local if name)
+        raise UsageError(f"{row.name}: local rank {local_rank} of {most} on this host ({said}) does not fit rank "
+                         f"{rank} of {size}: the variables of two launches are mixed")
     return _Claim(row, rank, size, local_rank, local_size, f"{row.rank}={rank}, {size_name}={size}")
 
 
@@ -181,7 +188,7 @@ def _compare(inner: _Claim, outer: _Claim, environment: Mapping[str, str]) -> No
         raise UsageError(f"{inner.by.name} was started {outer.local_size} times on this host by {outer.by.name} "
                          f"({inner.said}; {outer.said}): start {inner.by.name} once a host, or the ranks themselves "
                          f"by {outer.by.name}")
-    agents = _number(environment, inner.by.agents) if inner.by.agents else None
+    agents = _number(environment, inner.by.agents, 1) if inner.by.agents else None
     if agents is not None and agents != outer.size and outer.local_size == 1:
         raise UsageError(f"{outer.by.name} started {inner.by.name} {outer.size} times, but this one makes a world of "
                          f"{inner.size} ranks with {agents - 1} others: give it --nnodes {outer.size} and a common "
@@ -191,6 +198,8 @@ def _compare(inner: _Claim, outer: _Claim, environment: Mapping[str, str]) -> No
 def _place(claims: list[_Claim], environment: Mapping[str, str]) -> Place:
     """The innermost claim, with what it leaves open from those that tell of the same world."""
     first = claims[0]
+    if first.by.mark == _LISTENING:
+        _number(environment, _LISTENING)
     same = [claim for claim in claims if (claim.rank, claim.size) == (first.rank, first.size)]
     local_rank = next((claim.local_rank for claim in same if claim.local_rank is not None), first.rank)
     local_size = next((claim.local_size for claim in same if claim.local_size is not None), None)
@@ -206,7 +215,7 @@ def _nodes(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 def _address(environment: Mapping[str, str], place: Place, nodes: tuple[str, ...]) -> tuple[str, int] | None:
     """MASTER_ADDR where it is set; this host where it has all ranks; the first node of a Slurm job."""
-    port = _number(environment, "MASTER_PORT")
+    port = _number(environment, "MASTER_PORT", 1, _LAST_PORT)
     if port is None:
         port = _port(environment)
     host = environment.get("MASTER_ADDR")
@@ -248,11 +257,11 @@ def _port(environment: Mapping[str, str]) -> int:
     return _FIRST_PORT + zlib.crc32(job.encode()) % _PORTS if job else _DEFAULT_PORT
 
 
-def _number(environment: Mapping[str, str], name: str) -> int | None:
+def _number(environment: Mapping[str, str], name: str, least: int = 0, most: int = _MOST_RANKS) -> int | None:
+    """The whole number in a variable; None where it is not set. UsageError for anything else."""
     text = environment.get(name)
     if text is None:
         return None
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"{name}={text!r} in the environment: expected a whole number") from None
+    if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
+        raise UsageError(f"{name}={text!r:.60} in the environment: expected a whole number from {least} to {most}")
+    return int(text)

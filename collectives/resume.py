@@ -13,7 +13,7 @@ from .records import Record, Run, read_lines
 
 __all__ = ["There", "what_is_there"]
 
-_OF_ONE_LAUNCH = re.compile(r"SLURM_|OMPI_MCA_initial_wdir")
+_OF_ONE_LAUNCH = re.compile(r"SLURM_|OMPI_MCA_(initial_wdir|btl_(sm|vader)_backing_directory)")
 _FINAL = ("ok", "wrong", "unsupported", "skipped-memory")     # a timeout or a failure is measured again
 
 

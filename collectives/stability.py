@@ -49,11 +49,15 @@ def quantile(ordered: Floats, share: float) -> float:
 def spread(samples: Floats) -> Spread:
     """Median, interval and quantiles of at least one sample, in any order."""
     ordered = np.sort(samples)
+    return Spread(*_middle(ordered), quantile(ordered, 0.05), quantile(ordered, 0.95), quantile(ordered, 0.99))
+
+
+def _middle(ordered: Floats) -> tuple[float, float, float]:
+    """Median and the ends of its interval."""
     n = len(ordered)
     middle = float(ordered[n // 2] + ordered[(n - 1) // 2]) / 2
     bounds = median_ranks(n)
-    lo, hi = (float(ordered[bounds[0]]), float(ordered[bounds[1]])) if bounds else (math.nan, math.nan)
-    return Spread(middle, lo, hi, quantile(ordered, 0.05), quantile(ordered, 0.95), quantile(ordered, 0.99))
+    return (middle, float(ordered[bounds[0]]), float(ordered[bounds[1]])) if bounds else (middle, math.nan, math.nan)
 
 
 def flags(samples: Floats, found: Spread, target: float) -> tuple[str, ...]:
@@ -71,20 +75,23 @@ def flags(samples: Floats, found: Spread, target: float) -> tuple[str, ...]:
     if len(samples) >= _ENOUGH_FOR_SHAPE:
         if _drifts(samples, found.median):
             said.append("drift")
-        if _two_modes(np.sort(samples), found):
+        if _two_modes(samples, found):
             said.append("bimodal")
     return tuple(said)
 
 
 def _drifts(samples: Floats, median: float) -> bool:
     """The medians of both halves differ by more than 5 % and their 95 % intervals do not meet."""
-    first, second = spread(samples[: len(samples) // 2]), spread(samples[len(samples) // 2:])
-    apart = first.hi < second.lo or second.hi < first.lo
-    return apart and abs(first.median - second.median) > _SHIFT * median
+    half = len(samples) // 2
+    (first, first_lo, first_hi), (second, second_lo, second_hi) = (
+        _middle(np.sort(part)) for part in (samples[:half], samples[half:]))
+    return abs(first - second) > _SHIFT * median and (first_hi < second_lo or second_hi < first_lo)
 
 
-def _two_modes(ordered: Floats, found: Spread) -> bool:
+def _two_modes(samples: Floats, found: Spread) -> bool:
     """One empty gap, with a fifth of the samples or more on each side, is over half of the spread p5 to p95."""
-    edge = len(ordered) // 5
-    gap = float(np.diff(ordered[edge:len(ordered) - edge]).max())
+    if found.p95 - found.p5 <= _SHIFT * found.median:       # no gap within can be large enough
+        return False
+    ordered, edge = np.sort(samples), len(samples) // 5
+    gap = float((ordered[edge + 1:len(ordered) - edge] - ordered[edge:len(ordered) - edge - 1]).max())
     return gap > (found.p95 - found.p5) / 2 and gap > _SHIFT * found.median

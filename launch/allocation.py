@@ -13,6 +13,8 @@ __all__ = ["Allocation", "find_allocation"]
 
 _HOST_FILES = {"PBS": "PBS_NODEFILE", "LSF": "LSB_DJOB_HOSTFILE"}       # one line a slot
 
+_LONGEST = 64 << 20         # characters; a device has no end
+
 
 class Allocation(NamedTuple):
     """Hosts in the scheduler's order; `slots` is how many ranks each may have, None where nobody said."""
@@ -53,7 +55,10 @@ def _slurm(environment: Mapping[str, str]) -> Allocation:
 
 def _host_file(scheduler: str, path: Path) -> Allocation:
     try:
-        counts = Counter(path.read_text().split())
+        with path.open(encoding="utf-8") as file:
+            counts = Counter(file.read(_LONGEST).split())
     except OSError as error:
         raise UsageError(f"{_HOST_FILES[scheduler]}={path}: {error.strerror}; is the job over?") from None
+    except ValueError:
+        raise UsageError(f"{_HOST_FILES[scheduler]}={path}: not a text file of host names, one line a slot") from None
     return Allocation(scheduler, tuple(counts), min(counts.values(), default=None), None)

@@ -20,6 +20,8 @@ from . import commands
 
 __all__ = ["cli", "main"]
 
+_LONGEST = 1500         # characters of an error; a list of all operations is shorter
+
 
 class _Found(click.Group):
     """Subcommands are the modules of launch/commands, imported when they are asked for; import_ stands for import."""
@@ -53,25 +55,41 @@ def _check_names() -> None:
         raise UsageError(f"another package hides one of collbench's ({found}); run from another directory")
 
 
+def _check_text(words: Sequence[str]) -> None:
+    """What is typed ends up in journals and scripts, which are UTF-8: say so before anything else is done."""
+    for word in words:
+        if any("\ud800" <= char <= "\udfff" for char in word):
+            raise UsageError(f"{word!r:.80} in the command line is not UTF-8 text; a file can be given another name")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that a person can act on are one line."""
     try:
         _check_names()
         words = sys.argv[1:] if arguments is None else list(arguments)
+        _check_text(words)
         sys.exit(cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False))
     except click.ClickException as error:
         asked = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
-        click.echo(printable(f"collbench: {error.format_message()}{asked}"), err=True)
+        _say(f"{error.format_message()}{asked}")
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("collbench: interrupted", err=True)
+        _say("interrupted")
         sys.exit(1)
     except CollbenchError as error:
-        click.echo(printable(f"collbench: {error}"), err=True)
+        _say(str(error))
         sys.exit(error.exit_status)
     except BrokenPipeError:     # the reader of our output has seen enough
         sys.stderr.close()
         sys.exit(141)
+
+
+def _say(words: str) -> None:
+    """One line on standard error, however long and strange what it quotes."""
+    words = printable(words)
+    if len(words) > _LONGEST:
+        words = f"{words[:_LONGEST - 200]} ... {words[-195:]}"
+    click.echo(f"collbench: {words}", err=True)
 
 
 if __name__ == "__main__":

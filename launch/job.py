@@ -12,6 +12,7 @@ __all__ = ["Job", "parse_time"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]*")
 _DIRECTIVE = re.compile(r"-[A-Za-z0-9_.,:@%+=/\[\]&|*()~-]+")
+_LONGEST_TIME = 20      # characters
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
 
 
@@ -96,6 +97,8 @@ def parse_time(text: str) -> float:
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"time {text!r}: expected minutes, HH:MM:SS or D-HH:MM:SS")
+    if len(text) > _LONGEST_TIME:
+        raise UsageError(f"time {text!r:.40}...: no job takes so long")
     parts = [int(part) for part in match["parts"].split(":")]
     if match["days"]:
         hours, minutes, seconds = (*parts, 0, 0)[:3]

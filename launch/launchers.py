@@ -15,7 +15,7 @@ LAUNCHERS: Mapping[str, tuple[str, str]] = {
     "local": ("local", "Local"),
     "torchrun": ("torchrun", "Torchrun"),
     "mpirun": ("mpirun", "find_mpirun"),
-    "slurm": ("slurm", "Slurm"),
+    "slurm": ("slurm", "find_slurm"),
     "srun": ("srun", "find_srun"),
 }
 

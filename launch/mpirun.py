@@ -17,15 +17,20 @@ __all__ = ["Mpirun", "find_mpirun"]
 
 
 class Mpirun:
-    """Starts ranks through `path`; Open MPI has to be asked for what MPICH does unasked."""
+    """Starts ranks through `path`; Open MPI and MPICH each have to be asked for what the other does unasked."""
 
     name = "mpirun"
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end them on the spot
     hides_status = False
 
-    def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None) -> None:
-        """`cores`: those a host may use; more ranks than that are neither refused nor bound."""
-        self.path, self.is_open_mpi, self.is_root, self.cores = path, is_open_mpi, is_root, cores
+    def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None,
+                 binds: bool = False) -> None:
+        """`cores`: those a host may use; more ranks than that are neither refused nor bound.
+
+        `binds`: MPICH, on a host all of whose cores are ours: it binds to any, but only when asked. Ranks wait by
+        spinning, so two that the kernel has put on one core would never begin together.
+        """
+        self.path, self.is_open_mpi, self.is_root, self.cores, self.binds = path, is_open_mpi, is_root, cores, binds
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
@@ -38,7 +43,7 @@ class Mpirun:
 
     def _open_mpi_options(self, job: Job) -> list[str]:
         options = ["--allow-run-as-root"] if self.is_root else []
-        crowded = self.cores is not None and job.ranks_per_node > self.cores
+        crowded = self._crowds(job)
         mapping = (f"ppr:{job.ranks_per_node}:node" if job.nodes > 1 else "") + (":OVERSUBSCRIBE" if crowded else "")
         if job.hosts:
             options += ["--host", ",".join(f"{host}:{job.ranks_per_node}" for host in job.hosts)]
@@ -50,9 +55,12 @@ class Mpirun:
             options += ["-x", f"{name}={value}"]
         return options
 
-    @staticmethod
-    def _hydra_options(job: Job) -> list[str]:
-        options = ["-hosts", ",".join(job.hosts)] if job.hosts else []
+    def _crowds(self, job: Job) -> bool:
+        return self.cores is not None and job.ranks_per_node > self.cores
+
+    def _hydra_options(self, job: Job) -> list[str]:
+        options = ["-bind-to", "core"] if self.binds and not self._crowds(job) else []
+        options += ["-hosts", ",".join(job.hosts)] if job.hosts else []
         if job.nodes > 1:
             options += ["-ppn", str(job.ranks_per_node)]
         for name, value in _for_other_hosts(job).items():
@@ -78,4 +86,6 @@ def find_mpirun() -> Mpirun:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} --version: {error}; this MPI cannot start ranks") from None
-    return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, len(usable_cores()))
+    cores = len(usable_cores())
+    binds = "HYDRA build details" in done.stdout and cores == os.cpu_count()
+    return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, cores, binds)

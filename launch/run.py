@@ -28,6 +28,8 @@ STOPPED = 128 + signal.SIGTERM      # told to, by either signal; everything meas
 _GRACE_S = 10.0
 _MOST_RESTARTS = 100
 _CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)     # as a launcher passes them on
+# MPICH's gives the bare number; those of all ranks in one, bit by bit, and it kills the ranks that are left.
+_BARE_CRASHES = {*_CRASHES, *(number | signal.SIGKILL for number in _CRASHES)}
 
 
 def run_job(launcher: Launcher, job: Job) -> int:
@@ -69,7 +71,7 @@ def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
     if told and launcher.hides_status:
         return STOPPED
     status = 128 - status if status < 0 else status
-    if status - 128 in _CRASHES and not told:
+    if not told and (status - 128 in _CRASHES or status in _BARE_CRASHES):
         return FAULT
     return FAULT if status not in (0, 2, FAULT, STOPPED) and _faulted(journal, begin) else status
 

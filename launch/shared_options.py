@@ -1,17 +1,42 @@
 """What several subcommands share: how DATA is named, what is said of a log, and where output goes."""
 
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 import click
 
 from collectives.errors import UsageError, printable
+from collectives.options import RankCount
 
-__all__ = ["DATA", "RankList", "csv_option", "domains_options", "given_options", "json_option", "log_options",
-           "report_on", "warn", "write_points", "write_text"]
+__all__ = ["DATA", "OutputFile", "RankList", "csv_option", "domains_options", "given_options", "json_option",
+           "log_options", "report_on", "warn", "write_points", "write_text"]
 
-DATA = click.argument("data", type=click.Path(path_type=Path))
-_OUTPUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
+DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
+
+
+class OutputFile(click.Path):
+    """A file to write: what would stand in its way is said before a long measurement, not after it."""
+
+    def __init__(self, allow_dash: bool = False) -> None:
+        super().__init__(path_type=Path, allow_dash=allow_dash, dir_okay=False, writable=True)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = super().convert(value, param, ctx)
+        if self.allow_dash and str(path) == "-":
+            return path
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            above = next(folder for folder in path.absolute().parents if folder.exists())
+            if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+                self.fail(f"{path}: {above} is no directory that can be written", param, ctx)
+        except OSError as error:
+            self.fail(f"{path}: cannot be written: {error.strerror}", param, ctx)
+        return path
+
+
+_OUTPUT = OutputFile(allow_dash=True)
 
 
 def json_option(words: str) -> Callable:
@@ -27,7 +52,7 @@ def csv_option(words: str) -> Callable:
 def log_options(command: Callable) -> Callable:
     """What a person can say of a log that does not say it itself."""
     for option in (click.option("--op", default=None, help="Operation, where a log does not say it."),
-                   click.option("--ranks", type=click.IntRange(min=1), default=None,
+                   click.option("--ranks", type=RankCount(), default=None,
                                 help="Rank count, where a log does not say it.")):
         command = option(command)
     return command
@@ -105,8 +130,9 @@ def warn(words: str) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write `text` to `file`, - for standard output; UsageError says why it cannot be."""
+    """Write `text` to `file`, in a directory that is made for it, - for standard output; UsageError: it cannot be."""
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with click.open_file(str(file), "w", encoding="utf-8") as stream:
             stream.write(text)
     except OSError as error:

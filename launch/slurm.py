@@ -7,8 +7,9 @@ from pathlib import Path
 from collectives.errors import UsageError
 
 from .job import Job
+from .srun import mpi_protocol
 
-__all__ = ["Slurm", "slurm_time"]
+__all__ = ["Slurm", "find_slurm", "slurm_time"]
 
 _WARNING_S = 120        # how long before the time limit the ranks are told to stop: several of the longest cases
 
@@ -31,7 +32,7 @@ out={out}
 transports={transports}
 per_node="${{SLURM_NTASKS_PER_NODE:-{per_node}}}"
 ranks="{ranks}"
-mpi=pmix        # how ranks of MPI find each other: srun --mpi=list; pmix for Open MPI, pmi2 for MPICH
+mpi={mpi}        # how ranks of MPI find each other: srun --mpi=list; pmix for Open MPI, pmi2 for MPICH
 restarts=5      # how often the job may requeue itself
 options=({options})
 # --
@@ -90,6 +91,10 @@ class Slurm:
     stop_signal = signal.SIGTERM
     hides_status = False
 
+    def __init__(self, mpi: str = "pmix") -> None:
+        """`mpi` is how ranks of MPI find each other, of what `srun --mpi=list` names."""
+        self.mpi = mpi
+
     def command(self, job: Job) -> list[str]:
         """What submits the script, once it has been written to `script_path(job)`."""
         if job.out is None:
@@ -117,7 +122,7 @@ class Slurm:
             transports=shlex.quote(" ".join(job.transports or ("torch",))),
             ranks=f"${{SLURM_ARRAY_TASK_ID:-{counts}}}" if job.curve else
             "${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * per_node))}",
-            per_node=job.ranks_per_node, options=quoted, loop=self._loop(job))
+            per_node=job.ranks_per_node, mpi=self.mpi, options=quoted, loop=self._loop(job))
 
     def _directives(self, job: Job) -> list[str]:
         """What Slurm reads of a script; no part of it needs quoting, `Job` sees to that."""
@@ -136,6 +141,11 @@ class Slurm:
         srun = _SRUN.format(nodes='"$nodes"', ntasks='"$n"', each="$((n < per_node ? n : per_node))",
                             groups='--group-ranks "$n" ')
         return _indent(_WALK.format(srun=_indent(srun, 4)), 4)
+
+
+def find_slurm() -> Slurm:
+    """For the MPI that is beside this Python."""
+    return Slurm(mpi_protocol())
 
 
 def slurm_time(seconds: float) -> str:

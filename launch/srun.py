@@ -12,7 +12,7 @@ from .job import Job
 from .launchers import as_text
 from .mpirun import find_mpirun
 
-__all__ = ["Srun", "find_srun"]
+__all__ = ["Srun", "find_srun", "mpi_protocol"]
 
 
 class Srun:
@@ -42,13 +42,18 @@ class Srun:
 
 
 def find_srun() -> Srun:
-    """UsageError where there is no srun. Open MPI wants PMIx, MPICH and Intel MPI the older PMI-2."""
+    """UsageError where there is no srun."""
     if shutil.which("srun") is None:
         raise UsageError("no srun on the PATH: this is no machine of a Slurm cluster")
     done = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=60, check=False)
     known = set(re.findall(r"[\w.-]+", done.stdout + done.stderr))
-    try:
-        wanted = "pmix" if find_mpirun().is_open_mpi else "pmi2"
-    except UsageError:
-        wanted = "pmix"
+    wanted = mpi_protocol()
     return Srun(wanted if wanted in known else None, "SLURM_STEP_ID" in os.environ)
+
+
+def mpi_protocol() -> str:
+    """What srun calls the way in which ranks of this Python's MPI find each other: MPICH and Intel MPI know PMI-2."""
+    try:
+        return "pmix" if find_mpirun().is_open_mpi else "pmi2"
+    except UsageError:
+        return "pmix"

@@ -90,6 +90,13 @@ def test_another_definition_of_time_is_refused_with_the_reason(tmp_path):
         match(a, b)
 
 
+def test_a_run_on_both_sides_is_said(tmp_path):
+    a = side(tmp_path, "a", 3)
+    found = match(a, type(a)("b", (*side(tmp_path, "b", 2).launches, a.launches[0])))
+    assert "nothing can be told from itself" in found.notes[0]
+    assert match(a, side(tmp_path, "b", 2)).twice is None
+
+
 def test_nothing_in_common_is_said(tmp_path):
     with pytest.raises(UsageError, match="no measured point"):
         match(side(tmp_path, "a", 1), side(tmp_path, "b", 1), ops=["broadcast"])

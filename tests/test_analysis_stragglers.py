@@ -74,15 +74,16 @@ def test_a_planted_straggler_is_named_with_how_it_holds_the_others_up(spoil, ran
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 def test_a_rank_that_is_really_slowed_is_named(tmp_path):
-    """Rank 1 of a real MPI job is stopped and continued, half of the time; the findings name it, and not rank 0."""
+    """Rank 1 of a real MPI job is stopped again and again, most of the time; the findings name it, and not rank 0."""
     collbench = Path(sys.executable).parent / "collbench"
-    job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all",
-                            "-b", "64", "-e", "4K", "-f", "4", "--case-seconds", "0.15", "--precision", "0", "--out",
-                            tmp_path / "r"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all,"
+                            "all_gather", "-b", "64", "-e", "4K", "-f", "4", "--case-seconds", "0.1", "--precision",
+                            "0", "--modes", "isolated", "--out", tmp_path / "r"], stdout=subprocess.PIPE,
+                           stderr=subprocess.STDOUT, text=True)
     slowing = threading.Thread(target=slow_down, args=(job, "1"), daemon=True)
     slowing.start()
     output, _ = job.communicate(timeout=120)
-    assert job.returncode == 0, output
+    assert job.returncode in (0, 1), output     # 1: of some case no sample began on time
     slowing.join()
     words = [finding.words for finding in find(load(tmp_path / "r")) if "last by most" in finding.words]
     assert words, load(tmp_path / "r").lateness.to_string()
@@ -98,7 +99,8 @@ def slow_down(job, rank):
                 words = Path("/proc", pid, "cmdline").read_bytes()
             except OSError:
                 continue
-            if f"OMPI_COMM_WORLD_RANK={rank}".encode() in variables and b"collectives" in words:
+            named = {f"OMPI_COMM_WORLD_RANK={rank}".encode(), f"PMI_RANK={rank}".encode()}    # Open MPI, MPICH
+            if not named.isdisjoint(variables) and b"collectives" in words:
                 stop_and_go(int(pid))
         time.sleep(0.05)
 
@@ -107,7 +109,7 @@ def stop_and_go(pid):
     try:
         while True:
             os.kill(pid, signal.SIGSTOP)
-            time.sleep(0.01)
+            time.sleep(0.03)
             os.kill(pid, signal.SIGCONT)
             time.sleep(0.01)
     except ProcessLookupError:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectives.alignment import choose
+from collectives.alignment import ALIGNMENTS, choose
 from collectives.cases import Sweep
 from collectives.clock import SAME, Clocks, Reading, estimate
 from collectives.records import Policy, read_journal
@@ -131,6 +131,28 @@ def test_a_makespan_across_hosts_is_told_only_where_the_clocks_allow_it(tmp_path
             if timing.span == "slowest rank":
                 assert any("clocks agree within" in note for note in record.notes)
     assert measured or all(record.status == "failed" for record in records if record.case.op != "noop")
+
+
+def test_a_rank_that_loses_its_core_now_and_then_does_not_drive_the_agreed_start_away():
+    """It runs for 4 ms, is away for 4 ms: the further ahead it were told, the more often it would be away by then."""
+    agreed, now, counted = ALIGNMENTS["agreed"](None, SAME), 0, 0
+    for _ in range(100):
+        late = []
+        for _ in range(20):
+            start = now + agreed.lead_ns
+            begin = start if start % 8_000_000 < 4_000_000 else (start // 8_000_000 + 1) * 8_000_000
+            late.append(begin - start)
+            now = begin + 5000
+        counted += sum(agreed.judge(late))
+    assert counted > 0.9 * 2000
+    assert agreed.lead_ns < 1_000_000
+
+
+def test_an_agreed_start_moves_away_until_word_of_it_comes_in_time():
+    agreed = ALIGNMENTS["agreed"](None, SAME)
+    while agreed.lead_ns < 3_000_000:
+        assert not any(agreed.judge([3_000_000 - agreed.lead_ns] * 5))
+    assert all(agreed.judge([0] * 5))
 
 
 def test_starts_are_agreed_unless_a_host_is_crowded():

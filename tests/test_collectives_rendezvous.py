@@ -64,9 +64,11 @@ def test_each_launcher_is_recognised_by_its_variables(environment, expected):
 @pytest.mark.parametrize(("environment", "said"), [
     ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK='x'"),
     ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 is not a rank of a world of WORLD_SIZE=2"),
-    ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK=-1"),
+    ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK='-1'"),
     ({**PLAIN, "LOCAL_RANK": "2"}, "local rank 2 of 2"),
     ({**PLAIN, "LOCAL_WORLD_SIZE": "9"}, "the variables of two launches are mixed"),
+    ({**PLAIN, "LOCAL_WORLD_SIZE": "1"}, "(LOCAL_RANK=1, LOCAL_WORLD_SIZE=1) does not fit rank 3 of 8"),
+    ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "2"}, "local rank 2 of 2"),
     ({**PLAIN, "MASTER_PORT": "high"}, "MASTER_PORT='high'"),
     ({**PLAIN, "MASTER_ADDR": "localhost"}, "6 of 8 ranks are on others"),
     ({**PLAIN, "MASTER_ADDR": "no.such.host.invalid"}, "MASTER_ADDR=no.such.host.invalid has no address"),
@@ -83,6 +85,37 @@ def test_what_makes_no_sense_is_explained_in_one_line(environment, said):
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
         find_place(environment)
     assert "\n" not in str(raised.value)
+
+
+NUMBERS = [(TORCHRUN, "RANK", 0, 10**6), (TORCHRUN, "WORLD_SIZE", 1, 10**6), (TORCHRUN, "LOCAL_RANK", 0, 10**6),
+           (TORCHRUN, "LOCAL_WORLD_SIZE", 1, 10**6), (PLAIN, "MASTER_PORT", 1, 65535),
+           ({**ONE_TASK_EACH, **TORCHRUN}, "GROUP_WORLD_SIZE", 1, 10**6),
+           ({**PLAIN, "COLLBENCH_LISTEN_FD": "3"}, "COLLBENCH_LISTEN_FD", 0, 10**6),
+           *((OPEN_MPI, f"OMPI_COMM_WORLD_{name}", least, 10**6) for name, least in (
+               ("RANK", 0), ("SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_SIZE", 1))),
+           *((MPICH, name, least, 10**6) for name, least in (
+               ("PMI_RANK", 0), ("PMI_SIZE", 1), ("MPI_LOCALRANKID", 0), ("MPI_LOCALNRANKS", 1))),
+           ({"PMI_RANK": "0", "PMI_SIZE": "4"}, "PMI_LOCAL_RANK", 0, 10**6), ({**STEP, **PMIX}, "PMIX_RANK", 0, 10**6),
+           *((STEP, name, least, 10**6) for name, least in (
+               ("SLURM_PROCID", 0), ("SLURM_STEP_NUM_TASKS", 1), ("SLURM_LOCALID", 0), ("SLURM_NODEID", 0)))]
+
+
+@pytest.mark.parametrize(("environment", "name", "least", "most"), NUMBERS, ids=[case[1] for case in NUMBERS])
+def test_a_variable_that_is_no_such_number_is_named_with_what_is_allowed(environment, name, least, most):
+    for value in ("", "x", "1.5", "0x2", "1_0", "+1", "\u0661", "\x1b[2J", "9" * 5000, str(least - 1), str(most + 1)):
+        with pytest.raises(UsageError, match=f"{name}='") as raised:
+            find_place({**environment, name: value})
+        assert str(raised.value).endswith(f"expected a whole number from {least} to {most}")
+        assert len(str(raised.value)) < 200
+        assert str(raised.value).isprintable()
+
+
+def test_a_rank_outside_its_world_ends_at_once_and_leaves_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "launch.cli", "run", "--out", str(tmp_path / "r")], text=True,
+                          env={**os.environ, "RANK": "7", "WORLD_SIZE": "2"}, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "collbench: RANK=7 is not a rank of a world of WORLD_SIZE=2: ranks are from 0 to 1\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_slurm_step_meets_on_its_first_node_at_a_port_of_its_own():
@@ -145,7 +178,7 @@ def test_a_node_list_is_spelt_out_or_refused(text):
 
 def test_counts_are_spelt_out():
     assert expand_counts("4(x2),3") == (4, 4, 3)
-    assert expand_counts("") == expand_counts("many") == ()
+    assert expand_counts("") == expand_counts("many") == expand_counts("4(x99999999)") == ()
 
 
 # ranks that meet
@@ -176,6 +209,7 @@ class Shelf:
         with self.changed:
             if self.values.get(key, b"") == expected.encode():
                 self.values[key] = desired.encode()
+                self.changed.notify_all()
             return self.values[key]
 
     def check(self, keys):
@@ -186,8 +220,8 @@ class Shelf:
         return [self.get(key) for key in keys]
 
 
-def come_together(places, patience_s=5.0, **device):
-    """What each rank was told: None, or the error."""
+def come_together(places, patience_s=5.0, one_by_one=False, **device):
+    """What each rank was told: None, or the error. `one_by_one`: each comes when the one before has said its size."""
     shelf, told = Shelf(), [None] * len(places)
 
     def rank(index, place):
@@ -198,6 +232,9 @@ def come_together(places, patience_s=5.0, **device):
     threads = [threading.Thread(target=rank, args=pair) for pair in enumerate(places)]
     for thread in threads:
         thread.start()
+        if one_by_one:
+            with shelf.changed:
+                assert shelf.changed.wait_for(lambda: "collbench/0/size" in shelf.values, 10)
     for thread in threads:
         thread.join()
     return told
@@ -217,8 +254,9 @@ def test_every_rank_is_told_of_two_that_are_one():
     assert str(socket.gethostname()) in str(told[0])
 
 
-def test_every_rank_is_told_of_a_world_of_another_size():
-    told = come_together([place(0, 2), place(1, 3)])
+@pytest.mark.parametrize("places", [(place(0, 2), place(1, 3)), (place(1, 3), place(0, 2))], ids=["0 first", "1 first"])
+def test_every_rank_is_told_of_a_world_of_another_size(places):
+    told = come_together(places, one_by_one=True)
     assert all(isinstance(error, UsageError) and "given different sizes" in str(error) for error in told)
 
 
@@ -280,14 +318,14 @@ def test_real_ranks_that_contradict_each_other_end_with_the_reason(tmp_path, ran
 
 @pytest.mark.needs("mpi")
 def test_the_mpirun_of_another_mpi_is_noticed(tmp_path):
-    """Each rank would be alone in a world of its own, and all would measure nothing."""
+    """Each rank would be alone in a world of its own, and all would measure nothing; or MPI would end it at once."""
     from launch.mpirun import find_mpirun
-    other = {"PMI_RANK": "0", "PMI_SIZE": "2"} if find_mpirun().is_open_mpi else {
-        **OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+    other, found = ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "finds 1") if find_mpirun().is_open_mpi else (
+        {**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "does not know")
     done = subprocess.run([sys.executable, "-m", "collectives", "--transport", "mpi", "--ops", "barrier", "--out",
                            tmp_path / "r"], env={**os.environ, **other}, capture_output=True, text=True, timeout=60,
                           check=False)
     assert done.returncode == 2
-    assert "started 2 ranks, but" in done.stderr
-    assert "finds 1: use the mpirun of that MPI" in done.stderr
+    assert "started 2 ranks" in done.stderr
+    assert f"{found}: use the mpirun of that MPI" in done.stderr
     assert not (tmp_path / "r").exists()

@@ -26,8 +26,11 @@ def test_compare_fails_over_its_threshold_and_not_below(collbench, tmp_path):
 
 
 def test_compare_wants_named_cases_that_are_there(collbench, tmp_path):
-    a = repeats(tmp_path, "a", 1.0)
-    assert "named cases" in collbench("compare", a, a, "--fail-over", 5).stderr
-    done = collbench("compare", a, a, "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
+    a, b = repeats(tmp_path, "a", 1.0), repeats(tmp_path, "b", 1.1)
+    assert "named cases" in collbench("compare", a, b, "--fail-over", 5).stderr
+    done = collbench("compare", a, b, "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
     assert done.returncode == 2
     assert "8 MiB" in done.stderr
+    done = collbench("compare", a, "b1.csv,a3.csv", "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K")
+    assert done.returncode == 2
+    assert "on both sides" in done.stderr

@@ -1,59 +1,314 @@
-"""The command line takes anything a person may type: it is done, or refused in one line; nothing is ever created."""
+"""The command line takes anything a person may type, and any file: it is done, or refused in one line.
+
+What is refused has created nothing and changed nothing. No rank is started here, nor anything else: a command that gets
+so far counts as having taken what it was given, and what it would start must be something that the ranks take too.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import zlib
+from pathlib import Path
 
 import click
+import msgspec
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
-from collectives.errors import UsageError
-from launch.cli import cli
-from launch.commands.launch import command as launch_command
+from collectives.cases import Case, Sweep
+from collectives.errors import CollbenchError
+from collectives.records import (
+    _SEAL,
+    SCHEMA,
+    Clock,
+    Fault,
+    Policy,
+    Record,
+    Run,
+    Timing,
+    Verification,
+    seal,
+)
+from launch.cli import cli, main
+from launch.job import Job
 
-OPTIONS = [option for option in launch_command.params if isinstance(option, click.Option)
-           and option.name not in ("launcher", "dry_run", "python", "help")]
-VALUES = st.one_of(
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
-    st.integers(-2**70, 2**70).map(str), st.floats().map(str),
-    st.sampled_from(["", " ", ",", "nan", "inf", "-inf", "1e400", "0", "-1", "1K", "1Q", "9" * 400, "all", "all,all",
-                     "--", "-", "../..", "=1+1", "\x1b[2J", "ü", "١٢", "1_000", "0x10", "2,4,8", "curve", "pair-0-1"]))
+SUBCOMMANDS = cli.list_commands(None)
+# What every subcommand needs, or a file that it refuses last; each option in turn is given every value of its kind.
+VALID = {
+    "backtest": {"files": "text"}, "bench": {}, "check": {"baseline": "text", "data": "text"},
+    "compare": {"a": "text", "b": "good.csv"}, "doctor": {}, "domains": {"name": "nvl72"}, "links": {}, "run": {},
+    "export": {"data": "good.csv", "form": "csv"}, "extrapolate": {"data": "text"},
+    "import": {"logs": "good.csv", "out": "new.jsonl"}, "launch": {"launcher": "slurm", "dry_run": None},
+    "project": {"data": "text"}, "report": {"data": "text", "out": "new"}, "simulate": {"name": "nvl72"}}
+ANYTHING = ["", " ", ",", "all,all", "--", "-", "--help", "=1+1", "\x1b[2J", "a\nb", "١٢", "\udcff\udcfe", "\u202e",
+            "x" * 5000, "../..", "%s{0}$(id)`id`;'\"", "<script>"]
+NUMBERS = ["0", "-1", "1", "1.5", "1e400", "-1e400", "nan", "inf", "9" * 400, "9" * 5000, "1_000", "0x10", "1e-400",
+           "2,,4", "1K", "1Q", "9" * 30 + "T", "1.0000000000000002", str(2**63), "00:00", "1-99:99:99"]
+GOOD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us\n" + "".join(
+    f"s,NCCL,all_reduce,ring,float32,{ranks},8,4096,{5 + ranks}\n" for ranks in (2, 4, 8, 16))
+PATHS = ["nowhere", "no/where", "folder", "/", "text", "text/under", "nothing", "bytes", "latin.csv", "zeros",
+         "cut.jsonl", "broken.jsonl", "deep.json", "good.toml", "loop", "/proc/self/mem", "/dev/full", "good.jsonl",
+         "\x1b[2J"]
+
+
+def a_journal():
+    """Two ranks of one host: collectives, links, copies, and cases that did not end well."""
+    rng = random.Random(3)
+    run = Run(schema=SCHEMA, id="r", started="2026-01-02T03:04:05Z", transport="torch", library="gloo", device="cpu",
+              world=2, clock=Clock(kind="shared"), policy=Policy(), command=("collbench", "run"),
+              sweep=Sweep(ops=("all_reduce", "links"), sizes=(1024,), ranks=(2,)),
+              provenance={"host": "node-1", "hosts": ["node-1"] * 2, "cores": [2, 2], "versions": {"python": "3"}})
+    lines = [seal(run)]
+    for op, more in (("noop", {}), ("barrier", {}), ("all_reduce", {"redop": "sum"}), ("all_reduce", {"redop": "max"}),
+                     ("all_gather", {"in_place": True}), ("send_recv", {}), ("copy", {}),
+                     ("link_latency", {"traffic": "round-1"}), ("link_bandwidth", {"traffic": "round-1"}),
+                     ("link_bi_bandwidth", {"traffic": "pair-0-1"})):
+        case = Case(op=op, ranks=2, bytes=0 if op in ("noop", "barrier") else 1024,
+                    dtype=None if op in ("noop", "barrier") else "float32", **more)
+        timings = tuple(Timing(mode=mode, calls=1, warmup=1, begin_ns=[[0] * 8] * 2, precision=0.1, stopped_by="time",
+                               elapsed_ns=[[rng.randrange(900, 1100) for _ in range(8)] for _ in range(2)])
+                        for mode in ("isolated", "streamed"))
+        status = "wrong" if more == {"redop": "max"} else "ok"
+        fault = Fault(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
+        lines.append(seal(Record(run="r", case=case, status=status, asked_bytes=1024, timings=timings, reproduce="run",
+                                 notes=("a note",), reason=fault and "was wrong",
+                                 verification=Verification(checks=4, wrong=int(status == "wrong"), fault=fault))))
+    return b"".join(lines)
+
+
+JOURNAL = a_journal()
+
+
+class Started(BaseException):
+    """A command got as far as starting something: what it was given is valid."""
+
+
+def refuse(*words, **options):
+    """Instead of starting ranks: look whether they would understand their options, and could write them down."""
+    from collectives.__main__ import main as rank
+    from collectives.options import request_from
+    for job in words:
+        if isinstance(job, Job):
+            request = request_from(rank.make_context("rank", job.words()).params, Path("."), ())
+            for part in (request.sweep, request.policy):
+                assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
+    raise Started
+
+
+def absent(*words, **options):
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    """A directory of files that are not what a command wants, and of some that are."""
+    folder = tmp_path_factory.mktemp("pristine") / "things"
+    folder.mkdir()
+    for name, content in {
+            "good.csv": GOOD.encode(), "good.jsonl": JOURNAL, "text": b"hello\n", "nothing": b"",
+            "bytes": bytes(range(256)), "latin.csv": GOOD.replace("s,", "\xe9,").encode("latin-1"), "zeros": b"\0" * 99,
+            "cut.jsonl": JOURNAL[:-40], "broken.jsonl": JOURNAL.replace(b"1", b"2"), "deep.json": b"[" * 100_000,
+            "good.toml": b'[mine]\nname = "x"\nfabric = "f"\n', "\x1b[2J": b"x"}.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    (folder / "loop").symlink_to("loop")
+    return folder
+
+
+@pytest.fixture
+def things(monkeypatch, tmp_path, pristine):
+    """Its copy is where we are, and nothing can be started: no rank, no simulation, no probe; nor a page drawn."""
+    import analysis.simulate
+    import analysis.summary
+    import launch.bench
+    import launch.doctor.examine
+    import launch.run
+    from collectives.topology import find_accelerators
+    find_accelerators()
+    for module, name, stand_in in (
+            (launch.run, "run_job", refuse), (launch.run, "run_through_faults", refuse),
+            (launch.bench, "run_job", refuse), (launch.doctor.examine, "examine", refuse), (os, "fork", refuse),
+            (subprocess, "Popen", absent), (analysis.simulate, "run_cases", refuse),
+            (analysis.simulate, "version", str), (analysis.summary, "write_report", refuse)):
+        monkeypatch.setattr(module, name, stand_in)
+    folder = tmp_path / "things"
+    shutil.copytree(pristine, folder, symlinks=True)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def kind(parameter):
+    """Values to try for an option or an argument; None for a flag."""
+    if isinstance(parameter, click.Option) and parameter.is_flag:
+        return [None]
+    if isinstance(parameter.type, click.IntRange | click.FloatRange) or parameter.type in (click.INT, click.FLOAT):
+        return NUMBERS + ANYTHING[:12]
+    if isinstance(parameter.type, click.Path) or isinstance(parameter, click.Argument):
+        return PATHS + ANYTHING
+    return ANYTHING + NUMBERS
+
+
+def words_of(name, given):
+    """The command line of a subcommand from values by parameter."""
+    known = {parameter.name: parameter for parameter in cli.get_command(None, name).params}
+    words = [name]
+    for key, value in given.items():
+        if isinstance(known[key], click.Option):
+            words += [known[key].opts[-1], *([] if value is None else [value])]
+    return [*words, "--", *(given[key] for key, one in known.items()
+                            if isinstance(one, click.Argument) and key in given)]
 
 
 def attempt(words):
-    """Exit status and what was said, as the command line would."""
-    try:
-        cli.main(words, prog_name="collbench", standalone_mode=False)
-    except click.exceptions.Exit as end:
-        return end.exit_code, ""
-    except click.ClickException as error:
-        return error.exit_code, error.format_message()
-    except UsageError as error:
-        return error.exit_status, str(error)
-    return 0, ""
+    """Exit status, standard output, and what was said on standard error; None where something would be started."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors=errors)
+                for errors in ("strict", "backslashreplace"))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
+        except Started:
+            status = None
+    for stream in (out, err):
+        stream.flush()
+    return status, out.buffer.getvalue().decode(), err.buffer.getvalue().decode()
 
 
-@settings(max_examples=400, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(OPTIONS), VALUES), min_size=1, max_size=4))
-@example([(next(option for option in OPTIONS if option.name == "factor"), "1.0000000000000002")])
-@example([(next(option for option in OPTIONS if option.name == "step"), "1")])
-def test_options_with_any_value_are_taken_or_refused_in_one_line(tmp_path, monkeypatch, capsys, given_options):
-    monkeypatch.chdir(tmp_path)
-    words = ["launch", "--launcher", "local", "--dry-run"]
-    for option, value in given_options:
-        words += [option.opts[-1]] if option.is_flag else [option.opts[-1], value]
-    status, said = attempt(words)
-    assert status in (0, 2), (words, status, said)
-    assert (status == 2) == bool(said), (words, said)
-    assert "Traceback" not in said
-    assert list(tmp_path.iterdir()) == [], words
+def state(folder):
+    return {path.relative_to(folder): (path.lstat().st_mtime_ns, path.lstat().st_size)
+            for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"])
-@pytest.mark.parametrize("value", ["x", "", "1.5", "0x2", "\x1b[2J"])
-def test_a_launchers_variable_that_is_none_is_named(name, value):
-    from collectives.rendezvous import find_place
-    environment = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "2950",
-                   name: value}
-    with pytest.raises(UsageError, match=name) as raised:
-        find_place(environment)
-    assert str(raised.value).isprintable()
+def held(words, folder, pristine):
+    """What is promised of every command line; the folder is then as it was. Its status."""
+    before = state(folder)
+    status, _, said = attempt(words)
+    after = state(folder)
+    assert status in (0, 2, None), (words, said)
+    if status == 2:
+        assert after == before, words
+        assert said.startswith("collbench: "), (words, said)
+        assert said.count("\n") == 1, (words, said)
+    assert said.replace("\n", "").isprintable(), (words, said)
+    assert len(said) < 2000, words
+    if after != before:
+        shutil.rmtree(folder)
+        shutil.copytree(pristine, folder, symlinks=True)
+        os.chdir(folder)
+    return status
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_every_option_takes_or_refuses_every_value(things, pristine, name):
+    taken = refused = 0
+    for parameter in cli.get_command(None, name).params:
+        if name == "launch" and parameter.name in {one.name for one in cli.get_command(None, "run").params}:
+            continue        # the same options
+        for value in kind(parameter):
+            status = held(words_of(name, {**VALID[name], parameter.name: value}), things, pristine)
+            taken, refused = taken + (status != 2), refused + (status == 2)
+    assert taken or name in ("backtest", "check", "compare")
+    assert refused > 10
+
+
+@pytest.mark.parametrize("name", ["launch", "run", "simulate", "compare"])
+def test_options_that_contradict_each_other(things, pristine, name):
+    rng = random.Random(20261124)
+    options = cli.get_command(None, name).params
+    for _ in range(100):
+        given = {one.name: rng.choice([*kind(one), *("1", "2", "4", "8") * 5])
+                 for one in rng.sample(options, rng.randint(2, 4)) if kind(one) != [None]}
+        held(words_of(name, {**given, **VALID[name]}), things, pristine)
+
+
+# journals that are whole, with contents that no run has
+
+HOSTILE = [None, 0, -1, 1, 2, 2**31, 2**63 - 1, -2**63, 1e308, -1.5, 1e-300, "", "x", "\x1b[2J", "a\nb", "=1+1",
+           "<script>alert(1)</script>", "\u202e", True, [], {}, [[]], [1], [[0, 0], [0, 0]], "all_reduce",
+           "link_latency", "round-1", "noop", "failed", "isolated", {"a": 1}, "[/]"]
+READERS = (("extrapolate", "{}"), ("project", "{}", "--json", "-"), ("export", "{}", "--to", "csv"),
+           ("export", "{}", "--to", "nccl-tests"), ("compare", "good.jsonl", "{}"),
+           ("compare", "{}", "{}", "--html", "-"), ("links", "{}"),
+           ("check", "--baseline", "{}", "--data", "good.jsonl"), ("backtest", "{}"))
+
+
+def leaves(node, path=()):
+    """Paths of everything in a document; of a list only the first few."""
+    for key, value in list(node.items() if isinstance(node, dict) else enumerate(node[:4])):
+        yield (*path, key)
+        if isinstance(value, dict | list):
+            yield from leaves(value, (*path, key))
+
+
+def changed(lines, rng):
+    """The journal with one to three values replaced or taken away, and its checksums made right again."""
+    documents = [json.loads(line) for line in lines]
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        document = rng.choice(documents[:1] * len(documents) + documents * 3)
+        document.pop("crc32", None)
+        *path, last = rng.choice(list(leaves(document)))
+        node = document
+        for key in path:
+            node = node[key]
+        if rng.random() < 0.1:
+            del node[last]
+        else:
+            node[last] = rng.choice(HOSTILE)
+    bodies = [json.dumps({key: value for key, value in document.items() if key != "crc32"}, ensure_ascii=False,
+                         separators=(",", ":")).encode()[:-1] for document in documents]
+    return b"".join(body + _SEAL % zlib.crc32(body) for body in bodies)
+
+
+def test_journals_with_contents_that_no_run_has(things):
+    from analysis.summary import print_report, tell
+    rng, lines = random.Random(7), JOURNAL.splitlines()
+    for _ in range(6):
+        (things / "strange").write_bytes(changed(lines, rng))
+        for command in READERS:
+            status, shown, said = attempt([word.format("strange") for word in command])
+            assert status in (0, 1, 2), command
+            assert (status == 2) <= said.startswith("collbench: "), (command, said)
+            assert "\x1b" not in (said if command[0] == "export" else shown + said), command
+            assert "<script>alert" not in shown or "--html" not in command
+        with contextlib.suppress(CollbenchError), contextlib.redirect_stdout(io.StringIO()) as shown:
+            print_report(tell(things / "strange"))
+        assert "\x1b" not in shown.getvalue()
+
+
+PIECES = ["", "0", "-1", "1e400", "nan", "-inf", "9" * 30, "9" * 5000, '"', '""', "\x1b[2J", ",", ";", "\r", "1.5",
+          "=1+1", "NA", "1e308", "1e-320", "٢", "barrier", "123", "true", "[]", "[[" * 2000, '"x"', "'''", "#"]
+
+
+def scrambled(text, rng):
+    """`text` with some of its words replaced."""
+    words = [*filter(None, re.split(r"([\w.+-]+|\"[^\"\n]*\")", text))]
+    for _ in range(rng.randint(1, 3)):
+        words[rng.randrange(len(words))] = rng.choice(PIECES)
+    return "".join(words)
+
+
+@pytest.mark.parametrize(("command", "text"), [
+    (("backtest", "{}.csv"), GOOD), (("extrapolate", "{}.csv"), GOOD), (("project", "{}.csv"), GOOD),
+    (("compare", "good.csv", "{}.csv"), GOOD), (("check", "--baseline", "{}.csv", "--data", "good.csv"), GOOD),
+    (("domains", "nvl72", "--domains", "{}.toml"), None),
+    (("project", "good.csv", "--domain", "nvl72", "--domains", "{}.toml"), None),
+    (("simulate", "--domain", "nvl72", "--domains", "{}.toml"), None)], ids=lambda value: str(value)[2:12])
+def test_tables_and_domains_of_ones_own(things, command, text):
+    rng = random.Random(11)
+    if text is None:
+        shipped = Path(__file__).parent.parent.joinpath("analysis", "domains.toml").read_text(encoding="utf-8")
+        text = "[nvl72]" + shipped.partition("\n[nvl72]")[2].partition("\n[")[0]
+        assert "accelerators" in text
+    for _ in range(10):
+        for suffix in ("csv", "toml"):
+            (things / f"mine.{suffix}").write_text(scrambled(text, rng), encoding="utf-8")
+        status, shown, said = attempt([word.format("mine") for word in command])
+        assert status in (0, 1, 2, None), command
+        assert (status == 2) <= said.startswith("collbench: "), (command, said)
+        assert said.replace("\n", "").isprintable()
+        assert "\x1b" not in shown

@@ -18,7 +18,7 @@ from collectives.records import read_journal
 from launch.job import Job, parse_time
 from launch.launchers import LAUNCHERS, as_text
 from launch.local import Local
-from launch.mpirun import Mpirun
+from launch.mpirun import Mpirun, find_mpirun
 from launch.slurm import Slurm, slurm_time
 from launch.srun import Srun
 from launch.torchrun import Torchrun
@@ -85,6 +85,8 @@ def test_several_hosts_are_reached_as_each_launcher_wants_it():
     assert shlex.join(HYDRA.command(SPREAD)) == (
         "mpiexec -hosts h1,h2 -ppn 4 -genv PYTHONSAFEPATH 1 -genv MASTER_ADDR h1 -n 8 "
         "py -m collectives --ops all_reduce --transport mpi --out r")
+    for cores, asked in ((4, ["-bind-to", "core"]), (3, ["-hosts", "h1,h2"])):
+        assert Mpirun("mpiexec", is_open_mpi=False, cores=cores, binds=True).command(SPREAD)[1:3] == asked
     assert Srun("pmix").command(SPREAD)[:6] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--mpi=pmix",
                                                 "--kill-on-bad-exit=1"]
     crowded = Mpirun("mpirun", is_open_mpi=True, is_root=True, cores=2)
@@ -184,7 +186,8 @@ def test_it_measures_and_ends_in_order_when_told(started, name):
     assert warnings == []
     assert sum(record.status == "ok" for record in records) > 2
     launch = next(iter(runs.values())).provenance["launch"]
-    assert launch["launcher"] == {"local": "collbench", "torchrun": "torchrun", "mpirun": "Open MPI"}[name]
+    mpi = "Open MPI" if find_mpirun().is_open_mpi else "MPICH"
+    assert launch["launcher"] == {"local": "collbench", "torchrun": "torchrun", "mpirun": mpi}[name]
     assert launch["ranks_per_node"] == [2]
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from collectives.records import read_journal
 from launch.presets import SCRIPTS
+from launch.srun import mpi_protocol
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
 
@@ -168,10 +169,13 @@ def cluster():
 
 
 @pytest.fixture
-def has_pmix(cluster):
-    if "pmix" not in cluster.call("bash", "-c", "srun --mpi=list 2>&1"):
-        pytest.skip("SKIPPED: this Slurm knows no PMIx, so that it starts no ranks of Open MPI: "
+def protocol(cluster):
+    """How ranks of this MPI find each other."""
+    wanted = mpi_protocol()
+    if wanted not in cluster.call("bash", "-c", "srun --mpi=list 2>&1"):
+        pytest.skip(f"SKIPPED: this Slurm knows no {wanted}, so that it starts no ranks of this MPI: "
                     "apt-get install libpmix-dev")
+    return wanted
 
 
 def ok_cases(journal):
@@ -188,9 +192,9 @@ LONG = ("--ops", "all_reduce,broadcast,all_gather", "--sizes", "32,128,512", "--
 TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2", "--time=10")
 
 
-@pytest.mark.usefixtures("has_pmix")
-def test_the_cpu_script_measures_over_gloo_and_mpi_on_both_nodes(cluster, tmp_path):
-    job = cluster.submit(SCRIPTS / "cpu.sbatch", *QUICK, cwd=tmp_path, options=(*TWO_BY_TWO, "--job-name=first"))
+def test_the_cpu_script_measures_over_gloo_and_mpi_on_both_nodes(cluster, protocol, tmp_path):
+    job = cluster.submit(cpu_script(tmp_path, protocol, "mpi torch"), *QUICK, cwd=tmp_path,
+                         options=(*TWO_BY_TWO, "--job-name=first"))
     state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED")
     log = (tmp_path / f"first-{job}.log").read_text()
     assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), log
@@ -203,15 +207,23 @@ def test_the_cpu_script_measures_over_gloo_and_mpi_on_both_nodes(cluster, tmp_pa
     assert all(record.verification.checks > 0 and record.verification.wrong == 0 for record in records
                if record.status == "ok" and record.case.op != "noop")
     launches = {run.transport: run.provenance["launch"] for run in runs.values()}
-    assert {launch.pop("launcher") for launch in launches.values()} == {"Slurm", "Slurm with PMIx"}
+    mpi = {"pmix": "Slurm with PMIx", "pmi2": "PMI"}[protocol]
+    assert {launch.pop("launcher") for launch in launches.values()} == {"Slurm", mpi}
     assert all(launch == {"nodes": ["n0", "n1"], "ranks_per_node": [2, 2], "placement": "block"}
                for launch in launches.values())
 
 
-def started(cluster, tmp_path, name, transport):
+def cpu_script(tmp_path, protocol, transports):
+    """The script for CPUs with two of its lines edited."""
+    script = tmp_path / "edited.sbatch"
+    script.write_text((SCRIPTS / "cpu.sbatch").read_text().replace("mpi=pmix ", f"mpi={protocol} ")
+                      .replace("transports='mpi torch'", f"transports='{transports}'"))
+    return script
+
+
+def started(cluster, tmp_path, name, transport, protocol="none"):
     """A long job that has measured a few cases; its number and its journal, log and script."""
-    script = tmp_path / "one.sbatch"
-    script.write_text((SCRIPTS / "cpu.sbatch").read_text().replace("transports='mpi torch'", f"transports={transport}"))
+    script = cpu_script(tmp_path, protocol, transport)
     job = cluster.submit(script, *LONG, cwd=tmp_path, options=(*TWO_BY_TWO, f"--job-name={name}"))
     journal = tmp_path / "results" / name / "journal.jsonl"
     log = tmp_path / f"{name}-{job}.log"
@@ -239,9 +251,8 @@ def test_out_of_time_it_requeues_itself_and_measures_what_is_missing(cluster, tm
     assert not {case: times for case, times in after.items() if times > 1 and case[1].op != "noop"}
 
 
-@pytest.mark.usefixtures("has_pmix")
-def test_cancelled_it_loses_nothing_and_a_resubmission_goes_on(cluster, tmp_path):
-    job, journal, log, script = started(cluster, tmp_path, "cancelled", "mpi")
+def test_cancelled_it_loses_nothing_and_a_resubmission_goes_on(cluster, protocol, tmp_path):
+    job, journal, log, script = started(cluster, tmp_path, "cancelled", "mpi", protocol)
     cluster.call("scancel", job)
     state = cluster.wait(job, "CANCELLED", seconds=90)
     wait_until(lambda: cluster.show(job)["ExitCode"] != "0:0" or cluster.show(job)["JobState"] != "CANCELLED", 30,

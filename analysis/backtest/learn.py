@@ -8,15 +8,16 @@ the absolute error, then quantiles of error over scale by class of distance.
 """
 
 import argparse
-import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize
 
+from ..csv_text import to_csv
 from ..models.contest import features, weigh
 from ..models.curve import Floats
 from ..models.experience import BUCKETS, FEATURES, Experience, History, Row, Widths, bucket, scope_of
@@ -154,10 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     for name, rows in zip(("errors", "widths", "systems"), learn(given.csv), strict=True):
-        with (given.out / f"{name}.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        (given.out / f"{name}.csv").write_text(to_csv(pd.DataFrame(rows)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pandas as pd
 
 from collectives.errors import UsageError
 
+from ..csv_text import unescape
 from ..models.curve import Curve, curve_of
 from ..models.experience import kind_of
 from ..models.registry import ALGORITHMS
@@ -21,6 +22,7 @@ _NEEDED = ("system", "library", "collective", "algorithm", "dtype", "n_ranks", "
            "time_us")
 # Of a variant, what is a size and not a way of doing it: expert-parallel tables count tokens instead of bytes.
 _TOKENS = r"num_tokens_per_rank=(\d+);?"
+_MOST = 1e15        # of anything: more is no measurement
 _ALIKE = {"alltoall": "all_to_all", "alltoallv": "all_to_all_v", "allreduce": "all_reduce", "allgather": "all_gather",
           "reducescatter": "reduce_scatter", "bcast": "broadcast", "sendrecv": "send_recv", "dissemination": "barrier"}
 # Systems whose trays all hang on one tier of switches.
@@ -84,7 +86,7 @@ def read_tidy(path: Path) -> pd.DataFrame:
     """
     try:
         rows = pd.read_csv(path)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as CSV: {error}") from None
     missing = [name for name in _NEEDED if name not in rows.columns]
     if missing:
@@ -93,18 +95,23 @@ def read_tidy(path: Path) -> pd.DataFrame:
 
 
 def _tidied(rows: pd.DataFrame) -> pd.DataFrame:
-    variant = rows.get("variant", pd.Series("", index=rows.index)).fillna("").astype(str)
+    def text(name: str, unsaid: str = "") -> pd.Series:
+        told = rows.get(name, pd.Series(unsaid, index=rows.index)).astype(object)
+        return told.where(told.notna(), unsaid).astype(str).map(unescape)
+
+    def number(name: str) -> pd.Series:
+        told = pd.to_numeric(rows.get(name, pd.Series(np.nan, index=rows.index)), errors="coerce").astype(float)
+        return told.where((told >= 0) & (told < _MOST))
+    variant = text("variant")
     tokens = pd.to_numeric(variant.str.extract(_TOKENS)[0])
-    native = pd.to_numeric(rows.get("native_size_bytes", pd.Series(np.nan, index=rows.index)), errors="coerce")
-    message = pd.to_numeric(rows["message_bytes"], errors="coerce")
+    native, message = number("native_size_bytes"), number("message_bytes")
     out = pd.DataFrame({
-        "system": rows["system"].fillna("unknown").astype(str), "library": rows["library"].fillna("").astype(str),
-        "op": rows["collective"].map(op_name), "algorithm": rows["algorithm"].fillna("default").astype(str),
-        "dtype": rows["dtype"].fillna("").astype(str), "variant": variant.str.replace(_TOKENS, "", regex=True),
-        "ranks": pd.to_numeric(rows["n_ranks"], errors="coerce"),
-        "ranks_per_node": pd.to_numeric(rows["ranks_per_node"], errors="coerce").fillna(0).astype(int),
+        "system": text("system", "unknown"), "library": text("library"), "op": text("collective").map(op_name),
+        "algorithm": text("algorithm", "default"), "dtype": text("dtype"),
+        "variant": variant.str.replace(_TOKENS, "", regex=True),
+        "ranks": number("n_ranks"), "ranks_per_node": number("ranks_per_node").fillna(0).astype(int),
         "size": native.fillna(tokens).fillna(message),
-        "time_s": 1e-6 * pd.to_numeric(rows["time_us"], errors="coerce")})
+        "time_s": 1e-6 * number("time_us")})
     out["payload_bytes"] = message.fillna(out["size"])
     usable = (out["ranks"] >= 2) & (out["time_s"] > 0) & out["size"].notna()
     return with_group(out[usable].assign(ranks=out["ranks"][usable].astype(int)))

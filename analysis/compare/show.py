@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import units
+from ..screen import Screen
 from .verdict import ALPHA, Comparison
 
 __all__ = ["as_json", "page", "show", "summary", "verdict_words"]
@@ -25,9 +26,9 @@ _RATIOS = (1e-3, 1e3)       # beyond, an interval says nothing
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
     """Print the table, most different first, and what to know about it."""
-    console = console or Console()
+    console = console or Screen()
     if not console.is_terminal and console.width < _NARROWEST:
-        console = Console(width=_NARROWEST, file=console.file)
+        console = Screen(width=_NARROWEST, file=console.file)
     table = Table(header_style="bold")
     for name in ("case", "mode", "A", "B", "B / A", "interval", "launches", "verdict"):
         table.add_column(name, justify="left" if name in ("case", "mode", "verdict") else "right",
@@ -60,6 +61,7 @@ def summary(comparison: Comparison) -> list[str]:
     lines = [f"{len(comparison.rows)} cases: {told}. At most {100 * ALPHA:g} % chance of any false alarm among them "
              "(Holm)."]
     lines += [f"came to a bad end in B: {label}" for label in match.broken]
+    lines += [f"judged by the other launches of B: {label}" for label in match.excused]
     lines += [f"not compared, {count} case{'' if count == 1 else 's'}: {words}" for words, count in match.refused]
     if any(match.alone):
         lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
@@ -67,12 +69,13 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything as plain values: `cases`, `refused`, `broken`, `alone`, `notes`, `scatter`, `band`, `level`."""
+    """Everything as plain values: `cases`, `refused`, `broken`, `excused`, `alone`, `notes`, `scatter`, `band` ..."""
     match = comparison.match
     return {"cases": json.loads(comparison.rows.to_json(orient="records")), "band": comparison.band,
             "level": 1 - ALPHA, "correction": "Holm",
             "refused": [{"why": words, "cases": count} for words, count in match.refused],
-            "broken": list(match.broken), "alone": {"a": match.alone[0], "b": match.alone[1]},
+            "broken": list(match.broken), "excused": list(match.excused),
+            "alone": {"a": match.alone[0], "b": match.alone[1]},
             "notes": list(match.notes), "scatter": list(comparison.scatter)}
 
 

@@ -17,6 +17,9 @@ __all__ = ["KEY", "Match", "Side", "match", "sides"]
 
 KEY = [*CASE, "mode", "algorithm", "protocol"]
 _OPTIONAL = ("dtype", "redop", "place", "traffic", "algorithm", "protocol")     # a log may not say them
+_TEXT = ("transport", "op", "dtype", "redop", "place", "traffic")      # of one type, also where all are unknown
+_BAD_ENDS = ("wrong", "failed", "timeout")
+_ACCIDENTS, _FEWEST_RIGHT = 0.25, 3     # share of launches that may fail, and how many must be right, for it to be one
 _MEAN = "mean over ranks"
 _MANNER = {"alignment": "how ranks started together", "cache": "what caches held", "graph": "graphs of calls",
            "persistent": "persistent collectives"}
@@ -43,9 +46,11 @@ class Match:
         points: `KEY`, `fabric`, `label`, `side` (a or b), `launch`, `time_s`, and `sampling`, the variance of the
             logarithm of `time_s` from the samples of that launch alone (0 where unknown).
         refused: (why, cases) for what is on both sides and must not be compared.
-        broken: labels of cases that were right on side A and not on side B, with what happened.
+        broken: cases that are wrong in B, or were right in A and came to a bad end in B, with what happened.
         alone: cases on one side only: (of A, of B).
         notes: what a reader should know of how they were put together.
+        excused: as `broken`, of cases of which so few launches of B ended badly that the others can judge them.
+        twice: what to say of a run that is on both sides; a gate would always let it pass.
     """
 
     points: pd.DataFrame
@@ -53,6 +58,8 @@ class Match:
     broken: tuple[str, ...]
     alone: tuple[int, int]
     notes: tuple[str, ...]
+    excused: tuple[str, ...] = ()
+    twice: str | None = None
 
 
 def sides(name: str, asked: Asked | None = None) -> Side:
@@ -70,12 +77,14 @@ def sides(name: str, asked: Asked | None = None) -> Side:
 
 def _repeats(path: Path) -> list[Path]:
     """The path, or the runs below it where it is a directory of runs."""
+    try:
+        path.stat()
+    except OSError as error:
+        raise UsageError(f"{path}: {str(error.strerror).lower()}") from None
     if path.is_dir() and not (path / "journal.jsonl").exists():
         below = sorted({found.resolve().parent for found in path.glob("*/journal.jsonl")})
         if below:
             return below
-    if not path.exists():
-        raise UsageError(f"{path}: no such file or directory")
     return [path]
 
 
@@ -87,7 +96,8 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = ()) 
     """
     left, right = _points(a, "a"), _points(b, "b")
     left, right = (_only(frame, ops, sizes) for frame in (left, right))
-    notes = _aligned(left, right)
+    twice = _twice(a, b)
+    notes = [*filter(None, [twice]), *_aligned(left, right)]
     both = pd.concat([left, right], ignore_index=True)
     if both.empty:
         raise UsageError(f"{a.name} and {b.name}: no measured point of the operations and sizes asked for")
@@ -107,7 +117,8 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = ()) 
         if common.empty:
             raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
     kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
-    return Match(common[kept].reset_index(drop=True), refused, _broken(a, b, ops, sizes), alone, tuple(notes))
+    broken, excused = _ends(a, b, ops, sizes)
+    return Match(common[kept].reset_index(drop=True), refused, broken, alone, tuple(notes), excused, twice)
 
 
 def _points(side: Side, letter: str) -> pd.DataFrame:
@@ -152,7 +163,7 @@ def _aligned(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
             left[name] = right[name] = None
             notes.append(f"{silent[0]} does not say {name}")
     names = [set(frame["fabric"]) for frame in (left, right)]
-    if not names[0] & names[1] and max(map(len, names)) == 1:
+    if not names[0] & names[1] and [*map(len, names)] == [1, 1]:
         both = f"{min(names[0])} and {min(names[1])}"
         left["fabric"] = right["fabric"] = both
         notes.append(f"transports differ: {both}")
@@ -179,13 +190,35 @@ def _comparable(both: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int]
     return both, tuple(refused)
 
 
-def _broken(a: Side, b: Side, ops: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
-    """Cases that were always right in A and came to a bad end in B."""
-    key = ["transport", *CASE]
-    good, bad = (_only(pd.concat([loaded.records for loaded in side.launches]), ops, sizes) for side in (a, b))
-    ends = ["wrong", "failed", "timeout"]
-    good = good.assign(bad=good["status"].isin(ends))
-    good = good.groupby(key, dropna=False, as_index=False)["bad"].any()
-    found = bad[bad["status"].isin(ends)].drop_duplicates(key).merge(good[~good["bad"]][key], on=key)
-    return tuple(f"{row.label}: {row.status}" for row in found.itertuples())
+def _ends(a: Side, b: Side, ops: Sequence[str], sizes: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Cases that count as broken in B, and those of which its other launches can judge; wrong in B, or right in A.
 
+    A wrong result is never an accident; that a launch fails or hangs now and then, where enough others did not, may be.
+    """
+    key = ["transport", *CASE]
+    before, now = (_only(pd.concat([loaded.records for loaded in side.launches]), ops, sizes)
+                   .astype(dict.fromkeys(_TEXT, object)) for side in (a, b))
+    before = before.assign(bad=before["status"].isin(_BAD_ENDS))
+    before = before.groupby(key, dropna=False, as_index=False)["bad"].any().astype(dict.fromkeys(_TEXT, object))
+    now = now.merge(before[~before["bad"]][key], on=key, how="left", indicator="known")
+    broken, excused = [], []
+    for _, ends in now.groupby(key, dropna=False, sort=False):
+        bad, right = ends[ends["status"].isin(_BAD_ENDS)], int(ends["status"].eq("ok").sum())
+        wrong = bad["status"].eq("wrong").any()
+        if bad.empty or not (wrong or ends["known"].eq("both").all()):
+            continue
+        words = f"{bad['label'].iloc[0]}: {', '.join(bad['status'].unique())}"
+        if len(bad) + right > 1:
+            words += f" in {len(bad)} of {len(bad) + right} launches"
+        lasting = wrong or len(bad) > _ACCIDENTS * (len(bad) + right) or right < _FEWEST_RIGHT
+        (broken if lasting else excused).append(words)
+    return tuple(broken), tuple(excused)
+
+
+def _twice(a: Side, b: Side) -> str | None:
+    """What to say where a run is on both sides."""
+    both = {run for loaded in a.launches for run in loaded.runs} & {run for loaded in b.launches for run in loaded.runs}
+    if not both:
+        return None
+    runs = f"run {min(both)} is" if len(both) == 1 else f"{len(both)} runs are"
+    return f"{runs} on both sides: nothing can be told from itself; give other runs of the same cases"

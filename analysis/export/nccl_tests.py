@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from collectives.catalog import OPERATIONS
+from collectives.errors import printable
 from collectives.records import Run
 
 from ..importers.shared.names import ITEMSIZES
@@ -63,8 +64,9 @@ def _table(rows: pd.DataFrame, run: Run) -> str:
              "step: 2(factor) warmup iters: 1 iters: "
              f"{int(first['repeats']) if pd.notna(first['repeats']) else int(first['calls'])} agg iters: 1 "
              "validation: 1 graph: 0",
-             f"# Written by collbench: {first['library']}; time is {first['time_kind']}", "#", "# Using devices",
-             *(f"#  Rank {rank:>2} Group  0 Pid      0 on {host} device  0 [0000:00:00] {run.device}"
+             printable(f"# Written by collbench: {first['library']}; time is {first['time_kind']}"), "#",
+             "# Using devices",
+             *(printable(f"#  Rank {rank:>2} Group  0 Pid      0 on {host} device  0 [0000:00:00] {run.device}")
                for rank, host in enumerate(_hosts(run, ranks, first["ranks_per_node"]))), _HEADER]
     lines += [_line(first["op"], ranks, out, inside) for out, inside in _pairs(rows)]
     busbw = rows["busbw_Bps"].mean() / 1e9

@@ -2,6 +2,7 @@
 
 from types import MappingProxyType
 
+from ..csv_text import to_csv
 from ..tidy import Loaded
 
 __all__ = ["text"]
@@ -27,4 +28,4 @@ def text(loaded: Loaded) -> tuple[str, list[str]]:
         source=points["source"].where(~measured_here, points["run"]),
         native_size_bytes=points["native_size_bytes"].where(~measured_here, points["asked_bytes"]))
     frame = frame.astype(dict.fromkeys(_WHOLE, "Int64"))
-    return frame[list(_COLUMNS)].rename(columns=dict(_COLUMNS)).to_csv(index=False), []
+    return to_csv(frame[list(_COLUMNS)].rename(columns=dict(_COLUMNS))), []

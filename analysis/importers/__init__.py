@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from collectives.errors import CollbenchError, UsageError
-from collectives.records import Imported, Journal, JournalError, Record, Run
+from collectives.records import Imported, Journal, JournalError, Record, Run, UnreadableError
 
 from .shared.harvest import Asked, Harvest
 from .shared.log import Log, LogError, open_log
@@ -21,7 +21,7 @@ __all__ = ["Asked", "LogError", "Reading", "UnknownFormatError", "Written", "imp
            "read_log"]
 
 
-class UnknownFormatError(JournalError):
+class UnknownFormatError(UnreadableError):
     """No importer knows what is in the file."""
 
 
@@ -92,7 +92,11 @@ def import_logs(paths: Sequence[Path], out: Path, asked: Asked) -> Written:
         UsageError: `out` holds something already.
         CollbenchError: no log could be imported; the reason for the first.
     """
-    if out.exists() and out.stat().st_size:
+    try:
+        there = out.stat().st_size
+    except OSError:
+        there = 0       # what else stands in the way is said when it is opened
+    if there:
         raise UsageError(f"{out}: exists already; give another -o, or remove it")
     readings: list[Reading] = []
     refused: list[CollbenchError] = []
@@ -103,7 +107,11 @@ def import_logs(paths: Sequence[Path], out: Path, asked: Asked) -> Written:
             refused.append(error)
     if not readings:
         raise refused[0]
-    with Journal(out) as journal:
+    try:
+        journal = Journal(out)
+    except JournalError as error:
+        raise UsageError(str(error)) from None
+    with journal:
         for reading in readings:
             journal.extend([*reading.runs, *reading.figures])
     return Written(len(readings), sum(reading.rows for reading in readings),

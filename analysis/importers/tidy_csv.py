@@ -13,6 +13,7 @@ from types import MappingProxyType
 from collectives.catalog import OPERATIONS
 from collectives.records import MODES, STATUSES, Imported
 
+from ..csv_text import unescape
 from .shared.harvest import MEAN, ROOT, SLOWEST, UNSTATED, Harvest, Origin
 from .shared.log import Log, split_lines
 from .shared.names import dtype_name, is_known, op_name, plain
@@ -62,7 +63,8 @@ def read(log: Log, harvest: Harvest) -> None:
     if not found:
         return
     skipped, delimiter, names = found
-    reader = csv.reader(split_lines(log.text)[skipped:], delimiter=delimiter)
+    lines = split_lines(log.text, keep_ends=True)[skipped:]        # a cell may hold several
+    reader = csv.reader(lines, delimiter=delimiter)
     runs: dict[tuple[str, ...], str] = {}
     while True:
         try:
@@ -79,7 +81,7 @@ def read(log: Log, harvest: Harvest) -> None:
         if len(cells) != len(names):
             harvest.warn(line, f"{len(cells)} values under {len(names)} column names")
             continue
-        reason = _add(harvest, runs, line, {name: cell.strip() for name, cell in zip(names, cells, strict=True)})
+        reason = _add(harvest, runs, line, {name: unescape(cell) for name, cell in zip(names, cells, strict=True)})
         if reason:
             harvest.warn(line, f"row skipped: {reason}")
 

@@ -39,8 +39,9 @@ class Fit(NamedTuple):
 def design(algorithm: Algorithm, ranks: Ints, payload: Floats, levels: tuple[int, ...],
            pipelined: bool = False) -> Floats:
     """[point][1 + 2 * levels]: what multiplies the overhead, the step times and the byte times."""
-    table = {int(n): _row(algorithm, int(n), levels, pipelined) for n in np.unique(ranks)}
-    rows = np.array([table[int(n)] for n in ranks])
+    counts = ranks.tolist()
+    table = {n: _row(algorithm, n, levels, pipelined) for n in set(counts)}
+    rows = np.array([table[n] for n in counts])
     tiers = len(levels) + 1
     volume = rows[:, 1 + tiers:] * payload[:, None]
     return np.concatenate([rows[:, :1 + tiers], volume], axis=1)

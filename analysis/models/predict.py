@@ -242,7 +242,8 @@ def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, tar
     table = table[np.isfinite(middle)]
     if home is not None and curve.algorithm is None and curve.offered:
         table = follow_rule(table, str(key["op"]), largest, target, home)
-    table["reason"] = [_join(reason, _next(table, curve, target)) for reason in table["reason"]]
+    advice = _next(table, curve, target)
+    table["reason"] = [_join(reason, advice) for reason in table["reason"]]
     return table.drop_duplicates("message_bytes").sort_values("message_bytes", ignore_index=True)
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import units
+from ..screen import Screen
 from .versus import NORMALISATIONS, Versus, crossovers
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ _LEAST_WIDTH = 128
 def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Domain],
          console: Console | None = None) -> None:
     """Print a frame of `project` and the comparisons of `versus`."""
-    console = console or Console()
+    console = console or Screen()
     if not console.is_terminal and console.width < _LEAST_WIDTH:
-        console = Console(width=_LEAST_WIDTH, file=console.file)
+        console = Screen(width=_LEAST_WIDTH, file=console.file)
     for (domain, reason), rows in frame[frame["kind"] == "refused"].groupby(["domain", "reason"], sort=False):
         ops = ", ".join(dict.fromkeys(rows["op"]))
         console.print(Text(f"refused: {domain}: {ops}: {reason}", style="yellow"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 _TOP_FINDINGS = 3
+_PROJECTED = ("What the measured operations would take on these domains, per rank, which is an accelerator there: "
+             "projected from cited facts of each domain and efficiencies learned from measurements elsewhere, never "
+             "measured there; bands hold 90 % of draws. Which is ahead turns on what is held equal: collbench project "
+             "has it per accelerator, per FLOP, per watt and per domain.")
+_READING = ("In the figures a filled dot is a measured median and its bar the 95 % interval; hollow dots on dashed "
+            "lines are extrapolated, with 90 % bands; a dotted line is a ceiling. Hover for values.")
 
 
 def render(story: Story, charts: list[Chart]) -> str:
@@ -31,15 +38,34 @@ def render(story: Story, charts: list[Chart]) -> str:
                             "percent": units.percent, "microseconds": units.microseconds,
                             "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words}
     answers = {quantity: answer_rows(story.answer, quantity, story.targets) for quantity in QUANTITIES}
+    sized = {chart.section for chart in charts} & set(story.shown["op"])
     return environment.get_template("report.html").render(
         story=story, head=story.overview, charts=charts,
-        specs={chart.name: chart.spec for chart in charts}, caveat=CAVEAT, method=METHOD,
+        specs={chart.name: chart.spec for chart in charts}, sections=_sections(charts), choices=_choices(charts),
+        projected_words=_PROJECTED, reading=_READING if sized else "", caveat=CAVEAT, method=METHOD,
         findings=story.findings, top=story.findings[:_TOP_FINDINGS], quantities=QUANTITIES,
         answers=answers, front=_front(answers),
         operations=_operations(story), predictions=_predictions(story),
         styles=Markup(pages.get_source(environment, "report.css")[0]),
         script=Markup(pages.get_source(environment, "report.js")[0]),
         library=_inside_script(library()) if charts else Markup())
+
+
+def _sections(charts: list[Chart]) -> dict[str, list[Chart]]:
+    """Charts by the part of the page they stand in."""
+    found: dict[str, list[Chart]] = defaultdict(list)
+    for chart in charts:
+        found[chart.section].append(chart)
+    return found
+
+
+def _choices(charts: list[Chart]) -> list[dict[str, Any]]:
+    """What a reader chooses among, with the charts of each."""
+    found: dict[str, list[Chart]] = {}
+    for chart in charts:
+        if chart.choice is not None:
+            found.setdefault(chart.choice, []).append(chart)
+    return [{"words": words, "charts": some} for words, some in found.items()]
 
 
 def _embedded(value: object) -> Markup:

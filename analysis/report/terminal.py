@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -16,28 +16,32 @@ from collectives.records import MODES
 
 from .. import units
 from ..models.predict import SERIES
-from ..tables import operation_table
-from .words import CAVEAT, METHOD, QUANTITIES, Cell, answer_rows, domain_words, prediction_cell
+from ..screen import Screen
+from ..tables import HEADLINE_OPS, operation_table
+from .words import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, Cell, answer_rows, domain_words, prediction_cell
 
 if TYPE_CHECKING:
+    from ..finding import Finding
     from ..summary import Story
 
 __all__ = ["show", "show_predictions"]
 
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
+_VERDICT = {"normal": "green", "below": "yellow", "above": "yellow"}
+_FRONT_OPS = 3
 _NARROWEST = 110       # columns; a table of numbers is unreadable below, and a pipe has no width of its own
 
 
 def show(story: Story, console: Console | None = None) -> None:
     """Print `story`; to standard output unless `console` says otherwise."""
-    console = _wide(console or Console())
+    console = _wide(console or Screen())
     for part in _parts(story):
         console.print(part)
 
 
 def show_predictions(predictions: pd.DataFrame, console: Console | None = None) -> None:
     """Print a frame of `models.extrapolate`, one table a series with its model, and what to beware of."""
-    console = _wide(console or Console())
+    console = _wide(console or Screen())
     for _, rows in predictions.groupby(list(SERIES), dropna=False, sort=False):
         console.print(_series(rows))
         for caution in rows["reason"].dropna().unique():
@@ -64,13 +68,19 @@ def _series(rows: pd.DataFrame) -> Table:
 
 
 def _wide(console: Console) -> Console:
-    return Console(width=_NARROWEST, file=console.file) if not console.is_terminal and console.width < _NARROWEST \
+    return Screen(width=_NARROWEST, file=console.file) if not console.is_terminal and console.width < _NARROWEST \
         else console
 
 
 def _parts(story: Story) -> Iterator[RenderableType]:
+    """The first screen: what was measured on what, the verdict, what matters most, the answer; then everything else."""
     yield _header(story)
-    yield _findings(story)
+    yield _findings(story.findings[:TOP_FINDINGS], "Findings")
+    if len(story.answer):
+        yield _front(story)
+    if story.expected:
+        yield _expected(story)
+    yield _facts(story)
     for (fabric, op), points in story.shown.groupby(["fabric", "op"], sort=False):
         yield _operation(str(fabric), str(op), points)
     for quantity in QUANTITIES:
@@ -80,13 +90,61 @@ def _parts(story: Story) -> Iterator[RenderableType]:
         yield Text(f"{CAVEAT} {METHOD}", style="dim")
     for domain in story.domains:
         yield Text(domain_words(domain), style="dim")
+    if len(story.findings) > TOP_FINDINGS:
+        yield Text()
+        yield _findings(story.findings, f"All {len(story.findings)} findings")
 
 
 def _header(story: Story) -> Group:
     head = story.overview
     lines = [Text(f"collbench report: {head.title}", style="bold"), Text(head.measured)]
-    lines += [Text.assemble((f"{name}: ", "dim"), value) for name, value in head.facts]
+    lines += [Text.assemble((f"{name}: ", "dim"), value) for name, value in head.on]
     return Group(*lines, Text(head.verdict, style="green" if head.sound else "bold red"), Text())
+
+
+def _facts(story: Story) -> Group:
+    lines = [Text.assemble((f"{name}: ", "dim"), value) for name, value in story.overview.facts]
+    return Group(Text("Measured on", style="bold"), *lines, Text())
+
+
+def _front(story: Story) -> Table:
+    """The answer in a line for each quantity of the operations most asked for; the tables below have the rest."""
+    table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % intervals)")
+    table.add_column("operation", no_wrap=True)
+    table.add_column("measured", justify="right", no_wrap=True)
+    for target in story.targets:
+        table.add_column(f"{target} ranks, extrapolated", justify="right")
+    rows = [row for quantity in QUANTITIES for row in answer_rows(story.answer, quantity, story.targets)]
+    known = list(dict.fromkeys(row.op for row in rows))
+    wanted = ([op for op in HEADLINE_OPS if op in known] or known)[:_FRONT_OPS]
+    for fabric in dict.fromkeys(row.fabric for row in rows):
+        mine = [row for row in rows if row.fabric == fabric and row.op in wanted]
+        table.add_row(f"[bold]{escape(fabric)}[/bold]")
+        for row in sorted(mine, key=lambda row: wanted.index(row.op)):
+            table.add_row(f"{escape(row.op)} {row.payload} [dim]{row.at_ranks} ranks[/dim]", row.measured,
+                          *(f"{cell.value} [dim]{escape(cell.detail) if cell.kind != 'refused' else ''}[/dim]"
+                            for cell in row.cells))
+    return table
+
+
+def _expected(story: Story) -> Group:
+    """Is it normal: measured, expected, and in a line below why."""
+    lines = [Text("Is it normal? Measured (bus bandwidth, time of a call), expected, why; streamed unless said",
+                  style="bold")]
+    wide = [max(len(text) for text in texts) for texts in zip(
+        *((f"{row.op} {row.case}", f"{row.measured} ({row.took})", row.expected) for row in story.expected),
+        strict=True)]
+    fabric = None
+    for row in story.expected:
+        if row.fabric != fabric:
+            fabric = row.fabric
+            lines.append(Text(f" {fabric}", style="bold"))
+        case, measured = f"{row.op} {row.case}", f"{row.measured} ({row.took})"
+        lines.append(Text.assemble(f" {case:<{wide[0]}}  {measured:>{wide[1]}}  {row.expected:>{wide[2]}}  ",
+                                   (row.verdict, _VERDICT.get(row.verdict, ""))))
+        said = [text for text in (row.share, row.why) if text not in ("", units.UNKNOWN)]
+        lines += [Text(f"     {'; '.join(said)}", style="dim")] if said else []
+    return Group(*lines, Text(), *(Text(line, style="dim") for line in story.legend), Text())
 
 
 def _operation(fabric: str, op: str, points: pd.DataFrame) -> Table:
@@ -152,12 +210,14 @@ def _cell(cell: Cell) -> str:
     return f"{cell.value}\n[dim]{small}[/dim]"
 
 
-def _findings(story: Story) -> RenderableType:
-    if not story.findings:
+def _findings(findings: Sequence[Finding], title: str) -> RenderableType:
+    if not findings:
         return Text()
-    lines = [Text("Findings", style="bold")]
-    for finding in story.findings:
+    lines = [Text(title, style="bold")]
+    for finding in findings:
         lines.append(Text.assemble((f"{finding.severity}: ", _STYLE[finding.severity]), finding.words))
         if finding.evidence:
-            lines.append(Text(f"    for example: {'; '.join(finding.evidence[:2])}", style="dim"))
+            ids = [*(f" ({record})" for record in finding.records), *[""] * len(finding.evidence)]
+            named = [label + record for label, record in zip(finding.evidence, ids, strict=False)]
+            lines.append(Text(f"    for example: {'; '.join(named[:2])}", style="dim"))
     return Group(*lines, Text())

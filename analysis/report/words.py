@@ -13,7 +13,10 @@ from .. import units
 if TYPE_CHECKING:
     from ..domains import Domain
 
-__all__ = ["CAVEAT", "METHOD", "QUANTITIES", "AnswerRow", "Cell", "answer_rows", "domain_words", "prediction_cell"]
+__all__ = ["CAVEAT", "METHOD", "QUANTITIES", "TOP_FINDINGS", "AnswerRow", "Cell", "answer_rows", "domain_words",
+           "prediction_cell"]
+
+TOP_FINDINGS = 3     # on the first screen
 
 CAVEAT = ("Extrapolated figures are for this fabric with that many ranks, from a model fitted to what was measured "
           "here. They are not a forecast of an NVL72 or a CloudMatrix 384.")

@@ -12,8 +12,10 @@ from rich.text import Text
 from collectives.errors import UsageError
 
 from .. import units
+from ..csv_text import to_csv
 from ..importers import Asked, import_logs
 from ..metrics import algbw_Bps, busbw_Bps
+from ..screen import Screen
 
 __all__ = ["as_json", "save", "show"]
 
@@ -36,12 +38,13 @@ def save(rows: pd.DataFrame, out: Path) -> None:
     if rows["variant"].eq("").all():
         rows = rows.drop(columns="variant")
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix != ".jsonl":
-            rows.to_csv(out, index=False)
+            out.write_text(to_csv(rows), encoding="utf-8")
             return
         with tempfile.TemporaryDirectory() as name:
             table = Path(name) / f"{out.stem}.csv"
-            rows.to_csv(table, index=False)
+            table.write_text(to_csv(rows), encoding="utf-8")
             import_logs([table], out, Asked())
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
@@ -49,7 +52,7 @@ def save(rows: pd.DataFrame, out: Path) -> None:
 
 def show(rows: pd.DataFrame, console: Console | None = None) -> None:
     """One table an operation and algorithm: times by payload and rank count."""
-    console = console or Console()
+    console = console or Screen()
     for (op, algorithm, variant), part in rows.groupby(["collective", "algorithm", "variant"], sort=False):
         words = ", ".join(filter(None, (op, algorithm, variant, part["system"].iloc[0])))
         console.print(Text(f"{words}, µs", style="bold"))

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from collectives.options import RankCount
+
 from ..shared_options import json_option, write_text
 
 __all__ = ["command"]
@@ -12,7 +14,7 @@ __all__ = ["command"]
 @click.command()
 @click.argument("files", metavar="DATA...", type=click.Path(path_type=Path, exists=True), nargs=-1,
                 required=True)
-@click.option("--train-max-ranks", type=click.IntRange(min=2), default=None,
+@click.option("--train-max-ranks", type=RankCount(2), default=None,
               help="Fit on rank counts up to this one.  [default: every split with at least 2 rank counts to fit on]")
 @json_option("Write points and summary as JSON; - is standard output.")
 def command(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Path | None) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from collectives.errors import UsageError
+from collectives.options import Amount, RankCount
 
 from ..shared_options import csv_option, json_option, report_on, write_points
 
@@ -15,9 +16,9 @@ __all__ = ["command"]
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for everything.  [default: results/<time>-<host>]")
-@click.option("--budget", type=click.FloatRange(min=5.0), default=None,
+@click.option("--budget", type=Amount(min=5.0), default=None,
               help="Seconds to measure, all transports together.  [default: 170]")
-@click.option("--ranks", type=click.IntRange(min=2), default=None,
+@click.option("--ranks", type=RankCount(2), default=None,
               help="Ranks to start.  [default: one a device; on CPUs one a core, at least 8]")
 @click.option("--transport", type=click.Choice(("torch", "mpi", "all")), default="all", show_default=True,
               help="The libraries to measure.")

@@ -1,6 +1,7 @@
 """A gate for job prologues: is this machine as fast as its baseline?"""
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,22 +9,25 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from collectives.errors import CollbenchError, UsageError
+from collectives.errors import CollbenchError, UsageError, printable
+from collectives.options import Amount, RankCount
 
-from ..shared_options import json_option, warn, write_text
+from ..run import STOPPED
+from ..shared_options import OutputFile, json_option, warn, write_text
 
 __all__ = ["command"]
 
+_ENOUGH = 4     # launches that judge where others did not end well
 _FILE = click.Path(path_type=Path)
 
 
 @click.command()
 @click.option("--baseline", type=_FILE, default=None, help="Journal or run directory to compare with.")
-@click.option("--save", type=_FILE, default=None, metavar="FILE", help="Keep this measurement as a baseline.")
+@click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Keep this measurement as a baseline.")
 @click.option("--data", type=_FILE, default=None, help="Take this run instead of measuring for about 90 seconds.")
-@click.option("--over", type=click.FloatRange(min=0), default=10.0, show_default=True, metavar="PERCENT",
+@click.option("--over", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
               help="A case slower by more than this fails.")
-@click.option("--ranks", type=click.IntRange(min=2), default=None, help="Ranks to start.  [default: as bench]")
+@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as bench]")
 @click.option("--transport", type=click.Choice(("torch", "mpi")), default="torch", show_default=True,
               help="The library to measure.")
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
@@ -37,16 +41,18 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, over: f
     """
     if not (baseline or save):
         raise UsageError("nothing to do: give --baseline FILE to compare with, or --save FILE to make one")
-    if baseline and not baseline.exists():
+    if baseline and not os.path.exists(baseline):     # that of a Path raises where a name is too long
         raise UsageError(f"--baseline {baseline}: no such file; make one with --save {baseline}")
     with TemporaryDirectory(prefix="collbench-check-") as folder:
         measured, status = data or Path(folder), 0
         if not data:
             status = _measure(measured, ranks, transport)
+            if status == STOPPED:
+                sys.exit(status)
         if save:
             _keep(measured, save)
         if baseline:
-            status = max(status, _judge(baseline, measured, over / 100, json_file))
+            status = _judge(baseline, measured, over / 100, json_file, status)
     sys.exit(status)
 
 
@@ -56,29 +62,40 @@ def _measure(folder: Path, ranks: int | None, transport: str) -> int:
     status = job.bench(folder, job.PROFILES["check"], job.available_transports(transport), ranks, None)
     if not (folder / "journal.jsonl").exists():
         raise UsageError("nothing was measured, so there is nothing to compare")
-    return min(status, 1)
+    return status if status == STOPPED else min(status, 1)
 
 
 def _keep(measured: Path, save: Path) -> None:
+    from analysis.tidy import load
+    load(measured)      # what cannot be read is no baseline
     try:
+        save.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(measured / "journal.jsonl" if measured.is_dir() else measured, save)
     except OSError as error:
         raise UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
-    click.echo(f"baseline: {save}", err=True)
+    click.echo(printable(f"baseline: {save}"), err=True)
 
 
-def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None) -> int:
+def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, status: int) -> int:
+    """The exit status; `status` is that of the launches, of which one that failed does not decide alone."""
     from analysis.compare.show import as_json, show
     from analysis.gate import check
     try:
         verdict = check(str(baseline), str(measured), over)
     except CollbenchError as error:
         raise UsageError(str(error)) from None
+    words = list(verdict.words)
+    if status and (fewest := int(verdict.comparison.rows["launches_b"].min())) >= _ENOUGH:
+        words.append(f"a launch did not end well; judged by the others, of each case at least {fewest}")
+        status = 0
+    elif status:
+        words.append("launches did not end well, and too few are left to judge by")
+    status = max(status, verdict.status)
     if str(json_file) != "-":
         show(verdict.comparison)
     if json_file:
-        told = {"status": verdict.status, "words": verdict.words, **as_json(verdict.comparison)}
-        write_text(json_file, json.dumps(told, indent=1) + "\n")
-    for words in verdict.words:
-        warn(words)
-    return verdict.status
+        write_text(json_file, json.dumps({"status": status, "words": words, **as_json(verdict.comparison)},
+                                         indent=1) + "\n")
+    for line in words:
+        warn(line)
+    return status

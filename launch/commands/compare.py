@@ -8,8 +8,9 @@ import click
 
 from collectives.cases import format_size, parse_size
 from collectives.errors import UsageError
+from collectives.options import Amount
 
-from ..shared_options import json_option, log_options, warn, write_text
+from ..shared_options import OutputFile, json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
@@ -19,11 +20,11 @@ __all__ = ["command"]
 @click.argument("b")
 @click.option("--ops", "op_names", metavar="NAME,...", default="", help="Compare only these operations.")
 @click.option("--sizes", "size_names", metavar="SIZE,...", default="", help="Compare only these message sizes.")
-@click.option("--fail-over", type=click.FloatRange(min=0), default=None, metavar="PERCENT",
+@click.option("--fail-over", type=Amount(min=0), default=None, metavar="PERCENT",
               help="Exit with 1 when a case of --ops and --sizes is slower by more than this, or came to a bad end.")
-@click.option("--within", type=click.FloatRange(min=0, min_open=True), default=5.0, show_default=True,
+@click.option("--within", type=Amount(min=0, min_open=True), default=5.0, show_default=True,
               metavar="PERCENT", help="What counts as the same, either way.")
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=None,
+@click.option("--html", type=OutputFile(allow_dash=True), default=None,
               help="Also write a page.")
 @json_option("Also write everything as JSON; - is standard output, and no table.")
 @log_options
@@ -45,6 +46,8 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     from analysis.importers import Asked
     asked = Asked(ranks, op)
     found = match(sides(a, asked), sides(b, asked), ops, sizes)
+    if fail_over is not None and found.twice:
+        raise UsageError(f"{a} and {b}: {found.twice}")
     _all_there(found.points, ops, sizes)
     result = compare(found, within / 100)
     if str(json_file) != "-":

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from collectives.errors import printable
+from collectives.options import RankCount
 from collectives.topology import find_accelerators, usable_cores
 
 from ..shared_options import json_option, write_text
@@ -17,7 +18,7 @@ _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warning": ("warning"
 
 
 @click.command()
-@click.option("--ranks", type=click.IntRange(min=1), default=None,
+@click.option("--ranks", type=RankCount(), default=None,
               help="Ranks on this host to check limits for.  [default: as many as collbench bench starts]")
 @click.option("--transport", "transports", type=click.Choice(("torch", "mpi")), multiple=True,
               help="What has to work, may be repeated.  [default: any]")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import DATA, warn, write_text
+from ..shared_options import DATA, OutputFile, warn, write_text
 
 __all__ = ["command"]
 
@@ -13,7 +13,7 @@ __all__ = ["command"]
 @DATA
 @click.option("--to", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
               help="Format; json is that of nccl-tests, one document a line.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, allow_dash=True, dir_okay=False), default="-",
+@click.option("-o", "--out", type=OutputFile(allow_dash=True), default="-",
               show_default=True, help="File to write; - is standard output.")
 def command(data: Path, form: str, out: Path) -> None:
     """Write DATA in the format of another tool, for what already reads that.

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import log_options, warn
+from ..shared_options import OutputFile, log_options, warn
 
 __all__ = ["command"]
 
 
 @click.command("import")
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False),
+@click.option("-o", "--out", required=True, type=OutputFile(),
               help="Journal to write; it must not exist yet.")
 @log_options
 @click.option("--system", default=None, help="What to call the system that was measured.")

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from collectives.errors import UsageError
-from collectives.options import measuring_options, request_from
+from collectives.options import RankCount, measuring_options, request_from
 
 from ..job import Job, parse_time
 from ..launchers import LAUNCHERS, Launcher, open_launcher
@@ -27,8 +27,8 @@ _PRESETS = ("generic", "nvl72", "cloudmatrix384", "hgx8", "cpu")
 @click.option("--dry-run", is_flag=True, help="Print the command or the script, and start nothing.")
 @click.option("--preset", type=click.Choice(_PRESETS), default=None,
               help="Nodes, ranks, sizes and rank counts of a known system; other options win.")
-@click.option("--nodes", type=click.IntRange(min=1), default=None, help="Hosts.  [default: 1]")
-@click.option("--ranks-per-node", type=click.IntRange(min=1), default=None, help="Ranks on each.  [default: 2]")
+@click.option("--nodes", type=RankCount(), default=None, help="Hosts.  [default: 1]")
+@click.option("--ranks-per-node", type=RankCount(), default=None, help="Ranks on each.  [default: 2]")
 @click.option("--hosts", default="", metavar="HOST,...", help="Their names, rank 0's first, for torchrun and mpirun.")
 @click.option("--time", default=None, metavar="MINUTES|HH:MM:SS", help="Time limit of the job.")
 @click.option("--curve", type=RankList(), default=None,

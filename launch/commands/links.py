@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from collectives.errors import UsageError, printable
+from collectives.options import Amount, RankCount, request_from
 
 from ..shared_options import csv_option, json_option, write_text
 
@@ -15,8 +16,8 @@ _CPU_LARGE, _DEVICE_LARGE = "256K", "64M"
 
 
 @click.command()
-@click.argument("data", required=False, type=click.Path(path_type=Path))
-@click.option("--ranks", type=click.IntRange(min=2), default=None,
+@click.argument("data", required=False, type=click.Path(path_type=Path, exists=True))
+@click.option("--ranks", type=RankCount(2), default=None,
               help="Ranks to start on this host, where no launcher has started any.  "
                    "[default: one a device; on CPUs one a core, at least 4]")
 @click.option("--transport", type=click.Choice(("torch", "mpi")), default="torch", show_default=True,
@@ -26,9 +27,9 @@ _CPU_LARGE, _DEVICE_LARGE = "256K", "64M"
 @click.option("--small", default="8", show_default=True, metavar="SIZE", help="Message for the latency.")
 @click.option("--large", default=None, metavar="SIZE",
               help=f"Message for the bandwidth.  [default: {_CPU_LARGE}; {_DEVICE_LARGE} on an accelerator]")
-@click.option("--case-seconds", type=click.FloatRange(min=0.0, min_open=True), default=0.1, show_default=True,
+@click.option("--case-seconds", type=Amount(min=0.0, min_open=True), default=0.1, show_default=True,
               help="Time for one round of pairs in one of two modes.")
-@click.option("--precision", type=click.FloatRange(min=0.0, max=1.0), default=0.05, show_default=True,
+@click.option("--precision", type=Amount(min=0.0, max=1.0), default=0.05, show_default=True,
               help="Stop a round when the 95 % interval of its slowest pair is this narrow, either way.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for the journal.  [default: results/<time>-<host>]")
@@ -71,7 +72,6 @@ def _on_device(device: str) -> bool:
 
 def _measure_as_rank(place: object, out: Path | None, words: list[str]) -> None:
     from collectives.__main__ import main, run_rank
-    from collectives.options import request_from
     if out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     given = main.make_context("collbench links", [*words, "--out", str(out)]).params
@@ -81,12 +81,14 @@ def _measure_as_rank(place: object, out: Path | None, words: list[str]) -> None:
 
 
 def _measure_here(ranks: int | None, transport: str, out: Path | None, words: list[str]) -> Path:
+    from collectives.__main__ import main
     from collectives.topology import find_accelerators, usable_cores
 
     from .. import bench as job
     from ..job import Job
     from ..launchers import launcher_for
     from ..run import run_job
+    request_from(main.make_context("collbench links", list(words)).params, Path("."), ())     # refused before it starts
     devices = find_accelerators()
     ranks = ranks or (devices.count if devices else max(4, len(usable_cores())))
     job.available_transports(transport)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from collectives.errors import UsageError
+from collectives.options import RankCount
 
 from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
 
@@ -15,7 +16,7 @@ __all__ = ["command"]
 @DATA
 @click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
               help="Domains to project to; `collbench domains` lists them.")
-@click.option("--at", "at_ranks", type=click.IntRange(min=2), default=None,
+@click.option("--at", "at_ranks", type=RankCount(2), default=None,
               help="Ranks in each domain.  [default: all of it]")
 @click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
 @domains_options

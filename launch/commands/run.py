@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from collectives.errors import UsageError
-from collectives.options import measuring_options, request_from
+from collectives.options import RankCount, measuring_options, request_from
 
 from ..shared_options import csv_option, given_options, json_option, write_points
 
@@ -16,7 +16,7 @@ _OWN = ("ranks", "json_file", "csv_file", "out", "display")        # what the ra
 
 
 @click.command()
-@click.option("--ranks", type=click.IntRange(min=1), default=None,
+@click.option("--ranks", type=RankCount(), default=None,
               help="Ranks to start on this host, where no launcher has started any.  [default: 2]")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")

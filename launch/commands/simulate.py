@@ -1,5 +1,6 @@
 """Collectives on a network simulator, over a platform made from a domain's facts."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import click
 
 from collectives.cases import size_range
 from collectives.errors import UsageError
-from collectives.options import Size
+from collectives.options import Amount, Size
 
-from ..shared_options import RankList, json_option, warn, write_text
+from ..shared_options import OutputFile, RankList, json_option, warn, write_text
 
 __all__ = ["command"]
 
@@ -29,18 +30,18 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
               "domain, up to 384]")
 @click.option("-b", "--begin", type=Size(), default="1K", show_default=True, help="Smallest message size.")
 @click.option("-e", "--end", type=Size(), default="256M", show_default=True, help="Largest message size.")
-@click.option("-f", "--factor", type=click.FloatRange(min=1, min_open=True), default=8, show_default=True,
+@click.option("-f", "--factor", type=Amount(min=1, min_open=True), default=8, show_default=True,
               help="Each size is this factor larger.")
 @click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
-@click.option("--latency", type=click.FloatRange(min=0, min_open=True), default=None, metavar="SECONDS",
+@click.option("--latency", type=Amount(min=0, min_open=True), default=None, metavar="SECONDS",
               help="Of a path, where no source gives one.  [default: 0.5e-6]")
-@click.option("--oversubscription", type=click.FloatRange(min=1), default=None, metavar="RATIO",
+@click.option("--oversubscription", type=Amount(min=1), default=None, metavar="RATIO",
               help="Of the outermost of several levels, instead of the domain's own.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=120, show_default=True, metavar="SECONDS",
+@click.option("--timeout", type=Amount(min=1), default=120, show_default=True, metavar="SECONDS",
               help="For one call; what takes longer is stopped and left out.")
 @click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
               help="TOML file of domains of your own, in the form of the shipped ones.")
-@click.option("-o", "--out", type=click.Path(path_type=Path, dir_okay=False), default=None,
+@click.option("-o", "--out", type=OutputFile(), default=None,
               help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
 @json_option("Write the rows as a list of JSON objects; - is standard output.")
 def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks: tuple[int, ...] | None, begin: int,
@@ -61,7 +62,7 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
     machine = machine_of(key, domains[key], dies, latency, oversubscription)
     wanted, ways = tuple(ALGORITHMS) if ops == ("all",) else ops, () if algorithms == ("all",) else algorithms
     cases = cases_of(machine, wanted, ways, ranks or _counts(machine.levels[-1].ranks), size_range(begin, end, factor))
-    if out is not None and out.exists():
+    if out is not None and os.path.exists(out):
         raise UsageError(f"{out}: exists already; give another -o, or remove it")
     click.echo(f"collbench: {len(cases)} calls on SimGrid {version()}; {machine.words()}", err=True)
     with click.progressbar(length=len(cases), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:

@@ -1,5 +1,6 @@
 """A log as text and as clean lines: decoded, without colours, launcher prefixes and what logging put in front."""
 
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from collectives.errors import CollbenchError
+from collectives.errors import CollbenchError, UsageError
+from collectives.records import is_device
 
 __all__ = ["Line", "Log", "LogError", "open_log", "split_lines"]
 
@@ -17,6 +19,7 @@ _LONGEST = 4096          # characters of a line that are looked at: no table of 
 _MOST_TASKS = 64
 
 _BREAK = re.compile(r"\r\n?|\n")
+_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
 _COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.|"
                      r"\[/?(?:bold|red|green|blue|yellow|cyan|magenta|white)\]")
 # Open MPI --tag-output; srun -l; mpiexec -l. The number is the task that wrote the line.
@@ -31,6 +34,8 @@ _TABLE = re.compile(r"\bsize\b.*\bcount\b|#bytes\s|#\s*Size\b|data_size", re.IGN
 
 class LogError(CollbenchError):
     """A log cannot be read, or holds nothing that can be imported."""
+
+    exit_status = UsageError.exit_status
 
 
 class Line(NamedTuple):
@@ -51,8 +56,8 @@ class Log:
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self.path.name
+        """The file's name; bytes of it that are no text are replaced, since it is written into journals."""
+        return os.fsencode(self.path.name).decode("utf-8", errors="replace")
 
     @cached_property
     def lines(self) -> list[Line]:
@@ -73,21 +78,24 @@ class Log:
             yield [line for line in self.lines if line.task in (None, task)]
 
 
-def split_lines(text: str) -> list[str]:
-    """Lines as editors number them; `str.splitlines` breaks at more characters."""
-    return _BREAK.split(text)
+def split_lines(text: str, keep_ends: bool = False) -> list[str]:
+    """Lines as editors number them, on request with what ends them; `str.splitlines` breaks at more characters."""
+    return _LINE.findall(text) if keep_ends else _BREAK.split(text)
 
 
 def open_log(path: Path) -> Log:
     """Read a file whole. LogError when it cannot be read, is not text, or is larger than any log should be."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise LogError(f"{path}: larger than {_MOST_BYTES >> 20} MiB: import the part with the tables")
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            if is_device(file.fileno()):
+                raise LogError(f"{path}: is a device, not a file")
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise LogError(f"{path}: larger than {_MOST_BYTES >> 20} MiB: import the part with the tables")
+            raw = file.read()
     except OSError as error:
         raise LogError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise LogError(f"{path!s:.80}: not a file name") from None
+        raise LogError(f"{str(path)!r:.80}: not a file name") from None
     return Log(path, _decode(path, raw), zlib.crc32(raw))
 
 

@@ -6,14 +6,17 @@
     background: "transparent", font: "system-ui, sans-serif",
     axis: {
       labelColor: "currentColor", titleColor: "currentColor", domainColor: "currentColor", tickColor: "currentColor",
+      labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500,
       gridColor: "currentColor", gridOpacity: 0.12, domainOpacity: 0.4, tickOpacity: 0.4,
     },
     legend: {
-      labelColor: "currentColor", titleColor: "currentColor", labelLimit: 240,
-      orient: "bottom", direction: "horizontal", columns: narrow.matches ? 3 : 4,
+      labelColor: "currentColor", titleColor: "currentColor", labelLimit: narrow.matches ? 300 : 480,
+      labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500,
+      symbolBaseFillColor: "#888888", symbolBaseStrokeColor: "#888888",
+      orient: "bottom", direction: "horizontal", columns: narrow.matches ? 2 : 5, columnPadding: 14,
       layout: { bottom: { direction: "vertical", anchor: "start" } },
     },
-    view: { stroke: null },
+    view: { stroke: null }, text: { fontSize: 12 },
   });
   const draw = async () => {
     for (const [name, spec] of Object.entries(specs)) {
@@ -23,6 +26,16 @@
     }
     document.documentElement.dataset.drawn = Object.keys(specs).length;
   };
+  const picked = document.getElementById("case");
+  const pick = () => {
+    for (const choice of document.querySelectorAll(".choice")) {
+      choice.classList.toggle("aside", choice.dataset.choice !== picked.value);
+    }
+  };
+  if (picked) {
+    picked.addEventListener("change", pick);
+    pick();
+  }
   narrow.addEventListener("change", draw);
   draw();
 })();

@@ -1,0 +1,98 @@
+"""Why a point is slower than it could be: what these very data show, as a mask for each reason.
+
+A reason is named only where its evidence is in the data. Several may hold; they stand in the order in which one hides
+the next: ranks that wait for a core tell nothing of latency.
+"""
+
+import numpy as np
+import pandas as pd
+
+from ..models.predict import SERIES
+
+__all__ = ["REASONS", "curves", "find_reasons"]
+
+# Words of each reason; braces are filled from the point's own figures (`rows.why`).
+REASONS = {
+    "oversubscription": "more ranks than cores on a host",
+    "late rank": "one rank holds the others up",
+    "several hosts": "ranks lie on several hosts, and what leaves a host takes its network cards",
+    "latency": "a latency-bound size",
+    "switch": "slower than at a smaller payload, as where an algorithm or protocol switches",
+    "unstable": "the timing is unstable",
+    "harness": "an empty call takes much of the time",
+}
+_LATENCY = 0.5      # share of a time that is fixed cost, from where a size is called latency-bound
+_DROP = 0.2         # of bus bandwidth from a smaller to a larger payload, which noise alone seldom is
+_HARNESS = 0.2
+_CURVE = [*(name for name in SERIES if name != "mode"), "mode", "ranks", "run", "algorithm", "protocol", "variant"]
+
+
+def curves(points: pd.DataFrame) -> pd.DataFrame:
+    """What the curve over sizes that each point lies on says; columns below, beside `points`.
+
+    latency_share: fixed cost over the time, by a line (cost + payload / rate) fitted with relative weights; NaN with
+    fewer than 3 sizes. plateau_Bps: its best busbw. peak_Bps, peak_bytes: the best busbw at a smaller payload.
+    """
+    keys = [name for name in _CURVE if name in points]
+    # One code a column, then one a row: much faster than grouping by a dozen columns of text.
+    code = np.zeros(len(points), dtype=np.int64)
+    for name in keys:
+        part, values = pd.factorize(points[name], use_na_sentinel=False)
+        code = pd.factorize(code * (len(values) + 1) + part)[0]
+    size = points["message_bytes"].to_numpy(float)
+    time, bus = points["time_s"].to_numpy(float), points["busbw_Bps"].to_numpy(float)
+    usable = (size > 0) & (time > 0)
+    weight = np.where(usable, 1 / np.where(usable, time, 1.0)**2, 0.0)
+    many = int(code.max()) + 1 if len(code) else 0
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(code, weights=np.where(usable, values, 0.0), minlength=many)
+
+    w, ws, wss, wt, wst = (total(weight * values) for values in (1.0, size, size**2, time, size * time))
+    with np.errstate(all="ignore"):
+        slope = np.maximum((w * wst - ws * wt) / (w * wss - ws**2), 0.0)
+        fixed = np.maximum((wt - slope * ws) / w, 0.0)
+        share = fixed[code] / (fixed[code] + slope[code] * size)
+    sizes = pd.DataFrame({"code": code, "size": size})[usable].drop_duplicates()["code"].value_counts()
+    enough = pd.Series(code).map(sizes).fillna(0).to_numpy() >= 3
+    found = pd.DataFrame({"latency_share": np.where(usable & enough, share, np.nan)}, index=points.index)
+    found["plateau_Bps"] = pd.Series(bus, index=points.index).groupby(code).transform("max")
+    return found.join(_peaks(code, size, bus, points.index))
+
+
+def _peaks(code: np.ndarray, size: np.ndarray, bus: np.ndarray, index: pd.Index) -> pd.DataFrame:
+    """The best busbw that the curve of each point has at a smaller payload, and where."""
+    order = np.lexsort((size, code))
+    frame = pd.DataFrame({"code": code[order], "size": size[order], "bus": np.nan_to_num(bus[order], nan=0.0)})
+    best = frame.groupby("code")["bus"].cummax()
+    before = best.groupby(frame["code"]).shift(1)
+    at = frame["size"].where(frame["bus"].eq(best)).groupby(frame["code"]).ffill()
+    at = at.groupby(frame["code"]).shift(1)
+    found = pd.DataFrame({"peak_Bps": before.to_numpy(), "peak_bytes": at.to_numpy()}, index=index[order])
+    return found.reindex(index)
+
+
+def find_reasons(points: pd.DataFrame, late: set[tuple[str, int]]) -> pd.DataFrame:
+    """A column of booleans for each of REASONS; `points` with the columns of `curves`.
+
+    Args:
+        late: (run, ranks) where a rank holds the others up.
+    """
+    # In a log without intervals the median stands in for both ends.
+    high = points["busbw_hi_Bps"].fillna(points["busbw_Bps"])
+    nodes = points["ranks_per_node"].astype(float)
+    unstable = [flags for flags in points["flags"].dropna().unique()
+                if set(flags.split(", ")) & {"drift", "bimodal", "precision missed"}]
+    held_up = np.zeros(len(points), dtype=bool)
+    for run, ranks in late:
+        held_up |= (points["run"].eq(run) & points["ranks"].eq(ranks)).to_numpy()
+    found = {
+        "oversubscription": points["oversubscribed"].fillna(False).astype(bool),
+        "late rank": held_up,
+        "several hosts": nodes < points["ranks"],
+        "latency": points["latency_share"] > _LATENCY,
+        "switch": high < (1 - _DROP) * points["peak_Bps"],
+        "unstable": points["flags"].isin(unstable),
+        "harness": points["overhead_s"] > _HARNESS * points["time_s"],
+    }
+    return pd.DataFrame(found, index=points.index)[list(REASONS)].astype(bool)

@@ -1,0 +1,208 @@
+"""What all charts share: a Vega-Lite specification each, its axes, colours and hover values, and the files of it.
+
+Data stay SI; axes and hover values translate in the chart. Colours are Okabe and Ito's, which colour-blind readers can
+tell apart.
+"""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import vl_convert
+
+__all__ = ["DOT_LEGEND", "GREY", "INK", "PALETTE", "RATE", "SECONDS", "SHARE", "SIZE", "Chart", "Spec",
+           "axis_x_size", "calculate", "library", "log_y", "only", "rows", "save", "spec", "tooltip"]
+
+Spec = dict[str, object]
+
+# Without Okabe and Ito's yellow and black: each vanishes on a white or on a dark page.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
+GREY, INK = "#888888", "currentColor"
+DOT_LEGEND = {"symbolType": "circle", "symbolOpacity": 1, "symbolStrokeWidth": 0}
+_VEGALITE = vl_convert.get_vegalite_versions()[-1]
+_WIDTH, _HEIGHT = 460, 280
+_SCALE = 1.5                   # of the PNG, for screens and slides; each doubling doubles the time of it
+_FILE_CONFIG = {"background": "white", "font": "sans-serif", "padding": 12, "view": {"stroke": None},
+                "title": {"anchor": "start", "fontSize": 13, "fontWeight": "normal", "offset": 12},
+                "axis": {"gridOpacity": 0.5}, "legend": {"orient": "bottom", "labelLimit": 400, "columns": 4,
+                "layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}}
+_TITLE_LETTERS = 72            # a line of a file's title
+_THREADS = 4                   # that draw files; drawing leaves the interpreter's lock
+_PAPER_INK = "#1c2430"         # of a file, which has no page to take its colour from
+_DIGITS = 4
+_FEW_ROWS = 20                 # fewer need no table
+_UNITS = {
+    "seconds": ((1e-6, 1e9, "ns"), (1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (math.inf, 1.0, "s")),
+    "rate": ((1e6, 1e-3, "kB/s"), (1e9, 1e-6, "MB/s"), (1e12, 1e-9, "GB/s"), (math.inf, 1e-12, "TB/s")),
+    "size": ((1024, 1.0, "B"), (1 << 20, 1 / 1024, "KiB"), (1 << 30, 1 / (1 << 20), "MiB"),
+             (math.inf, 1 / (1 << 30), "GiB")),
+    "share": ((math.inf, 100.0, "%"),),
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart.
+
+    Args:
+        name: that of its files.
+        section: the part of the page it stands in: an operation, or one of `domains`, `lateness`, `calls`, `links`.
+        caption: what it shows, and whether that was measured, extrapolated or projected.
+        choice: where a reader chooses among several, what this one is called.
+    """
+
+    name: str
+    section: str
+    caption: str
+    spec: Spec
+    choice: str | None = None
+
+
+def _expression(kind: str, value: str) -> str:
+    """A Vega expression that tells `value` as people read it: three digits and a unit."""
+    words = "'unknown'"
+    for below, factor, unit in reversed(_UNITS[kind]):
+        text = f"format({value} * {factor!r}, '.3~r') + ' {unit}'"
+        words = text if below == math.inf else f"{value} < {below!r} ? {text} : {words}"
+    return f"{value} == 0 ? '0' : {words}" if kind != "share" else words
+
+
+SECONDS, RATE, SIZE, SHARE = (_expression(kind, "datum.value") for kind in ("seconds", "rate", "size", "share"))
+
+
+def calculate(kind: str, name: str, low: str | None = None, high: str | None = None, to: str = "") -> Spec:
+    """A transform that makes the text field `to` of a number, or of the two ends of an interval."""
+    def tell(field: str) -> str:
+        return f"isValid(datum.{field}) ? ({_expression(kind, f'datum.{field}')}) : 'unknown'"
+    if low is None:
+        return {"calculate": tell(name), "as": to or f"{name} told"}
+    both = f"isValid(datum.{low}) ? ({tell(low)}) + ' to ' + ({tell(high)}) : 'unknown'"
+    return {"calculate": both, "as": to or f"{name} interval"}
+
+
+def tooltip(**fields: str) -> list[Spec]:
+    """Hover values: title and field; _ in a title is a space."""
+    return [{"field": field, "title": title.replace("_", " "), "type": "nominal"} for title, field in fields.items()]
+
+
+def rows(frame: pd.DataFrame, columns: Sequence[str]) -> list[Spec]:
+    """The columns of a frame as objects: four digits, None for what is unknown."""
+    kept = frame[[name for name in columns if name in frame.columns]]
+    return [{str(name): _plain(value) for name, value in zip(kept.columns, row, strict=True)}
+            for row in kept.itertuples(index=False, name=None)]
+
+
+def _plain(value: object) -> object:
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    if hasattr(value, "item"):
+        return _plain(value.item())
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def only(test: str, *more: str) -> list[Spec]:
+    """Transforms that keep the rows for which every test, a Vega expression, is true."""
+    return [{"filter": words} for words in (test, *more)]
+
+
+def axis_x_size(sizes: Iterable[float]) -> Spec:
+    """The x channel of charts over payloads."""
+    known = sorted(sizes)
+    return {"field": "message_bytes", "type": "quantitative", "title": "payload",
+            "scale": {"type": "log", "base": 2, "nice": False, "domain": _around(known[0], known[-1], 1.08)},
+            "axis": {"labelExpr": SIZE, "values": _powers(known[0], known[-1]), "labelOverlap": True,
+                     "labelSeparation": 8, "grid": False}}
+
+
+def log_y(field: str, kind: str, title: str, values: Iterable[float], *, aside: str = "y") -> Spec:
+    """A logarithmic channel for `field`, in seconds or as a rate; `values` are all that it must hold."""
+    known = [float(value) for value in values if value and value > 0 and math.isfinite(value)]
+    low, high = _around(min(known), max(known), 1.08)
+    axis = {"labelExpr": SECONDS if kind == "seconds" else RATE, "values": _ticks(low, high)}
+    if aside == "x":
+        axis |= {"labelOverlap": True, "labelSeparation": 8}
+    return {"field": field, "type": "quantitative", "title": title, "axis": axis,
+            "scale": {"type": "log", "nice": False, "domain": [low, high], "clamp": True}}
+
+
+def _around(low: float, high: float, margin: float) -> list[float]:
+    """A domain that is never empty."""
+    if high <= low * 1.001:
+        low, high = low / 2, high * 2
+    return [low / margin, high * margin]
+
+
+def _powers(low: float, high: float) -> list[int]:
+    """Powers of 2, 4, 8 or so between the smallest and the largest payload: at most ten."""
+    first, last = max(0, math.ceil(math.log2(max(low, 1)) - 1e-9)), math.floor(math.log2(max(high, 1)) + 1e-9)
+    step = max(1, -(-(last - first) // 9))
+    return [1 << power for power in range(first, last + 1, step)] or [int(low)]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Powers of ten between the ends, with their 2 and 5 fold where that leaves few: three to eight."""
+    decades = math.log10(high / low)
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = max(1, math.ceil(decades / 7))
+    digits = (1, 2, 5) if decades < 2.2 else (1, 3) if decades < 3.2 else (1,)
+    if decades < 0.5:
+        digits = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    found = [digit * 10.0**power for power in range(first, last + 1, step) for digit in digits]
+    inside = [float(f"{value:.3g}") for value in found if low <= value <= high]
+    return inside if len(inside) > 1 else [float(f"{low * (high / low)**share:.3g}") for share in (0.1, 0.5, 0.9)]
+
+
+def spec(layers: Sequence[Spec], data: Sequence[Spec] | None = None, height: int = _HEIGHT, **more: object) -> Spec:
+    """A chart of layers over shared data, as wide as where it stands."""
+    whole: Spec = {"$schema": f"https://vega.github.io/schema/vega-lite/v{_VEGALITE.partition('.')[0]}.json",
+                   "width": "container", "height": height, **more, "layer": list(layers)}
+    return whole | {"data": _table(data)} if data is not None else whole
+
+
+def _table(data: Sequence[Spec]) -> Spec:
+    """Rows as a chart takes them: many as CSV, which says the name of a column once."""
+    if len(data) < _FEW_ROWS:
+        return {"values": list(data)}
+    names = list(data[0])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([["" if row[name] is None else row[name] for name in names] for row in data])
+    numbers = [name for name in names if not any(isinstance(row[name], str) for row in data)]
+    return {"values": text.getvalue(), "format": {"type": "csv", "parse": dict.fromkeys(numbers, "number")}}
+
+
+def save(drawn: Iterable[Chart], folder: Path) -> None:
+    """Write every chart as NAME.png and NAME.svg."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        for _ in pool.map(lambda chart: _write(chart, folder), drawn):      # raises what a thread raised
+            pass
+
+
+def _write(chart: Chart, folder: Path) -> None:
+    whole = {**chart.spec, "width": _WIDTH, "title": _lines(chart.caption)}
+    svg = vl_convert.vegalite_to_svg(whole, vl_version=_VEGALITE, config=_FILE_CONFIG)
+    svg = svg.replace(INK, _PAPER_INK)
+    (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
+    (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
+
+
+def _lines(caption: str) -> list[str]:
+    lines = [""]
+    for word in caption.split():
+        if len(lines[-1]) + len(word) >= _TITLE_LETTERS:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def library() -> str:
+    """The JavaScript that draws the charts' specifications in a page, as `vegaEmbed`."""
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGALITE)

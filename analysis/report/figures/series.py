@@ -1,0 +1,264 @@
+"""Time and bus bandwidth of an operation over payload and over ranks: measured, extrapolated, and what bounds them."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from collectives.cases import format_size
+
+from ...tables import MODE_OF
+from .chart import (
+    DOT_LEGEND,
+    GREY,
+    INK,
+    PALETTE,
+    Chart,
+    Spec,
+    axis_x_size,
+    calculate,
+    log_y,
+    only,
+    rows,
+    spec,
+    tooltip,
+)
+
+__all__ = ["series_charts"]
+
+_RANK_TICKS = (2, 4, 8, 16, 32, 72, 128, 384)
+_DASH = [5, 4]
+
+
+class _Quantity(NamedTuple):
+    """What the y axis has."""
+
+    name: str
+    kind: str
+    columns: tuple[str, str, str]
+    words: str
+    axis: str
+
+
+_QUANTITIES = (
+    _Quantity("time", "seconds", ("time_s", "time_lo_s", "time_hi_s"), "Time", "time of one call"),
+    _Quantity("busbw", "rate", ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps"), "Bus bandwidth",
+              "bus bandwidth"),
+)
+_SHOWN = ("fabric", "ranks", "message_bytes", "kind", *(name for quantity in _QUANTITIES for name in quantity.columns))
+_COLUMNS = (*_SHOWN, "asked_bytes", "distance")
+
+
+def series_charts(points: pd.DataFrame, predictions: pd.DataFrame, curve: pd.DataFrame,
+                  ceilings: pd.DataFrame) -> Iterator[Chart]:
+    """Up to four charts of every operation.
+
+    Args:
+        points: representative points, with `fabric`.
+        predictions: of their series at the targets, with `fabric`.
+        curve: the same at rank counts from those measured out to the targets.
+        ceilings: op, fabric, ranks, message_bytes, mode, busbw_Bps that cannot be passed, and what sets it (words).
+    """
+    several = points["fabric"].nunique() > 1
+    for op in points["op"].unique():
+        mine, ahead, between, bound = (frame[frame["op"] == op] for frame in (points, predictions, curve, ceilings))
+        over_ranks = []
+        for quantity in _QUANTITIES:
+            mode = _mode(mine, quantity)
+            own = mine[(mine["mode"] == mode) & (mine[quantity.columns[0]] > 0)].assign(kind="measured", distance=1.0)
+            if own.empty:
+                continue
+            own, beyond, along = (_plain(frame[(frame["mode"] == mode)], quantity) for frame in (own, ahead, between))
+            if (own["message_bytes"] > 0).any():
+                yield _over_size(str(op), mode, quantity, own, beyond, bound, several)
+            if (along["kind"].eq("extrapolated") & (along["distance"] >= 1)).any() and (own["ranks"] >= 2).any():
+                over_ranks.append(_over_ranks(str(op), mode, quantity, own, along, several))
+        yield from over_ranks
+
+
+def _mode(points: pd.DataFrame, quantity: _Quantity) -> str:
+    """The mode that answers the question; the other one where only that was measured."""
+    there = set(points["mode"])
+    return MODE_OF[quantity.name] if MODE_OF[quantity.name] in there else next(iter(there), "")
+
+
+def _plain(frame: pd.DataFrame, quantity: _Quantity) -> pd.DataFrame:
+    frame = frame[frame["kind"].ne("refused") & (frame[quantity.columns[0]] > 0)]
+    return frame.reindex(columns=[*_COLUMNS, "mode"])
+
+
+def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyond: pd.DataFrame,
+               ceilings: pd.DataFrame, several: bool) -> Chart:
+    """Colour is the rank count; where fabrics are compared, it is the fabric, at the smallest and the largest count."""
+    own = own[own["message_bytes"] > 0]
+    beyond = beyond[beyond["kind"].eq("extrapolated") & (beyond["message_bytes"] > 0)]
+    if several:
+        counts = sorted(own.loc[own["ranks"] >= 2, "ranks"].unique()) or sorted(own["ranks"].unique())
+        own, beyond = own[own["ranks"].isin({counts[0], counts[-1]})], beyond[:0]
+    shown = pd.concat([own, beyond]) if len(beyond) else own
+    value, low, high = quantity.columns
+    colour = _by_fabric(shown) if several else _by_ranks(shown)
+    shape = {"shape": _by("ranks", "ranks", shown)} if several else {}
+    above = _ceilings(ceilings, own, several) if quantity.name == "busbw" else []
+    y = log_y(value, quantity.kind, quantity.axis,
+              pd.concat([shown[value], shown[low], shown[high], pd.Series([row[value] for row in above], dtype=float)]))
+    base = {"x": axis_x_size(shown["message_bytes"]), "color": colour}
+    detail = {"detail": [{"field": "fabric"}, {"field": "ranks"}]}
+    band = {"mark": {"type": "area", "opacity": 0.12}, "transform": only("datum.kind == 'extrapolated'"),
+            "encoding": {**base, **detail, "y": {**y, "field": low}, "y2": {"field": high}}}
+    layers = [
+        *([band] if len(beyond) else []), *_drawn_above(above, value, base["x"], y),
+        {"mark": {"type": "rule", "opacity": 0.7, "strokeWidth": 1.5},
+         "transform": only("datum.kind == 'measured'", f"isValid(datum.{low}) && isValid(datum.{high})"),
+         "encoding": {**base, "y": {**y, "field": low}, "y2": {"field": high}, "tooltip": _tip(quantity)}},
+        _line({**base, **detail, "y": y}, "measured"),
+        *([_line({**base, **detail, "y": y}, "extrapolated")] if len(beyond) else []),
+        _dots({**base, **shape, "y": y}, quantity)]
+    words = f"{quantity.words} of {op} over payload, {mode} calls: measured"
+    words += "; dashed, with bands: extrapolated" if len(beyond) else ""
+    return Chart(f"{op}-{quantity.name}-size", op, f"{words}{'; dotted: ceiling' if above else ''}",
+                 spec(layers, rows(shown, _SHOWN), transform=_told(quantity)))
+
+
+def _over_ranks(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, along: pd.DataFrame,
+                several: bool) -> Chart:
+    """Solid and filled: measured. Dashed and open, with a band: extrapolated; they begin where measuring ended."""
+    own, ahead = own[own["ranks"] >= 2], along[along["distance"] >= 1]
+    sizes = _some(own["asked_bytes"], 2 if several else 3)
+    own, ahead = own[own["asked_bytes"].isin(sizes)], ahead[ahead["asked_bytes"].isin(sizes)]
+    largest, furthest = int(own["ranks"].max()), int(ahead["ranks"].max())
+    shown = pd.concat([own, ahead[ahead["ranks"] > own["ranks"].min()], _joint(own, ahead)], ignore_index=True)
+    shown["payload"] = [format_size(int(size)) if size else "no payload" for size in shown["asked_bytes"]]
+    order = [format_size(size) if size else "no payload" for size in sizes]
+    value, low, high = quantity.columns
+    colour = _by_fabric(shown) if several else _named("payload", "payload", order)
+    shape = {"shape": {"field": "payload", "type": "nominal", "title": "payload", "sort": order}} if several else {}
+    x = {"field": "ranks", "type": "quantitative", "title": "ranks",
+         "scale": {"type": "log", "base": 2, "nice": False, "domain": [2, max(furthest, 4)]},
+         "axis": {"values": [n for n in _RANK_TICKS if n <= furthest], "format": "d", "grid": False,
+                  "labelOverlap": True}}
+    y = log_y(value, quantity.kind, quantity.axis, pd.concat([shown[value], shown[low], shown[high]]))
+    base = {"x": x, "color": colour, "detail": [{"field": "fabric"}, {"field": "payload"}]}
+    layers = [
+        *_shade(largest, furthest, x),
+        {"mark": {"type": "area", "opacity": 0.14},
+         "transform": only("datum.kind != 'measured'", f"isValid(datum.{low}) && isValid(datum.{high})"),
+         "encoding": {**base, "y": {**y, "field": low}, "y2": {"field": high}}},
+        {"mark": {"type": "rule", "opacity": 0.7, "strokeWidth": 1.5},
+         "transform": only("datum.kind == 'measured'", f"isValid(datum.{low}) && isValid(datum.{high})"),
+         "encoding": {**base, "y": {**y, "field": low}, "y2": {"field": high}, "tooltip": _tip(quantity)}},
+        _line({**base, "y": y}, "measured"), _line({**base, "y": y}, "extrapolated", "joint"),
+        _dots({**base, **shape, "y": y}, quantity)]
+    words = (f"{quantity.words} of {op} over ranks, {mode} calls: measured up to {largest} ranks (shaded), "
+             "extrapolated beyond (dashed, with bands)")
+    return Chart(f"{op}-{quantity.name}-ranks", op, words,
+                 spec(layers, rows(shown, (*_SHOWN, "payload")), transform=_told(quantity)))
+
+
+def _joint(own: pd.DataFrame, ahead: pd.DataFrame) -> pd.DataFrame:
+    """Where each dashed line begins: at the last measured point, of no width."""
+    far = ahead[ahead["kind"] == "extrapolated"]
+    last = own.sort_values("ranks").drop_duplicates(["fabric", "asked_bytes"], keep="last")
+    has = set(zip(far["fabric"], far["asked_bytes"], strict=True))
+    last = last[[pair in has for pair in zip(last["fabric"], last["asked_bytes"], strict=True)]]
+    exact = {name: last[quantity.columns[0]] for quantity in _QUANTITIES for name in quantity.columns[1:]}
+    return last.assign(kind="joint", **exact)
+
+
+def _shade(largest: int, furthest: int, x: Spec) -> list[Spec]:
+    """The measured range in grey, and the words for both ranges at the top."""
+    ranges = [{"from": 2, "to": largest, "at": 2, "word": "measured", "align": "left"},
+              {"from": largest, "to": furthest, "at": furthest, "word": "extrapolated", "align": "right"}]
+    plain = {key: value for key, value in x.items() if key != "field"}
+    return [{"data": {"values": ranges[:1]}, "mark": {"type": "rect", "opacity": 0.15, "color": GREY},
+             "encoding": {"x": {**plain, "field": "from"}, "x2": {"field": "to"}}},
+            *({"data": {"values": [one]}, "mark": {"type": "text", "color": INK, "opacity": 0.75, "baseline": "bottom",
+                                                   "align": one["align"], "fontStyle": "italic"},
+               "encoding": {"x": {**plain, "field": "at"}, "y": {"value": -4}, "text": {"field": "word"}}}
+              for one in ranges)]
+
+
+def _ceilings(ceilings: pd.DataFrame, own: pd.DataFrame, several: bool) -> list[Spec]:
+    """Ceilings of the largest measured rank count over its payloads."""
+    if several or ceilings.empty:
+        return []
+    top = ceilings[ceilings["ranks"].eq(own["ranks"].max()) & (ceilings["message_bytes"] > 0)
+                   & ceilings["mode"].eq(own["mode"].iloc[0])].drop_duplicates("message_bytes")
+    return rows(top.sort_values("message_bytes"), ("message_bytes", "ranks", "busbw_Bps", "words"))
+
+
+def _drawn_above(above: Sequence[Spec], value: str, x: Spec, y: Spec) -> list[Spec]:
+    """The ceiling as a dotted line with its name at its right end."""
+    if not above:
+        return []
+    tip = [{"field": "words", "title": "ceiling", "type": "nominal"}, *tooltip(busbw="ceiling told", ranks="ranks")]
+    told = [calculate("rate", value, to="ceiling told")]
+    line = {"data": {"values": list(above)}, "transform": told,
+            "mark": {"type": "line", "color": INK, "opacity": 0.7, "strokeDash": [1, 3], "strokeWidth": 2,
+                     "strokeCap": "round"}, "encoding": {"x": x, "y": y, "tooltip": tip}}
+    dots = {**line, "mark": {"type": "point", "opacity": 0, "size": 60, "filled": True}}
+    name = {"data": {"values": [above[-1] | {"word": f"ceiling, {above[-1]['ranks']} ranks"}]},
+            "mark": {"type": "text", "color": INK, "opacity": 0.8, "align": "right", "baseline": "bottom", "dy": -3},
+            "encoding": {"x": x, "y": y, "text": {"field": "word"}}}
+    return [line, dots, name]
+
+
+def _line(encoding: Spec, *kinds: str) -> Spec:
+    dash = {} if "measured" in kinds else {"strokeDash": _DASH}
+    return {"mark": {"type": "line", "strokeWidth": 1.6, **dash},
+            "transform": only(" || ".join(f"datum.kind == '{kind}'" for kind in kinds)), "encoding": encoding}
+
+
+def _dots(encoding: Spec, quantity: _Quantity) -> Spec:
+    """Filled where measured, hollow where not."""
+    fill = {"condition": {"test": "datum.kind == 'measured'", "value": 1}, "value": 0}
+    return {"mark": {"type": "point", "size": 42, "filled": False, "strokeWidth": 1.4, "opacity": 1},
+            "transform": only("datum.kind != 'joint'"),
+            "encoding": {**encoding, "fill": encoding["color"], "fillOpacity": fill, "tooltip": _tip(quantity)}}
+
+
+def _told(quantity: _Quantity) -> list[Spec]:
+    told = [calculate("size", "message_bytes", to="size told")]
+    for other in _QUANTITIES:
+        value, low, high = other.columns
+        told += [calculate(other.kind, value, to=f"{other.name} told"),
+                 calculate(other.kind, value, low, high, to=f"{other.name} interval")]
+    level = {"calculate": "datum.kind == 'measured' ? '95 % interval of the median' : '90 % interval'", "as": "level"}
+    return [*told, level]
+
+
+def _tip(quantity: _Quantity) -> list[Spec]:
+    fields = {"figure": "kind", "fabric": "fabric", "ranks": "ranks", "payload": "size told"}
+    for other in (quantity, *(one for one in _QUANTITIES if one is not quantity)):
+        fields |= {other.name: f"{other.name} told", f"interval_of_{other.name}": f"{other.name} interval"}
+    return tooltip(**fields, intervals="level")
+
+
+def _by_fabric(frame: pd.DataFrame) -> Spec:
+    return _named("fabric", "fabric", list(dict.fromkeys(frame["fabric"])))
+
+
+def _named(field: str, title: str, order: Sequence[str]) -> Spec:
+    return {"field": field, "type": "nominal", "title": title, "sort": list(order), "legend": DOT_LEGEND,
+            "scale": {"domain": list(order), "range": list(PALETTE)}}
+
+
+def _by_ranks(frame: pd.DataFrame) -> Spec:
+    """By rank count: distinct hues while they last, then one ordered scale."""
+    counts = sorted(int(count) for count in frame["ranks"].unique())
+    scale = {"range": list(PALETTE)} if len(counts) <= len(PALETTE) else {"scheme": "cividis"}
+    measured = int(frame.loc[frame["kind"] == "measured", "ranks"].max())
+    legend = {**DOT_LEGEND, "labelExpr": f"datum.label + (datum.value > {measured} ? ' extrapolated' : '')"}
+    return {"field": "ranks", "type": "ordinal", "title": "ranks", "sort": counts, "legend": legend,
+            "scale": {"domain": counts, **scale}}
+
+
+def _by(field: str, title: str, frame: pd.DataFrame) -> Spec:
+    return {"field": field, "type": "nominal", "title": title,
+            "sort": sorted(int(value) for value in frame[field].unique())}
+
+
+def _some(sizes: pd.Series, count: int) -> list[int]:
+    """The smallest and the largest size, and one between where there is room."""
+    known = sorted(int(size) for size in sizes.unique())
+    return sorted({known[0], known[-1], *([known[len(known) // 2]] if count > 2 else [])})

@@ -1,0 +1,286 @@
+"""Measured against expected: ceilings, published figures, a baseline, reasons; and the three ways they are told."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.domains import load_domains
+from analysis.expected import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, judge
+from analysis.expected.ceilings import BETWEEN, LINK, MEMORY, copies_share
+from analysis.expected.tables import apart, tables_of
+from analysis.finding import Finding, in_order
+from analysis.identity import _KEY, record_ids
+from analysis.metrics import algbw_Bps, bus_factor, busbw_Bps
+from analysis.summary import tell
+from analysis.tidy import CASE, load
+from collectives.errors import UsageError
+
+DOMAINS = load_domains()
+H100 = ("hgx_h100_8", DOMAINS["hgx_h100_8"])
+GB = 1e9
+
+
+def a_point(**changes):
+    """A streamed all_reduce of 1 GiB over 8 ranks of one H100 host, as nccl-tests would print it."""
+    return {"run": "r", "system": "s", "transport": "nccl-tests", "library": "NCCL 2.29", "device": "NVIDIA H100",
+            "op": "all_reduce", "dtype": "float32", "redop": "sum", "place": "out-of-place", "traffic": None,
+            "ranks": 8, "message_bytes": 1 << 30, "label": "a case", "mode": "streamed", "time_kind": "mean over ranks",
+            "algorithm": None, "protocol": None, "variant": None, "ranks_per_node": 8.0, "flags": "", "precision": None,
+            "oversubscribed": None, "overhead_s": math.nan, "relative": 0.0, "fabric": "nccl", **changes}
+
+
+def points_of(*rows):
+    """A frame as `tidy.load` makes it, of rows with `busbw` in GB/s or `time_s`; `relative` is the interval's half."""
+    frame = pd.DataFrame([a_point(**row) for row in rows])
+    factor = np.array([bus_factor(op, n) for op, n in zip(frame["op"], frame["ranks"], strict=True)])
+    if "busbw" in frame:
+        by_rate = frame["message_bytes"] * factor / (frame["busbw"] * GB)
+        frame["time_s"] = by_rate if "time_s" not in frame else frame["time_s"].astype(float).fillna(by_rate)
+    for name, sign in (("time_lo_s", -1), ("time_hi_s", 1)):
+        frame[name] = (frame["time_s"] * (1 + sign * frame["relative"])).where(frame["relative"] > 0)
+    frame["algbw_Bps"] = algbw_Bps(frame["message_bytes"], frame["time_s"])
+    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
+        frame[rate] = busbw_Bps(frame["op"], frame["ranks"], frame["message_bytes"], frame[time])
+    frame["oversubscribed"] = frame["oversubscribed"].astype("boolean")
+    return frame
+
+
+def judged(*rows, home=H100, **more):
+    return judge(points_of(*rows), home, **more).to_dict("records")
+
+
+def test_busbw_above_the_link_rate_is_in_network_reduction_and_the_wire_figure_is_below_it():
+    (row,) = judged({"busbw": 478, "message_bytes": 8 << 30})
+    assert row["wire_Bps"] == pytest.approx(478 * GB / 1.75)
+    assert row["ceiling_Bps"] == pytest.approx(450 * GB * 1.75)
+    assert row["share"] == pytest.approx(478 / 1.75 / 450)
+    assert row["verdict"] == NORMAL
+    # A named in-switch algorithm is one at any rate; a ring at its usual rate is none.
+    named, ring = judged({"busbw": 300, "ranks": 6, "ranks_per_node": 6.0, "algorithm": "NVLS"},
+                         {"busbw": 365, "ranks": 4, "ranks_per_node": 4.0})
+    assert named["wire_Bps"] == pytest.approx(300 * GB / (2 * 5 / 6))
+    assert math.isnan(ring["wire_Bps"])
+
+
+def test_what_no_link_can_carry_is_above_and_not_called_in_network_where_nothing_reduces():
+    no_switch = ("dgx_a100_8", DOMAINS["dgx_a100_8"])
+    (row,) = judged({"busbw": 400, "message_bytes": 8 << 30}, home=no_switch)
+    assert (row["verdict"], math.isnan(row["wire_Bps"])) == (ABOVE, True)
+    (gather,) = judged({"op": "all_gather", "busbw": 460})
+    assert (gather["verdict"], gather["ceiling_kind"]) == (ABOVE, LINK)
+
+
+def test_published_tables_decide_at_their_payloads_and_only_for_calls_that_follow_each_other():
+    table = tables_of("hgx_h100_8")["all_gather", 8]
+    at = len(table.sizes) // 2
+    usual = {"op": "all_gather", "redop": None, "message_bytes": int(table.sizes[at])}
+    normal, slow, isolated, elsewhere = judged(
+        {**usual, "busbw": table.middle[at] / GB}, {**usual, "busbw": 0.8 * table.low[at] / GB},
+        {**usual, "busbw": 0.8 * table.low[at] / GB, "mode": "isolated"},
+        {**usual, "busbw": 0.8 * table.low[at] / GB, "ranks": 5, "ranks_per_node": 5.0})
+    assert (normal["verdict"], normal["basis"]) == (NORMAL, "published")
+    assert (slow["verdict"], slow["of_expected"] < 0.8) == (BELOW, True)
+    assert {isolated["basis"], elsewhere["basis"]} == {None}
+    assert isolated["verdict"] == WITHIN
+    small, large = apart()
+    assert 1 < large < small < 2
+
+
+def test_ranks_on_several_hosts_are_held_against_network_cards():
+    pair, eight = judged({"op": "send_recv", "redop": None, "ranks": 2, "ranks_per_node": 1.0, "busbw": 13.6},
+                         {"op": "all_to_all", "redop": None, "ranks": 16, "busbw": 40})
+    assert (pair["ceiling_kind"], pair["ceiling_Bps"]) == (BETWEEN, 50 * GB)
+    # 8 of 15 peers of each rank are on the other host: 8/16 of the payload goes through its card.
+    assert eight["ceiling_Bps"] == pytest.approx(50 * GB * (15 / 16) / (8 / 16))
+    assert pair["share"] == pytest.approx(13.6 / 50)
+    inside = judged({"op": "send_recv", "redop": None, "ranks": 72, "ranks_per_node": 4.0, "busbw": 700},
+                    home=("nvl72", DOMAINS["nvl72"]))[0]
+    assert (inside["ceiling_kind"], inside["ceiling_Bps"]) == (LINK, 900 * GB)      # 18 hosts, one domain
+
+
+@pytest.mark.parametrize(("op", "ranks", "share"), [("all_reduce", 4, 1), ("all_gather", 4, 3 / 4), ("send_recv", 8, 1),
+                                                    ("reduce_scatter", 4, 5 / 8), ("gather", 4, None),
+                                                    ("barrier", 4, None)])
+def test_copies_that_each_rank_must_do(op, ranks, share):
+    assert copies_share(op, ranks) == share
+
+
+def test_on_a_cpu_the_copies_of_the_same_data_are_the_ceiling():
+    cpu = {"device": "cpu", "ranks": 4, "ranks_per_node": 4.0, "message_bytes": 1 << 20}
+    copies = [{**cpu, "op": "copy", "redop": None, "message_bytes": size, "busbw": rate}
+              for size, rate in ((1 << 10, 2), (1 << 20, 12), (1 << 24, 6))]
+    small, middle, large, huge = judged(
+        *copies, *({**cpu, "message_bytes": size, "busbw": 3} for size in (1 << 10, 1 << 20, 1 << 24, 1 << 30)),
+        home=None)[3:]
+    assert middle["ceiling_kind"] == MEMORY
+    assert middle["ceiling_Bps"] == pytest.approx(12 * GB * 1.5)        # one copy of the payload; busbw counts 1.5
+    assert small["ceiling_Bps"] == middle["ceiling_Bps"]                # overhead of a small copy is no ceiling
+    assert large["ceiling_Bps"] == huge["ceiling_Bps"] == pytest.approx(6 * GB * 1.5)
+    assert middle["verdict"] == WITHIN
+    # One way between two of them: one copies. Only 4 at once were measured, and reach 4 times as much together.
+    (pair,) = judged(*copies, {**cpu, "op": "bandwidth", "ranks": 2, "ranks_per_node": 2.0, "busbw": 3}, home=None)[3:]
+    assert pair["ceiling_Bps"] == pytest.approx(4 * 12 * GB)
+    # An H100 elsewhere in the data is no ceiling of a CPU, and without a copy there is none.
+    assert judged({**cpu, "busbw": 3})[0]["verdict"] == UNKNOWN
+
+
+def test_reasons_have_evidence():
+    curve = [{"message_bytes": size, "time_s": 20e-6 + size / 100e9, "ranks": 6, "ranks_per_node": 6.0}
+             for size in (1 << 10, 1 << 14, 1 << 18, 1 << 22, 1 << 26)]
+    rows = judged(*curve)
+    assert [row["why"] for row in rows[:3]] == ["latency"] * 3
+    assert rows[0]["latency_share"] == pytest.approx(1, abs=1e-3)
+    assert rows[2]["latency_share"] == pytest.approx(20e-6 / (20e-6 + (1 << 18) / 100e9), rel=1e-3)
+    assert [row["verdict"] for row in rows] == [BELOW] * 3 + [WITHIN] * 2
+    dip = [{**curve[4], "message_bytes": size, "time_s": None, "busbw": rate}
+           for size, rate in ((1 << 20, 100), (1 << 22, 40), (1 << 24, 300))]
+    assert judged(*dip)[1]["why"] == "switch"
+    assert judged(*dip)[1]["peak_bytes"] == 1 << 20
+    one = {"busbw": 100, "ranks": 6, "ranks_per_node": 6.0}
+    for change, reason in (({"oversubscribed": True}, "oversubscription"), ({"flags": "bimodal"}, "unstable"),
+                           ({"overhead_s": 1.0}, "harness"), ({"ranks_per_node": 3.0}, "several hosts")):
+        assert judged({**one, **change})[0]["why"] == reason
+    assert judged(one, late={("r", 6)})[0]["why"] == "late rank"
+    assert judged(one)[0]["why"] == ""
+
+
+def test_a_baseline_goes_first_and_intervals_give_the_benefit_of_the_doubt():
+    usual = {"busbw": 100, "relative": 0.02}
+    then = points_of(usual)
+    for rate, verdict in ((100, NORMAL), (94, NORMAL), (80, BELOW), (125, ABOVE)):
+        (row,) = judged({**usual, "busbw": rate}, baseline=then)
+        assert (row["verdict"], row["basis"]) == (verdict, "baseline")
+        assert row["of_expected"] == pytest.approx(rate / 100)
+    unsure = points_of({**usual, "relative": 0.3})
+    assert [row["verdict"] for row in judged(*({**usual, "busbw": rate} for rate in (60, 78, 100, 145, 160)),
+                                             baseline=unsure)] == [BELOW, NORMAL, NORMAL, NORMAL, ABOVE]
+    assert judged({**usual, "time_kind": "makespan"}, baseline=then)[0]["basis"] != "baseline"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(
+           st.sampled_from(["all_reduce", "all_gather", "all_to_all", "broadcast", "barrier", "its own"]),
+           st.integers(1, 100), st.integers(0, 40), st.floats(1e-7, 10)), min_size=1, max_size=12),
+       st.sampled_from([None, "hgx_h100_8", "nvl72", "mi300x_8", "pcie_gen5_x16", "rubin_ultra_nvl576", "tpu_v5e"]))
+def test_any_point_gets_a_verdict_and_no_share_is_invented(cases, key):
+    rows = [{"op": op, "ranks": ranks, "message_bytes": 0 if op == "barrier" else 1 << power, "time_s": time,
+             "ranks_per_node": math.nan} for op, ranks, power, time in cases]
+    for row in judged(*rows, home=(key, DOMAINS[key]) if key else None):
+        assert row["verdict"] in {NORMAL, BELOW, ABOVE, WITHIN, UNKNOWN}
+        assert math.isnan(row["share"]) == math.isnan(row["ceiling_Bps"] * row["busbw_Bps"])
+        if row["share"] > 1.01 and row["basis"] is None:
+            assert row["verdict"] == ABOVE
+        if row["verdict"] == UNKNOWN:
+            assert math.isnan(row["ceiling_Bps"])
+
+
+def test_the_most_important_finding_goes_first():
+    found = [Finding("note", "n", effect=0.9), Finding("warning", "b", effect=0.1), Finding("warning", "c"),
+             Finding("warning", "a", effect=0.5), Finding("error", "e", effect=0.01)]
+    assert [finding.words for finding in in_order(found)] == ["e", "a", "b", "c", "n"]
+
+
+def test_ids_name_records():
+    assert ("run", *CASE) == _KEY
+    ids = record_ids(points_of(*({"busbw": 1, **change} for change in (
+        {}, {"mode": "isolated"}, {"ranks": 4}, {"run": "other"}, {"place": None}))))
+    assert (len(set(ids)), ids[0]) == (4, ids[1])
+    assert all(len(one) == 10 and int(one, 16) >= 0 for one in ids)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A log of nccl-tests from 8 H100, one size far below what was published; rows as that tool prints them."""
+    lines = ["# nThread 1 nGpus 8 minBytes 67108864 maxBytes 8589934592 step: 2(factor) warmup iters: 5 iters: 20 agg "
+             "iters: 1 validation: 1 graph: 0", "#", "# Using devices",
+             *(f"#  Rank  {rank} Group  0 Pid  10 on  node-1 device  {rank} [0x00] NVIDIA H100 80GB HBM3"
+               for rank in range(8)), "#",
+             "#       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   "
+             "busbw #wrong", "#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            "
+             "(us)  (GB/s)  (GB/s)"]
+    for power, busbw in ((26, 380), (27, 200), (29, 440), (33, 478)):
+        size, cells = 1 << power, []
+        for _ in range(2):
+            time_us = size * 1.75 / busbw / 1e3
+            cells.append(f"{time_us:9.1f} {size / time_us / 1e3:7.2f} {busbw:7.2f} {0:6d}")
+        lines.append(f"{size:13d} {size // 4:13d} {'float':>9} {'sum':>7} {-1:7d} {cells[0]} {cells[1]}")
+    path = tmp_path_factory.mktemp("h100") / "log.txt"
+    path.write_text("\n".join([*lines, "# Out of bounds values : 0 OK", ""]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(log):
+    """The report on it: what the terminal said, the document, the folder."""
+    folder = log.parent / "out"
+    done = subprocess.run([Path(sys.executable).parent / "collbench", "report", log, "-o", folder, "--json",
+                           log.parent / "report.json"], capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, json.loads((log.parent / "report.json").read_text()), folder
+
+
+def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(report):
+    told, document, folder = report
+    words = [finding["words"] for finding in document["findings"]]
+    assert [finding["severity"] for finding in document["findings"]] == ["warning", "note"]
+    assert "2 of 8 points are slower than published measurements" in words[0]
+    assert "128 MiB" in words[0]
+    assert "in-network reduction" in words[1]
+    assert "273 GB/s" in words[1]
+    text, page = " ".join(told.split()), " ".join((folder / "report.html").read_text().split())
+    for medium in (text, page):
+        at = [medium.index(sentence) for sentence in words]
+        assert at == sorted(at)
+        assert "450 GB/s one way per accelerator" in medium
+    assert text.index(document["verdict"]) < text.index(words[0]) < text.index("384 ranks, extrapolated") \
+        < text.index("Is it normal?")
+
+
+def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be_found_again(log, report):
+    _, document, folder = report
+    assert (document["document"], document["schema"], document["domain"]) == ("collbench report", 1, "hgx_h100_8")
+    assert document["on"]["Devices"] == "8 ranks on 1 host, NVIDIA H100 80GB HBM3"
+    largest = document["expected"][0]
+    assert (largest["message_bytes"], largest["verdict"], largest["basis"]) == (1 << 33, NORMAL, "published plateau")
+    assert largest["wire_Bps"] == pytest.approx(478e9 / 1.75, rel=1e-3)
+    assert largest["why"].startswith("in-network reduction")
+    assert {(row["ranks"], row["kind"]) for row in document["answer"]} == \
+        {(8, "measured"), (72, "extrapolated"), (384, "extrapolated")}
+    assert all(row["busbw_lo_Bps"] <= row["busbw_Bps"] <= row["busbw_hi_Bps"]
+               for row in document["answer"] if row["kind"] == "extrapolated")
+    points = pd.read_csv(folder / "points.csv")
+    evidence = document["findings"][0]["evidence"]
+    assert set(points.loc[points["verdict"] == BELOW, "record"]) == {one["record"] for one in evidence}
+    assert record_ids(load(log).points) == points["record"].tolist()
+
+
+def test_a_baseline_without_a_common_case_is_refused(log):
+    other = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
+    with pytest.raises(UsageError, match=r"has no case in common with .*log\.txt"):
+        tell(log, baseline=other)
+
+
+def test_each_system_of_a_file_is_held_against_its_own_domain(tmp_path):
+    rows = ["system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
+            "time_us,source,statistic"]
+    rows += [f"{system},NCCL 2.29,all_gather,default,half,8,8,{1 << 29},{1 << 29},,{time_us},s,"
+             "nccl-tests mean over ranks" for system, time_us in (("8x A100", 2300), ("8x H100", 1400))]
+    (tmp_path / "both.csv").write_text("\n".join(rows) + "\n")
+    points = tell(tmp_path / "both.csv").points.set_index("system")
+    assert points["ceiling_Bps"].to_dict() == {"8x A100": 300 * GB, "8x H100": 450 * GB}
+    assert set(points["verdict"]) == {NORMAL}
+
+
+def test_a_log_alone_needs_a_place_for_the_page_or_a_document(log, collbench, tmp_path):
+    refused = collbench("report", str(log))
+    assert (refused.returncode, "say with -o" in refused.stderr) == (2, True)
+    other = collbench("report", str(log), "--json", "-", "--measured-on", "hgx_h200_8")
+    assert (other.returncode, other.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    assert json.loads(other.stdout)["on"]["Domain"].endswith("as you say: hgx_h200_8")
