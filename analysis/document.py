@@ -36,7 +36,8 @@ def document(story: Story) -> dict[str, object]:
         "runs": [{"run": run.id, "started": run.started, "transport": run.transport, "library": run.library,
                   "device": run.device, "world": run.world, "command": list(run.command)}
                  for run in story.loaded.runs.values()],
-        "sound": head.sound, "verdict": head.verdict, "trust": head.trust, "judgement": head.judgement or None,
+        "sound": head.sound, "checked": head.checked,
+        "verdict": head.verdict, "trust": head.trust, "judgement": head.judgement or None,
         "findings": [as_json(finding) for finding in story.findings],
         "expected": [dict(row.values) for row in story.expected],
         "expected_from": list(story.legend),

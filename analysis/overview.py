@@ -23,7 +23,8 @@ class Overview:
         measured: what was measured, in a sentence.
         on: (name, value) pairs: the domain, devices, transports and versions, each in a few words.
         facts: (name, value) pairs on what it was measured, in full.
-        sound: whether every case that ran gave the right result.
+        sound: whether every case that ran gave the right result, as far as that was checked.
+        checked: whether all of it was.
         trust: how many cases are right, and whether that was checked.
         judgement: how the figures compare with what is expected; empty where there are none.
     """
@@ -33,6 +34,7 @@ class Overview:
     on: tuple[tuple[str, str], ...]
     facts: tuple[tuple[str, str], ...]
     sound: bool
+    checked: bool
     trust: str
     judgement: str = ""
 
@@ -55,8 +57,9 @@ def overview(loaded: Loaded, findings: list[Finding], home: tuple[str, Domain] |
         systems = [name for name in _devices(loaded) if name.lower() != "cpu"] or ["unknown system"]
     facts = dict(pair for run in loaded.runs.values() for pair in _facts(run))
     sound = not any(finding.severity == "error" for finding in findings) and len(loaded.points) > 0
+    known = judgement if judgement and len(loaded.points) else ""
     return Overview(", ".join(systems), _measured(loaded), _on(loaded, home, said), tuple(facts.items()), sound,
-                    _trust(loaded.records, len(loaded.points)), judgement if judgement and len(loaded.points) else "")
+                    _unchecked(loaded.records) == 0, _trust(loaded.records, len(loaded.points)), known)
 
 
 def _on(loaded: Loaded, home: tuple[str, Domain] | None, said: bool) -> tuple[tuple[str, str], ...]:
@@ -114,7 +117,8 @@ def _list(counts: pd.Series) -> str:
 def _facts(run: Run) -> list[tuple[str, str]]:
     """Missing keys of the provenance are left out: unknown is not shown as something."""
     known = run.provenance
-    pairs = [("Started", run.started), (f"Transport, {run.transport}", f"{run.library}, device {run.device}")]
+    pairs = [("Started", run.started)] if run.started else []
+    pairs += [(f"Transport, {run.transport}", f"{run.library}, device {run.device}")]
     if known.get("cpu"):
         pairs.append(("Processor", str(known["cpu"])))
     hosts, cores = known.get("hosts"), known.get("cores")
@@ -149,8 +153,15 @@ def _trust(records: pd.DataFrame, points: int) -> str:
         return "Nothing was measured: the journal has no records"
     if not points:
         return f"Nothing was measured: {others or 'no samples'}"
-    good = records[records["status"] == "ok"]
-    unchecked = int(((good["message_bytes"] > 0) & ~(good["checks"] > 0)).sum())
-    trust = f"right, but {unchecked} of them were not checked" if unchecked else "checked and right"
+    unchecked = _unchecked(records)
     measured = f"All {total}" if right == total else f"{right} of {total}"
-    return f"{measured} cases {trust}" + (f"; {others}" if others else "")
+    words = f"{measured} cases checked and right" if not unchecked else \
+        f"{right} cases, of which {right - unchecked} were checked and right" if unchecked < right else \
+        f"{right} cases, as their log says: no result was checked"
+    return words + (f"; {others}" if others else "")
+
+
+def _unchecked(records: pd.DataFrame) -> int:
+    """Cases with a payload that came out without a check of what they moved."""
+    good = records[records["status"] == "ok"]
+    return int(((good["message_bytes"] > 0) & ~(good["checks"] > 0)).sum())

@@ -1,5 +1,6 @@
 """Tidy CSV files as curves: which rows belong together, and what identifies a size over rank counts."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def _tidied(rows: pd.DataFrame) -> pd.DataFrame:
         return told.where(told.notna(), unsaid).astype(str).map(unescape)
 
     def number(name: str) -> pd.Series:
-        told = pd.to_numeric(rows.get(name, pd.Series(np.nan, index=rows.index)), errors="coerce").astype(float)
+        told = rows.get(name, pd.Series(np.nan, index=rows.index)).map(_number).astype(float)
         return told.where((told >= 0) & (told < _MOST))
     variant = text("variant")
     tokens = pd.to_numeric(variant.str.extract(_TOKENS)[0])
@@ -115,6 +116,14 @@ def _tidied(rows: pd.DataFrame) -> pd.DataFrame:
     out["payload_bytes"] = message.fillna(out["size"])
     usable = (out["ranks"] >= 2) & (out["time_s"] > 0) & out["size"].notna()
     return with_group(out[usable].assign(ranks=out["ranks"][usable].astype(int)))
+
+
+def _number(cell: object) -> float:
+    """Its number; NaN where it is none, or one with hundreds of digits."""
+    try:
+        return float(cell)
+    except (ValueError, OverflowError):
+        return math.nan
 
 
 def with_group(rows: pd.DataFrame) -> pd.DataFrame:

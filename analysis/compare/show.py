@@ -19,13 +19,14 @@ from .verdict import ALPHA, Comparison
 __all__ = ["as_json", "page", "show", "summary", "verdict_words"]
 
 _STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
-_NARROWEST = 150
+_NARROWEST = 165
 _SHOWN = 40                 # rows on a terminal; the page and the JSON have all
+_MANY = 100                 # launches; nobody takes more
 _RATIOS = (1e-3, 1e3)       # beyond, an interval says nothing
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the table, most different first, and what to know about it."""
+    """Print the table, what is slower first, and what to know about it."""
     console = console or Screen()
     if not console.is_terminal and console.width < _NARROWEST:
         console = Screen(width=_NARROWEST, file=console.file)
@@ -39,7 +40,7 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
                       Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
     console.print(table)
     if len(comparison.rows) > _SHOWN:
-        console.print(f"and {len(comparison.rows) - _SHOWN} more, closer to no change; --json and --html have all")
+        console.print(f"and {len(comparison.rows) - _SHOWN} more; --json and --html have all")
     for line in summary(comparison):
         console.print(Text(line))
 
@@ -49,7 +50,8 @@ def verdict_words(row: dict[str, Any], band: float) -> str:
     if row["verdict"] == "same":
         return f"same within ±{100 * band:g} %"
     if row["verdict"] == "cannot tell":
-        return f"cannot tell: needs about {row['more']} more launches a side"
+        more = f"about {row['more']}" if row["more"] <= _MANY else f"over {_MANY}"
+        return f"cannot tell: needs {more} more launch{'' if row['more'] == 1 else 'es'}"
     return f"{units.percent(abs(row['ratio'] - 1))} {row['verdict']}"
 
 
@@ -85,12 +87,18 @@ def page(comparison: Comparison, a: str, b: str) -> str:
                               autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band)}
             for row in comparison.rows.to_dict("records")]
-    return environment.get_template("compare.html").render(rows=rows, lines=summary(comparison), a=a, b=b,
-                                                           seconds=units.seconds)
+    counts = {name: int(comparison.rows["verdict"].eq(name).sum()) for name in _STYLE}
+    return environment.get_template("compare.html").render(rows=rows, lines=summary(comparison)[1:], a=a, b=b,
+                                                           counts=counts, broken=comparison.match.broken,
+                                                           alpha=ALPHA, seconds=units.seconds)
 
 
 def _interval(row: dict[str, Any]) -> str:
     low, high = row["ratio_lo"], row["ratio_hi"]
     if not (math.isfinite(low) and math.isfinite(high)) or low < _RATIOS[0] or high > _RATIOS[1]:
         return units.UNKNOWN
-    return f"[{low:.3f} to {high:.3f}]"
+    return f"[{_ratio(low)} to {_ratio(high)}]"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:.3g}"

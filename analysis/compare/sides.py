@@ -51,6 +51,7 @@ class Match:
         notes: what a reader should know of how they were put together.
         excused: as `broken`, of cases of which so few launches of B ended badly that the others can judge them.
         twice: what to say of a run that is on both sides; a gate would always let it pass.
+        paired: launches of the same number ran next to each other; of every case both are there.
     """
 
     points: pd.DataFrame
@@ -60,6 +61,7 @@ class Match:
     notes: tuple[str, ...]
     excused: tuple[str, ...] = ()
     twice: str | None = None
+    paired: bool = False
 
 
 def sides(name: str, asked: Asked | None = None) -> Side:
@@ -88,12 +90,18 @@ def _repeats(path: Path) -> list[Path]:
     return [path]
 
 
-def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = ()) -> Match:
+def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = (), paired: bool = False) -> Match:
     """Put the sides together, only `ops` and `sizes` where given.
+
+    Args:
+        paired: the first launch of A ran next to the first of B, the second to the second, and so on.
 
     Raises:
         UsageError: nothing can be compared; says why.
     """
+    if paired and len(a.launches) != len(b.launches):
+        raise UsageError(f"launches are in pairs only where there are as many of each side: {a.name} has "
+                         f"{len(a.launches)}, {b.name} has {len(b.launches)}")
     left, right = _points(a, "a"), _points(b, "b")
     left, right = (_only(frame, ops, sizes) for frame in (left, right))
     twice = _twice(a, b)
@@ -116,9 +124,12 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = ()) 
         refused += ((f"a side has several that the other does not tell apart ({', '.join(notes)})", len(twice)),)
         if common.empty:
             raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
+    if paired:
+        common, refused = _in_pairs(common, refused)
     kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
     broken, excused = _ends(a, b, ops, sizes)
-    return Match(common[kept].reset_index(drop=True), refused, broken, alone, tuple(notes), excused, twice)
+    return Match(common[kept].reset_index(drop=True), refused, broken, alone, tuple(notes), excused, twice,
+                 paired)
 
 
 def _points(side: Side, letter: str) -> pd.DataFrame:
@@ -188,6 +199,17 @@ def _comparable(both: pd.DataFrame) -> tuple[pd.DataFrame, tuple[tuple[str, int]
             refused.append((f"{words}: {told[0]} in A, {told[1]} in B", int(apart["case"].nunique())))
             both = both[kinds <= 1]
     return both, tuple(refused)
+
+
+def _in_pairs(common: pd.DataFrame, refused: tuple[tuple[str, int], ...]
+              ) -> tuple[pd.DataFrame, tuple[tuple[str, int], ...]]:
+    """What was measured by both launches of a pair; and cases without any pair refused."""
+    pair = common["launch"].str[1:]
+    both = common[common.groupby(["case", pair])["side"].transform("nunique").eq(2)]
+    lost = common["case"].nunique() - both["case"].nunique()
+    if both.empty:
+        raise UsageError("no case was measured by both launches of a pair")
+    return both, (*refused, ("no pair of launches has it on both sides", lost)) if lost else refused
 
 
 def _ends(a: Side, b: Side, ops: Sequence[str], sizes: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -5,7 +5,10 @@ what else runs there change from launch to launch. So a launch counts as one obs
 
 Where a case has launches enough, the verdict is that of the exact rank-sum test, and the effect and its interval are
 those of Hodges and Lehmann (Ann. Math. Stat. 34(2), 1963): a launch that something disturbed is one rank, however slow
-it was. With fewer, the scatter is modelled in two parts: a shift common to all cases of a launch, from the medians over
+it was. Where launches were taken in pairs, next to each other, it is the signed-rank test of the differences within
+pairs: what drifts on a machine is then on both sides and cancels.
+
+With fewer launches the scatter is modelled in two parts: a shift common to all cases of a launch, from the medians over
 cases and a stated prior, and each case's own, its variance moderated by that of all (Smyth, Stat. Appl. Genet. Mol.
 Biol. 3(1), 2004). One launch a side leaves nothing to learn from; it settles no difference.
 
@@ -33,7 +36,11 @@ BAND = 0.05                 # `same` is within this share, either way, unless as
 # case's own, worth so many launches. benchmarks/compare_alarms.py shows what they lead to.
 _PRIOR_SHIFT, _PRIOR_OWN, _PRIOR_DF = 0.05, 0.08, 4.0
 _MOST_DF = 50.0
+_ORDER = ("slower", "faster", "cannot tell", "same")
 _FAR = 10_000               # launches: no more than this is ever asked for
+_MIDDLE_HALF = 1.349        # standard deviations that the middle half of a normal distribution spans
+_RANKS = 1.05               # times the launches of a test of means that one of ranks needs
+_POWER = 0.84               # standard deviations beyond: four of five are then told
 _WIDEST = 50.0              # half an interval of a logarithm; it says nothing beyond
 Floats = NDArray[np.float64]
 
@@ -43,9 +50,10 @@ class Comparison:
     """What two sides say.
 
     Args:
-        rows: one row per case in both sides, the largest effect first: `sides.KEY`, `label`, `a_s` and `b_s` (seconds),
-            `ratio` of B to A with `ratio_lo` and `ratio_hi`, `p`, `verdict` (slower, faster, same, cannot tell),
-            `more` (launches a side that would about settle it; None where it is settled), `launches_a`, `launches_b`.
+        rows: one row per case in both sides, what is slower first, then by the size of the effect: `sides.KEY`,
+            `label`, `a_s` and `b_s` (seconds), `ratio` of B to A with `ratio_lo` and `ratio_hi`, `p`, `verdict`
+            (slower, faster, same, cannot tell), `more` (launches a side that would about settle it; None where it is
+            settled), `launches_a`, `launches_b`.
         match: what was put side by side, and what was not and why.
         band: the share within which two times count as the same.
         scatter: what the intervals rest on, a sentence for each fabric.
@@ -77,7 +85,7 @@ def compare(found: Match, band: float = BAND) -> Comparison:
     parts, words = [], []
     cases = len(found.points[["fabric", *KEY]].drop_duplicates())
     for fabric, points in found.points.groupby("fabric", sort=False):
-        part, scatter = _fabric(points, cases)
+        part, scatter = _fabric(points, cases, found.paired)
         parts.append(part)
         words.append(f"{fabric}: {scatter}")
     rows = pd.concat(parts, ignore_index=True)
@@ -91,59 +99,82 @@ def compare(found: Match, band: float = BAND) -> Comparison:
                        verdict=verdict)
     rows["more"] = pd.array([_more(row, step, edge) if row.verdict == "cannot tell" else None
                              for row, step in zip(rows.itertuples(), level, strict=True)], dtype="Int64")
-    rows = rows.loc[rows["effect"].abs().sort_values(ascending=False, kind="stable").index]
-    rows = rows.drop(columns=["effect", "variance", "df", "each", "gaps"]).reset_index(drop=True)
+    order = pd.DataFrame({"verdict": rows["verdict"].map(_ORDER.index), "effect": -rows["effect"].abs()})
+    rows = rows.loc[order.sort_values(["verdict", "effect"], kind="stable").index]
+    rows = rows.drop(columns=["effect", "variance", "df", "each", "gaps", "null", "paired"]).reset_index(drop=True)
     return Comparison(rows, found, band, tuple(words))
 
 
-def _fabric(points: pd.DataFrame, cases: int) -> tuple[pd.DataFrame, str]:
+def _fabric(points: pd.DataFrame, cases: int, paired: bool) -> tuple[pd.DataFrame, str]:
     """Effects of the cases of one fabric, which share the shifts of their launches; `cases` are compared in all.
 
-    `gaps` are all differences between a launch of B and one of A where the rank test is used, else None.
+    Where a rank test is used, `gaps` are what its estimate is the median of, ascending, and `null` is the distribution
+    function of how many of them are above zero when the sides are alike; else both are None.
     """
     case = points.groupby(KEY, dropna=False, sort=False).ngroup()
     points = points.assign(case=case, y=np.log(points["time_s"]))
-    cell = points.groupby(["case", "side"])["y"]
-    points["rest"] = points["y"] - cell.transform("mean")
-    means, counts = cell.mean().unstack("side"), cell.size().unstack("side")
-    effect = (means["b"] - means["a"]).to_numpy(copy=True)
-    sampling = points.groupby("case")["sampling"].mean().to_numpy()
-    scatter = _scatter(points, effect, counts, sampling)
-    share = (1 / counts["a"] + 1 / counts["b"]).to_numpy()
+    counts = points.groupby(["case", "side"]).size().unstack("side")
+    middle_a, middle_b = (points[points["side"] == side].groupby("case")["y"].median().to_numpy() for side in "ab")
+    paired = paired and bool((counts["a"] > 1).any())
+    seen = _differences(points) if paired else points
+    cell = seen.groupby(["case", "side"])["y"]
+    seen = seen.assign(rest=seen["y"] - cell.transform("mean"))
+    means, observed = cell.mean().unstack("side"), cell.size().unstack("side")
+    effect = (means["pair"] if paired else means["b"] - means["a"]).to_numpy(copy=True)
+    scatter = _scatter(seen, effect, observed, seen.groupby("case")["sampling"].mean().to_numpy())
+    share = (1 / observed).sum(axis=1).to_numpy()
     shift, own = scatter.shift * share, scatter.own * share
     variance = shift + own
     df = variance**2 / (shift**2 / scatter.shift_df + own**2 / scatter.own_df)
     p = np.array(2 * stats.t.sf(np.abs(effect) / np.sqrt(variance), df))
-    middle_a, middle_b = (points[points["side"] == side].groupby("case")["y"].median().to_numpy() for side in "ab")
-    values = {key: group.to_numpy() for key, group in points.groupby(["case", "side"])["y"]}
+    values = {key: group.to_numpy() for key, group in seen.groupby(["case", "side"])["y"]}
     gaps: list[Floats | None] = [None] * len(effect)
-    for index, many in enumerate(counts[["a", "b"]].to_numpy()):
-        if 2 * _cumulative(*map(int, many))[0] <= ALPHA / cases:
-            gaps[index] = np.sort(np.subtract.outer(values[index, "b"], values[index, "a"]), axis=None)
-            effect[index], p[index] = np.median(gaps[index]), _rank_p(gaps[index], *map(int, many))
+    null: list[Floats | None] = [None] * len(effect)
+    for index, many in enumerate(observed.to_numpy()):
+        known = _signed(int(many[0])) if paired else _cumulative(*map(int, many))
+        if 2 * known[0] <= ALPHA / cases:
+            null[index] = known
+            gaps[index] = np.sort(_means_of_two(values[index, "pair"]) if paired else np.subtract.outer(
+                values[index, "b"], values[index, "a"]), axis=None)
+            effect[index], p[index] = np.median(gaps[index]), _rank_p(gaps[index], known)
     first = points.drop_duplicates("case").sort_values("case")
     rows = first[[*KEY, "fabric", "label"]].reset_index(drop=True).assign(
         a_s=np.exp(middle_a), b_s=np.exp(middle_b), effect=effect, variance=variance, df=df,
-        each=scatter.shift + scatter.own, p=p, gaps=gaps,
+        each=(scatter.shift + scatter.own) / (2 if paired else 1), p=p, gaps=gaps, null=null, paired=paired,
         launches_a=counts["a"].to_numpy(), launches_b=counts["b"].to_numpy())
     return rows, scatter.words
 
 
+def _differences(points: pd.DataFrame) -> pd.DataFrame:
+    """One row a case and pair of launches: how much longer B took than A, as a difference of logarithms."""
+    pair = points["launch"].str[1:].rename("pair")      # less the letter of its side
+    wide = points.set_index(["case", pair, "side"])[["y", "sampling"]].unstack("side")
+    return pd.DataFrame({"y": wide["y", "b"] - wide["y", "a"], "side": "pair",
+                         "sampling": wide["sampling"].sum(axis=1)}).reset_index(names=["case", "launch"])
+
+
+def _means_of_two(values: Floats) -> Floats:
+    """Means of every two values, and of each with itself."""
+    return (values[:, None] + values)[np.triu_indices(len(values))] / 2
+
+
 def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, sampling: Floats) -> _Scatter:
     launches = points.groupby("side")["launch"].nunique()
-    spare = int(launches.sum()) - 2
+    spare = int(launches.sum()) - len(launches)
     if spare < 1:
         return _without_repeats(effect, sampling)
+    twice = 3 - len(launches)       # a difference has the variance of both its launches
     shift = points.groupby(["side", "launch"])["rest"].median()     # over the cases
     shift = shift - shift.groupby("side").transform("mean")
-    common = (_PRIOR_DF * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + spare)
+    common = (_PRIOR_DF * twice * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + spare)
     rest = points["rest"] - [shift[key] for key in zip(points["side"], points["launch"], strict=True)]
-    freedom = np.maximum((counts.sum(axis=1) - 2).to_numpy(), 0)
+    freedom = np.maximum((counts.sum(axis=1) - len(launches)).to_numpy(), 0)
     squares = (rest**2).groupby(points["case"]).sum().to_numpy()
     own, own_df = _moderated(squares, freedom)
-    words = (f"launches differ by a common shift of {100 * math.sqrt(common):.1f} % and by "
-             f"{100 * math.sqrt(float(np.median(own))):.1f} % in a case (standard deviations, from "
-             f"{launches['a']} and {launches['b']} launches)")
+    of, many = ("differences within pairs", f"{launches['pair']} pairs") if twice == 2 else (
+        "launches", f"{launches['a']} and {launches['b']} launches")
+    words = (f"{of} differ by a common shift of {100 * math.sqrt(common):.1f} % and by "
+             f"{100 * math.sqrt(float(np.median(own))):.1f} % in a case (standard deviations, from {many})")
     return _Scatter(common, _PRIOR_DF + spare, np.maximum(own, sampling), own_df, words)
 
 
@@ -173,10 +204,20 @@ def _cumulative(a: int, b: int) -> Floats:
     return np.array([count / total for count in np.cumsum(np.array(ways, dtype=object))])
 
 
-def _rank_p(gaps: Floats, a: int, b: int) -> float:
-    """Two-sided p of the exact rank-sum test; ties count half, rounded to the safe side."""
+@lru_cache
+def _signed(pairs: int) -> Floats:
+    """The distribution function of the signed-rank statistic at 0, 1 ... n (n + 1) / 2, for pairs without effect."""
+    ways = [1] + [0] * (pairs * (pairs + 1) // 2)
+    for rank in range(1, pairs + 1):
+        for place in range(len(ways) - 1, rank - 1, -1):
+            ways[place] += ways[place - rank]
+    return np.array([count / 2**pairs for count in np.cumsum(np.array(ways, dtype=object))])
+
+
+def _rank_p(gaps: Floats, null: Floats) -> float:
+    """Two-sided p of the exact test; ties count half, rounded to the safe side."""
     above = float((gaps > 0).sum() + (gaps == 0).sum() / 2)
-    return min(1.0, 2 * float(_cumulative(a, b)[math.ceil(min(above, a * b - above))]))
+    return min(1.0, 2 * float(null[math.ceil(min(above, len(gaps) - above))]))
 
 
 def _interval(row: object, level: float) -> tuple[float, float]:
@@ -184,7 +225,7 @@ def _interval(row: object, level: float) -> tuple[float, float]:
     if row.gaps is None:
         half = min(float(stats.t.ppf(1 - level / 2, row.df)) * math.sqrt(row.variance), _WIDEST)
         return row.effect - half, row.effect + half
-    left_out = int((2 * _cumulative(row.launches_a, row.launches_b) <= level).sum())
+    left_out = int((2 * row.null <= level).sum())
     return float(row.gaps[left_out - 1]), float(row.gaps[-left_out])
 
 
@@ -229,15 +270,20 @@ def _holm(p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 
 def _more(row: object, level: float, edge: float) -> int:
-    """Launches that each side lacks for an interval narrow enough to tell this effect from none, or from the band."""
+    """Launches that each side lacks to tell this effect from none, or from the band, in four of five cases like it.
+
+    The scatter is that of the middle half of what was seen where a rank test decides, since that is what it rests on.
+    """
     effect = abs(row.effect)
     target = effect if effect > edge else max(edge - effect, edge / 2)
     have = min(row.launches_a, row.launches_b)
-    if row.gaps is not None:        # widths shrink with the root of the launches
-        low, high = _interval(row, level)
-        return min(max(1, math.ceil(have * ((high - low) / 2 / target)**2) - have), _FAR)
+    if row.gaps is not None:
+        low, high = np.quantile(row.gaps, [0.25, 0.75])
+        each = ((high - low) / _MIDDLE_HALF)**2 * (1 if row.paired else 0.5)     # of a launch
+        factor = float(stats.norm.isf(level / 2)) + _POWER
+        return min(max(1, math.ceil(factor**2 * 2 * each * _RANKS / target**2) - have), _FAR)
     needed = have + 1
-    while needed < _FAR and stats.t.ppf(1 - level / 2, _PRIOR_DF + 2 * needed - 2) * math.sqrt(
+    while needed < _FAR and (stats.t.ppf(1 - level / 2, _PRIOR_DF + 2 * needed - 2) + _POWER) * math.sqrt(
             2 * row.each / needed) > target:
         needed += max(1, needed // 10)
     return needed - have

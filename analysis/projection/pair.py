@@ -63,7 +63,12 @@ def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domai
     if set(frame["domain"]) != set(keys):
         return None
     lines = versus(kept, *keys, domains, dict(zip(frame["domain"], frame["ranks"], strict=True)))
-    return Pair(frame, lines, crossovers(lines), {key: domains[key].name for key in keys})
+    return Pair(frame, lines, crossovers(lines), {key: _short(domains[key].name) for key in keys})
+
+
+def _short(name: str) -> str:
+    """Without the maker, so that a legend fits on a phone."""
+    return name.removeprefix("NVIDIA ").removeprefix("Huawei ")
 
 
 def _some(sizes: pd.Series) -> np.ndarray:

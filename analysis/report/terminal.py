@@ -99,7 +99,8 @@ def _header(story: Story) -> Group:
     head = story.overview
     lines = [Text(f"collbench report: {head.title}", style="bold"), Text(head.measured)]
     lines += [Text.assemble((f"{name}: ", "dim"), value) for name, value in head.on]
-    return Group(*lines, Text(head.verdict, style="green" if head.sound else "bold red"), Text())
+    style = "bold red" if not head.sound else "green" if head.checked else "bold"
+    return Group(*lines, Text(head.verdict, style=style), Text())
 
 
 def _facts(story: Story) -> Group:

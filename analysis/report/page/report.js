@@ -11,7 +11,7 @@
     },
     legend: {
       labelColor: "currentColor", titleColor: "currentColor", labelLimit: narrow.matches ? 300 : 480,
-      labelFontSize: 12, titleFontSize: 12, titleFontWeight: 500,
+      labelFontSize: narrow.matches ? 10.5 : 12, titleFontSize: 12, titleFontWeight: 500,
       symbolBaseFillColor: "#888888", symbolBaseStrokeColor: "#888888",
       orient: "bottom", direction: "horizontal", columns: narrow.matches ? 2 : 5, columnPadding: 14,
       layout: { bottom: { direction: "vertical", anchor: "start" } },
