@@ -2,7 +2,11 @@
 
 Launches of one and the same measurement are dealt in turn to two sides, as one would interleave them: whatever
 `compare` calls slower or faster in any case is a false alarm. Then one side is slowed by a factor, in its records'
-samples, and should be found. Every try deals other launches of the pool, so tries are alike but not independent.
+samples, and should be found. Every try deals other launches of the pool, so tries are alike but not independent. Both
+ways to compare are tried: as two heaps of launches, and as pairs of neighbours (`--paired`).
+
+    python benchmarks/compare_alarms.py --launches 60 --each 1 3 8 12 20      # on this machine; about 8 minutes
+    python benchmarks/compare_alarms.py --simulate                            # made-up launches, the truth known
 """
 
 import argparse
@@ -14,8 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pandas as pd
 
-from analysis.compare import Comparison, Side, compare, match
+from analysis.compare import Comparison, Match, Side, compare, match
+from analysis.compare.sides import KEY
 from analysis.tidy import Loaded, load
 
 OPS = "all_reduce,all_gather,all_to_all,send_recv"
@@ -28,29 +34,75 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=Path, help="directory of repeats, instead of measuring some now")
     parser.add_argument("--launches", type=int, default=40, help="repeats to measure")
-    parser.add_argument("--each", type=int, nargs="+", default=(1, 3, 8, 12), help="launches on a side")
+    parser.add_argument("--each", type=int, nargs="+", default=[1, 3, 8, 12], help="launches on a side")
     parser.add_argument("--tries", type=int, default=20)
     parser.add_argument("--slower", type=float, default=10.0, help="percent")
+    parser.add_argument("--simulate", action="store_true", help="made-up launches instead of measured ones")
     asked = parser.parse_args()
+    if asked.simulate:
+        simulate(asked.each, asked.tries, asked.slower / 100)
+        return
     with TemporaryDirectory() as folder:
         pool = asked.pool or measure(Path(folder), asked.launches)
         launches = [load(path.parent) for path in sorted(pool.glob("*/journal.jsonl"))]
     print(f"{len(launches)} launches of {OPS} of {SIZES}")
-    print(f"{'launches':>8} {'cases':>6} {'false alarms':>14} {'planted found':>14} {'cases found':>12} "
+    print(f"{'launches':>8} {'cases':>6} {'pairs':>6} {'false alarms':>14} {'planted found':>14} {'cases found':>12} "
           f"{'told same':>10}")
     for each in asked.each:
         for ops, sizes in (((), ()), (GATE_OPS, GATE_SIZES)):
-            alarms = found = cases = told = same = 0
-            for a, b in deals(launches, each, asked.tries):
-                alike = compare(match(a, b, ops, sizes))
-                alarms += bool(differing(alike))
-                same += int((alike.rows["verdict"] == "same").sum())
-                planted = compare(match(a, slowed(b, asked.slower / 100), ops, sizes))
-                slow = int((planted.rows["verdict"] == "slower").sum())
-                found, told, cases = found + bool(slow), told + slow, cases + len(planted.rows)
-            print(f"{each:>8} {cases // asked.tries:>6} {f'{alarms} of {asked.tries}':>14} "
-                  f"{f'{found} of {asked.tries}':>14} {f'{told / cases:.0%}':>12} {f'{same / cases:.0%}':>10}",
-                  flush=True)
+            for paired in (False, True) if each > 1 else (False,):
+                alarms = found = cases = told = same = 0
+                for a, b in deals(launches, each, asked.tries):
+                    alike = compare(match(a, b, ops, sizes, paired))
+                    alarms += bool(differing(alike))
+                    same += int((alike.rows["verdict"] == "same").sum())
+                    planted = compare(match(a, slowed(b, asked.slower / 100), ops, sizes, paired))
+                    slow = int((planted.rows["verdict"] == "slower").sum())
+                    found, told, cases = found + bool(slow), told + slow, cases + len(planted.rows)
+                print(f"{each:>8} {cases // asked.tries:>6} {'yes' if paired else 'no':>6} "
+                      f"{f'{alarms} of {asked.tries}':>14} {f'{found} of {asked.tries}':>14} {told / cases:>12.0%} "
+                      f"{same / cases:>10.0%}", flush=True)
+
+
+# Standard deviations of the logarithm: of a whole launch, of a case in a launch, of the machine's drift a launch; share
+# of launches that something makes twice as slow.
+MACHINES = {"quiet": (0.01, 0.01, 0.0, 0.0), "usual": (0.02, 0.03, 0.0, 0.0), "noisy": (0.04, 0.06, 0.0, 0.0),
+            "drifting": (0.02, 0.03, 0.04, 0.0), "disturbed": (0.02, 0.03, 0.0, 0.1)}
+SIMULATED_CASES = (4, 20)
+
+
+def simulate(launches: list[int], tries: int, slower: float) -> None:
+    """A table of false alarms, cases found and true forecasts of launches, on machines of known scatter."""
+    print(f"{tries} tries; planted: all cases {slower:.0%} slower\n")
+    print("| machine | cases | launches a side | false alarms | found | paired: false alarms | found |")
+    print("|---|---|---|---|---|---|---|")
+    for name, machine in MACHINES.items():
+        for cases in SIMULATED_CASES:
+            for each in launches:
+                rng, shares = np.random.default_rng(1), []
+                for paired in (False, True):
+                    alike = [compare(made_up(rng, each, cases, machine, 0.0, paired)) for _ in range(tries)]
+                    planted = [compare(made_up(rng, each, cases, machine, slower, paired)) for _ in range(tries)]
+                    shares += [np.mean([differing(one) > 0 for one in alike]),
+                               np.mean([(one.rows["verdict"] == "slower").mean() for one in planted])]
+                print(f"| {name} | {cases} | {each} | " + " | ".join(f"{share:.0%}" for share in shares) + " |",
+                      flush=True)
+
+
+def made_up(rng: np.random.Generator, each: int, cases: int, machine: tuple[float, float, float, float],
+            slower: float, paired: bool) -> Match:
+    """Launches of two sides in turn (A, B, A, B ...), as `match` would put them together."""
+    shift, own, drift, disturbed = machine
+    launches = 2 * each
+    log_s = rng.normal(0, shift, launches) + np.cumsum(rng.normal(0, drift, launches)) + rng.normal(
+        0, own, (cases, launches)) + np.log(2) * (rng.random(launches) < disturbed)
+    log_s[:, 1::2] += np.log1p(slower)
+    case, launch = np.divmod(np.arange(cases * launches), launches)
+    points = pd.DataFrame({**dict.fromkeys(KEY), "op": [f"case {number}" for number in case], "mode": "isolated",
+                           "fabric": "made up", "label": [f"case {number}" for number in case], "asked_bytes": 1,
+                           "side": np.where(launch % 2, "b", "a"), "time_s": np.exp(log_s.ravel()),
+                           "launch": [f"{'ab'[number % 2]}{number // 2}.0" for number in launch], "sampling": 0.0})
+    return Match(points, (), (), (0, 0), (), paired=paired)
 
 
 def measure(folder: Path, count: int) -> Path:

@@ -2,13 +2,14 @@
 
     python benchmarks/report_speed.py [--records 100000] [--samples 1] [--keep DIR]
 
-The journal is written by collbench's own writer: sweeps over all operations, 22 sizes, seven element types and 2, 4 and
-8 ranks, in runs of two transports, one after the other until there are records enough. Times follow a latency and a rate
-with scatter between runs, calls and ranks; so many samples are kept of a call as runs of `make bench` keep
+The journal is written by collbench's own writer: sweeps over all operations, 22 sizes, seven element types and 2, 4
+and 8 ranks, in runs of two transports, one after the other until there are records enough. Times follow a latency and
+a rate with scatter between runs, calls and ranks; so many samples are kept of a call as runs of `make bench` keep
 (median 54 isolated, 30 streamed; `--samples` scales it). Some cases fail, are wrong or unsupported.
 
-Memory is the peak over the processes of a command together; CPU is user and system together, which other work on the machine disturbs
-less than the time on the wall.
+Memory is the peak over the processes of a command together. CPU is user and system together, which other work on the
+machine disturbs less than the time on the wall. The second row is the floor: what reading alone takes, one process
+making Python objects of every line and nothing of them.
 """
 
 import argparse
@@ -54,6 +55,7 @@ def main() -> None:
             table.add_column(name, justify="left" if name == "command" else "right")
         out = Path(folder) / "report"
         for name, words in (("read every byte, no more", ["-c", READ, str(data / "journal.jsonl")]),
+                            ("check and decode every line", ["-c", DECODE, str(data / "journal.jsonl")]),
                             ("summary on the terminal", ["-m", "analysis", str(data)]),
                             ("collbench report, page and figures", [COLLBENCH, "report", str(data), "-o", str(out)])):
             table.add_row(name, *measured(words))
@@ -62,6 +64,9 @@ def main() -> None:
 
 COLLBENCH = str(Path(sys.executable).parent / "collbench")
 READ = "import sys\nwith open(sys.argv[1], 'rb') as file:\n while file.read(1 << 20): pass"
+
+DECODE = ("import sys\nfrom pathlib import Path\nfrom collectives.records import read_lines\n"
+          "for line in read_lines(Path(sys.argv[1]), []): pass")
 
 
 def measured(words: list[str]) -> tuple[str, str, str, str]:

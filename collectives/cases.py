@@ -180,7 +180,7 @@ def size_range(begin: int, end: int, factor: float | None = None, step: int | No
     while (size := max(size * factor, sizes[-1] + 1)) <= end:
         sizes.append(int(size))
         if len(sizes) > _MOST_SIZES:
-            raise UsageError(f"-b {begin} -e {end} -f {factor:g} makes more than {_MOST_SIZES} sizes")
+            raise UsageError(f"-b {begin} -e {end} -f {factor} makes more than {_MOST_SIZES} sizes")
     return tuple(sizes)
 
 

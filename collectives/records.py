@@ -301,15 +301,12 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            if is_device(self._fd):
-                os.close(self._fd)
-                raise JournalError(f"{path}: is a device, not a file")
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._end_cut_line()
         except BlockingIOError:
             raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
-        self._end_cut_line()
 
     def _end_cut_line(self) -> None:
         """A line cut by a crash stays as it is; the next one starts on a line of its own."""

@@ -48,9 +48,10 @@ class Profile(NamedTuple):
 _SMOKE_PLACES = ("--ops", "all", "-b", "1K", "-e", "64K", "-f", "64", "--case-seconds", "0.01")
 _SMOKE_TYPES = ("--ops", "all_reduce,all_gather,send_recv", "-b", "4K", "-e", "4K", "--dtypes", "all",
                 "--redops", "all", "--group-ranks", "2", "--case-seconds", "0.01", "--modes", "isolated")
-# Launches differ from each other more than samples do: the gate takes several short ones.
-_CHECK = ("--ops", "all_reduce,all_gather,all_to_all,send_recv", "--sizes", "4K,64K,1M", "--place", "out", "-b", "4K",
-          "--group-ranks", "2")
+# Launches differ from each other more than samples do: the gate takes several short ones. The rank test of `compare`
+# can tell anything from six a side only where at most 23 points are compared. Some libraries reduce in place only.
+_CHECK = ("--ops", "all_reduce,all_gather,all_to_all,send_recv", "--sizes", "4K,64K,1M", "-b", "4K",
+          "--modes", "isolated", "--group-ranks", "2")
 PROFILES = {
     "check": Profile(90.0, None, (_CHECK,) * 6, (1 / 6,) * 6),
     "full": Profile(170.0, None, (("--ops", "all"),), (1.0,)),

@@ -1,6 +1,7 @@
 """What several subcommands share: how DATA is named, what is said of a log, and where output goes."""
 
 import os
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -131,6 +132,8 @@ def warn(words: str) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """Write `text` to `file`, in a directory that is made for it, - for standard output; UsageError: it cannot be."""
+    if str(file) == "-" and sys.stdout.isatty():
+        text = printable(text, keep="\n")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with click.open_file(str(file), "w", encoding="utf-8") as stream:

@@ -11,7 +11,7 @@ from scipy import stats
 
 from analysis.compare import compare, match, sides
 from analysis.compare.show import as_json, page
-from analysis.compare.verdict import _cumulative
+from analysis.compare.verdict import _cumulative, _signed
 from collectives.errors import UsageError
 
 SIZES = (1024, 65536, 1 << 20)
@@ -111,3 +111,41 @@ def test_the_page_and_the_json_hold_every_case(tmp_path):
     assert text.count("<tr>") == len(SIZES) + 1
     assert "<b>" not in text
     assert "http" not in text
+
+
+def drifting(folder, pairs, factor):
+    """Two sides taken in turn on a machine that slows down by a tenth from pair to pair."""
+    head = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us"
+    rng, names = np.random.default_rng(5), {"a": [], "b": []}
+    for pair in range(pairs):
+        for name, times in (("a", 1.0), ("b", factor)):
+            path = folder / f"{name}{pair}.csv"
+            rows = [f"x,y,all_reduce,,float32,4,2,{size},{size / 100 * times * 1.1**pair * rng.lognormal(0, 0.01)}"
+                    for size in SIZES]
+            path.write_text("\n".join([head, *rows, ""]))
+            names[name].append(str(path))
+    return sides(",".join(names["a"])), sides(",".join(names["b"]))
+
+
+@pytest.mark.parametrize("pairs", [4, 9])       # by the model, and by the signed-rank test
+def test_pairs_see_through_a_drift_that_hides_a_slowdown_from_heaps(tmp_path, pairs):
+    a, b = drifting(tmp_path, pairs, 1.05)
+    assert set(compare(match(a, b)).rows["verdict"]) == {"cannot tell"}
+    rows = compare(match(a, b, paired=True)).rows
+    assert rows["ratio"].between(1.03, 1.07).all()
+    if pairs > 4:
+        assert set(rows["verdict"]) == {"slower"}
+        assert ((rows["ratio_lo"] > 1) & (rows["ratio_hi"] < 1.1)).all()
+
+
+def test_pairs_need_as_many_launches_of_both_sides(tmp_path):
+    with pytest.raises(UsageError, match=r"has 3, .* has 2"):
+        match(side(tmp_path, "a", 3), side(tmp_path, "b", 2), paired=True)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 8))
+def test_the_signed_rank_distribution_is_that_of_all_signs(pairs):
+    sums = [sum(rank for rank, sign in enumerate(signs, 1) if sign) for signs in
+            itertools.product((False, True), repeat=pairs)]
+    assert np.allclose(_signed(pairs), np.cumsum(np.bincount(sums)) / len(sums))

@@ -1,15 +1,37 @@
 """What is exported for other tools reads back to the same numbers."""
 
+import csv
+import io
 import json
+import random
+import re
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from analysis.backtest.series import read_tidy
+from analysis.compare import compare, match, sides
+from analysis.compare import show as compare_show
+from analysis.csv_text import to_csv, unescape
+from analysis.domains import load_domains
 from analysis.export import FORMATS, export
 from analysis.importers import Asked, import_logs
+from analysis.links import as_text
+from analysis.projection import project
+from analysis.projection import show as projection_show
+from analysis.report import html, terminal
+from analysis.screen import Screen
+from analysis.summary import tell
 from analysis.tidy import load
-from collectives.records import read_lines
+from collectives.cases import Case, Sweep
+from collectives.errors import printable
+from collectives.records import SCHEMA, Clock, Journal, Policy, Record, Run, Timing, read_lines
 
+ROOT = Path(__file__).parent.parent
 SOURCE = """system,library,op,dtype,ranks,ranks_per_node,message_bytes,time_us,variant,statistic,mode,redop,algorithm
 fabric,NCCL 2.28.7,all_reduce,float32,8,4,1048576,123.456789,out-of-place,mean over ranks,streamed,sum,Ring
 fabric,NCCL 2.28.7,all_reduce,float32,8,4,1048576,234.5,in-place,mean over ranks,streamed,sum,Ring
@@ -88,6 +110,100 @@ def test_csv_reads_back_whole(loaded, tmp_path):
                    "transport", "dtype", "source"):
         assert read[column].fillna("").tolist() == wanted[column].fillna("").tolist(), column
     assert export(load(tmp_path / "exported.csv"), "csv")[0] == text
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20) | st.text(
+    "'\"=+-@\t\r\n #,;1.5e", max_size=6)
+
+
+def is_formula(cell):
+    """Whether a spreadsheet may run it; a number is one also with a sign."""
+    number = re.fullmatch(r"[+-][0-9.]+(e[+-]?[0-9]+)?", cell, re.IGNORECASE)
+    return cell[:1] in tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") and not number
+
+
+@settings(deadline=None)
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+@example(["=cmd|' /C calc'!A0", "@SUM(1)", "-2+3", "+1", "'-5", "''=x", "\tx", " =1", "a\rb", "#x", "-1.5"])
+def test_any_text_is_no_formula_and_reads_back(texts):
+    written = to_csv(pd.DataFrame({"number": -1.5, "text": texts, "none": None}))
+    rows = list(csv.reader(io.StringIO(written, newline="")))[1:]
+    assert not any(is_formula(cell) for row in rows for cell in row)
+    assert [row[0] for row in rows] == ["-1.5"] * len(texts)
+    assert [unescape(row[1]) for row in rows] == texts
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(TEXTS.filter(str.strip), min_size=3, max_size=3))
+@example(["=HYPERLINK(\"http://x\")", "+1 2\r\n3", "# no comment"])
+def test_names_from_outside_go_through_a_tidy_csv_unchanged(loaded, tmp_path, texts):
+    names = dict(zip(("system", "algorithm", "source"), texts, strict=True))
+    points = loaded.points.assign(**names)
+    text, _ = export(type(loaded)(points, loaded.records, loaded.runs), "csv")
+    assert not any(is_formula(cell) for row in csv.reader(io.StringIO(text, newline="")) for cell in row)
+    read = read_back(tmp_path, text, "csv")
+    assert len(read) == len(points)
+    for name, value in names.items():
+        assert set(read[name]) == {value}, name
+    tidy = read_tidy(tmp_path / "exported.csv")
+    assert set(tidy["system"]) == {names["system"]}
+    assert set(tidy["algorithm"]) == {names["algorithm"]}
+
+
+def test_every_csv_is_written_in_one_place():
+    """Data inside a chart is no file that a spreadsheet opens."""
+    sources = [path for room in ("analysis", "launch", "collectives") for path in (ROOT / room).rglob("*.py")]
+    writers = {path.name for path in sources if re.search(r"\.to_csv\(|csv\.(Dict)?[wW]riter", path.read_text())}
+    assert writers <= {"csv_text.py", "chart.py"}
+
+
+HOSTILE = "\x1b[2J\x1b]0;x\x07</script><script>alert(1)</script>[red]\u202e=1+1"
+
+
+def a_hostile_journal(folder):
+    """A run whose every name is hostile; an odd link makes the report speak of hosts, too."""
+    rng = random.Random(1)
+    run = Run(schema=SCHEMA, id="r", started="", transport="torch", library=HOSTILE, device=HOSTILE, world=4,
+              clock=Clock(kind="shared"), policy=Policy(), command=(HOSTILE,),
+              sweep=Sweep(ops=("all_reduce", "links"), sizes=(1024,), ranks=(2, 4)),
+              provenance={"host": HOSTILE, "cluster": HOSTILE, "hosts": [HOSTILE] * 4, "cores": [1] * 4,
+                          "versions": {HOSTILE: HOSTILE}})
+    cases = [Case(op="all_reduce", ranks=ranks, bytes=size, dtype="float32", redop="sum")
+             for ranks in (2, 4) for size in (1024, 1 << 20)]
+    cases += [Case(op=op, ranks=4, bytes=1024, dtype="float32", traffic=f"round-{number}")
+              for op in ("link_latency", "link_bandwidth") for number in (1, 2, 3)]
+    with Journal(folder / "journal.jsonl") as journal:
+        journal.append(run)
+        for case in cases:
+            timings = tuple(Timing(mode=mode, calls=1, warmup=1, begin_ns=None, precision=None, stopped_by="time",
+                                   elapsed_ns=[[rng.randrange(900, 1100) * case.ranks for _ in range(9)]
+                                               for _ in range(case.ranks)]) for mode in ("isolated", "streamed"))
+            journal.append(Record(run="r", case=case, status="ok", asked_bytes=case.bytes, timings=timings,
+                                  notes=(HOSTILE,), reproduce=HOSTILE))
+        journal.append(Record(run="r", case=Case(op="barrier", ranks=4, bytes=0), status="failed", reason=HOSTILE))
+    return folder
+
+
+def test_hostile_names_steer_no_terminal_no_page_and_no_table_of_another_tool(tmp_path):
+    """Of hosts, libraries, devices, systems and algorithms, in everything that shows them."""
+    folder = a_hostile_journal(tmp_path)
+    shown = io.StringIO()
+    console = Screen(file=shown, width=150, force_terminal=True, color_system=None)
+    story = tell(folder)
+    terminal.show(story, console)
+    terminal.show_predictions(story.predictions, console)
+    compared = compare(match(sides(str(folder)), sides(str(folder))))
+    compare_show.show(compared, console)
+    domains = load_domains()
+    projection_show.show(project(story.points, ["nvl72"], domains, None, False, None, {}), [], domains, console)
+    assert "alert(1)" in shown.getvalue()
+    texts = [shown.getvalue(), *(printable(as_text(matrix), keep="\n") for matrix in story.links),
+             *(export(story.loaded, form)[0] for form in ("nccl-tests", "osu"))]
+    for text in texts:
+        assert text.replace("\n", "").isprintable(), ascii(text)
+    for page in (html.render(story, []), compare_show.page(compared, HOSTILE, HOSTILE)):
+        assert "<script>alert" not in page
+        assert "alert(1)" in page
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -163,7 +163,8 @@ def test_a_logarithmic_axis_has_a_few_ticks_between_its_ends(low, factor):
 
 
 def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(tmp_path):
-    rows = [f"s,lib,all_reduce,default,float,512,8,{size},{size},,{10 + size / 1e4},src,mean" for size in (8, 4096, 65536)]
+    rows = [f"s,lib,all_reduce,default,float,512,8,{size},{size},,{10 + size / 1e4},src,mean"
+            for size in (8, 4096, 65536)]
     (tmp_path / "data.csv").write_text("\n".join([
         "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
         "time_us,source,statistic", *rows]) + "\n")

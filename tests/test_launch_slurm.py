@@ -300,6 +300,15 @@ def test_launchers_inside_each_other_are_explained_before_anything_is_started(cl
     assert not (tmp_path / "r").exists()
 
 
+def test_why_open_mpi_refuses_a_third_rank_of_a_node_is_said(cluster, protocol, tmp_path):
+    """Here Slurm's names of the nodes are not the host's own."""
+    if protocol == "pmix":
+        done = subprocess.run(["srun", "--nodes=1", "--ntasks=3", "--mpi=pmix", sys.executable, "-m", "collectives",
+                               "--transport", "mpi", "--ops", "barrier", "--out", "r"], env=cluster.environment,
+                              cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert re.search(r"rank 2: Slurm calls this host n\d, but it calls itself", done.stderr), done.stderr
+
+
 def test_the_main_job_spreads_over_the_allocation(cluster, tmp_path):
     """`collbench bench` in an allocation of two nodes starts its ranks on both, through srun."""
     (tmp_path / "bench.sh").write_text("#!/bin/bash\ncollbench bench --transport torch --budget 5 --out r\n")

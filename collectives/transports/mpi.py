@@ -6,6 +6,8 @@ mpi4py is imported here and in the `mpi_` modules beside this one, which this on
 import ctypes
 import itertools
 import os
+import socket
+import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +208,8 @@ def open_transport(place: Place, device: str, meeting_s: float | None = None) ->
     if place and place.size > 1 and _lacks_pmix():
         raise UsageError(f"{place.launcher} started {place.size} ranks over PMIx, which {_library()}, which mpi4py "
                          "uses, does not know: use the mpirun of that MPI, or srun --mpi=pmi2")
+    if place:
+        _warn_of_names(place)
     _start()
     if place and place.launcher != "none" and place.size != MPI.COMM_WORLD.size:
         raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, which mpi4py uses, finds "
@@ -238,6 +242,20 @@ def _lacks_pmix(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether ranks were started over PMIx alone, and this is an MPICH that was built without: it ends in MPI_Init."""
     return ("PMIX_NAMESPACE" in environment and "PMI_SIZE" not in environment and MPI.get_vendor()[0] == "MPICH"
             and "pmix" not in MPI.Get_library_version().lower())
+
+
+def _warn_of_names(place: Place) -> None:
+    """Say why a third rank of a node may end in MPI_Init, before it does.
+
+    Slurm's PMIx keeps who is on a node under Slurm's name for it. Where the host calls itself otherwise, Open MPI finds
+    nothing there, takes each rank to have one neighbour, and refuses those whose local rank is higher than that.
+    """
+    own = socket.gethostname()
+    if (place.launcher == "Slurm with PMIx" and place.local_rank == 2 and MPI.get_vendor()[0] == "Open MPI"
+            and place.node and place.node.partition(".")[0] != own.partition(".")[0]):
+        print(f"collbench: rank {place.rank}: Slurm calls this host {place.node}, but it calls itself {own}: if "
+              "MPI_Init fails now, start at most 2 ranks a node, or use mpirun in the allocation",
+              file=sys.stderr, flush=True)
 
 
 def _tried(step: Callable[[], object]) -> tuple[object, str | None]:

@@ -24,12 +24,14 @@ __all__ = ["command"]
               help="Exit with 1 when a case of --ops and --sizes is slower by more than this, or came to a bad end.")
 @click.option("--within", type=Amount(min=0, min_open=True), default=5.0, show_default=True,
               metavar="PERCENT", help="What counts as the same, either way.")
+@click.option("--paired", is_flag=True, help="Launches were taken in turn: the first of A with the first of B, the "
+              "second with the second ...; what drifts on the machine then cancels.")
 @click.option("--html", type=OutputFile(allow_dash=True), default=None,
               help="Also write a page.")
 @json_option("Also write everything as JSON; - is standard output, and no table.")
 @log_options
-def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | None, within: float, html: Path | None,
-            json_file: Path | None, ranks: int | None, op: str | None) -> None:
+def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | None, within: float, paired: bool,
+            html: Path | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
     """Say what is slower or faster in B than in A, case by case, and how sure that is.
 
     A and B are DATA, several with commas between them, or a directory of run directories: repeats. Launches differ from
@@ -45,7 +47,7 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     from analysis.compare.show import as_json, page, show
     from analysis.importers import Asked
     asked = Asked(ranks, op)
-    found = match(sides(a, asked), sides(b, asked), ops, sizes)
+    found = match(sides(a, asked), sides(b, asked), ops, sizes, paired)
     if fail_over is not None and found.twice:
         raise UsageError(f"{a} and {b}: {found.twice}")
     _all_there(found.points, ops, sizes)

@@ -86,9 +86,10 @@ def _together(mpirun: Mpirun, facts: dict, lack: str, asked: Asked) -> Finding:
         return Finding(level="ok", what="MPI ranks", found="two ranks started and found each other",
                        works={"mpi": True})
     alone = said.count("ranks=1,1") == 2
+    strangers = alone or mpirun.is_open_mpi != (facts["vendor"] == "Open MPI")
     last = ([line.strip() for line in said.splitlines() if line.strip(" -*")] or ["nothing said"])
     why = (f"{mpirun.path} started two ranks, but {facts['library']}, which mpi4py loads, finds each alone" if alone
            else f"two ranks did not start (status {status}): {last[0][:140]}")
     return Finding(level=lack, what="MPI ranks", found=why, works={"mpi": False},
                    do=f"use the mpirun of {facts['library']}, or set MPI4PY_LIBMPI to the libmpi of {mpirun.path}"
-                   if alone else f"try {mpirun.path} -n 2 hostname, and see what it says")
+                   if strangers else f"try {mpirun.path} -n 2 hostname, and see what it says")
