@@ -7,10 +7,10 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke test overhead startup validate judge lint clean distclean
+.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge lint clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with what this machine lacks (done once; PYTHON=... chooses the interpreter)
 	@$(PYTHON) launch/bootstrap.py
@@ -23,6 +23,15 @@ smoke: setup ## the same in a minute, to see that everything works
 
 test: setup ## run the tests (ARGS="-k name")
 	@$(RUN)/python -m pytest $(ARGS)
+
+test-mpich: setup ## every test that needs MPI once more, under MPICH
+	@$(RUN)/python tests/test_launch_mpich.py $(ARGS)
+
+faults: setup ## every kind of fault at every phase over every launcher (10 minutes; ARGS="-k mpirun")
+	@$(RUN)/python -m pytest --every-fault tests/test_collectives_watchdog.py $(ARGS)
+
+speed: setup ## how long reading and reporting a journal of 100,000 records takes
+	@$(RUN)/python benchmarks/report_speed.py $(ARGS)
 
 overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
