@@ -10,6 +10,7 @@ ways to compare are tried: as two heaps of launches, and as pairs of neighbours 
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from analysis.tidy import Loaded, load
 
 OPS = "all_reduce,all_gather,all_to_all,send_recv"
 SIZES = "64,4K,64K,1M"
+FAILURES = 5
 GATE_OPS, GATE_SIZES = ("all_reduce",), (1 << 16, 1 << 20)
 
 
@@ -106,11 +108,18 @@ def made_up(rng: np.random.Generator, each: int, cases: int, machine: tuple[floa
 
 
 def measure(folder: Path, count: int) -> Path:
-    """So many launches of the same cases, each a process tree of its own."""
+    """So many launches of the same cases, each a process tree of its own; one that fails is said and taken again."""
+    failed = 0
     for number in range(count):
         words = ["run", "--transport", "mpi", "--ranks", "2", "--ops", OPS, "--sizes", SIZES, "--group-ranks", "2",
                  "--place", "out", "--case-seconds", "0.05", "--out", str(folder / f"{number:03}")]
-        subprocess.run([str(Path(sys.executable).parent / "collbench"), *words], check=True, capture_output=True)
+        while (done := subprocess.run([str(Path(sys.executable).parent / "collbench"), *words], capture_output=True,
+                                      text=True, check=False)).returncode:
+            failed += 1
+            print(f"launch {number}: exit status {done.returncode}; taken again", file=sys.stderr)
+            if failed > FAILURES:
+                sys.exit(f"{failed} launches failed: no machine to measure false alarms on")
+            shutil.rmtree(folder / f"{number:03}", ignore_errors=True)
     return folder
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from analysis import portions
+from analysis import portions, summary
 from analysis.tidy import load
 from collectives.cases import Case, Sweep
 from collectives.records import Clock, Journal, Policy, Record, Run, Timing
@@ -60,3 +60,13 @@ def test_portions_are_whole_lines_and_know_the_runs_before_them(journal, count):
         assert before.count(b"\n") + 1 == portion.line
         assert not before or before.endswith(b"\n")
         assert len(portion.runs) == before.count(b'{"line":"run"')
+
+
+def test_of_very_many_series_only_those_shown_are_predicted_and_that_is_said(journal, monkeypatch):
+    everything = summary.tell(journal)
+    assert not [finding for finding in everything.findings if "predicts them all" in finding.words]
+    monkeypatch.setattr(summary, "_MOST_SERIES", 0)
+    story = summary.tell(journal)
+    assert story.predictions is story.answers
+    assert set(story.predictions["ranks"]) == set(everything.predictions["ranks"])
+    assert [finding.severity for finding in story.findings if "predicts them all" in finding.words] == ["note"]

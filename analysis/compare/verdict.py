@@ -173,7 +173,7 @@ def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, samplin
     own, own_df = _moderated(squares, freedom)
     of, many = ("differences within pairs", f"{launches['pair']} pairs") if twice == 2 else (
         "launches", f"{launches['a']} and {launches['b']} launches")
-    words = (f"{of} differ by a common shift of {100 * math.sqrt(common):.1f} % and by "
+    words = (f"{of} scatter by a common shift of {100 * math.sqrt(common):.1f} % and by "
              f"{100 * math.sqrt(float(np.median(own))):.1f} % in a case (standard deviations, from {many})")
     return _Scatter(common, _PRIOR_DF + spare, np.maximum(own, sampling), own_df, words)
 
