@@ -10,6 +10,7 @@ import click
 
 from .errors import CollbenchError, FaultError, UsageError, printable
 from .options import measuring_options, request_from
+from .processes import kill, leave_status, stopped_siblings
 from .rendezvous import Place, find_place, seems_first, why_not_a_rank
 from .request import Request
 
@@ -39,6 +40,7 @@ def main(**values: object) -> None:
             time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
         click.echo(printable(f"collbench: {error}"), err=True)
         status = error.exit_status
+    leave_status(status)
     sys.exit(status)
 
 
@@ -48,15 +50,16 @@ def run_rank(request: Request, place: Place) -> int:
     An error on one rank ends the whole job: the others would wait for it for ever.
     """
     from .links import measures_links, run_links
-    from .processes import kill, stopped_siblings
     from .sweep import run_sweep
     from .transports import open_transport
     from .watchdog import Watchdog, describe_error, guard_start
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = open_transport(request.transport, place, request.device, request.meeting_s)
-    except CollbenchError as error:
+    except Exception as error:
         _say(error, place.rank)
+        if not isinstance(error, CollbenchError):
+            return 1
         if isinstance(error, FaultError):
             kill(stopped_siblings())    # their launcher would wait for them
         return error.exit_status

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from .shared_memory import forget_shared_memory
 
-__all__ = ["end_process", "kill", "living_members", "process_state", "process_table", "stopped_siblings"]
+__all__ = ["STATUS_FILE", "end_process", "kill", "leave_status", "living_members", "process_state", "process_table",
+           "stopped_siblings"]
+
+STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: where ranks leave their status for a starter that gets another
 
 
 def process_table() -> str:
@@ -57,8 +60,17 @@ def stopped_siblings() -> list[int]:
 
 def end_process(status: int) -> None:
     """This process, whatever its main thread is in."""
+    leave_status(status)
     forget_shared_memory()
     os._exit(status)
+
+
+def leave_status(status: int) -> None:
+    """Say how this rank ends, where that is asked for and no other has said it before: torchrun ends with 1 for all."""
+    path = os.environ.get(STATUS_FILE)
+    if path and status:
+        with suppress(OSError), open(path, "x") as file:
+            file.write(str(status))
 
 
 def kill(pids: Iterable[int]) -> None:

@@ -37,13 +37,11 @@ _ANSWER_S = 2.0
 _GATHER_S = 0.3         # how long to wait for others to say what else went wrong, once something did
 _PATIENCE_S = 3.0       # by which every other rank waits longer than rank 0
 _JOIN_S = 20.0
-_LEAST_START_S = 20.0
 _SHOWN = 8
 
 
 def guard_start(limit_s: float, rank: int) -> Callable[[], None]:
     """End this rank unless the returned function is called in time: before ranks have met, each is on its own."""
-    limit_s = max(limit_s, _LEAST_START_S)
     met = threading.Event()
 
     def guard() -> None:

@@ -12,7 +12,7 @@ from types import FrameType
 import msgspec
 
 from collectives.errors import FaultError
-from collectives.processes import living_members
+from collectives.processes import STATUS_FILE, living_members
 from collectives.records import FAULT_NOTE, Record, Run, unseal
 from collectives.resources import why_too_little_shared
 
@@ -41,7 +41,10 @@ def run_job(launcher: Launcher, job: Job) -> int:
     if job.nodes == 1 and "mpi" in job.transports and (reason := why_too_little_shared(job.ranks)):
         print(f"collbench: warning: {reason}", file=sys.stderr, flush=True)
     with scratch(one_host=job.nodes == 1) as own:
-        return _run(launcher, job, {**os.environ, "PYTHONSAFEPATH": "1", **own})
+        said = Path(own["TMPDIR"]) / "status" if launcher.hides_status and "TMPDIR" in own else None
+        own |= {STATUS_FILE: str(said)} if said else {}
+        status = _run(launcher, job, {**os.environ, "PYTHONSAFEPATH": "1", **own})
+        return (_said(said) or status) if status == 1 else status
 
 
 def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
@@ -92,6 +95,14 @@ def run_through_faults(launcher: Launcher, job: Job) -> int:
               flush=True)
         status = run_job(launcher, msgspec.structs.replace(job, arguments=(*job.arguments, "--settled", runs)))
     return FAULT if faults and status == 0 else status
+
+
+def _said(path: Path | None) -> int | None:
+    """The status that the first rank to go left behind."""
+    try:
+        return int(path.read_text()) if path else None
+    except (OSError, ValueError):
+        return None
 
 
 def _journal(job: Job) -> Path | None:

@@ -16,7 +16,7 @@ SUBCOMMANDS = cli.list_commands(None)
 @pytest.mark.needs("mpi")
 @pytest.mark.ranks
 def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
-    done = collbench("bench", "--profile", "smoke", "--budget", 20, "--ranks", 4, "--json", "points.json")
+    done = collbench("bench", "--profile", "smoke", "--budget", 14, "--ranks", 4, "--json", "points.json")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     latest = tmp_path / "results" / "latest"
     runs, records, warnings = read_journal(latest / "journal.jsonl")
