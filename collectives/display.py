@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from .cases import format_size
+from .errors import printable
 from .plan import Plan
 from .records import Record, Run
 from .stopping import median
@@ -150,7 +151,7 @@ class Display:
             self._progress.update(self._task, advance=1, refresh=True)
 
     def _line(self, text: str) -> None:
-        text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)     # a library's words too
+        text = printable(text)       # a library's words too
         if self._progress:
             self._progress.console.print(text, markup=False)
         elif self._how != "quiet":

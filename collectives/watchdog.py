@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .cases import Case
-from .errors import CollbenchError, FaultError
+from .errors import CollbenchError, FaultError, printable
 from .meeting import name_ranks
 from .processes import end_process, kill, process_state, process_table, stopped_siblings
 from .records import FAULT_NOTE, Journal, Record
@@ -362,6 +362,5 @@ class Watchdog(Unwatched):
 
 def _write(text: str) -> None:
     """Past every buffer: the main thread may hold the lock of one. Control characters of foreign text are shown."""
-    shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
     with suppress(OSError):
-        os.write(2, shown.encode(errors="backslashreplace") + b"\n")
+        os.write(2, printable(text, keep="\n").encode(errors="backslashreplace") + b"\n")

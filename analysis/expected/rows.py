@@ -120,7 +120,8 @@ def _expected(row: dict[str, object]) -> str:
 def _share(row: dict[str, object]) -> str:
     if not _plain(row["ceiling_kind"]):
         return UNKNOWN
-    capacity = f"{_CEILINGS[str(row['ceiling_kind'])]} {rate(row['ceiling_rate_Bps'])}"
+    alone = " while it has a core" if row["ceiling_kind"] == MEMORY and "oversubscription" in str(row["why"]) else ""
+    capacity = f"{_CEILINGS[str(row['ceiling_kind'])]} {rate(row['ceiling_rate_Bps'])}{alone}"
     if _plain(row["wire_Bps"]) is not None:
         return f"{_percent(row['share'])}: wire {rate(row['wire_Bps'])} of {capacity}"
     return f"{_percent(row['share'])} ({capacity})"
@@ -183,6 +184,9 @@ def judgement(points: pd.DataFrame, rows: list[Row]) -> str:
     best = [row for row in rows if row.values["share"] is not None]
     if best:
         first = best[0]
+        if "oversubscription" in first.values["reasons"]:
+            return ("ranks take turns on the cores, so no ceiling says much; nothing published or earlier to compare "
+                    "with (--baseline)")
         return (f"{first.op} at {first.values['ranks']} ranks and {payload(first.values['message_bytes'])} reaches "
                 f"{percent(first.values['share'])} of what {_WHAT[str(first.values['ceiling_kind'])]}; nothing "
                 "published or earlier to compare it with (--baseline)")
