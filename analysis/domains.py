@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from collectives.errors import UsageError
-from collectives.records import is_device
+from collectives.journal import is_device
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,29 +1,25 @@
-"""One measured point: what the raw samples of one case in one mode say, as plain numbers.
+"""Measured points: what digests of samples say, as plain numbers in seconds per message."""
 
-The time of a call is what its user waits for: from the first rank's start to the last rank's end (makespan) where
-ranks start together and read one clock, otherwise the longest of the ranks' own durations.
-"""
-
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from collectives.cases import Case
-from collectives.records import Policy, Timing
+from collectives.records import Digest
 
-from . import stats
+__all__ = ["Point", "points_of"]
 
-__all__ = ["MAKESPAN", "SLOWEST", "Point", "summarise"]
-
-MAKESPAN = "makespan"
-SLOWEST = "slowest rank"
+_TIMES = {"time_s": "median_ns", "time_lo_s": "lo_ns", "time_hi_s": "hi_ns", "p5_s": "p5_ns", "p95_s": "p95_ns",
+          "p99_s": "p99_ns", "rank_min_s": "rank_min_ns", "rank_mean_s": "rank_mean_ns", "rank_max_s": "rank_max_ns"}
 
 
 class Point(NamedTuple):
     """What one timing says; times in seconds per message, `last_rank` None where there was only one stopwatch.
 
-    `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over ranks, of each rank's own median.
+    `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over ranks, of each rank's own median;
+    `precision` is half of the 95 % interval over the median.
     """
 
     mode: str
@@ -45,44 +41,17 @@ class Point(NamedTuple):
     flags: str
 
 
-def summarise(case: Case, timing: Timing, policy: Policy) -> Point:
-    """The point that `timing` of `case` amounts to; only samples that count. ValueError when there are none."""
-    elapsed = _counted(case, timing, timing.elapsed_ns)
-    per_message_s = 1e-9 / (timing.calls * case.operation.messages)
-    if timing.span == "makespan":
-        begin = _counted(case, timing, timing.begin_ns)
-        ends = begin + elapsed
-        times, kind = (ends.max(axis=0) - begin.min(axis=0)) * per_message_s, MAKESPAN
-    else:
-        times, ends, kind = elapsed.max(axis=0) * per_message_s, elapsed, SLOWEST
-    found = stats.spread(times)
-    own = _row_medians(elapsed) * per_message_s
-    last_rank, last_share = _last(ends)
-    return Point(timing.mode, timing.calls, len(times), found.median, found.lo, found.hi, found.p5, found.p95,
-                 found.p99, float(own.min()), float(own.sum() / len(own)), float(own.max()), kind, found.precision,
-                 last_rank, last_share, ", ".join(stats.flags(times, found, policy.precision)))
-
-
-def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> NDArray[np.int64]:
-    """[rank][sample] of the ranks that hold a stopwatch, without warm-up and late samples."""
-    holders = rows[:case.operation.timed_ranks(case.ranks)]
-    lengths = {len(row) for row in holders}
-    counted = timing.counted() if timing.late and len(lengths) == 1 else range(timing.warmup, max(lengths, default=0))
-    if len(lengths) != 1 or not counted:
-        raise ValueError(f"{case.label()}, {timing.mode}: no samples that count, or not equally many from each rank")
-    return np.array(holders, dtype=np.int64)[:, counted if timing.late else slice(timing.warmup, None)]
-
-
-def _row_medians(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    ordered = np.sort(rows, axis=1)
-    n = rows.shape[1]
-    return (ordered[:, n // 2] + ordered[:, (n - 1) // 2]) / 2
-
-
-def _last(ends: NDArray[np.int64]) -> tuple[int | None, float | None]:
-    """Which rank ended last in the most samples, and in what share of them."""
-    if len(ends) < 2:
-        return None, None
-    times_last = np.bincount(ends.argmax(axis=0), minlength=len(ends))
-    rank = int(times_last.argmax())
-    return rank, float(times_last[rank] / ends.shape[1])
+def points_of(digests: Sequence[Digest], messages: NDArray[np.float64]) -> pd.DataFrame:
+    """A row of the fields of `Point` for each digest; [digest] messages of a call."""
+    calls = np.array([one.calls for one in digests], dtype=np.int64)
+    columns: dict[str, object] = {
+        "mode": [one.mode for one in digests], "calls": calls, "samples": [one.samples for one in digests],
+        "time_kind": [one.kind for one in digests], "flags": [", ".join(one.flags) for one in digests],
+        "last_rank": [one.last_rank for one in digests],
+        "last_share": np.array([one.last_share for one in digests], dtype=float)}
+    per_message_s = 1e-9 / (calls * messages)
+    for name, field in _TIMES.items():
+        columns[name] = np.array([getattr(one, field) for one in digests], dtype=float) * per_message_s
+    middle, half = columns["time_s"], (columns["time_hi_s"] - columns["time_lo_s"]) / 2
+    columns["precision"] = np.divide(half, middle, out=np.full(len(digests), np.nan), where=middle > 0)
+    return pd.DataFrame(columns, columns=Point._fields)

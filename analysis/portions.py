@@ -14,7 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from collectives.records import Portion, Run, unseal
+from collectives.journal import Portion, unseal
+from collectives.records import Run
 
 __all__ = ["portions_of", "read_portions"]
 

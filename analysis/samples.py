@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from collectives.cases import Case
 from collectives.catalog import OPERATIONS
-from collectives.records import Record, Timing, unseal
+from collectives.journal import unseal
+from collectives.records import Record, Timing
 
 from .finding import Finding
 from .importers.collbench import is_journal

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from collectives.records import Record, Run, Timing
+from collectives.cases import Case
+from collectives.records import Digest, Last, Run
 
 from .finding import Finding
 from .units import percent, seconds
@@ -28,11 +30,15 @@ LATENESS = ("run", "ranks", "kind", "rank", "samples", "last", "late_s", "cases"
 
 
 class _Sums(NamedTuple):
-    """Over the cases of one run and rank count: how often each rank was last, by how much, how often by most."""
+    """Over cases of one run, rank count and kind: [rank] samples and ns that it was last, cases it was last by most in.
 
-    last: np.ndarray
-    late_ns: np.ndarray
-    cases_last: np.ndarray
+    `totals`: samples, cases, ns of all samples.
+    """
+
+    times: NDArray[np.float64]
+    late_ns: NDArray[np.float64]
+    cases_last: NDArray[np.float64]
+    totals: NDArray[np.float64]
 
 
 class Lateness:
@@ -40,28 +46,21 @@ class Lateness:
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, int, str], _Sums] = {}
-        self._counts: dict[tuple[str, int, str], np.ndarray] = {}      # samples, cases, ns of all samples
 
-    def add(self, record: Record, timing: Timing) -> None:
-        """Take in one timing; those that cannot tell (one rank, no common clock, streamed calls) are passed over.
-
-        Late samples count here: that a rank missed the agreed start is what is looked for.
-        """
-        case = record.case
-        if timing.mode != "isolated" or timing.begin_ns is None or case.ranks < 2 or case.op == "noop":
-            return
-        begin = np.array(timing.begin_ns, dtype=np.int64)[:, timing.warmup:]
-        elapsed = np.array(timing.elapsed_ns, dtype=np.int64)[:, timing.warmup:]
-        if begin.shape != elapsed.shape or not begin.size:
-            return
-        slowest = np.sort(elapsed.max(axis=0))
-        typical_ns = float(slowest[len(slowest) // 2] + slowest[(len(slowest) - 1) // 2]) / 2
-        first, lead_ns = _last(begin)
-        self._count((record.run, case.ranks, "begin"), first, lead_ns, case.ranks, typical_ns)
-        if not case.operation.rooted and not case.operation.pairs:      # there some rank ends last by design
-            last, behind_ns = _last(begin + elapsed)
-            behind_ns = np.maximum(behind_ns - np.where(last == first, lead_ns, 0), 0)      # beyond coming late
-            self._count((record.run, case.ranks, "end"), last, behind_ns, case.ranks, typical_ns)
+    def add(self, digested: Iterable[tuple[str, Case, Digest]]) -> None:
+        """Take in digests of cases of runs."""
+        found: dict[tuple[str, int, str], list[tuple[Last, int, float]]] = {}
+        for run, case, digest in digested:
+            for kind, last in (("begin", digest.begin), ("end", digest.end)):
+                if last is not None:
+                    total_ns = digest.begun * (digest.slowest_ns or 0.0)
+                    found.setdefault((run, case.ranks, kind), []).append((last, digest.begun, total_ns))
+        for key, cases in found.items():
+            times, late_ns = (np.array([getattr(last, name) for last, _, _ in cases], dtype=float)
+                              for name in ("times", "late_ns"))
+            totals = sum(begun for _, begun, _ in cases), len(cases), sum(total_ns for _, _, total_ns in cases)
+            self._take(key, _Sums(times.sum(axis=0), late_ns.sum(axis=0),
+                                  np.bincount(late_ns.argmax(axis=1), minlength=key[1]), np.array(totals, dtype=float)))
 
     @classmethod
     def of_all(cls, parts: Iterable["Lateness"]) -> "Lateness":
@@ -69,37 +68,21 @@ class Lateness:
         whole = cls()
         for part in parts:
             for key, sums in part._sums.items():
-                mine = whole._sums.setdefault(key, _Sums(*(np.zeros(len(values)) for values in sums)))
-                for total, values in zip(mine, sums, strict=True):
-                    total += values
-                whole._counts.setdefault(key, np.zeros(3))[:] += part._counts[key]
+                whole._take(key, sums)
         return whole
 
-    def _count(self, key: tuple[str, int, str], last: np.ndarray, by_ns: np.ndarray, ranks: int,
-               typical_ns: float) -> None:
-        late_ns = np.bincount(last, weights=by_ns, minlength=ranks)
-        sums = self._sums.setdefault(key, _Sums(*(np.zeros(ranks) for _ in _Sums._fields)))
-        sums.last[:] += np.bincount(last, minlength=ranks)
-        sums.late_ns[:] += late_ns
-        sums.cases_last[late_ns.argmax()] += 1
-        self._counts.setdefault(key, np.zeros(3))[:] += (len(last), 1, len(last) * typical_ns)
+    def _take(self, key: tuple[str, int, str], sums: _Sums) -> None:
+        known = self._sums.get(key)
+        self._sums[key] = _Sums(*map(np.add, known, sums)) if known else sums
 
     def frame(self) -> pd.DataFrame:
         """Columns `LATENESS`: `late_s` adds up how long after the next one a rank was, `total_s` all calls."""
         rows = []
         for (run, ranks, kind), sums in self._sums.items():
-            samples, cases, total_ns = self._counts[run, ranks, kind]
-            rows += [(run, ranks, kind, rank, int(samples), int(sums.last[rank]),
-                      sums.late_ns[rank] / 1e9, int(cases), int(sums.cases_last[rank]), total_ns / 1e9)
-                     for rank in range(ranks)]
+            samples, cases, total_ns = sums.totals.tolist()
+            rows += [(run, ranks, kind, rank, int(samples), int(sums.times[rank]), sums.late_ns[rank] / 1e9,
+                      int(cases), int(sums.cases_last[rank]), total_ns / 1e9) for rank in range(ranks)]
         return pd.DataFrame(rows, columns=list(LATENESS))
-
-
-def _last(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """In each sample (column) the rank whose moment is the last, and how long after the next one it is, in ns."""
-    ranks = len(moments)
-    two = np.partition(moments, ranks - 2, axis=0)[ranks - 2:]
-    return moments.argmax(axis=0), two.max(axis=0) - two.min(axis=0)
 
 
 def find_stragglers(lateness: pd.DataFrame, runs: dict[str, Run]) -> Iterator[Finding]:

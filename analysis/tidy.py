@@ -1,18 +1,23 @@
 """From a journal, or a log of another tool, to frames: a row for every measured point, one for every record's status.
 
-A journal keeps raw samples; this is where they become numbers. It is read a line at a time, since the samples of a
-long run do not fit in memory as Python objects.
+Of a record's samples its digest is enough; where it has none, or that of another version, one is made from them. A
+journal is read a line at a time, since the samples of a long run do not fit in memory as Python objects.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from collectives.records import Imported, Portion, Record, Run, no_journal, read_lines
+from collectives.cases import Case
+from collectives.catalog import OPERATIONS
+from collectives.digest import digest
+from collectives.journal import Portion, no_journal, read_lines
+from collectives.records import Digest, Fault, Imported, Record, Run
 
 from .importers import Asked, read_log
 from .importers.collbench import is_journal
@@ -21,7 +26,7 @@ from .importers.shared.points import identity as imported_identity
 from .importers.shared.points import point as imported_point
 from .importers.shared.points import status as imported_status
 from .metrics import algbw_Bps, busbw_Bps
-from .point import Point, summarise
+from .point import Point, points_of
 from .portions import read_portions
 from .stragglers import Lateness
 
@@ -75,7 +80,9 @@ def load(path: Path, asked: Asked | None = None) -> Loaded:
         raise no_journal(journal, warnings)
     records, points = _joined(parts)
     records = records.drop_duplicates(["run", *CASE, "figure"], keep="last").drop(columns="figure")
-    points = points[points["record"].isin(records.index)].reset_index(drop=True)
+    points = points[points["record"].isin(records.index)]
+    whose = records.loc[points["record"], ["run", *CASE, "asked_bytes", "label", "reproduce"]]
+    points = pd.concat([whose.reset_index(drop=True), points.drop(columns="record").reset_index(drop=True)], axis=1)
     lateness = Lateness.of_all(part.lateness for part in parts).frame()
     return Loaded(_derive(points, runs), _about_runs(records, runs), runs, warnings, lateness)
 
@@ -92,7 +99,8 @@ class _Part(NamedTuple):
 
 def _portion(portion: Portion) -> _Part:
     warnings: list[str] = []
-    return _part(read_lines(portion, warnings), {run.id: run for run in portion.runs}, warnings)
+    lines = read_lines(portion, warnings, samples=False)
+    return _part(lines, {run.id: run for run in portion.runs}, warnings)
 
 
 def _log(path: Path, asked: Asked | None) -> _Part:
@@ -101,9 +109,21 @@ def _log(path: Path, asked: Asked | None) -> _Part:
 
 
 def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:
-    lateness = Lateness()
-    statuses, points = _frames(_records(lines, runs), runs, warnings, lateness)
-    return _Part(statuses, points, runs, warnings, lateness)
+    """The frames of all lines, some at a time: rows as Python objects take ten times the room."""
+    lateness, read = Lateness(), 0
+    statuses, points = [_imported([])[0]], [_imported([])[1]]
+    for kind, figures in groupby(_records(lines, runs), type):
+        while some := [*islice(figures, _CHUNK)]:
+            made = _imported(some) if kind is Imported else _measured(some, runs, warnings, lateness)
+            statuses.append(made[0])
+            points.append(made[1].assign(record=made[1]["record"] + read))
+            read += len(some)
+    return _Part(_one_below(statuses), _one_below(points), runs, warnings, lateness)
+
+
+def _one_below(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows; an empty frame only where there is no other, since it has no types to say."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
 def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run]) -> Iterator[Record | Imported]:
@@ -121,67 +141,75 @@ def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
         return parts[0].statuses, parts[0].points
     before = np.cumsum([0, *(len(part.statuses) for part in parts)])
     points = [part.points.assign(record=part.points["record"] + int(count))
-              for part, count in zip(parts, before[:-1], strict=True) if len(part.points)]
-    return (pd.concat([part.statuses for part in parts], ignore_index=True),
-            pd.concat(points or [parts[0].points], ignore_index=True))
+              for part, count in zip(parts, before[:-1], strict=True)]
+    return _one_below([part.statuses for part in parts]), _one_below(points)
 
 
-def _frames(records: Iterator[Record | Imported], runs: dict[str, Run], warnings: list[str],
-            lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Statuses and points; built in chunks, because rows as Python objects take ten times the room."""
-    statuses: list[tuple[object, ...]] = []
-    rows: list[tuple[object, ...]] = []
-    chunks: list[pd.DataFrame] = []
-    columns = ["record", "run", *CASE, "asked_bytes", "label", "reproduce", *Point._fields, *EXTRA]
-    for number, record in enumerate(records):
-        if isinstance(record, Imported):
-            identity, label = (record.run, *imported_identity(record)), record.label()
-            statuses.append((*identity, label, *imported_status(record), number))
-            if record.status == "ok":
-                rows.append((number, *identity, record.message_bytes, label, "", *imported_point(record),
-                             *extra(record)))
-            continue
-        identity = (record.run, *_identity(record))
-        label = record.case.label()
-        statuses.append((*identity, label, *_status(record), None))
-        shown = record.status == "ok" and not record.case.operation.linked      # links have a package of their own
-        for timing in record.timings if shown else ():
-            try:
-                point = summarise(record.case, timing, runs[record.run].policy)
-            except ValueError as error:
-                warnings.append(str(error))
-                continue
-            lateness.add(record, timing)
-            rows.append((number, *identity, record.asked_bytes, label, record.reproduce, *point, *(None,) * len(EXTRA)))
-        if len(rows) >= _CHUNK:
-            chunks.append(pd.DataFrame(rows, columns=columns))
-            rows = []
-    if rows or not chunks:
-        chunks.append(pd.DataFrame(rows, columns=columns))
-    return pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS, "figure"]), pd.concat(chunks, ignore_index=True)
+def _imported(figures: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points; the record of a point is the place of its figure. Each figure is a row of its own."""
+    statuses = [(figure.run, *imported_identity(figure), figure.label(), *imported_status(figure), number)
+                for number, figure in enumerate(figures)]
+    points = [(number, *imported_point(figure), *extra(figure))
+              for number, figure in enumerate(figures) if figure.status == "ok"]
+    return (pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS, "figure"]),
+            pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
 
 
-def _identity(record: Record) -> tuple[object, ...]:
-    case = record.case
-    place = None
-    if case.operation.has_in_place:
-        place = "in-place" if case.in_place else "out-of-place"
-    return case.op, case.dtype, case.redop, place, case.traffic, case.ranks, case.bytes
+def _measured(records: Sequence[Record], runs: dict[str, Run], warnings: list[str],
+              lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same of records, by columns: there may be many."""
+    places, digests = [], []
+    for place, record in enumerate(records):
+        if record.status == "ok" and not record.case.operation.linked:      # links have a package of their own
+            made = record.digests or [*_digests(record, runs[record.run].policy.precision, warnings)]
+            places += [place] * len(made)
+            digests += made
+    lateness.add((records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True))
+    messages = np.array([records[place].case.operation.messages for place in places], dtype=float)
+    points = points_of(digests, messages).assign(**dict.fromkeys(EXTRA))
+    points.insert(0, "record", np.array(places, dtype=np.int64))
+    return _statuses(records), points
 
 
-def _status(record: Record) -> tuple[object, ...]:
-    checked = record.verification
-    fault = checked.fault if checked else None
-    words = f"rank {fault.rank}, element {fault.index}, {fault.when}: expected {fault.expected}, found {fault.found}" \
-        if fault else None
-    return (record.status, record.reason, checked.checks if checked else None,
-            checked.wrong if checked else None, words, "; ".join(record.notes), record.asked_bytes, record.at_s,
-            record.reproduce)
+def _digests(record: Record, precision: float, warnings: list[str]) -> Iterator[Digest]:
+    for timing in record.timings:
+        try:
+            yield digest(record.case, timing, precision)
+        except (ValueError, OverflowError) as error:
+            warnings.append(str(error))
+
+
+def _statuses(records: Sequence[Record]) -> pd.DataFrame:
+    cases = [record.case for record in records]
+    checked = [record.verification for record in records]
+    return pd.DataFrame({
+        "run": [record.run for record in records], "op": [case.op for case in cases],
+        "dtype": [case.dtype for case in cases], "redop": [case.redop for case in cases],
+        "place": [_place(case) for case in cases], "traffic": [case.traffic for case in cases],
+        "ranks": [case.ranks for case in cases], "message_bytes": [case.bytes for case in cases],
+        "label": [case.label() for case in cases], "status": [record.status for record in records],
+        "reason": [record.reason for record in records],
+        "checks": [made.checks if made else None for made in checked],
+        "wrong": [made.wrong if made else None for made in checked],
+        "fault": [_fault(made.fault) if made and made.fault else None for made in checked],
+        "notes": ["; ".join(record.notes) for record in records],
+        "asked_bytes": [record.asked_bytes for record in records], "at_s": [record.at_s for record in records],
+        "reproduce": [record.reproduce for record in records], "figure": None})
+
+
+def _place(case: Case) -> str | None:
+    if not OPERATIONS[case.op].has_in_place:
+        return None
+    return "in-place" if case.in_place else "out-of-place"
+
+
+def _fault(fault: Fault) -> str:
+    return f"rank {fault.rank}, element {fault.index}, {fault.when}: expected {fault.expected}, found {fault.found}"
 
 
 def _derive(points: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Add what follows from the run and from the catalog."""
-    points = _about_runs(points.drop(columns="record"), runs)
+    points = _about_runs(points, runs)
     points = with_text(points, _EXTRA_TEXT).astype(dict.fromkeys(_EXTRA_NUMBERS, float))
     targets = {run.id: run.policy.precision or None for run in runs.values()}
     points["precision_target"] = points["run"].map(targets).astype(float)

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from collectives.stopping import median_ranks
 from launch.job import Job
 from launch.launchers import launcher_for

@@ -1,6 +1,6 @@
 """How long the report on a large journal takes, and how much memory: real commands on a journal made for it.
 
-    python benchmarks/report_speed.py [--records 100000] [--samples 1] [--keep DIR]
+    python benchmarks/report_speed.py [--records 100000] [--samples 1] [--no-digests] [--keep DIR]
 
 The journal is written by collbench's own writer: sweeps over all operations, 22 sizes, seven element types and 2, 4
 and 8 ranks, in runs of two transports, one after the other until there are records enough. Times follow a latency and
@@ -27,7 +27,9 @@ from rich.table import Table
 
 from collectives.cases import Case, Sweep, size_range
 from collectives.catalog import DTYPES, OPERATIONS, REDOPS
-from collectives.records import Clock, Fault, Journal, Policy, Record, Run, Timing, Verification
+from collectives.digest import digest
+from collectives.journal import Journal
+from collectives.records import Clock, Fault, Policy, Record, Run, Timing, Verification
 
 WORLD = 8
 TRANSPORTS = {"mpi": "Open MPI 5.0.11", "torch": "gloo, torch 2.13.0+cpu"}
@@ -43,12 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--samples", type=float, default=1.0, help="so many times the samples of a usual run")
+    parser.add_argument("--no-digests", action="store_true", help="as journals of before digests: samples only")
     parser.add_argument("--keep", type=Path, help="make the journal here and leave it; one that is here is used again")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
         data = asked.keep or Path(folder)
         if not (data / "journal.jsonl").exists():
-            write(data / "journal.jsonl", asked.records, asked.samples)
+            write(data / "journal.jsonl", asked.records, asked.samples, not asked.no_digests)
         size = (data / "journal.jsonl").stat().st_size
         table = Table(title=f"{asked.records} records, {size / 1e6:.0f} MB", title_justify="left")
         for name in ("command", "wall s", "CPU s", "peak memory, MB", "exit"):
@@ -65,7 +68,7 @@ def main() -> None:
 COLLBENCH = str(Path(sys.executable).parent / "collbench")
 READ = "import sys\nwith open(sys.argv[1], 'rb') as file:\n while file.read(1 << 20): pass"
 
-DECODE = ("import sys\nfrom pathlib import Path\nfrom collectives.records import read_lines\n"
+DECODE = ("import sys\nfrom pathlib import Path\nfrom collectives.journal import read_lines\n"
           "for line in read_lines(Path(sys.argv[1]), []): pass")
 
 
@@ -94,7 +97,7 @@ def _resident_bytes(pid: int) -> int:
     return own + sum(_resident_bytes(int(child)) for child in children)
 
 
-def write(path: Path, records: int, samples: float) -> None:
+def write(path: Path, records: int, samples: float, digests: bool) -> None:
     """A journal of so many records."""
     rng = np.random.default_rng(1)
     with Journal(path) as journal:
@@ -103,7 +106,7 @@ def write(path: Path, records: int, samples: float) -> None:
             transport = list(TRANSPORTS)[number % len(TRANSPORTS)]
             run = _run(number, transport)
             journal.extend([run])
-            lines = _records(rng, run, left, samples)
+            lines = _records(rng, run, left, samples, digests)
             while batch := [line for _, line in zip(range(2000), lines, strict=False)]:
                 journal.extend(batch)
                 left -= len(batch)
@@ -122,7 +125,7 @@ def _run(number: int, transport: str) -> Run:
                command=("collbench", "run", "--transport", transport), provenance=provenance)
 
 
-def _records(rng: np.random.Generator, run: Run, most: int, samples: float) -> Iterator[Record]:
+def _records(rng: np.random.Generator, run: Run, most: int, samples: float, digests: bool) -> Iterator[Record]:
     drift = rng.lognormal(0, 0.05)
     for number, (case, asked) in enumerate(run.sweep.cases().items()):
         if number == most:
@@ -135,8 +138,10 @@ def _records(rng: np.random.Generator, run: Run, most: int, samples: float) -> I
             yield Record(**about, status=status, reason=f"{status}, made up", verification=Verification(
                 checks=8, wrong=1, fault=fault) if status == "wrong" else None)
             continue
-        yield Record(**about, status="ok", verification=Verification(checks=1000, wrong=0), timings=tuple(
-            _timing(rng, run, case, mode, drift, samples) for mode in run.policy.modes))
+        timings = tuple(_timing(rng, run, case, mode, drift, samples) for mode in run.policy.modes)
+        made = tuple(digest(case, timing, run.policy.precision) for timing in timings) if digests else ()
+        yield Record(**about, status="ok", verification=Verification(checks=1000, wrong=0), timings=timings,
+                     digests=made)
 
 
 def _timing(rng: np.random.Generator, run: Run, case: Case, mode: str, drift: float, samples: float) -> Timing:

@@ -7,7 +7,8 @@ import msgspec
 
 from . import catalog, pairings
 from .errors import CollbenchError
-from .records import Record, Run, read_journal
+from .journal import read_journal
+from .records import Record, Run
 from .rendezvous import Place
 from .request import Request
 from .stopping import median

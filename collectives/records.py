@@ -1,48 +1,32 @@
-"""What a run leaves behind: runs and records, one checked JSON line each, appended and synced as they come.
+"""What a run leaves behind: runs and records, the lines of a journal (`journal.py`).
 
-A journal holds `Run` lines (provenance, once a run) and `Record` lines (one a case). A record keeps what the
-clock said, warm-up included; medians, intervals and bandwidths are computed by whoever reads it, so that a better
-statistic tomorrow applies to yesterday's file.
+`Run` is provenance, once a run, `Record` one case. A record keeps what the clock said, warm-up included, and a digest
+of it that spares readers the samples; who knows a better statistic than that of the digest computes it from them, so
+that a better statistic tomorrow applies to yesterday's file.
 """
 
-import fcntl
-import os
-import stat
-import threading
-import zlib
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 
 from .cases import Case, Sweep, format_size
 from .catalog import pairs
-from .errors import CollbenchError, UsageError
 
-__all__ = ["FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Fault", "Imported", "Journal", "JournalError",
-           "Policy", "Portion", "Record", "Run", "Timing", "UnreadableError", "Verification", "is_device",
-           "makespans_ns", "no_journal", "read_journal", "read_lines"]
+__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Fault", "Imported", "Last",
+           "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
 SCHEMA = 1
+DIGEST = 1      # which statistics a digest holds, and how they are computed; a reader takes no other than its own
 
 Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
 STATUSES: tuple[str, ...] = Status.__args__
 Mode = Literal["isolated", "streamed"]
 MODES: tuple[str, ...] = Mode.__args__
 FAULT_NOTE = "ended the job"      # among the notes of a record: a rank hung, died or failed in this case
-
-
-class JournalError(CollbenchError):
-    """A journal cannot be opened, read or appended to."""
-
-
-class UnreadableError(JournalError):
-    """A file cannot be read, or is no journal."""
-
-    exit_status = UsageError.exit_status
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,10 +175,69 @@ def makespans_ns(begin_ns: list[list[int]], elapsed_ns: list[list[int]], samples
             - min(begin[sample] for begin in begin_ns) for sample in samples]
 
 
+class Last(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Who was last of all ranks at one of their moments, over samples; both are [rank].
+
+    Args:
+        times: in how many samples.
+        late_ns: how long after the next one, added up over those samples.
+    """
+
+    times: list[int]
+    late_ns: list[int]
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the samples of one `Timing` say, in ns of a whole sample: of all its calls and their messages.
+
+    Args:
+        version: `DIGEST` when it was made.
+        samples: those that count.
+        kind: the span of the timing.
+        lo_ns, hi_ns: 95 % interval of the median; None with too few samples.
+        p5_ns, p95_ns, p99_ns: quantiles over samples.
+        rank_min_ns, rank_mean_ns, rank_max_ns: over ranks, of each rank's own median.
+        last_rank, last_share: who ended last most often, and in what share of samples; None for a single stopwatch.
+        flags: what a reader must know before trusting the median.
+        begun: samples after the warm-up, late ones too.
+        slowest_ns: median over these of the slowest rank's own time.
+        begin, end: who began and ended last in them; None where that says nothing. Of a late start `end` keeps what
+            was lost beyond it.
+    """
+
+    version: int
+    mode: Mode
+    calls: Count
+    samples: Count
+    kind: Literal["makespan", "slowest rank"]
+    median_ns: float
+    lo_ns: float | None
+    hi_ns: float | None
+    p5_ns: float
+    p95_ns: float
+    p99_ns: float
+    rank_min_ns: float
+    rank_mean_ns: float
+    rank_max_ns: float
+    last_rank: int | None = None
+    last_share: float | None = None
+    flags: tuple[str, ...] = ()
+    begun: int = 0
+    slowest_ns: float | None = None
+    begin: Last | None = None
+    end: Last | None = None
+
+    def fits(self, ranks: int) -> bool:
+        """Whether this version of collbench made it, of so many ranks."""
+        return self.version == DIGEST and all(
+            moment is None or len(moment.times) == len(moment.late_ns) == ranks for moment in (self.begin, self.end))
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
     """One case, measured or not: what was run, whether the answer was right, and the raw samples.
 
     `at_s` is when the case ended, in seconds after the start of its run; `reason` says why a status is not `ok`.
+    `digests` are those of `timings`, in order, or none. The timings, which are nearly all of a line, come last in it.
     """
 
     run: str
@@ -204,9 +247,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field=
     notes: tuple[str, ...] = ()
     asked_bytes: int = 0
     verification: Verification | None = None
-    timings: tuple[Timing, ...] = ()
     at_s: float = 0.0
     reproduce: str = ""
+    digests: tuple[Digest, ...] = ()
+    timings: tuple[Timing, ...] = ()
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported", tag_field="line"):
@@ -265,167 +309,3 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported", tag_fi
         place = {None: "", True: "in-place", False: "out-of-place"}[self.in_place]
         words = [self.op, format_size(self.message_bytes), self.dtype, self.redop, place, self.algorithm]
         return " ".join(word for word in words if word) + f", {self.ranks} ranks"
-
-
-Line = Run | Record | Imported
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Line)
-_SEAL = b',"crc32":"%08x"}\n'
-_SEAL_LENGTH = len(_SEAL % 0)
-
-
-def seal(line: Line) -> bytes:
-    """One line of a journal: JSON with a checksum over everything before the checksum."""
-    body = _ENCODER.encode(line)[:-1]
-    return body + _SEAL % zlib.crc32(body)
-
-
-def unseal(raw: bytes) -> Line:
-    """The run or record in one line of a journal; ValueError says what is wrong with it."""
-    body = raw[:-_SEAL_LENGTH]
-    if raw[-_SEAL_LENGTH:] != _SEAL % zlib.crc32(body):
-        raise ValueError("cut short, or its checksum does not match")
-    try:
-        return _DECODER.decode(body + b"}")
-    except (msgspec.DecodeError, CollbenchError) as error:
-        raise ValueError(str(error)) from None
-
-
-class Journal:
-    """The file that results are appended to, by one writer at a time; every line is on disk before the next case."""
-
-    def __init__(self, path: Path) -> None:
-        """Open `path` for appending; JournalError when it cannot be written or another process writes it."""
-        self.path = path
-        self._turn = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._end_cut_line()
-        except BlockingIOError:
-            raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
-        except OSError as error:
-            raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
-
-    def _end_cut_line(self) -> None:
-        """A line cut by a crash stays as it is; the next one starts on a line of its own."""
-        size = os.lseek(self._fd, 0, os.SEEK_END)
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            self._write(b"\n")
-
-    def append(self, line: Line) -> None:
-        """Write one line in one piece and wait until it is on disk."""
-        with self._turn:
-            self._write(seal(line))
-
-    def append_last(self, line: Line, patience_s: float = 2.0) -> None:
-        """The same from a thread that is about to end the process; nothing is written after it."""
-        if not self._turn.acquire(timeout=patience_s):
-            raise JournalError(f"{self.path}: is being written to and does not answer")
-        self._write(seal(line))
-
-    def extend(self, lines: Iterable[Line]) -> None:
-        """Write many lines at once, for what can be had again if it is lost on the way."""
-        self._write(b"".join(seal(line) for line in lines))
-
-    def _write(self, data: bytes) -> None:
-        try:
-            if os.write(self._fd, data) != len(data):
-                raise OSError(28, "no space left on device")
-            os.fsync(self._fd)
-        except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror}; everything before this case is safe in it") from None
-
-    def close(self) -> None:
-        """Give up the file and its lock."""
-        os.close(self._fd)
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class Portion(NamedTuple):
-    """Whole lines of a journal.
-
-    Args:
-        path: the journal.
-        begin: bytes before the first line.
-        line: its number, from 1.
-        runs: those before it.
-        end: bytes before the first line that is no longer part of it; None: it ends with the file.
-    """
-
-    path: Path
-    begin: int = 0
-    line: int = 1
-    runs: tuple[Run, ...] = ()
-    end: int | None = None
-
-
-def read_lines(path: Path | Portion, warnings: list[str]) -> Iterator[Line]:
-    """Each usable line of a journal, or of a portion of one, in order; one that was cut or damaged adds a warning.
-
-    A record comes only after its run. UnreadableError: not a file. UsageError: written by a later collbench.
-    """
-    portion = path if isinstance(path, Portion) else Portion(path)
-    path, known = portion.path, {run.id for run in portion.runs}
-    for number, raw in _raw_lines(portion):
-        try:
-            line = unseal(raw)
-        except ValueError as error:
-            warnings.append(f"{path}:{number}: line skipped: {error}")
-            continue
-        if isinstance(line, Run):
-            if line.schema > SCHEMA:
-                raise UsageError(f"{path}:{number}: schema {line.schema} is newer than this collbench reads ({SCHEMA})")
-            known.add(line.id)
-        elif line.run not in known:
-            warnings.append(f"{path}:{number}: record skipped: its run {line.run!r} is not in the journal")
-            continue
-        yield line
-
-
-def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
-    """Runs by id, records in order, and warnings, all in memory. UnreadableError also when there is no run in it."""
-    warnings: list[str] = []
-    lines = list(read_lines(path, warnings))
-    runs = {line.id: line for line in lines if isinstance(line, Run)}
-    if not runs:
-        raise no_journal(path, warnings)
-    return runs, [line for line in lines if isinstance(line, Record)], warnings
-
-
-def no_journal(path: Path, warnings: list[str]) -> UnreadableError:
-    """What to say of a file without any run in it."""
-    detail = f" ({warnings[0].partition(': ')[2]})" if warnings else ": it is empty"
-    return UnreadableError(f"{path}: not a collbench journal{detail}")
-
-
-def _raw_lines(portion: Portion) -> Iterator[tuple[int, bytes]]:
-    path, at = portion.path, portion.begin
-    try:
-        with path.open("rb") as file:
-            if is_device(file.fileno()):
-                raise UnreadableError(f"{path}: is a device, not a file")
-            if portion.begin:
-                file.seek(portion.begin)
-            for number, raw in enumerate(file, portion.line):
-                if portion.end is not None and at >= portion.end:
-                    return
-                at += len(raw)
-                if raw.strip():
-                    yield number, raw
-    except OSError as error:
-        raise UnreadableError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise UnreadableError(f"{str(path)!r:.80}: not a file name") from None
-
-
-def is_device(file: int) -> bool:
-    """Whether an open file has no end of its own, so that it must not be read whole."""
-    mode = os.fstat(file).st_mode
-    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)

@@ -9,7 +9,8 @@ import msgspec
 
 from .cases import Case
 from .errors import UsageError
-from .records import Record, Run, read_lines
+from .journal import read_lines
+from .records import Record, Run
 
 __all__ = ["There", "what_is_there"]
 

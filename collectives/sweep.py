@@ -11,11 +11,13 @@ import msgspec
 
 from .cases import Case, format_size
 from .catalog import ONE_CALL
+from .digest import digest
 from .display import Display
 from .errors import CollbenchError
+from .journal import Journal
 from .measure import ModeSamples, Outcome, measure
 from .provenance import describe
-from .records import FAULT_NOTE, SCHEMA, Clock, Journal, Record, Run, Timing, Verification, makespans_ns
+from .records import FAULT_NOTE, SCHEMA, Clock, Record, Run, Timing, Verification, makespans_ns
 from .rendezvous import Place
 from .request import Request
 from .resume import what_is_there
@@ -189,7 +191,9 @@ class _Lead:
                         for modes in zip(*(outcome.modes for outcome in outcomes), strict=True))
         return Record(
             run=self.run_line.id, case=case, status=first.status, reason=reason, asked_bytes=asked,
-            notes=tuple(self._notes(case, asked, timings)), timings=timings, at_s=round(self._elapsed_s(), 3),
+            notes=tuple(self._notes(case, asked, timings)), timings=timings,
+            digests=tuple(digest(case, timing, self.policy.precision) for timing in timings),
+            at_s=round(self._elapsed_s(), 3),
             verification=Verification(checks=checks, wrong=sum(outcome.wrong for outcome in outcomes), fault=fault)
             if checks else None,
             reproduce=self._reproduce(case))

@@ -23,9 +23,10 @@ from pathlib import Path
 
 from .cases import Case
 from .errors import CollbenchError, FaultError, printable
+from .journal import Journal
 from .meeting import name_ranks
 from .processes import end_process, kill, process_state, process_table, stopped_siblings
-from .records import FAULT_NOTE, Journal, Record
+from .records import FAULT_NOTE, Record
 from .transports.base import Communicator
 from .watch_peers import Peer, addresses, connect, spread
 from .whereabouts import not_there, show_stacks, where

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from collectives.errors import CollbenchError, UsageError
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from collectives.rendezvous import find_place
 from collectives.topology import Accelerators, find_accelerators, usable_cores
 

@@ -12,8 +12,9 @@ from types import FrameType
 import msgspec
 
 from collectives.errors import FaultError
+from collectives.journal import unseal
 from collectives.processes import STATUS_FILE, living_members
-from collectives.records import FAULT_NOTE, Record, Run, unseal
+from collectives.records import FAULT_NOTE, Record, Run
 from collectives.resources import why_too_little_shared
 
 from .job import Job

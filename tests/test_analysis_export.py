@@ -29,7 +29,8 @@ from analysis.summary import tell
 from analysis.tidy import load
 from collectives.cases import Case, Sweep
 from collectives.errors import printable
-from collectives.records import SCHEMA, Clock, Journal, Policy, Record, Run, Timing, read_lines
+from collectives.journal import Journal, read_lines
+from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing
 
 ROOT = Path(__file__).parent.parent
 SOURCE = """system,library,op,dtype,ranks,ranks_per_node,message_bytes,time_us,variant,statistic,mode,redop,algorithm

@@ -15,7 +15,8 @@ import pytest
 from analysis.importers import Asked, LogError, UnknownFormatError, import_logs, importers, read_log
 from analysis.tidy import load
 from collectives.errors import UsageError
-from collectives.records import Imported, read_journal, read_lines
+from collectives.journal import read_journal, read_lines
+from collectives.records import Imported
 
 HEAD = """# nccl-tests version 2.18.3 nccl-headers=22902 nccl-library=22902
 # Collective test starting: {program}

@@ -12,7 +12,8 @@ from analysis.links.structure import find_structure
 from collectives import pairings
 from collectives.cases import Case, Sweep
 from collectives.errors import CollbenchError
-from collectives.records import SCHEMA, Clock, Journal, Policy, Record, Run, Timing
+from collectives.journal import Journal
+from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing
 
 WIDTH, APART = 0.05, float(np.log(1.3))
 

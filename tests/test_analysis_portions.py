@@ -6,7 +6,8 @@ import pytest
 from analysis import portions, summary
 from analysis.tidy import load
 from collectives.cases import Case, Sweep
-from collectives.records import Clock, Journal, Policy, Record, Run, Timing
+from collectives.journal import Journal
+from collectives.records import Clock, Policy, Record, Run, Timing
 
 
 def run(number):

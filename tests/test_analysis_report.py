@@ -18,19 +18,8 @@ from analysis.summary import tell, write_report
 from analysis.tidy import load
 from collectives.cases import Case, Sweep
 from collectives.errors import CollbenchError, UsageError
-from collectives.records import (
-    SCHEMA,
-    Clock,
-    Fault,
-    Journal,
-    JournalError,
-    Policy,
-    Record,
-    Run,
-    Timing,
-    Verification,
-    seal,
-)
+from collectives.journal import Journal, JournalError, seal
+from collectives.records import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
 
 SWEEP = Sweep(ops=("all_reduce", "all_gather", "ping_pong", "barrier", "noop"), sizes=(8, 4096, 1 << 20),
               ranks=(2, 4, 8), places=(False,))

@@ -14,7 +14,8 @@ import pytest
 
 from analysis.summary import write_report
 from collectives.cases import Sweep
-from collectives.records import SCHEMA, Clock, Journal, Policy, Record, Run, Timing, Verification
+from collectives.journal import Journal
+from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
 pytestmark = pytest.mark.browser
 

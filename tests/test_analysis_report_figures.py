@@ -17,7 +17,8 @@ from analysis.report.figures import chart
 from analysis.samples import choose, read_calls
 from analysis.summary import tell
 from collectives.cases import Sweep
-from collectives.records import SCHEMA, Clock, Journal, Policy, Record, Run, Timing, Verification
+from collectives.journal import Journal
+from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
 RANKS, SAMPLES, LATE_RANK, LATE_S = 4, 400, 2, 40e-6
 SWEEP = Sweep(ops=("all_reduce", "all_gather", "noop", "link_latency"), sizes=(8, 4096, 1 << 20), ranks=(2, RANKS),

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-LIGHT = {f"collectives.{name}" for name in ("cases", "catalog", "records", "errors", "stability", "stopping")}
+LIGHT = {f"collectives.{name}" for name in ("cases", "catalog", "digest", "errors", "journal", "records", "stability",
+                                            "stopping")}
 PACKAGES = ("collectives", "launch", "analysis")
 
 

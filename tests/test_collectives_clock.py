@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from collectives.alignment import ALIGNMENTS, choose
 from collectives.cases import Sweep
 from collectives.clock import SAME, Clocks, Reading, estimate
-from collectives.records import Policy, read_journal
+from collectives.journal import read_journal
+from collectives.records import Policy
 from collectives.request import Request
 from collectives.sweep import run_sweep
 from collectives.transports.loopback import run_ranks

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from collectives import catalog
-from collectives.records import read_journal
+from collectives.journal import read_journal
 
 HERE = Path(__file__).parent
 SOURCE, PROGRAM = HERE / "third_party_device.cpp", HERE / "third_party_device.py"

@@ -7,7 +7,8 @@ import pytest
 
 from analysis.tidy import load
 from collectives.cases import Sweep
-from collectives.records import Policy, read_journal
+from collectives.journal import read_journal
+from collectives.records import Policy
 from collectives.request import Request
 from collectives.sweep import run_sweep
 from collectives.transports.loopback import run_ranks

@@ -13,8 +13,9 @@ import pytest
 from analysis.links import read_links
 from collectives import catalog, pairings
 from collectives.cases import Case, Sweep
+from collectives.journal import read_journal
 from collectives.links import run_links
-from collectives.records import Policy, read_journal
+from collectives.records import Policy
 from collectives.request import Request
 from collectives.transports.loopback import run_ranks
 

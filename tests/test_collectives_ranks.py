@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from collectives import catalog
-from collectives.records import read_journal
+from collectives.journal import read_journal
 
 pytestmark = pytest.mark.ranks
 TRANSPORTS = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("torch", "mpi")]

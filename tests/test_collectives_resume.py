@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 
 SWEEP = ("--transport", "mpi", "--ranks", 2, "--ops", "all_reduce,all_gather", "--sizes", "64,1K,16K", "--case-seconds",
          "0.05", "--precision", "0", "--seed", "3")

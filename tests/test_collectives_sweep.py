@@ -7,8 +7,9 @@ import pytest
 from collectives import catalog
 from collectives.cases import Case, Sweep
 from collectives.errors import UsageError
+from collectives.journal import read_journal
 from collectives.plan import Probe, make_plan
-from collectives.records import Policy, read_journal
+from collectives.records import Policy
 from collectives.request import Request
 from collectives.sweep import run_sweep
 from collectives.transports.loopback import run_ranks

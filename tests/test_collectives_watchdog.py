@@ -7,12 +7,15 @@ and does there what a broken machine would do.
 import itertools
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from collectives.watchdog import FAULT, _write
 from collectives.whereabouts import not_there
 from launch.mpirun import find_mpirun
@@ -105,7 +108,7 @@ PHASES = ("rendezvous", "verify", "warm-up", "timed", "gather", "finalize")
 CHOSEN = (("local", "STOP", "timed"), ("local", "KILL", "gather"), ("local", "segfault", "verify"),
           ("local", "exception", "warm-up"), ("local", "hang", "verify"), ("local", "KILL", "rendezvous"),
           ("local", "STOP", "rendezvous"), ("local", "STOP", "finalize"),
-          ("torchrun", "STOP", "gather"), ("torchrun", "KILL", "timed"),
+          ("torchrun", "STOP", "gather"), ("torchrun", "KILL", "timed"), ("torchrun", "KILL", "finalize"),
           ("mpirun", "STOP", "warm-up"), ("mpirun", "KILL", "verify"), ("mpirun", "exception", "timed"),
           ("mpirun", "hang", "gather"), ("mpirun", "KILL", "rendezvous"), ("mpirun", "KILL", "finalize"))
 
@@ -187,6 +190,24 @@ def test_told_to_it_goes_on_with_the_next_case(spoilt, launcher):
     assert len(asked) == len(set(asked)) == 4
     assert [record.status for record in records].count("timeout") == 1
     assert len(runs) == 2
+
+
+def test_a_rank_that_is_ended_takes_the_names_of_its_shared_memory_with_it():
+    """Also of what a peer has made, which may be dead; a launcher such as srun removes none of it."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", delete=False) as shared, \
+            tempfile.NamedTemporaryFile(dir="/dev/shm") as only_read:
+        for file in (shared, only_read):
+            file.write(bytes(4096))
+            file.flush()
+        done = subprocess.run([sys.executable, "-c", f"""
+import mmap
+from collectives.processes import end_process
+shared = mmap.mmap(open({shared.name!r}, "r+b").fileno(), 0)
+only_read = mmap.mmap(open({only_read.name!r}, "rb").fileno(), 0, access=mmap.ACCESS_READ)
+end_process({FAULT})"""], check=False)
+        assert done.returncode == FAULT
+        assert not Path(shared.name).exists()
+        assert Path(only_read.name).exists()
 
 
 def test_who_is_not_where_the_others_are_is_missing():

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from collectives.cases import Sweep
-from collectives.records import Journal, Policy, Record, read_journal
+from collectives.journal import Journal, read_journal
+from collectives.records import Policy, Record
 from collectives.request import Request
 from collectives.sweep import run_sweep
 from collectives.transports.loopback import run_ranks

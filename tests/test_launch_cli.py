@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from launch.cli import cli
 
 SUBCOMMANDS = cli.list_commands(None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from launch.job import Job
 from launch.torchrun import Torchrun
 

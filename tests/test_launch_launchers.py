@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectives.errors import UsageError
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from launch.job import Job, parse_time
 from launch.launchers import LAUNCHERS, as_text
 from launch.local import Local

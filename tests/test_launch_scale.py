@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from collectives.cases import rank_counts
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from collectives.resources import open_files_needed
 
 pytestmark = [pytest.mark.scale, pytest.mark.ranks, pytest.mark.needs("torch")]

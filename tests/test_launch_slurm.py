@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from collectives.records import read_journal
+from collectives.journal import read_journal
 from launch.presets import SCRIPTS
 from launch.srun import mpi_protocol
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from collectives.errors import CollbenchError, UsageError
-from collectives.records import Imported, Journal, JournalError, Record, Run, UnreadableError
+from collectives.journal import Journal, JournalError, UnreadableError
+from collectives.records import Imported, Record, Run
 
 from .shared.harvest import Asked, Harvest
 from .shared.log import Log, LogError, open_log

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from collectives.records import Run, read_lines
+from collectives.journal import read_lines
+from collectives.records import Run
 
 from .shared.harvest import Harvest
 from .shared.log import Log

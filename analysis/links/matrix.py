@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collectives.records import Record, Run, read_lines
+from collectives.journal import read_lines
+from collectives.records import Record, Run
 
 from ..finding import Finding
 from ..stats import spread

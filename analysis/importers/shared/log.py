@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from collectives.errors import CollbenchError, UsageError
-from collectives.records import is_device
+from collectives.journal import is_device
 
 __all__ = ["Line", "Log", "LogError", "open_log", "split_lines"]
 
