@@ -1,7 +1,8 @@
 """A large journal in portions, so that as many processes as there are cores can read it at once.
 
-Reading is work for the processor, not for the disk: whole numbers of a hundred million samples are made from text. Each
-process makes the frames of its portion, and these are put together in the order of the file.
+Reading is work for the processor, not for the disk: objects are made from text, and of a journal without digests the
+whole numbers of a hundred million samples. Each process makes the frames of its portion, and these are put together in
+the order of the file.
 """
 
 import multiprocessing
@@ -14,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from collectives.journal import Portion, unseal
+from collectives.journal import BUFFER_BYTES, Portion, unseal
 from collectives.records import Run
 
 __all__ = ["portions_of", "read_portions"]
@@ -44,7 +45,7 @@ def portions_of(path: Path, count: int) -> list[Portion]:
         return [Portion(path)]
     starts: list[tuple[int, int, tuple[Run, ...]]] = []
     share, at, runs = -(-path.stat().st_size // count), 0, []
-    with path.open("rb") as file:
+    with path.open("rb", buffering=BUFFER_BYTES) as file:
         for number, raw in enumerate(file, 1):
             if at >= len(starts) * share:
                 starts.append((at, number, tuple(runs)))

@@ -49,18 +49,19 @@ class Lateness:
 
     def add(self, digested: Iterable[tuple[str, Case, Digest]]) -> None:
         """Take in digests of cases of runs."""
-        found: dict[tuple[str, int, str], list[tuple[Last, int, float]]] = {}
+        found: dict[tuple[str, int, str], list[tuple[Last, Digest]]] = {}
         for run, case, digest in digested:
-            for kind, last in (("begin", digest.begin), ("end", digest.end)):
-                if last is not None:
-                    total_ns = digest.begun * (digest.slowest_ns or 0.0)
-                    found.setdefault((run, case.ranks, kind), []).append((last, digest.begun, total_ns))
+            if digest.begin is not None:
+                found.setdefault((run, case.ranks, "begin"), []).append((digest.begin, digest))
+            if digest.end is not None:
+                found.setdefault((run, case.ranks, "end"), []).append((digest.end, digest))
         for key, cases in found.items():
-            times, late_ns = (np.array([getattr(last, name) for last, _, _ in cases], dtype=float)
-                              for name in ("times", "late_ns"))
-            totals = sum(begun for _, begun, _ in cases), len(cases), sum(total_ns for _, _, total_ns in cases)
-            self._take(key, _Sums(times.sum(axis=0), late_ns.sum(axis=0),
-                                  np.bincount(late_ns.argmax(axis=1), minlength=key[1]), np.array(totals, dtype=float)))
+            late_ns = np.array([last.late_ns for last, _ in cases], dtype=float)
+            begun, slowest_ns = (np.array(values, dtype=float) for values in zip(
+                *((digest.begun, digest.slowest_ns or 0.0) for _, digest in cases), strict=True))
+            self._take(key, _Sums(np.array([last.times for last, _ in cases], dtype=float).sum(axis=0),
+                                  late_ns.sum(axis=0), np.bincount(late_ns.argmax(axis=1), minlength=key[1]),
+                                  np.array([begun.sum(), len(cases), begun @ slowest_ns])))
 
     @classmethod
     def of_all(cls, parts: Iterable["Lateness"]) -> "Lateness":

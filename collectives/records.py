@@ -229,8 +229,9 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def fits(self, ranks: int) -> bool:
         """Whether this version of collbench made it, of so many ranks."""
-        return self.version == DIGEST and all(
-            moment is None or len(moment.times) == len(moment.late_ns) == ranks for moment in (self.begin, self.end))
+        begin, end = self.begin, self.end
+        return (self.version == DIGEST and (begin is None or len(begin.times) == len(begin.late_ns) == ranks)
+                and (end is None or len(end.times) == len(end.late_ns) == ranks))
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):

@@ -284,3 +284,30 @@ def test_a_log_alone_needs_a_place_for_the_page_or_a_document(log, collbench, tm
     other = collbench("report", str(log), "--json", "-", "--measured-on", "hgx_h200_8")
     assert (other.returncode, other.stderr, list(tmp_path.iterdir())) == (0, "", [])
     assert json.loads(other.stdout)["on"]["Domain"].endswith("as you say: hgx_h200_8")
+
+
+def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_records(tmp_path):
+    def told(name, factor, **more):
+        """A run with all times `factor(ranks)` times those of a ring, and where there are more ranks on a node."""
+        lines = ["system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us,statistic"]
+        lines += [f"s,L,all_reduce,,float,{ranks},{more.get('node', ranks) if ranks > 8 else ranks},{size},"
+                  f"{factor(ranks) * (2 * (ranks - 1) * 5 + 2 * (ranks - 1) / ranks * size / 1e3)},makespan"
+                  for ranks in (2, 4, 6, 8, 12, 16) for size in (1 << power for power in range(14, 25, 2))]
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        return tell(tmp_path / name, baseline=tmp_path / "then") if name != "then" else None
+    told("then", lambda ranks: 1)
+    story = told("now", lambda ranks: 5 if ranks > 8 else 1)
+    row = next(row for row in story.expected if (row.values["ranks"], row.verdict) == (16, BELOW))
+    assert row.values["reasons"][0] == "rank switch"
+    found = row.values["rank_switch"]
+    assert (found["before"], found["at"], found["factor"]) == (8, 12, pytest.approx(5, rel=0.2))
+    points = story.points
+    two = points["ranks"].isin([8, 12]) & points["message_bytes"].eq(row.values["message_bytes"])
+    assert set(found["records"]) == set(record_ids(points[two]))
+    assert "from 8 to 12 ranks its time jumps, to" in row.why
+    assert all(one in row.why for one in found["records"])
+    assert any("from 8 to 12 ranks" in finding.words for finding in story.findings)
+    slow, on_two = told("slow", lambda ranks: 5), told("hosts", lambda ranks: 5 if ranks > 8 else 1, node=8)
+    for other in (slow, on_two):
+        assert BELOW in {row.verdict for row in other.expected}
+        assert "rank switch" not in {name for row in other.expected for name in row.values["reasons"]}

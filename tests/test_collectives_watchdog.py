@@ -200,10 +200,10 @@ def test_a_rank_that_is_ended_takes_the_names_of_its_shared_memory_with_it():
             file.write(bytes(4096))
             file.flush()
         done = subprocess.run([sys.executable, "-c", f"""
-import mmap
+import mmap, os
 from collectives.processes import end_process
-shared = mmap.mmap(open({shared.name!r}, "r+b").fileno(), 0)
-only_read = mmap.mmap(open({only_read.name!r}, "rb").fileno(), 0, access=mmap.ACCESS_READ)
+shared = mmap.mmap(os.open({shared.name!r}, os.O_RDWR), 0)
+only_read = mmap.mmap(os.open({only_read.name!r}, os.O_RDONLY), 0, access=mmap.ACCESS_READ)
 end_process({FAULT})"""], check=False)
         assert done.returncode == FAULT
         assert not Path(shared.name).exists()

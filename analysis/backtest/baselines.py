@@ -15,7 +15,7 @@ __all__ = ["BASELINES"]
 
 
 def _level(curve: Curve) -> Floats:
-    last = curve.last()
+    last = curve.last
     return np.where(last >= 0, curve.log_time_s[np.arange(len(last)), last], np.nan)
 
 
@@ -24,8 +24,8 @@ def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     algorithm = next((known for known in algorithms_of(curve.op) if known.name == curve.algorithm),
                      algorithms_of(curve.op)[0])
     flat = replace(curve, levels=())
-    terms = design(algorithm, np.tile(ranks, len(payload)), payload.ravel(), ())
-    return np.log(np.maximum(terms @ fit_algorithm(flat, algorithm).parameters(), 1e-12)).reshape(payload.shape)
+    terms = design(algorithm, ranks, payload, ())
+    return np.log(np.maximum(terms @ fit_algorithm(flat, algorithm).parameters(), 1e-12))
 
 
 BASELINES: dict[str, Callable[[Curve, Ints, Floats], Floats]] = {

@@ -27,7 +27,7 @@ from .series import Series, curves_of, read_tidy
 __all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
 
 _LEVEL = 0.9
-_WORST, _BEST = 2.0, 0.01       # log errors are kept within these: what lies outside says no more
+_BEST = 0.01        # log errors are kept above this: what lies below says no more
 _NO_WIDTHS = Widths(np.zeros(len(FEATURES)), np.zeros(len(BUCKETS) + 1), np.zeros(len(BUCKETS) + 1))
 
 

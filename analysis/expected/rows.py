@@ -15,6 +15,7 @@ from ..units import UNKNOWN, payload, percent, rate, seconds, span
 from .ceilings import BETWEEN, DEVICE_MEMORY, LINK, MEMORY, on_cpu
 from .judge import ABOVE, BELOW, NORMAL, WITHIN
 from .judge import UNKNOWN as NO_CEILING
+from .rank_switch import RankSwitch, rank_switch
 from .reasons import REASONS
 from .tables import apart
 
@@ -23,6 +24,8 @@ __all__ = ["Row", "find_unexpected", "headline", "judgement", "legend"]
 _OPS = (*HEADLINE_OPS, "send_recv", "bandwidth")
 _WORST = 3
 _HOSTS = "several hosts"
+_RANK_SWITCH = "rank switch"
+_BEFORE_IT = ("oversubscription", "late rank", _HOSTS)      # reasons that a jump over rank counts may follow from
 _CALL_S = 1e-4      # calls of less are known by their time
 _CEILINGS = {LINK: "link", BETWEEN: "network card of a rank", MEMORY: "copying, each rank",
              DEVICE_MEMORY: "device memory"}
@@ -75,7 +78,8 @@ def headline(shown: pd.DataFrame, late: Mapping[tuple[str, int], str]) -> list[R
     far = usable[usable["verdict"].eq(BELOW) & usable["of_expected"].notna()].sort_values("of_expected")
     chosen += [label for label in far.index if label not in chosen][:_WORST]
     rows = usable.loc[chosen]
-    return [_row(row, record, late) for row, record in zip(rows.to_dict("records"), record_ids(rows), strict=True)]
+    return [_row(row, record, late, _switch(usable, row))
+            for row, record in zip(rows.to_dict("records"), record_ids(rows), strict=True)]
 
 
 def _of_one(rows: pd.DataFrame) -> Iterator[object]:
@@ -88,12 +92,17 @@ def _of_one(rows: pd.DataFrame) -> Iterator[object]:
         yield least.index[0]
 
 
-def _row(row: dict[str, object], record: str, late: Mapping[tuple[str, int], str]) -> Row:
+def _switch(points: pd.DataFrame, row: dict[str, object]) -> RankSwitch | None:
+    return rank_switch(points, row) if row["verdict"] == BELOW else None
+
+
+def _row(row: dict[str, object], record: str, late: Mapping[tuple[str, int], str], switch: RankSwitch | None) -> Row:
     values = {"record": record, "run": row["run"], "label": row["label"],
               **{name: _plain(row[name]) for name in _NAMES}, "ranks": int(row["ranks"]),
               "message_bytes": int(row["message_bytes"]), **{name: _plain(row[name]) for name in _NUMBERS}}
-    why = _why(row, late)
-    values["reasons"] = [name for name in str(row["why"]).split(", ") if name]
+    why = _why(row, late, switch)
+    values["reasons"] = _reasons(row, switch)
+    values["rank_switch"] = switch._asdict() if switch else None
     values["why"] = why or None
     case = f"{payload(row['message_bytes'])}, {row['ranks']} ranks{', isolated' if row['mode'] == 'isolated' else ''}"
     return Row(record, str(row["fabric"]), str(row["op"]), case, rate(row["busbw_Bps"]), seconds(row["time_s"]),
@@ -131,7 +140,14 @@ def _percent(share: float) -> str:
     return percent(share) if share >= 0.0005 else "under 0.1 %"
 
 
-def _why(row: dict[str, object], late: Mapping[tuple[str, int], str]) -> str:
+def _reasons(row: dict[str, object], switch: RankSwitch | None) -> list[str]:
+    """Names of reasons, in the order in which one hides the next."""
+    names = [name for name in str(row["why"]).split(", ") if name]
+    at = sum(name in _BEFORE_IT for name in names)
+    return [*names[:at], _RANK_SWITCH, *names[at:]] if switch else names
+
+
+def _why(row: dict[str, object], late: Mapping[tuple[str, int], str], switch: RankSwitch | None) -> str:
     said = []
     if _plain(row["wire_Bps"]) is not None:
         said.append("in-network reduction: each rank sends its payload once, so busbw, which counts the bytes of a "
@@ -142,8 +158,8 @@ def _why(row: dict[str, object], late: Mapping[tuple[str, int], str]) -> str:
                     "pass through it" if beyond else f"faster than the {row['basis']} figures")
     if row["ceiling_kind"] == BETWEEN:
         said.append(f"ranks of different hosts, {row['ranks_per_node']:g} on each, meet over network cards")
-    named = [name for name in str(row["why"]).split(", ") if name and (name, row["ceiling_kind"]) != (_HOSTS, BETWEEN)]
-    said += [_reason(name, row, late) for name in named[:2]]
+    named = [name for name in _reasons(row, switch) if (name, row["ceiling_kind"]) != (_HOSTS, BETWEEN)]
+    said += [_switch_words(switch) if name == _RANK_SWITCH else _reason(name, row, late) for name in named[:2]]
     return "; ".join(said) or ("no reason found in these data" if row["verdict"] == BELOW else "")
 
 
@@ -166,6 +182,11 @@ def _reason(name: str, row: dict[str, object], late: Mapping[tuple[str, int], st
     if name == "harness":
         return f"an empty call takes {seconds(row['overhead_s'])} of it"
     return REASONS[name]
+
+
+def _switch_words(switch: RankSwitch) -> str:
+    return (f"from {switch.before} to {switch.at} ranks its time jumps, to {switch.factor:.2g} times what fewer ranks "
+            f"foretell, as where another algorithm takes over (records {', '.join(switch.records)})")
 
 
 def judgement(points: pd.DataFrame, rows: list[Row]) -> str:
@@ -252,7 +273,8 @@ def find_unexpected(points: pd.DataFrame, late: Mapping[tuple[str, int], str]) -
         compared = points["basis"].isin([name for name in points["basis"].dropna().unique() if name.startswith(basis)])
         slow, many = points[compared & points["verdict"].eq(BELOW)].sort_values("of_expected"), int(compared.sum())
         if len(slow):
-            top = slow.iloc[0]
+            top = slow.iloc[0].to_dict()
+            why = _why(top, late, _switch(points, top))
             yield Finding("warning", f"{len(slow)} of {many} points {'is' if len(slow) == 1 else 'are'} slower than "
                           f"{words}, most {top['label']}, {top['mode']}: {percent(top['of_expected'])} of the speed "
-                          f"expected ({_why(top.to_dict(), late)})", effect=len(slow) / many, **evidence_of(slow))
+                          f"expected ({why})", effect=len(slow) / many, **evidence_of(slow))

@@ -1,7 +1,6 @@
 """A forecast in words: which candidate leads, and its physical parameters with units."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
@@ -58,8 +57,7 @@ def _words(trials: Trials, algorithm: Algorithm | None, link_Bps: float | None) 
 def _without_one(curve: Curve, algorithm: Algorithm) -> list[Fit]:
     """Fits that each leave one rank count out; none where fewer than two would be left."""
     keep = [curve.counts != left_out for left_out in curve.counts] if len(curve.counts) >= 3 else []
-    return [fit_algorithm(replace(curve, counts=curve.counts[kept], log_time_s=curve.log_time_s[:, kept],
-                                  payload_bytes=curve.payload_bytes[:, kept]), algorithm) for kept in keep]
+    return [fit_algorithm(curve.only(kept), algorithm) for kept in keep]
 
 
 def _range(values: list[float], tell: Callable[[float], str]) -> str:

@@ -6,10 +6,9 @@ algorithm is a guess.
 """
 
 import numpy as np
-from scipy.optimize import nnls
 
 from .curve import Curve, Floats
-from .fit import design, outwards
+from .fit import design, least_squares, outwards
 from .registry import algorithm_named
 
 __all__ = ["exact"]
@@ -38,11 +37,8 @@ def exact(curve: Curve, ranks: int, payload: Floats) -> tuple[Floats, Floats] | 
     counts = curve.counts[where[1]]
     rows = design(algorithm, counts, curve.payload_bytes[where], curve.levels) \
         * np.exp(-curve.log_time_s[where])[:, None]
-    scale = np.abs(rows).max(axis=0)
-    used = scale > 0
-    found = np.zeros(len(scale))
     # Levels that were crossed are free; those that were not follow from the level inside.
-    found[used] = nnls(rows[:, used] / scale[used], np.ones(len(rows)))[0] / scale[used]
+    found, used = least_squares(rows, np.ones(len(rows)))
     left = np.log(np.maximum(rows @ found, 1e-12))
     active = np.nonzero(found > 0)[0]
     rms = float(np.sqrt((left @ left) / max(1, len(left) - len(active))))

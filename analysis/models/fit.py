@@ -6,20 +6,20 @@ decades. Every function that says a change takes (curve, [target] ranks, [size][
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
+from numpy.typing import NDArray
 
 from .curve import Curve, Floats, Ints
 from .registry import Algorithm, profile
 
-__all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "outwards", "size_by_size"]
+__all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "least_squares", "outwards", "size_by_size"]
 
 _TINY = 1e-12
 _NEIGHBOURS = 2        # sizes on either side that share parameters
+_KEPT = 256            # fits and their terms; candidates that fit the same, and targets of one series, share them
 
 Change = Callable[[Curve, Ints, Floats], Floats]
 
@@ -38,13 +38,19 @@ class Fit(NamedTuple):
 
 def design(algorithm: Algorithm, ranks: Ints, payload: Floats, levels: tuple[int, ...],
            pipelined: bool = False) -> Floats:
-    """[point][1 + 2 * levels]: what multiplies the overhead, the step times and the byte times."""
-    counts = ranks.tolist()
-    table = {n: _row(algorithm, n, levels, pipelined) for n in set(counts)}
-    rows = np.array([table[n] for n in counts])
-    tiers = len(levels) + 1
-    volume = rows[:, 1 + tiers:] * payload[:, None]
-    return np.concatenate([rows[:, :1 + tiers], volume], axis=1)
+    """[...][point][1 + 2 * levels]: what multiplies the overhead, the step times and the byte times.
+
+    Args:
+        ranks: [point].
+        payload: [...][point].
+    """
+    counts, where = np.unique(ranks, return_inverse=True)
+    rows = np.array([_row(algorithm, n, levels, pipelined) for n in counts.tolist()])[where]
+    terms = np.empty((*payload.shape, rows.shape[1]))
+    fixed = 2 + len(levels)
+    terms[..., :fixed] = rows[:, :fixed]
+    terms[..., fixed:] = rows[:, fixed:] * payload[..., None]
+    return terms
 
 
 @lru_cache(maxsize=65536)
@@ -57,34 +63,83 @@ def _row(algorithm: Algorithm, ranks: int, levels: tuple[int, ...], pipelined: b
     return (1.0, *steps, *known.shares)
 
 
+class _Terms(NamedTuple):
+    """A curve as an algorithm sees it.
+
+    Args:
+        grid: [size][count][column] of `design`.
+        rows: [point][column] the same of measured points, size by size, times `weight` over the time measured.
+        weight: [point].
+        ends: [size + 1] where the points of each size begin, and where the last ones end.
+    """
+
+    grid: Floats
+    rows: Floats
+    weight: Floats
+    ends: list[int]
+
+
+@lru_cache(maxsize=_KEPT)
+def _terms(curve: Curve, algorithm: Algorithm, pipelined: bool) -> _Terms:
+    """Points weigh less the more doublings of ranks they are below the largest rank count.
+
+    What comes next resembles what came last, and a small group may never have left one switch.
+    """
+    grid = design(algorithm, curve.counts, curve.payload_bytes, curve.levels, pipelined)
+    known = np.isfinite(curve.log_time_s)
+    weight = 1 / (1 + np.log2(curve.counts[-1] / curve.counts[np.nonzero(known)[1]]))
+    rows = grid[known] * (weight * np.exp(-curve.log_time_s[known]))[:, None]
+    return _Terms(grid, rows, weight, [0, *known.sum(axis=1).cumsum().tolist()])
+
+
+def least_squares(rows: Floats, wanted: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Non-negative parameters with which `rows` come closest to `wanted`, and which columns say anything of them."""
+    # Imported here, since it takes a quarter of a second, which only who predicts should wait for.
+    from scipy.optimize import nnls
+
+    scale = np.abs(rows).max(axis=0)
+    used = scale > 0
+    found = np.zeros(len(scale))
+    if used.all():
+        found = nnls(rows / scale, wanted)[0] / scale
+    else:
+        found[used] = nnls(rows[:, used] / scale[used], wanted)[0] / scale[used]
+    return found, used
+
+
+@lru_cache(maxsize=_KEPT)
 def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -> Fit:
     """Non-negative parameters of least squared relative error.
 
-    Points weigh less the more doublings of ranks they are below the largest rank count: what comes next resembles
-    what came last, and a small group may never have left one switch. Levels never crossed get the parameters of the
-    outermost level that was, changed as the curve assumes of them.
+    Levels never crossed get the parameters of the outermost level that was, changed as the curve assumes of them.
     """
-    known = np.isfinite(curve.log_time_s)
-    where = np.nonzero(known)
-    ranks = curve.counts[where[1]]
-    terms = design(algorithm, ranks, curve.payload_bytes[where], curve.levels, pipelined)
-    weight = 1 / (1 + np.log2(curve.counts[-1] / ranks))
-    rows = terms * (weight * np.exp(-curve.log_time_s[where]))[:, None]
-    scale = np.abs(rows).max(axis=0)
-    used = scale > 0
-    found = np.zeros(terms.shape[1])
-    found[used] = nnls(rows[:, used] / scale[used], weight)[0] / scale[used]
+    terms = _terms(curve, algorithm, pipelined)
+    found, used = least_squares(terms.rows, terms.weight)
     found = outwards(curve, algorithm, used, found)
     tiers = len(curve.levels) + 1
     return Fit(float(found[0]), found[1:1 + tiers], found[1 + tiers:])
 
 
-def outwards(curve: Curve, algorithm: Algorithm, used: "np.ndarray", found: Floats) -> Floats:
+@lru_cache(maxsize=_KEPT)
+def _fit_by_size(curve: Curve, algorithm: Algorithm) -> Floats:
+    """[size][column] parameters fitted to a size and its neighbours."""
+    terms, last = _terms(curve, algorithm, False), len(curve.sizes)
+    found = []
+    for at in range(last):
+        window = slice(terms.ends[max(0, at - _NEIGHBOURS)], terms.ends[min(last, at + _NEIGHBOURS + 1)])
+        parameters, used = least_squares(terms.rows[window], terms.weight[window])
+        found.append(outwards(curve, algorithm, used, parameters))
+    return np.array(found)
+
+
+def outwards(curve: Curve, algorithm: Algorithm, used: NDArray[np.bool_], found: Floats) -> Floats:
     """Parameters with those of levels that were not crossed (not `used`), level by level outwards.
 
     They are those inside, changed as the curve assumes. Where only one rank of a node sends out of it at a time, that
     one has the rate of all of them, as far as its own links carry it.
     """
+    if used.all():
+        return found
     tiers = len(curve.levels) + 1
     found = found.copy()
     step, byte = found[1:1 + tiers], found[1 + tiers:]
@@ -105,15 +160,20 @@ def outwards(curve: Curve, algorithm: Algorithm, used: "np.ndarray", found: Floa
 def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:
     """Change by the algorithm fitted to all sizes; `pipelined`: a ring pays for a level only where it crosses it."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-        fit = fit_algorithm(curve, algorithm, pipelined)
-        parameters = fit.parameters()
-        last = curve.last()
-        rows = np.arange(len(last))
-        here = design(algorithm, curve.counts[last], curve.payload_bytes[rows, last], curve.levels, pipelined)
-        there = design(algorithm, np.tile(ranks, len(rows)), payload.ravel(), curve.levels, pipelined)
-        ahead = np.log(np.maximum(there @ parameters, _TINY)).reshape(payload.shape)
-        return ahead - np.log(np.maximum(here @ parameters, _TINY))[:, None]
+        parameters = fit_algorithm(curve, algorithm, pipelined).parameters()
+        return _change(curve, algorithm, pipelined, parameters, ranks, payload)
     return change
+
+
+def _change(curve: Curve, algorithm: Algorithm, pipelined: bool, parameters: Floats, ranks: Ints,
+            payload: Floats) -> Floats:
+    """[size][target] change of the log of time by `parameters`, [column] or [size][column]."""
+    grid = _terms(curve, algorithm, pipelined).grid
+    here = grid[np.arange(len(grid)), curve.last]
+    there = design(algorithm, ranks, payload, curve.levels, pipelined)
+    each = parameters if parameters.ndim == 1 else parameters[:, None]
+    return np.log(np.maximum((there * each).sum(axis=2), _TINY)) \
+        - np.log(np.maximum((here * parameters).sum(axis=1), _TINY))[:, None]
 
 
 def fitted_level(algorithm: Algorithm) -> Change:
@@ -127,30 +187,17 @@ def fitted_level(algorithm: Algorithm) -> Change:
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
         if len(curve.counts) < 2 or len(curve.sizes) < 3:
             return np.full(payload.shape, np.nan)
-        fit = fit_algorithm(curve, algorithm)
-        left = [curve.log_time_s[:, at] - _log_seconds(fit, algorithm, curve, at) for at in (-2, -1)]
+        fit, terms = fit_algorithm(curve, algorithm), _terms(curve, algorithm, False)
+        said = np.log(np.maximum(terms.grid[:, -2:] @ fit.parameters(), _TINY))
+        left = (curve.log_time_s[:, -2:] - said).T
         both = np.isfinite(left[0] * left[1])
         lasting = float(np.clip((left[0][both] @ left[1][both]) / max(left[1][both] @ left[1][both], _TINY), 0, 1))
         return level(curve, ranks, payload) - (1 - lasting) * left[1][:, None]
     return change
 
 
-def _log_seconds(fit: Fit, algorithm: Algorithm, curve: Curve, at: int) -> Floats:
-    """[size] log of the fitted time at the rank count at position `at`."""
-    ranks = np.full(len(curve.sizes), curve.counts[at])
-    terms = design(algorithm, ranks, curve.payload_bytes[:, at], curve.levels)
-    return np.log(np.maximum(terms @ fit.parameters(), _TINY))
-
-
 def size_by_size(algorithm: Algorithm) -> Change:
     """The same fitted size by size, to a size and its neighbours: protocols change with size, and so do parameters."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-        rows = []
-        for at in range(len(curve.sizes)):
-            window = slice(max(0, at - _NEIGHBOURS), at + _NEIGHBOURS + 1)
-            part = replace(curve, sizes=curve.sizes[window], log_time_s=curve.log_time_s[window],
-                           payload_bytes=curve.payload_bytes[window])
-            middle = at - window.start
-            rows.append(anchored(algorithm)(part, ranks, payload[window])[middle])
-        return np.array(rows)
+        return _change(curve, algorithm, False, _fit_by_size(curve, algorithm), ranks, payload)
     return change

@@ -20,7 +20,7 @@ def _bus_factor(op: str, ranks: Floats) -> Floats:
 
 def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """[size][target] log of the factor that keeps the bus bandwidth of the last measured rank count."""
-    last = curve.last()
+    last = curve.last
     rows = np.arange(len(last))
     here = curve.counts[last].astype(float)
     moved = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
@@ -34,7 +34,7 @@ def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
 
 
 def _doublings(curve: Curve, ranks: Ints) -> Floats:
-    return np.log(ranks.astype(float))[None, :] - np.log(curve.counts[curve.last()])[:, None]
+    return np.log(ranks.astype(float))[None, :] - np.log(curve.counts[curve.last])[:, None]
 
 
 def _smooth(values: Floats) -> Floats:

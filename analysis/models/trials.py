@@ -1,6 +1,6 @@
 """Forward-chained trials: what each candidate would have said of a rank count, had measuring stopped before it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,13 +30,10 @@ class Trials:
 
 def ahead(candidate: Candidate, curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """[size][target] log of time at `ranks`; NaN for sizes that were not measured, or where it cannot say."""
-    last = curve.last()
-    known = last >= 0
+    known, part = curve.last >= 0, curve.measured
     out = np.full(payload.shape, np.nan)
     if known.any():
-        part = replace(curve, sizes=curve.sizes[known], log_time_s=curve.log_time_s[known],
-                       payload_bytes=curve.payload_bytes[known])
-        level = part.log_time_s[np.arange(known.sum()), last[known]]
+        level = part.log_time_s[np.arange(len(part.sizes)), part.last]
         out[known] = level[:, None] + candidate.change(part, ranks, payload[known])
     return out
 

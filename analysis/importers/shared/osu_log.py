@@ -19,7 +19,6 @@ _COLUMNS = re.compile(r"[#\s]*(?:Size|Avg Latency\(us\)|Overall\(us\)|Latency \(
 _COMMENT = re.compile(r"\s*#\s*(?:Overall =|\[|Send Buffer|Window|Synchron|Using|$|Warm)", re.IGNORECASE)
 _SPACES = re.compile(r"\s{2,}|(?<=\))\s")
 _FULL = ("size", "avg latency(us)", "min latency(us)", "max latency(us)", "iterations")
-_FEWEST_ORPHANS = 3
 
 
 class OsuRow(NamedTuple):

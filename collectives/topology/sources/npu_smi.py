@@ -17,7 +17,6 @@ __all__ = ["find"]
 # Bytes per second and device, one way: seven links of 28 GB/s on each die (arXiv:2506.12708, as quoted; the same for
 # the seven-link mesh of the 910B).
 _LINKS, _LINK_BPS = 7, 28e9
-_BETWEEN_DIES = "SIO"
 _FABRIC = ("HCCS", "HCCS_SW", "SIO")
 
 
