@@ -5,6 +5,7 @@ its front is a chosen one.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from collectives.cases import Case
 from collectives.catalog import OPERATIONS
-from collectives.journal import unseal
+from collectives.errors import CollbenchError
+from collectives.journal import BUFFER_BYTES, unseal
 from collectives.records import Record, Timing
 
 from .finding import Finding
@@ -29,6 +31,7 @@ _MOST_SHOWN = 300               # points of a distribution; more cannot be told 
 _SHARES = (0.05, 0.5, 0.95)
 _CASE, _CASE_END = b'"case":', b"}"
 _FRONT = 4096                   # bytes of a line within which its case stands
+_DECODER = msgspec.json.Decoder(Case)
 Floats = NDArray[np.float64]
 Key = tuple[str, Case]
 
@@ -137,22 +140,28 @@ def _longest_tail(shown: pd.DataFrame) -> Iterator[Choice]:
 
 def _records(journal: Path, wanted: set[Key]) -> Iterator[tuple[Key, Record]]:
     """Records of the wanted cases; where a case was measured twice the later one comes last."""
-    cases = {case for _, case in wanted}
-    decoder = msgspec.json.Decoder(Case)
-    with journal.open("rb") as lines:
+    cases, chosen = {case for _, case in wanted}, {}
+    with journal.open("rb", buffering=BUFFER_BYTES) as lines:
         for raw in lines:
             start = raw.find(_CASE, 0, _FRONT)
-            if start < 0:
+            case = raw[start + len(_CASE):raw.find(_CASE_END, start) + 1] if start >= 0 else b""
+            if case not in chosen:
+                chosen[case] = _decoded(case) in cases      # once each, as they come again in every run
+            if not chosen[case]:
                 continue
-            start += len(_CASE)
             try:
-                if decoder.decode(raw[start:raw.find(_CASE_END, start) + 1]) not in cases:
-                    continue
                 record = unseal(raw.rstrip(b"\n") + b"\n")
             except ValueError:
                 continue            # a damaged line was said when the points were read
             if isinstance(record, Record) and (record.run, record.case) in wanted and record.status == "ok":
                 yield (record.run, record.case), record
+
+
+def _decoded(case: bytes) -> Case | None:
+    """None: it is none."""
+    with suppress(ValueError, CollbenchError):
+        return _DECODER.decode(case)
+    return None
 
 
 def _calls(choice: Choice, case: Case, timing: Timing) -> Calls:

@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -43,8 +43,6 @@ class Story:
     Args:
         points: every measured point, judged: with the columns of `expected`.
         shown: representative points: what tables and figures show.
-        answers: predictions of what is shown, at every target.
-        answer: the headline.
         domains: facts on a domain of each target size, where there is one: the first in the file.
         home: key and facts of the domain that the data name: predictions have its levels and its library's rule.
         links: link matrices, where links were measured one by one.
@@ -56,8 +54,6 @@ class Story:
     loaded: Loaded
     points: pd.DataFrame
     shown: pd.DataFrame
-    answers: pd.DataFrame
-    answer: pd.DataFrame
     findings: list[Finding]
     overview: Overview
     domains: tuple[Domain, ...]
@@ -67,6 +63,30 @@ class Story:
     expected: tuple[Row, ...] = ()
     legend: tuple[str, ...] = ()
     data: Path | None = None
+    _answers: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    def answers_of(self, ops: Collection[str]) -> pd.DataFrame:
+        """Predictions of what is shown of `ops`, at every target; of no other algorithm."""
+        for op in ops:
+            if op not in self._answers:
+                self._answers[op] = extrapolate(self.shown[self.shown["op"] == op], self.targets, self.home)
+        made = [self._answers[op] for op in ops] or [extrapolate(self.shown[:0], self.targets)]
+        return with_fabric(pd.concat(made, ignore_index=True), fabrics(self.loaded.points))
+
+    def answer_of(self, ops: Collection[str]) -> pd.DataFrame:
+        """The headline of `ops`."""
+        shown = self.shown[self.shown["op"].isin(ops)]
+        return headline(shown, self.answers_of([op for op in shown["op"].unique() if op in ops]), self.targets)
+
+    @cached_property
+    def answers(self) -> pd.DataFrame:
+        """Predictions of all that is shown."""
+        return self.answers_of(self.shown["op"].unique())
+
+    @cached_property
+    def answer(self) -> pd.DataFrame:
+        """The headline of every operation."""
+        return headline(self.shown, self.answers, self.targets)
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -108,8 +128,7 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     sized = {domain.accelerators.value: domain for domain in reversed(list(known.values()))
              if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
     domains = tuple(sized[target] for target in targets if target in sized)
-    answers = with_fabric(extrapolate(shown, targets, home), names)     # of what is shown, and of no other algorithm
-    return Story(loaded, points, shown, answers, headline(shown, answers, targets), findings,
+    return Story(loaded, points, shown, findings,
                  overview(loaded, findings, home, measured_on is not None, judgement(points, rows)), domains,
                  tuple(targets), links, home, tuple(rows),
                  tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data)
@@ -148,11 +167,15 @@ def _links(data: Path, loaded: Loaded) -> tuple[LinkMatrix, ...]:
     return tuple(read_links(data)) if any(op in OPERATIONS and OPERATIONS[op].linked for op in asked) else ()
 
 
-def print_report(data: Path | Story, targets: Sequence[int] = TARGETS) -> None:
-    """Print the report on DATA, or on what `tell` made of it: findings, tables, extrapolations."""
+def print_report(data: Path | Story, targets: Sequence[int] = TARGETS, ops: Collection[str] | None = None) -> None:
+    """Print the report on DATA, or on what `tell` made of it: verdict, findings, the answer, tables.
+
+    Args:
+        ops: those that tables are wanted of; None: of all, or where they are many of those most asked for.
+    """
     from .report.terminal import show
 
-    show(data if isinstance(data, Story) else tell(data, targets))
+    show(data if isinstance(data, Story) else tell(data, targets), ops=ops)
 
 
 def write_report(data: Path | Story, out: Path, targets: Sequence[int] = TARGETS) -> Path:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.identity import record_ids
 from analysis.links import CELLS, as_text, read_links
 from analysis.links.clusters import levels
 from analysis.links.structure import find_structure
+from analysis.tidy import load
 from collectives import pairings
 from collectives.cases import Case, Sweep
 from collectives.errors import CollbenchError
@@ -157,6 +159,11 @@ def test_a_journal_becomes_cells_tiers_and_words(tmp_path):
     assert not any("the link from" in one or "with everybody" in one for one in words)
     assert "2 tiers of latency" in " ".join(words)
     assert "all links between host n0" in as_text(matrix)
+    cut = next(finding for finding in matrix.findings if "all links between" in finding.words)
+    records = load(tmp_path).records
+    labels = dict(zip(record_ids(records), records["label"], strict=True))
+    assert 0 < len(cut.records) == len(cut.evidence)
+    assert cut.evidence == tuple(labels[record] for record in cut.records)
 
 
 def test_all_ranks_of_a_slow_host_are_one_finding(tmp_path):

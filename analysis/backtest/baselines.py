@@ -14,11 +14,6 @@ from .normal_form import normal_form
 __all__ = ["BASELINES"]
 
 
-def _level(curve: Curve) -> Floats:
-    last = curve.last
-    return np.where(last >= 0, curve.log_time_s[np.arange(len(last)), last], np.nan)
-
-
 def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """Latency and bandwidth with the step counts of the operation's usual algorithm, one alpha, anchored nowhere."""
     algorithm = next((known for known in algorithms_of(curve.op) if known.name == curve.algorithm),
@@ -29,10 +24,10 @@ def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
 
 
 BASELINES: dict[str, Callable[[Curve, Ints, Floats], Floats]] = {
-    "last value": lambda curve, ranks, payload: _level(curve)[:, None] + trends.constant(curve, ranks, payload),
+    "last value": lambda curve, ranks, payload: curve.level[:, None] + trends.constant(curve, ranks, payload),
     "last value scaled by busbw factor":
-        lambda curve, ranks, payload: _level(curve)[:, None] + trends.bus_scale(curve, ranks, payload),
-    "power law": lambda curve, ranks, payload: _level(curve)[:, None] + trends.power_law(curve, ranks, payload),
+        lambda curve, ranks, payload: curve.level[:, None] + trends.bus_scale(curve, ranks, payload),
+    "power law": lambda curve, ranks, payload: curve.level[:, None] + trends.power_law(curve, ranks, payload),
     "latency-bandwidth": _hockney,
     "Extra-P's normal form": normal_form,
 }

@@ -7,12 +7,15 @@ Memory. On a CPU there is no link: ranks of a host exchange through memory, and 
 core. One copy of a byte is one load and one store, and the `copy` operation of the same data says how fast so many
 ranks copy at once. An operation that makes each rank load and store `share` times the payload takes at least
 share * payload / rate; a byte that passes through a shared segment or a socket is copied twice, so half is usual there.
+Any rank can do the copying for any other, as where it writes into the memory of a root, so shares are means over ranks.
 """
+
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from collectives.catalog import OPERATIONS
+from collectives.catalog import OPERATIONS, TRAFFIC
 
 from ..domains import Domain
 from ..metrics import bus_factor
@@ -24,6 +27,7 @@ __all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceiling
            "on_cpu"]
 
 LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
+_BY_BLOCK = ("gather", "scatter")       # a rank holds the payload, each of the others a block of it
 # `ceiling_most_Bps` is what the most generous source, or the upper end of the copy's interval, allows.
 COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps")
 
@@ -61,15 +65,20 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
     return max(1, min(size, ranks))
 
 
-def copies_share(op: str, ranks: int) -> float | None:
-    """Copies (a load and a store) of the payload that each rank must do; None where one rank's memory is the limit."""
-    if ranks < 2 or op not in OPERATIONS or not OPERATIONS[op].has_payload or op in ("gather", "scatter"):
+@cache
+def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | None:
+    """Copies (a load and a store) of the payload that ranks must do, a mean over them; None where nothing is copied."""
+    if ranks < 2 or op not in OPERATIONS or not OPERATIONS[op].has_payload:
         return None
     if op in ("reduce_scatter", "reduce"):
         return (1 + 1 / ranks) / 2      # all is loaded, a share of it is stored
+    if op == "all_to_all_v" and traffic in TRAFFIC:
+        sent = np.array([[TRAFFIC[traffic](one, other, ranks) for other in range(ranks)] for one in range(ranks)])
+        busiest = max(sent.sum(axis=0).max(), sent.sum(axis=1).max())       # whose total is the payload
+        return float((sent.sum() - np.trace(sent)) / busiest / ranks)
     if op in ("all_gather", "all_to_all", "all_to_all_v", "broadcast"):
         return (ranks - 1) / ranks
-    return 1.0
+    return (ranks - 1) / ranks**2 if op in _BY_BLOCK else 1.0
 
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
@@ -144,30 +153,37 @@ def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:
     """Bounds from the copies of the same system: the best rate at this payload or a larger one, which caches help less.
 
     So many ranks as copy at once in the operation, or the next fewer that were measured: fewer copy faster, each. Where
-    only more were measured, what these reach together.
+    only more were measured, what these reach together. The payload is what a rank copies at most, were all to do the
+    same: of a gather or scatter a block.
     """
-    copies = points[points["op"].eq("copy") & (points["algbw_Bps"] > 0)]
+    is_copy = points["op"].eq("copy")
+    copies = points.loc[is_copy & (points["algbw_Bps"] > 0),
+                        ["system", "ranks", "message_bytes", "algbw_Bps", "busbw_Bps", "busbw_hi_Bps"]]
     if copies.empty:
         return
-    copies = copies.assign(most=copies["busbw_hi_Bps"].fillna(copies["busbw_Bps"]))
+    copies["most"] = copies["busbw_hi_Bps"].fillna(copies["busbw_Bps"])
     best = copies.groupby(["system", "ranks", "message_bytes"], dropna=False)[["algbw_Bps", "most"]].max().reset_index()
-    slim = points.loc[~points["op"].eq("copy"), ["system", "op", "ranks", "message_bytes"]]
-    for (system, op, ranks), rows in slim.groupby(["system", "op", "ranks"], dropna=False, sort=False):
-        share = copies_share(str(op), int(ranks))
+    others = points.loc[~is_copy, ["system", "op", "ranks", "traffic", "message_bytes"]]
+    held = others["message_bytes"].to_numpy(float)
+    bounds = np.full((3, len(others)), np.nan)      # of `ceiling_Bps`, `ceiling_most_Bps`, `ceiling_rate_Bps`
+    for key, rows in others.groupby(["system", "op", "ranks", "traffic"], dropna=False, sort=False).indices.items():
+        system, op, ranks, traffic = key
+        share = copies_share(str(op), int(ranks), traffic if isinstance(traffic, str) else None)
         here = best[best["system"].isna() if pd.isna(system) else best["system"].eq(system)]
-        at_once = ranks // 2 if OPERATIONS.get(op) and OPERATIONS[op].timed_by_initiators and op != "bi_bandwidth" \
-            else ranks
         if share is None or here.empty:
             continue
+        at_once = ranks // 2 if OPERATIONS[op].timed_by_initiators and op != "bi_bandwidth" else ranks
         known = here.loc[here["ranks"] <= at_once, "ranks"]
         copiers = known.max() if len(known) else here["ranks"].min()
         rates = here[here["ranks"] == copiers].sort_values("message_bytes")
         sizes = rates["message_bytes"].to_numpy(float)
-        place = np.minimum(np.searchsorted(sizes, rows["message_bytes"].to_numpy(float)), len(sizes) - 1)
+        copied = held[rows] / (ranks if op in _BY_BLOCK else 1)
+        place = np.minimum(np.searchsorted(sizes, copied), len(sizes) - 1)
+        together = max(1.0, copiers / at_once)
+        rate, most = (np.maximum.accumulate(rates[name].to_numpy(float)[::-1])[::-1][place] * together
+                      for name in ("algbw_Bps", "most"))
         scale = bus_factor(str(op), int(ranks)) / share
-        for column, name in (("ceiling_Bps", "algbw_Bps"), ("ceiling_most_Bps", "most")):
-            at_least = np.maximum.accumulate(rates[name].to_numpy(float)[::-1])[::-1] * max(1.0, copiers / at_once)
-            found.loc[rows.index, column] = scale * at_least[place]
-            if column == "ceiling_Bps":
-                found.loc[rows.index, "ceiling_rate_Bps"] = at_least[place]
-        found.loc[rows.index, "ceiling_kind"] = MEMORY
+        bounds[:, rows] = scale * rate, scale * most, rate
+    capped = others.index[np.isfinite(bounds[0])]
+    found.loc[others.index, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = bounds.T
+    found.loc[capped, "ceiling_kind"] = MEMORY

@@ -27,7 +27,7 @@ class RankSwitch(NamedTuple):
 
     Args:
         before, at: the rank counts between which it is.
-        factor: time at `at` over the nearest that a model of up to `before` ranks says.
+        factor: time at `at` over what that model of fewer ranks says that comes nearest.
         records: ids of what was measured of this payload at the two.
     """
 

@@ -185,8 +185,8 @@ def _reason(name: str, row: dict[str, object], late: Mapping[tuple[str, int], st
 
 
 def _switch_words(switch: RankSwitch) -> str:
-    return (f"from {switch.before} to {switch.at} ranks its time jumps, to {switch.factor:.2g} times what fewer ranks "
-            f"foretell, as where another algorithm takes over (records {', '.join(switch.records)})")
+    return (f"from {switch.before} to {switch.at} ranks its time jumps, to at least {switch.factor:.2g} times what "
+            f"fewer ranks foretell, as where another algorithm takes over (records {', '.join(switch.records)})")
 
 
 def judgement(points: pd.DataFrame, rows: list[Row]) -> str:
@@ -231,7 +231,8 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
         said.append("Memory: a CPU has no link, so an operation over shared memory takes at least copies x payload / "
                     "rate. The rate is what so many ranks reach copying at once (`copy` of these data, this payload or "
                     "larger); copies of the payload by each rank: 1 for all_reduce and send_recv, (n - 1) / n for "
-                    "all_gather, all_to_all and broadcast, (1 + 1 / n) / 2 for reduce_scatter and reduce. A byte that "
+                    "all_gather, all_to_all and broadcast, (1 + 1 / n) / 2 for reduce_scatter and reduce, (n - 1) / n² "
+                    "for gather and scatter, as if every rank copied its own block to or from the root. A byte that "
                     "passes through a shared segment or a socket is copied twice, so half of it is already good.")
     if home and any(basis.startswith("published") for basis in bases):
         small, large = apart()

@@ -15,7 +15,7 @@ from ..finding import Finding
 from ..stats import spread
 from .places import Places
 from .structure import Structure, find_structure
-from .words import QUANTITIES, Quantity, findings, tier_numbers, tier_rows
+from .words import QUANTITIES, Measured, Quantity, findings, tier_numbers, tier_rows
 
 __all__ = ["CELLS", "LinkMatrix", "read_links"]
 
@@ -82,6 +82,7 @@ class _Cells:
         self.places = Places(run.provenance, ranks)
         self.message_bytes: dict[str, int] = {}
         self.figures: dict[tuple[bool, str, int, int], tuple[float, float, float, int]] = {}
+        self.measured_in: dict[tuple[bool, str, int, int], Measured] = {}
 
     def add(self, record: Record) -> None:
         quantity = next(one for one in QUANTITIES if one.op == record.case.op)
@@ -95,6 +96,7 @@ class _Cells:
             figure = values[0], min(values[1:]), max(values[1:]), len(samples)
             for pair in ((source, target), (target, source)) if quantity.symmetric else ((source, target),):
                 self.figures[(alone, quantity.name, *pair)] = figure
+                self.measured_in[(alone, quantity.name, *pair)] = record.run, record.case
 
     def matrix(self) -> LinkMatrix:
         cells = pd.DataFrame(list(self._rows()))
@@ -111,7 +113,12 @@ class _Cells:
         cells = cells[list(CELLS)]
         return LinkMatrix(self.run.transport, self.run.library, self.run.device, self.ranks, self.places.hosts,
                           self.message_bytes, cells, tiers,
-                          tuple(findings(self.run, cells, structures, tiers, self.places)))
+                          tuple(findings(self.run, cells, structures, tiers, self.places, self._shown_in)))
+
+    def _shown_in(self, quantity: str, source: int, target: int) -> Measured | None:
+        """Where the figure that is shown of a link comes from."""
+        key = quantity, source, target
+        return self.measured_in.get((True, *key)) or self.measured_in.get((False, *key))
 
     def _rows(self) -> Iterator[dict[str, object]]:
         pairs = sorted({key[2:] for key in self.figures})

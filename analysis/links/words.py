@@ -1,15 +1,16 @@
 """What was found in a link matrix, in words: tiers, slow ranks and hosts, slow links, links that hinder each other."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from collectives.cases import Case
 from collectives.records import Run
 
-from ..finding import Finding
+from ..finding import Finding, evidence_of
 from ..units import rate, seconds
 from .places import Places
 from .structure import SlowRank, Structure
@@ -17,6 +18,9 @@ from .structure import SlowRank, Structure
 __all__ = ["QUANTITIES", "TIERS", "Quantity", "findings", "tier_numbers", "tier_rows"]
 
 _HINDERED = 1.5         # a link that is so much better alone shares something with others
+_NAMED = 5              # links of a finding
+Pair = tuple[int, int]
+Measured = tuple[str, Case]     # run and case: what identifies a record
 TIERS = ("quantity", "tier", "cells", "typical", "lowest", "highest", "places")
 
 
@@ -91,13 +95,33 @@ def _group_words(group: object, places: Places) -> str:
 
 
 def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure], tiers: pd.DataFrame,
-             places: Places) -> Iterator[Finding]:
-    """Everything that can be said of the links of a run, faults first."""
+             places: Places, shown_in: Callable[[str, int, int], Measured | None]) -> Iterator[Finding]:
+    """Everything that can be said of the links of a run, faults first.
+
+    Args:
+        shown_in: the record behind the figure of a quantity, source and target.
+    """
     where = f"links of {run.transport} ({run.device})"
     found = _Faults(cells, structures, places)
-    yield from (Finding("warning", f"{where}: {words}", evidence) for words, evidence in found.certain())
-    yield from (Finding("note", f"{where}: {words}", evidence) for words, evidence in found.seeming())
+    for severity, faults in (("warning", found.certain()), ("note", found.seeming())):
+        for words, quantities, pairs in faults:
+            records = dict.fromkeys(shown_in(name, *pair) for pair in pairs for name in quantities)
+            yield Finding(severity, f"{where}: {words}", **evidence_of(_identities([*filter(None, records)])))
     yield from (Finding("note", f"{where}: {words}") for words in _tier_words(tiers))
+
+
+def _identities(records: Sequence[Measured]) -> pd.DataFrame:
+    """What identifies records, as `tidy` has it, with their labels."""
+    return pd.DataFrame([{"run": run, "op": case.op, "dtype": case.dtype, "traffic": case.traffic, "ranks": case.ranks,
+                          "message_bytes": case.bytes, "label": case.label()} for run, case in records])
+
+
+class _Fault(NamedTuple):
+    """Words, and the names of quantities and the pairs that show it."""
+
+    words: str
+    quantities: tuple[str, ...]
+    pairs: list[Pair]
 
 
 class _Faults:
@@ -110,18 +134,18 @@ class _Faults:
         self._blocks = list(self._between_hosts(odd))
         self._links = list(self._single(odd))
 
-    def certain(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def certain(self) -> Iterator[_Fault]:
         """What many links show, or one that was measured alone."""
         yield from self._hosts_and_ranks()
         yield from self._blocks
-        yield from ((words, evidence) for alone, words, evidence in self._links if alone)
+        yield from (fault for alone, fault in self._links if alone)
 
-    def seeming(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def seeming(self) -> Iterator[_Fault]:
         """What only looks like a fault, or was not looked at by itself."""
-        yield from ((words, evidence) for alone, words, evidence in self._links if not alone)
+        yield from (fault for alone, fault in self._links if not alone)
         yield from self._hindered()
 
-    def _hosts_and_ranks(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _hosts_and_ranks(self) -> Iterator[_Fault]:
         """A host is named where all its ranks are slow, and there are hosts."""
         slow: dict[int, list[tuple[Quantity, SlowRank]]] = {}
         for quantity in self._known():
@@ -138,8 +162,12 @@ class _Faults:
             cause = "that host, its port or its way to the switch" if whole else "that device, its core or its port"
             if whole and len(mates) == 1:
                 cause = "that host, its device, its port or its way to the switch"
-            yield (f"{subject} is slow with everybody: {_slow_words(slow[rank])}: {cause}",
-                   tuple(f"rank {mate}" for mate in mates))
+            yield _Fault(f"{subject} is slow with everybody: {_slow_words(slow[rank])}: {cause}",
+                         _names(quantity for quantity, _ in slow[rank]), self._pairs_of(slow[rank]))
+
+    def _pairs_of(self, slow: list[tuple[Quantity, SlowRank]]) -> list[Pair]:
+        return [pair for pair in self.by_pair
+                if any((one.out and pair[0] == one.rank) or (one.into and pair[1] == one.rank) for _, one in slow)]
 
     def _odd(self) -> dict[tuple[int, int], list[tuple[Quantity, float]]]:
         odd: dict[tuple[int, int], list[tuple[Quantity, float]]] = {}
@@ -150,7 +178,7 @@ class _Faults:
                 odd.setdefault((source, target), []).append((quantity, factor))
         return odd
 
-    def _between_hosts(self, odd: dict) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _between_hosts(self, odd: dict) -> Iterator[_Fault]:
         """Where every link from one host to another is slow, what they have in common is."""
         hosts = self.places.hosts
         if len(set(hosts)) < 2:
@@ -161,10 +189,10 @@ class _Faults:
             if len(block) < 4 or len(bad) < 0.9 * len(block):
                 continue
             figures = [figure for pair in bad for figure in odd.pop(pair)]
-            yield (f"all links between host {one} and host {other} are slow: {_factors(figures)}: "
-                   "the link or switch between these two hosts", tuple(f"{a} -> {b}" for a, b in bad[:5]))
+            yield _Fault(f"all links between host {one} and host {other} are slow: {_factors(figures)}: "
+                         "the link or switch between these two hosts", _names(quantity for quantity, _ in figures), bad)
 
-    def _single(self, odd: dict) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    def _single(self, odd: dict) -> Iterator[tuple[bool, _Fault]]:
         for (source, target), figures in sorted(odd.items()):
             back = odd.get((target, source), [])
             if back and source > target and not _one_way_only(figures, back):
@@ -181,9 +209,10 @@ class _Faults:
                      "are as fast as others with everybody else") if row.alone else (
                      f"{link} looked slow {ways} beside other pairs: {worse}; it was not measured alone, so others may "
                      "be to blame")
-            yield bool(row.alone), words, (f"{source} -> {target}",)
+            yield bool(row.alone), _Fault(words, _names(quantity for quantity, _ in [*figures, *back]),
+                                          [(source, target), *([(target, source)] if both else [])])
 
-    def _hindered(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def _hindered(self) -> Iterator[_Fault]:
         for quantity in self._known():
             some = self.cells[self.cells["alone"] & self.cells[quantity.column].notna()]
             if quantity.symmetric:
@@ -193,13 +222,20 @@ class _Faults:
             hindered = some[ratio > max(_HINDERED, np.exp(self.structures[quantity.name].apart))]
             if len(hindered):
                 worst = float(ratio.max())
-                names = tuple(f"{row.src} -> {row.dst}" for row in hindered.itertuples())
-                yield (f"{len(hindered)} link{'s' if len(hindered) > 1 else ''} that looked slow in {quantity.words} "
-                       f"{'are' if len(hindered) > 1 else 'is'} up to {worst:.3g} times as fast while all other ranks "
-                       f"rest ({', '.join(names[:5])}): the link is sound, but shares something with others", names[:5])
+                pairs = [(row.src, row.dst) for row in hindered.itertuples()]
+                names = ", ".join(f"{source} -> {target}" for source, target in pairs[:_NAMED])
+                yield _Fault(f"{len(hindered)} link{'s' if len(hindered) > 1 else ''} that looked slow in "
+                             f"{quantity.words} {'are' if len(hindered) > 1 else 'is'} up to {worst:.3g} times as "
+                             f"fast while all other ranks rest ({names}): the link is sound, but shares something with "
+                             "others",
+                             (quantity.name,), pairs)
 
     def _known(self) -> Iterator[Quantity]:
         return (quantity for quantity in QUANTITIES if quantity.name in self.structures)
+
+
+def _names(quantities: Iterable[Quantity]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(quantity.name for quantity in quantities))
 
 
 def _one_way_only(figures: list, back: list) -> bool:

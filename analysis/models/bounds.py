@@ -16,9 +16,7 @@ def faster_than_s(curve: Curve, ranks: int, payload: Floats) -> Floats:
     largest measured rank count for as many bytes, but for the fold to a power of two, which at most doubles it. After
     rule 11 of Hoefler and Belli (SC'15): show the bound beside the number.
     """
-    last = curve.last
-    known = last >= 0
-    measured = np.where(known, np.exp(curve.log_time_s[np.arange(len(last)), last]), 0.0)
+    measured = np.nan_to_num(np.exp(curve.level))
     if ranks <= curve.counts[-1]:
         return np.zeros(len(measured))
     less = np.minimum(bus_scale(curve, np.array([ranks]), payload[:, None])[:, 0], 0.0)

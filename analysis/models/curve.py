@@ -89,6 +89,11 @@ class Curve:
         known = np.isfinite(self.log_time_s)
         return np.where(known.any(axis=1), known.shape[1] - 1 - known[:, ::-1].argmax(axis=1), -1)
 
+    @cached_property
+    def level(self) -> Floats:
+        """[size] log of the time at `last`; NaN where there is none."""
+        return self.log_time_s[np.arange(len(self.sizes)), self.last]
+
 
 def curve_of(rows: pd.DataFrame, op: str, algorithm: str | None = None, levels: Sequence[int] = (),
              noise_log: float = 0.0) -> Curve:

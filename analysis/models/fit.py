@@ -44,8 +44,7 @@ def design(algorithm: Algorithm, ranks: Ints, payload: Floats, levels: tuple[int
         ranks: [point].
         payload: [...][point].
     """
-    counts, where = np.unique(ranks, return_inverse=True)
-    rows = np.array([_row(algorithm, n, levels, pipelined) for n in counts.tolist()])[where]
+    rows = np.array([_row(algorithm, n, levels, pipelined) for n in ranks.tolist()])
     terms = np.empty((*payload.shape, rows.shape[1]))
     fixed = 2 + len(levels)
     terms[..., :fixed] = rows[:, :fixed]
@@ -96,23 +95,25 @@ def least_squares(rows: Floats, wanted: Floats) -> tuple[Floats, NDArray[np.bool
     """Non-negative parameters with which `rows` come closest to `wanted`, and which columns say anything of them."""
     # Imported here, since it takes a quarter of a second, which only who predicts should wait for.
     from scipy.optimize import nnls
-
     scale = np.abs(rows).max(axis=0)
     used = scale > 0
-    found = np.zeros(len(scale))
     if used.all():
-        found = nnls(rows / scale, wanted)[0] / scale
-    else:
-        found[used] = nnls(rows[:, used] / scale[used], wanted)[0] / scale[used]
+        return nnls(rows / scale, wanted)[0] / scale, used
+    found = np.zeros(len(scale))
+    found[used] = nnls(rows[:, used] / scale[used], wanted)[0] / scale[used]
     return found, used
 
 
-@lru_cache(maxsize=_KEPT)
 def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -> Fit:
     """Non-negative parameters of least squared relative error.
 
     Levels never crossed get the parameters of the outermost level that was, changed as the curve assumes of them.
     """
+    return _fit(curve, algorithm, pipelined)
+
+
+@lru_cache(maxsize=_KEPT)
+def _fit(curve: Curve, algorithm: Algorithm, pipelined: bool) -> Fit:
     terms = _terms(curve, algorithm, pipelined)
     found, used = least_squares(terms.rows, terms.weight)
     found = outwards(curve, algorithm, used, found)

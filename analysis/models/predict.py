@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -21,12 +21,13 @@ from ..tidy import with_text
 from ..units import payload as payload_words
 from .bounds import faster_than_s
 from .contest import Forecast, forecast, interval
-from .curve import Curve, Floats, Ints, curve_of
+from .curve import Curve, Floats, Ints, gridded
 from .describe import describe
 from .exact import exact
 from .experience import experience, kind_of
 from .registry import ALGORITHMS
 from .rule import follow_rule
+from .series import SERIES, Points, series_of
 from .switches import jumps, since_switch
 from .tiers import Tiers, tiers_of
 from .trials import Trials, hold_trials
@@ -39,13 +40,11 @@ __all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
 TARGETS = (72, 384)      # accelerators of one NVL72 and of one CloudMatrix 384
 PREDICTION_LEVEL = 0.9
 
-# Points that differ in any of these are never fitted together.
-SERIES = ("system", "transport", "library", "device", "op", "dtype", "redop", "place", "traffic", "mode")
 COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind", "time_s", "time_lo_s", "time_hi_s",
            "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "bound_s", "domain",
            "reason", "parameters")
-# Where a source says more than a journal does, that separates series too.
-_MORE = ("algorithm", "variant", "ranks_per_node")
+_TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters")
+_NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_error", "bound_s")
 
 _PRIOR_PER_DOUBLING = 0.4    # log error a doubling of ranks, where none could be held out
 _NEW_LEVEL = 0.45            # log error of a level of the machine that was never crossed
@@ -78,32 +77,12 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS,
     """
     if any(target < 2 for target in ranks):
         raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
-    more = [name for name in _MORE if name in points.columns]
-    tables = [table for key, series in _with_levels(points, more).groupby([*SERIES, *more], dropna=False, sort=False)
-              for table in _tables(dict(zip([*SERIES, *more], key, strict=True)), series, ranks, home)]
-    frame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=list(COLUMNS))
-    frame = with_text(frame.reindex(columns=list(COLUMNS)), [*SERIES, "algorithm", "domain", "reason", "parameters"])
+    rows = [row for key, series in series_of(points) for row in _rows(key, series, ranks, home)]
+    frame = with_text(pd.DataFrame(rows, columns=list(COLUMNS)), _TEXT).astype(dict.fromkeys(_NUMBERS, float))
     known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
-        frame[rate] = busbw_Bps(*known, frame[time].astype(float))
+        frame[rate] = busbw_Bps(*known, frame[time])
     return frame
-
-
-def _with_levels(points: pd.DataFrame, more: list[str]) -> pd.DataFrame:
-    """`ranks_per_node` as the size of a node where nodes were filled one after the other, and unknown within one node.
-
-    A source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8: one series, not three.
-    `one_node` says where all ranks of a series were on one.
-    """
-    if "ranks_per_node" not in more or points["ranks_per_node"].isna().all():
-        return points.assign(one_node=False)
-    keys = [*SERIES, *(name for name in more if name != "ranks_per_node")]
-    node = points.groupby(keys, dropna=False)["ranks_per_node"].transform("max")
-    filled = points["ranks_per_node"].eq(np.minimum(node, points["ranks"]))
-    largest = points["ranks"].groupby([points[key] for key in keys], dropna=False).transform("max")
-    all_filled = filled.groupby([points[key] for key in keys], dropna=False).transform("all")
-    levels = points["ranks_per_node"].where(~all_filled, node.where(largest > node))
-    return points.assign(ranks_per_node=levels, one_node=all_filled & (largest <= node))
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -114,47 +93,52 @@ def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:
             for row in rows]
 
 
-def _tables(key: dict[str, object], points: pd.DataFrame, targets: Sequence[int],
-            home: tuple[str, Domain] | None) -> Iterator[pd.DataFrame]:
-    """One table per target of one series."""
-    usable = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
-    largest = int(usable["ranks"].max()) if len(usable) else None
+def _rows(key: dict[str, object], points: Points, targets: Sequence[int],
+          home: tuple[str, Domain] | None) -> Iterator[dict[str, object]]:
+    """Rows of one series, target by target."""
+    usable = points.where((points.ranks >= 2) & (points.time_s > 0))
+    largest = int(usable.ranks.max()) if len(usable.ranks) else None
     why_not = _why_not(str(key["op"]), usable)
+    named = {name: key[name] for name in SERIES}
     held: dict[Tiers, Trials] = {}
     for target in targets:
-        there = usable[usable["ranks"] == target]
-        below = usable.loc[usable["ranks"] < target, "ranks"]
+        below = usable.ranks[usable.ranks < target]
         start = int(below.max()) if len(below) else largest
-        common = {**{name: key[name] for name in SERIES}, "ranks": target,
-                  "distance": target / start if start else None}
-        if len(there):
-            yield _measured(there).assign(**common)
+        common = {**named, "ranks": target, "distance": target / start if start else None}
+        if (usable.ranks == target).any():
+            yield from _table({**common, "kind": "measured", "level": LEVEL}, _measured(usable, target))
             continue
         tiers = None if why_not else _tiers(key, usable, target, home)
         if tiers is None or tiers.refused:
-            yield pd.DataFrame([{**common, "kind": "refused", "reason": why_not or tiers.refused}])
+            yield {**common, "kind": "refused", "reason": why_not or tiers.refused}
             continue
         if tiers not in held:
             names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home)
             held[tiers] = hold_trials(_curve(key, usable, tiers, names, sliced))
-        yield _predicted(key, usable, held[tiers], target, tiers, home).assign(**common)
+        for row in _predicted(key, usable, held[tiers], target, tiers, home):
+            yield {**row, **common}
 
 
-def _tiers(key: dict[str, object], points: pd.DataFrame, target: int, home: tuple[str, Domain] | None) -> Tiers:
+def _table(common: dict[str, object], columns: dict[str, Iterable[object]]) -> list[dict[str, object]]:
+    """Rows of columns, each with what all have in common."""
+    return [{**common, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)]
+
+
+def _tiers(key: dict[str, object], points: Points, target: int, home: tuple[str, Domain] | None) -> Tiers:
     node = key.get("ranks_per_node")
     known = int(node) if node is not None and not pd.isna(node) else None
-    return tiers_of(known, bool(points["one_node"].all()), int(points["ranks"].max()), target, home)
+    return tiers_of(known, bool(points.one_node.all()), int(points.ranks.max()), target, home)
 
 
-def _why_not(op: str, points: pd.DataFrame) -> str | None:
+def _why_not(op: str, points: Points) -> str | None:
     """Why this series says nothing about more ranks, or None."""
     if op in OPERATIONS and OPERATIONS[op].pairs:
         return "involves pairs of ranks: more ranks means more pairs at once, which was not measured"
     if op in OPERATIONS and op not in ALGORITHMS:
         return "involves no other rank"
-    if points.empty:
+    if not len(points.ranks):
         return "no time above zero over at least 2 ranks was measured"
-    kinds = sorted(points["time_kind"].dropna().unique())
+    kinds = sorted({kind for kind in points.time_kind.tolist() if isinstance(kind, str)})
     if len(kinds) > 1:
         return f"mixes two definitions of time, {' and '.join(kinds)}, which must not be pooled"
     return None
@@ -172,41 +156,32 @@ def _offered(op: str, library: str | None, target: int,
     return names, bool(constants(home[1].library).get("sliced_rings"))
 
 
-def _curve(key: dict[str, object], points: pd.DataFrame, tiers: Tiers, names: tuple[str, ...],
-           sliced: bool) -> Curve:
-    algorithm = key.get("algorithm")
-    rows = pd.DataFrame({"size": _size(points), "ranks": points["ranks"], "time_s": points["time_s"],
-                         "payload_bytes": points["message_bytes"]})
-    curve = curve_of(rows, str(key["op"]), algorithm if isinstance(algorithm, str) else None, tiers.levels,
-                     _noise_log(points))
+def _curve(key: dict[str, object], points: Points, tiers: Tiers, names: tuple[str, ...], sliced: bool) -> Curve:
+    curve = gridded(str(key["op"]), _text(key.get("algorithm")), points.size, points.ranks.astype(float),
+                    points.message_bytes.astype(float), points.time_s, tiers.levels, _noise_log(points))
     return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
 
 
-def _size(points: pd.DataFrame) -> pd.Series:
-    """What a size is followed by: the tool's own size where it is given, else the size asked for."""
-    if "native_size_bytes" not in points.columns:
-        return points["asked_bytes"]
-    return points["native_size_bytes"].fillna(points["asked_bytes"])
+def _noise_log(points: Points) -> float:
+    """Standard deviation of the log of a median at the largest rank count, from its 95 % interval; 0 where unknown."""
+    top = points.ranks == points.ranks.max()
+    with np.errstate(all="ignore"):
+        widths = np.log(points.high_s[top] / points.low_s[top])
+    known = widths[~np.isnan(widths)]
+    found = float(np.median(known)) / 2 / _Z95 if len(known) else 0.0
+    return found if math.isfinite(found) else 0.0
 
 
-def _noise_log(points: pd.DataFrame) -> float:
-    """Standard deviation of the log of a median at the largest rank count, from its 95 % interval; 0 where unknown.
-
-    Where there are too few samples for an interval, the samples themselves, p5 to p95, stand in for it.
-    """
-    top = points[points["ranks"] == points["ranks"].max()]
-    low, high = top["time_lo_s"].fillna(top["p5_s"]), top["time_hi_s"].fillna(top["p95_s"])
-    found = np.log((high / low).astype(float)).median() / 2 / _Z95
-    return float(found) if np.isfinite(found) else 0.0
+def _measured(points: Points, ranks: int) -> dict[str, list[object]]:
+    there = points.where(points.ranks == ranks)
+    there = there.where(np.argsort(there.message_bytes, kind="stable"))
+    return {name: getattr(there, name).tolist()
+            for name in ("message_bytes", "asked_bytes", "time_s", "time_lo_s", "time_hi_s")}
 
 
-def _measured(points: pd.DataFrame) -> pd.DataFrame:
-    columns = ["message_bytes", "asked_bytes", "time_s", "time_lo_s", "time_hi_s"]
-    return points[columns].sort_values("message_bytes").assign(kind="measured", level=LEVEL)
-
-
-def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, target: int, tiers: Tiers,
-               home: tuple[str, Domain] | None) -> pd.DataFrame:
+def _predicted(key: dict[str, object], points: Points, trials: Trials, target: int, tiers: Tiers,
+               home: tuple[str, Domain] | None) -> list[dict[str, object]]:
+    """One row per payload, ascending."""
     whole = trials.curve
     known = experience()
     counts = max(1, int(np.searchsorted(whole.counts, target)))       # between two, only what is below speaks
@@ -233,18 +208,18 @@ def _predicted(key: dict[str, object], points: pd.DataFrame, trials: Trials, tar
     bound_s = faster_than_s(curve, target, payload)
     time_s = np.maximum(np.exp(middle), bound_s)
     names, words = describe(trials, says, home[1].tiers[-1].rate_Bps.value if home and home[1].tiers else None)
-    caution = _caution(points, whole, target, tiers, found, after)
-    table = pd.DataFrame({
-        "message_bytes": payload.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
-        "time_lo_s": np.maximum(time_s * np.exp(-below), bound_s), "time_hi_s": time_s * np.exp(above),
-        "bound_s": bound_s, "level": PREDICTION_LEVEL, "kind": "extrapolated", "holdout_error": _holdout(trials, says),
-        "domain": home[0] if home else None, "reason": caution, "algorithm": names, "parameters": words})
-    table = table[np.isfinite(middle)]
+    columns = {"message_bytes": payload.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
+               "time_lo_s": np.maximum(time_s * np.exp(-below), bound_s), "time_hi_s": time_s * np.exp(above),
+               "bound_s": bound_s, "algorithm": np.array(names, object), "parameters": np.array(words, object)}
+    sayable = np.isfinite(middle)
+    rows = _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "holdout_error": _holdout(trials, says),
+                   "domain": home[0] if home else None, "reason": _caution(points, whole, target, tiers, found, after)},
+                  {name: values[sayable].tolist() for name, values in columns.items()})
     if home is not None and curve.algorithm is None and curve.offered:
-        table = follow_rule(table, str(key["op"]), largest, target, home)
-    advice = _next(table, curve, target)
-    table["reason"] = [_join(reason, advice) for reason in table["reason"]]
-    return table.drop_duplicates("message_bytes").sort_values("message_bytes", ignore_index=True)
+        rows = follow_rule(rows, str(key["op"]), largest, target, home)
+    advice = _next(rows, curve, target)
+    once = {row["message_bytes"]: {**row, "reason": _join(row["reason"], advice)} for row in reversed(rows)}
+    return sorted(once.values(), key=lambda row: row["message_bytes"])
 
 
 def _join(*parts: str | None) -> str | None:
@@ -255,13 +230,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _payloads(key: dict[str, object], points: pd.DataFrame, curve: Curve, target: int) -> tuple[Floats, Ints]:
+def _payloads(key: dict[str, object], points: Points, curve: Curve, target: int) -> tuple[Floats, Ints]:
     """[size] payload at the target, and the size asked for that it stands for.
 
     A payload that grew with the ranks goes on growing; one that stayed is rounded up to divide among the target.
     """
-    rows = pd.DataFrame({"size": _size(points), "asked": points["asked_bytes"]}).groupby("size")["asked"].min()
-    asked = rows.reindex(curve.sizes).to_numpy().astype(np.int64)
+    asked = np.full(len(curve.sizes), np.iinfo(np.int64).max)
+    np.minimum.at(asked, np.searchsorted(curve.sizes, points.size), points.asked_bytes.astype(np.int64))
     first, last = curve.payload_bytes[:, 0], curve.payload_bytes[:, -1]
     grows = np.abs(last - first) > 0.5 * np.abs(first * curve.counts[-1] / curve.counts[0] - first)
     grows &= (len(curve.counts) > 1) & (curve.sizes != asked)
@@ -306,7 +281,7 @@ def _holdout(trials: Trials, says: Forecast) -> float | None:
     return float(np.nanmedian(errors)) if np.isfinite(errors).any() else None
 
 
-def _caution(points: pd.DataFrame, curve: Curve, target: int, tiers: Tiers, found: list[tuple[int, int]],
+def _caution(points: Points, curve: Curve, target: int, tiers: Tiers, found: list[tuple[int, int]],
              after: Curve | None) -> str | None:
     """What to beware of, most important first; None when there is nothing."""
     said = [tiers.words] if tiers.words else []
@@ -320,19 +295,20 @@ def _caution(points: pd.DataFrame, curve: Curve, target: int, tiers: Tiers, foun
         fitted = "; fitted from there on only" if after is not None and at == after.counts[0] else ""
         said.append(f"time jumps at {at} ranks as if another algorithm took over there "
                     f"({sizes} of {len(curve.sizes)} sizes){fitted}")
-    crowded = sorted(points.loc[points["oversubscribed"].fillna(False).astype(bool), "ranks"].unique())
+    crowded = np.unique(points.ranks[points.crowded]).tolist()
     if crowded:
         said.append(f"ranks shared cores at {', '.join(map(str, crowded))} ranks")
     return "; ".join(said) or None
 
 
-def _next(table: pd.DataFrame, curve: Curve, target: int) -> str | None:
+def _next(rows: list[dict[str, object]], curve: Curve, target: int) -> str | None:
     """What to measure to narrow the interval most: the next rank count, and the sizes that are the least sure."""
     largest = int(curve.counts[-1])
-    if len(curve.counts) < 2 or target / largest <= 2 or table.empty:
+    if len(curve.counts) < 2 or target / largest <= 2 or not rows:
         return None
-    width = np.log(table["time_hi_s"] / table["time_lo_s"])
-    wide = table.loc[width > _WIDE * width.median(), "message_bytes"]
-    sizes = f", above all {payload_words(wide.min())} to {payload_words(wide.max())}" if len(wide) > 1 else \
-        f", above all {payload_words(wide.iloc[0])}" if len(wide) else ""
+    width = np.log([row["time_hi_s"] / row["time_lo_s"] for row in rows])
+    unsure = np.nonzero(width > _WIDE * np.median(width))[0]
+    wide = [rows[at]["message_bytes"] for at in unsure]
+    sizes = f", above all {payload_words(min(wide))} to {payload_words(max(wide))}" if len(wide) > 1 else \
+        f", above all {payload_words(wide[0])}" if wide else ""
     return f"to narrow this most, measure {min(2 * largest, target)} ranks{sizes}"

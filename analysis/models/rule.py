@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..selection import choices, constants
 from ..units import seconds
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["follow_rule"]
 
 
-def follow_rule(table: pd.DataFrame, op: str, largest: int, target: int, home: tuple[str, Domain]) -> pd.DataFrame:
+def follow_rule(rows: list[dict[str, object]], op: str, largest: int, target: int,
+                home: tuple[str, Domain]) -> list[dict[str, object]]:
     """Rows of a prediction, with those replaced for which the rule takes another algorithm at the target.
 
     The time is then the projection of the other algorithm at home, from published measurements of it; the interval
@@ -31,18 +31,18 @@ def follow_rule(table: pd.DataFrame, op: str, largest: int, target: int, home: t
     from ..projection.references import shipped
     library, fabric = domain.library, fabric_of(domain)
     if not library or fabric is None or target > domain.accelerators.value:
-        return table
-    rows = []
-    for row in table.to_dict("records"):
+        return rows
+    followed = []
+    for row in rows:
         weighed = [choices(library, op, row["message_bytes"], ranks, fabric)[:1] for ranks in (largest, target)]
         here, there = ([choice.algorithm for choice in found] for found in weighed)
         if here and there and here != there:
             drawn = cast(Target(key, domain, target), op, row["message_bytes"], shipped(), (), only=there[0])
             if drawn is not None:
-                row |= _replaced(row, drawn.time_s, here[0], there[0], f"{constants(library)['library']} "
+                row = row | _replaced(row, drawn.time_s, here[0], there[0], f"{constants(library)['library']} "
                                  f"{constants(library)['version']}", largest)
-        rows.append(row)
-    return pd.DataFrame(rows, columns=table.columns, index=table.index)
+        followed.append(row)
+    return followed
 
 
 def _replaced(row: dict, draws: np.ndarray, here: str, there: str, rule: str, largest: int) -> dict[str, object]:

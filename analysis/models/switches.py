@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .curve import Curve, Floats
-from .trials import Trials
+from .trials import WRONG, Trials
 
 __all__ = ["Leap", "jumps", "leaps", "since_switch"]
 
@@ -57,7 +57,7 @@ def leaps(trials: Trials, until: int | None = None) -> list[Leap]:
     if not steps:
         return []
     off = np.array([_nearest(curve.log_time_s[:, i] - trials.log_time_s[:, i, :, i]) for i in steps])
-    best = np.abs(off)
+    best = np.minimum(np.abs(off), WRONG)
     if not np.isfinite(best).any():
         return []
     usual = max(float(np.nanmedian(best)), 0.01)

@@ -7,7 +7,9 @@ import numpy as np
 from .candidates import Candidate, candidates_for
 from .curve import Curve, Floats, Ints
 
-__all__ = ["Trials", "ahead", "hold_trials"]
+__all__ = ["WRONG", "Trials", "ahead", "hold_trials"]
+
+WRONG = 2.0      # log error beyond which wrong is wrong
 
 
 @dataclass(frozen=True)
@@ -24,17 +26,19 @@ class Trials:
     log_time_s: Floats
 
     def errors(self) -> Floats:
-        """The same shape: absolute log error, at most 2, since beyond that wrong is wrong."""
-        return np.minimum(np.abs(self.log_time_s - self.curve.log_time_s), 2.0)
+        """The same shape: absolute log error, at most WRONG."""
+        return np.minimum(np.abs(self.log_time_s - self.curve.log_time_s), WRONG)
 
 
 def ahead(candidate: Candidate, curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """[size][target] log of time at `ranks`; NaN for sizes that were not measured, or where it cannot say."""
-    known, part = curve.last >= 0, curve.measured
+    part = curve.measured
+    if part is curve:
+        return part.level[:, None] + candidate.change(part, ranks, payload)
+    known = curve.last >= 0
     out = np.full(payload.shape, np.nan)
     if known.any():
-        level = part.log_time_s[np.arange(len(part.sizes)), part.last]
-        out[known] = level[:, None] + candidate.change(part, ranks, payload[known])
+        out[known] = part.level[:, None] + candidate.change(part, ranks, payload[known])
     return out
 
 

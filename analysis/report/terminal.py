@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,14 +29,23 @@ __all__ = ["show", "show_predictions"]
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _VERDICT = {"normal": "green", "below": "yellow", "above": "yellow"}
 _FRONT_OPS = 3
+_TIME, _BUSBW = ("time_s", "time_lo_s", "time_hi_s"), ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
+_MOST_TABLES = 12      # of operations
 _NARROWEST = 110       # columns; a table of numbers is unreadable below, and a pipe has no width of its own
 
 
-def show(story: Story, console: Console | None = None) -> None:
-    """Print `story`; to standard output unless `console` says otherwise."""
+def show(story: Story, console: Console | None = None, ops: Collection[str] | None = None) -> None:
+    """Print `story`, with tables of `ops` (as `summary.print_report`); to standard output unless `console` is given."""
     console = _wide(console or Screen())
-    for part in _parts(story):
+    for part in _parts(story, _usual(story) if ops is None else ops):
         console.print(part)
+
+
+def _usual(story: Story) -> list[str]:
+    """The operations to show tables of: all, or those most asked for where nobody would read so many tables."""
+    known = list(story.shown["op"].unique())
+    tables = len(story.shown.drop_duplicates(["fabric", "op"]))
+    return known if tables <= _MOST_TABLES else [op for op in HEADLINE_OPS if op in known] or known[:_FRONT_OPS]
 
 
 def show_predictions(predictions: pd.DataFrame, console: Console | None = None) -> None:
@@ -72,21 +81,25 @@ def _wide(console: Console) -> Console:
         else console
 
 
-def _parts(story: Story) -> Iterator[RenderableType]:
+def _parts(story: Story, ops: Collection[str]) -> Iterator[RenderableType]:
     """The first screen: what was measured on what, the verdict, what matters most, the answer; then everything else."""
     yield _header(story)
     yield _findings(story.findings[:TOP_FINDINGS], "Findings")
-    if len(story.answer):
-        yield _front(story)
+    answer = story.answer_of(ops)
+    if len(answer):
+        yield _front(answer, story.targets)
     if story.expected:
         yield _expected(story)
     yield _facts(story)
-    for (fabric, op), points in story.shown.groupby(["fabric", "op"], sort=False):
+    wanted = story.shown["op"].isin(ops)
+    for (fabric, op), points in story.shown[wanted].groupby(["fabric", "op"], sort=False):
         yield _operation(str(fabric), str(op), points)
+    if not wanted.all():
+        yield _others(story.shown[~wanted])
     for quantity in QUANTITIES:
-        if story.answer["quantity"].eq(quantity).any():
-            yield _answer(story, quantity)
-    if len(story.answer):
+        if answer["quantity"].eq(quantity).any():
+            yield _answer(answer, story.targets, quantity)
+    if len(answer):
         yield Text(f"{CAVEAT} {METHOD}", style="dim")
     for domain in story.domains:
         yield Text(domain_words(domain), style="dim")
@@ -108,14 +121,14 @@ def _facts(story: Story) -> Group:
     return Group(Text("Measured on", style="bold"), *lines, Text())
 
 
-def _front(story: Story) -> Table:
+def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
     """The answer in a line for each quantity of the operations most asked for; the tables below have the rest."""
     table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % intervals)")
     table.add_column("operation", no_wrap=True)
     table.add_column("measured", justify="right", no_wrap=True)
-    for target in story.targets:
+    for target in targets:
         table.add_column(f"{target} ranks, extrapolated", justify="right")
-    rows = [row for quantity in QUANTITIES for row in answer_rows(story.answer, quantity, story.targets)]
+    rows = [row for quantity in QUANTITIES for row in answer_rows(answer, quantity, targets)]
     known = list(dict.fromkeys(row.op for row in rows))
     wanted = ([op for op in HEADLINE_OPS if op in known] or known)[:_FRONT_OPS]
     for fabric in dict.fromkeys(row.fabric for row in rows):
@@ -188,15 +201,48 @@ def _flags(row: dict[str, Any]) -> str:
     return ", ".join(dict.fromkeys(f"{flag} ({mode})" for mode, flags in said.items() for flag in flags))
 
 
-def _answer(story: Story, quantity: str) -> Table:
+def _others(points: pd.DataFrame) -> Table:
+    """Operations without a table of their own: latency and bandwidth in a line each, at the largest rank count."""
+    table = _table("The other operations, measured: the smallest payload isolated, the largest streamed")
+    table.add_column("operation", no_wrap=True)
+    for name in ("time", "95 % interval", "busbw", "95 % interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    key = ["fabric", "op"]
+    largest = points[points["ranks"] == points.groupby(key)["ranks"].transform("max")]
+    ends = []
+    for mode, smallest, columns in zip(MODES, (True, False), (_TIME, _BUSBW), strict=True):
+        mine = largest[largest["mode"] == mode].sort_values("message_bytes", ascending=not smallest, kind="stable")
+        ends.append(mine.drop_duplicates(key, keep="last").set_index(key)[[*columns, "message_bytes"]])
+    above = None
+    for fabric, op, ranks in points.groupby(key, sort=False)["ranks"].max().reset_index().itertuples(index=False):
+        if fabric != above:
+            table.add_row(f"[bold]{escape(fabric)}[/bold]")
+            above = fabric
+        cells = [_end(frame.loc[(fabric, op)], told) if (fabric, op) in frame.index else ("", "")
+                 for frame, told in zip(ends, (units.seconds, units.rate), strict=True)]
+        table.add_row(f"{escape(op)} [dim]{ranks} ranks[/dim]", *cells[0], *cells[1])
+    table.caption = "Their tables: on the page, or collbench summary DATA --ops NAME,... (all: every one)"
+    table.caption_justify = "left"
+    return table
+
+
+def _end(values: pd.Series, told: Callable[[float], str]) -> tuple[str, str]:
+    """A value with its payload, and its interval; blank where there is none."""
+    value, low, high, size = values
+    if pd.isna(value):
+        return "", ""
+    return f"[dim]{units.payload(size) if size else ''}[/dim] {told(value)}", units.span(told(low), told(high))
+
+
+def _answer(answer: pd.DataFrame, targets: Sequence[int], quantity: str) -> Table:
     table = _table(f"{QUANTITIES[quantity]}: measured here, extrapolated to more ranks of this fabric")
     table.add_column("operation\npayload", no_wrap=True)
     table.add_column("measured\n", justify="right", no_wrap=True)
-    for target in story.targets:
+    for target in targets:
         table.add_column(f"{target} ranks\nextrapolated", justify="right", no_wrap=True)
     table.add_column("held-out error\ndistance", justify="right", no_wrap=True)
     fabric = None
-    for row in answer_rows(story.answer, quantity, story.targets):
+    for row in answer_rows(answer, quantity, targets):
         if row.fabric != fabric:
             fabric = row.fabric
             table.add_row(f"[bold]{escape(fabric)}[/bold]")

@@ -1,0 +1,89 @@
+"""Measured points, series by series, as arrays: a report has hundreds of series, and a frame for each takes long."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from .curve import Floats, Ints
+
+__all__ = ["SERIES", "Points", "series_of"]
+
+# Points that differ in any of these are never fitted together.
+SERIES = ("system", "transport", "library", "device", "op", "dtype", "redop", "place", "traffic", "mode")
+# Where a source says more than a journal does, that separates series too.
+_MORE = ("algorithm", "variant", "ranks_per_node")
+
+
+class Points(NamedTuple):
+    """Points of one series; all [point].
+
+    Args:
+        size: what a size is followed by over rank counts: the tool's own size where it is given, else the size asked
+            for.
+        low_s, high_s: the interval of the time; where samples are too few for one, p5 and p95 of the samples.
+        time_kind: definition of the time, or what is no text where none is known.
+        crowded: ranks are known to have shared cores.
+        one_node: all ranks of all points were on one node.
+    """
+
+    size: Floats
+    ranks: Ints
+    message_bytes: NDArray[np.generic]
+    asked_bytes: NDArray[np.generic]
+    time_s: Floats
+    time_lo_s: Floats
+    time_hi_s: Floats
+    low_s: Floats
+    high_s: Floats
+    time_kind: NDArray[np.object_]
+    crowded: NDArray[np.bool_]
+    one_node: NDArray[np.bool_]
+
+    def where(self, keep: NDArray[np.generic]) -> "Points":
+        """Those that a mask chooses, or positions, in that order."""
+        return Points(*(values[keep] for values in self))
+
+
+def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]:
+    """Each series in the frame of `tidy.load`, with what separates it from others, in the order of appearance.
+
+    `ranks_per_node` is then the size of a node where nodes were filled one after the other, and unknown within one
+    node: a source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8, which is one
+    series and not three.
+    """
+    keys = [*SERIES, *(name for name in _MORE if name in frame.columns)]
+    known, one_node = _with_levels(frame[keys].assign(ranks=frame["ranks"]))
+    points = _points(frame, one_node)
+    number = known.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
+    order = np.argsort(number, kind="stable")
+    said = [known[name].to_numpy(object) for name in keys]
+    for rows in np.split(order, np.nonzero(np.diff(number[order]))[0] + 1) if len(order) else ():
+        yield dict(zip(keys, (values[rows[0]] for values in said), strict=True)), points.where(rows)
+
+
+def _with_levels(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """The frame with the size of a node as `ranks_per_node`, and where all ranks of a series were on one node."""
+    if "ranks_per_node" not in frame.columns or frame["ranks_per_node"].isna().all():
+        return frame, np.zeros(len(frame), dtype=bool)
+    keys = [name for name in frame.columns if name not in ("ranks_per_node", "ranks")]
+    number = frame.groupby(keys, dropna=False, sort=False).ngroup()
+    node = frame["ranks_per_node"].groupby(number).transform("max")
+    largest = frame["ranks"].groupby(number).transform("max")
+    filled = frame["ranks_per_node"].eq(np.minimum(node, frame["ranks"])).groupby(number).transform("all")
+    levels = frame["ranks_per_node"].where(~filled, node.where(largest > node))
+    return frame.assign(ranks_per_node=levels), (filled & (largest <= node)).to_numpy(bool)
+
+
+def _points(frame: pd.DataFrame, one_node: NDArray[np.bool_]) -> Points:
+    def number(name: str) -> Floats:
+        return frame[name].to_numpy(float, na_value=np.nan)
+    asked, low, high = number("asked_bytes"), number("time_lo_s"), number("time_hi_s")
+    own = number("native_size_bytes") if "native_size_bytes" in frame.columns else np.full(len(frame), np.nan)
+    return Points(np.where(np.isnan(own), asked, own), frame["ranks"].to_numpy(np.int64),
+                  frame["message_bytes"].to_numpy(), frame["asked_bytes"].to_numpy(), number("time_s"), low, high,
+                  np.where(np.isnan(low), number("p5_s"), low), np.where(np.isnan(high), number("p95_s"), high),
+                  frame["time_kind"].to_numpy(object),
+                  frame["oversubscribed"].fillna(False).to_numpy(bool), one_node)

@@ -1,0 +1,37 @@
+"""What DATA says, on the terminal and nowhere else."""
+
+from pathlib import Path
+
+import click
+
+from collectives.errors import UsageError
+
+from ..shared_options import DATA, domains_options, log_options
+
+__all__ = ["command"]
+
+
+@click.command()
+@DATA
+@click.option("--ops", "op_names", metavar="NAME,...", default="", help="Operations to show tables of; all is every "
+              "one.  [default: those most asked for, where there are many]")
+@domains_options
+@log_options
+def command(data: Path, op_names: str, measured_on: str | None, file: Path | None, ranks: int | None,
+            op: str | None) -> None:
+    """Print what DATA says: verdict, findings, the answer at 72 and 384, tables. Writes nothing.
+
+    Example: collbench summary results/latest --ops all_to_all,send_recv
+    """
+    from analysis.domains import domain_named, load_domains
+    from analysis.importers import Asked
+    from analysis.summary import print_report, tell
+    domains = load_domains(file)
+    story = tell(data, asked=Asked(ranks, op), measured_on=domain_named(measured_on, domains) if measured_on else None,
+                 known=domains)
+    known = list(story.shown["op"].unique())
+    wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"--ops {name}: not in {data}, which has {', '.join(known)}")
+    print_report(story, ops=wanted or None)
