@@ -16,5 +16,8 @@ class Screen(Console):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """What rich calls for everything that it prints, and for all parts of it."""
         for segment in super().render(renderable, options):
-            shown = segment.text if segment.control else printable(segment.text, keep="\n")
+            if segment.control or segment.text.isprintable() or segment.text == "\n":
+                yield segment
+                continue
+            shown = printable(segment.text, keep="\n")
             yield segment if shown == segment.text else Segment(shown, segment.style)

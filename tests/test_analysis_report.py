@@ -189,6 +189,29 @@ def test_terminal_tells_the_same_story(tmp_path):
         assert words in text
 
 
+def test_of_many_operations_the_terminal_has_tables_of_few_and_a_line_each_of_the_others(tmp_path, monkeypatch):
+    story = tell(a_journal(tmp_path))
+
+    def shown(**ops):
+        out = io.StringIO()
+        terminal.show(story, Console(file=out, width=120), **ops)
+        return out.getvalue()
+    whole = shown()
+    assert "other operations" not in whole
+    monkeypatch.setattr(terminal, "_MOST_TABLES", 2)
+    brief = shown()
+    tables = [op for op in SWEEP.ops if f"{op}, measured, 8 ranks" in brief]
+    assert tables == ["all_reduce", "all_gather"]
+    others = brief[brief.index("The other operations"):]
+    assert re.search(r"ping_pong 8 ranks +8 B [67]\.\d\d µs .*1 MiB \d+\.\d+ GB/s", others)
+    assert re.search(r"barrier 8 ranks +[67]\.\d+ µs", others)
+    assert set(story._answers) == set(SWEEP.ops)            # from the first time
+    one = shown(ops=["barrier"])
+    assert "barrier, measured, 8 ranks" in one
+    assert "all_reduce, measured" not in one
+    assert all(line in whole for line in brief.splitlines()[:4])
+
+
 def test_terminal_shows_predictions_with_their_model_and_cautions(tmp_path):
     out = io.StringIO()
     points = load(a_journal(tmp_path)).points

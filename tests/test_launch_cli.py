@@ -29,6 +29,12 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     points = json.loads((tmp_path / "points.json").read_text())
     assert {point["mode"] for point in points} == {"isolated", "streamed"}
     assert all(point["time_s"] > 0 for point in points)
+    said = collbench("summary", latest, "--ops", "all_reduce")
+    assert said.returncode == 0, said.stderr
+    assert "all_reduce, measured, 4 ranks" in said.stdout
+    unknown = collbench("summary", latest, "--ops", "all_reduce,nope")
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("collbench: --ops nope: not in")
     predicted = json.loads(collbench("extrapolate", latest, "--to", "72,384", "--json", "-").stdout)
     assert {row["ranks"] for row in predicted} >= {72, 384}
     wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s",
