@@ -1,6 +1,6 @@
 """What a finding is, and which goes first."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,9 +39,13 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
                                                -(found.effect or 0.0)))
 
 
-def evidence_of(rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The first few records of `rows`, each once, as the fields `evidence` and `records` of a finding."""
-    few = rows.head(4 * _SHOWN)
+def evidence_of(rows: pd.DataFrame, which: Sequence[Hashable] | pd.Index | None = None) -> dict[str, tuple[str, ...]]:
+    """The first few records of `rows`, each once, as the fields `evidence` and `records` of a finding.
+
+    Args:
+        which: labels of the rows meant, in order; None: all of them.
+    """
+    few = rows.head(4 * _SHOWN) if which is None else rows.loc[which[:4 * _SHOWN]]
     named = dict(zip(record_ids(few), few["label"], strict=True))
     return {"evidence": tuple(named.values())[:_SHOWN], "records": tuple(named)[:_SHOWN]}
 

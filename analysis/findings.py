@@ -41,12 +41,12 @@ def _failed(records: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
-    crowded = points[points["oversubscribed"].fillna(False)]
+    crowded = points["ranks"][points["oversubscribed"].fillna(False)]
     if len(crowded):
-        counts = ", ".join(str(count) for count in sorted(crowded["ranks"].unique()))
+        counts = ", ".join(str(count) for count in sorted(crowded.unique()))
         yield Finding("warning", f"with {counts} ranks there were more ranks on a host than cores: {len(crowded)} of "
                       f"{len(points)} points show the software path and the scheduler, and not a fabric",
-                      effect=len(crowded) / len(points), **evidence_of(crowded))
+                      effect=len(crowded) / len(points), **evidence_of(points, crowded.index))
 
 
 def _flagged(points: pd.DataFrame) -> Iterator[Finding]:
@@ -55,20 +55,20 @@ def _flagged(points: pd.DataFrame) -> Iterator[Finding]:
                 "drift": "drifted while they were measured", "bimodal": "have two modes, so their median is neither"}
     known = points["flags"].unique()
     for flag, meaning in meanings.items():
-        some = points[points["flags"].isin([flags for flags in known if flag in flags.split(", ")])]
+        some = points["precision"][points["flags"].isin([flags for flags in known if flag in flags.split(", ")])]
         if len(some):
-            worst = some["precision"].max()
-            detail = f" (worst: ±{percent(worst)})" if flag == "precision missed" else ""
+            detail = f" (worst: ±{percent(some.max())})" if flag == "precision missed" else ""
+            worst = some.sort_values(ascending=False, kind="stable").index
             yield Finding("warning", f"{len(some)} of {len(points)} points {meaning}{detail}",
-                          effect=len(some) / len(points), **evidence_of(some.sort_values("precision", ascending=False)))
+                          effect=len(some) / len(points), **evidence_of(points, worst))
 
 
 def _overhead(points: pd.DataFrame) -> Iterator[Finding]:
-    some = points[(points["op"] != "noop") & (points["overhead_s"] > _OVERHEAD * points["time_s"])]
+    some = points.index[(points["overhead_s"] > _OVERHEAD * points["time_s"]) & (points["op"] != "noop")]
     if len(some):
         yield Finding("warning", f"in {len(some)} of {len(points)} points an empty call takes over "
                       f"{percent(_OVERHEAD)} of the time: the harness is part of these numbers",
-                      effect=len(some) / len(points), **evidence_of(some))
+                      effect=len(some) / len(points), **evidence_of(points, some))
 
 
 def _unreadable(loaded: Loaded) -> Iterator[Finding]:

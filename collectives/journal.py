@@ -14,8 +14,8 @@ import msgspec
 from .errors import CollbenchError, UsageError
 from .records import SCHEMA, Imported, Record, Run
 
-__all__ = ["BUFFER_BYTES", "Journal", "JournalError", "Portion", "UnreadableError", "is_device", "no_journal", "read_journal",
-           "read_lines", "unseal"]
+__all__ = ["BUFFER_BYTES", "Journal", "JournalError", "Portion", "UnreadableError", "is_device", "no_journal",
+           "read_journal", "read_lines", "read_runs", "unseal"]
 
 Line = Run | Record | Imported
 _ENCODER = msgspec.json.Encoder()
@@ -176,6 +176,15 @@ def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
     if not runs:
         raise no_journal(path, warnings)
     return runs, [line for line in lines if isinstance(line, Record)], warnings
+
+
+def read_runs(path: Path) -> dict[str, Run]:
+    """Runs by id. UnreadableError also when there is none."""
+    warnings: list[str] = []
+    runs = {line.id: line for line in read_lines(path, warnings, samples=False) if isinstance(line, Run)}
+    if not runs:
+        raise no_journal(path, warnings)
+    return runs
 
 
 def no_journal(path: Path, warnings: list[str]) -> UnreadableError:

@@ -44,7 +44,7 @@ def what_is_there(journal: Path, mine: Run, wanted: Collection[Case], anyway: bo
     warnings: list[str] = []
     runs: dict[str, Run] = {}
     latest: dict[Case, Record] = {}
-    for line in read_lines(journal, warnings):
+    for line in read_lines(journal, warnings, samples=False):
         if isinstance(line, Run):
             runs[line.id] = line
         elif isinstance(line, Record) and line.case in wanted and runs[line.run].transport == mine.transport \

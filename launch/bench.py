@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from collectives.errors import CollbenchError, UsageError
-from collectives.journal import read_journal
+from collectives.journal import read_runs
 from collectives.rendezvous import find_place
 from collectives.topology import Accelerators, find_accelerators, usable_cores
 
@@ -166,7 +166,7 @@ def conclude(path: Path) -> bool:
         with suppress(OSError):
             path.rmdir()
         return False
-    runs, _, _ = read_journal(path / "journal.jsonl")
+    runs = read_runs(path / "journal.jsonl")
     text = msgspec.json.format(msgspec.json.encode({"runs": list(runs.values())}), indent=2)
     (path / "run.json").write_bytes(text + b"\n")
     if path.parent == _RESULTS:
