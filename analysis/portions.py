@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from collectives.journal import BUFFER_BYTES, Portion, unseal
-from collectives.records import Run
 
-__all__ = ["portions_of", "read_portions"]
+__all__ = ["portion_of", "read_portions"]
 
 _RUN_LINE = b'{"line":"run"'
 _PORTION_BYTES = 32 << 20       # for less than this another process does not pay
@@ -28,33 +27,47 @@ Found = TypeVar("Found")
 
 def read_portions(path: Path, read: Callable[[Portion], Found]) -> list[Found]:
     """What `read`, a function of a module, makes of each portion of the journal at `path`, in order."""
-    portions = portions_of(path, _processes(path))
-    if len(portions) > 1:
+    first, *more = _cuts(path, _processes(path))
+    if more:
         try:
-            with ProcessPoolExecutor(len(portions) - 1, multiprocessing.get_context("fork")) as pool:
-                others = [pool.submit(read, portion) for portion in portions[1:]]
-                return [read(portions[0]), *(other.result() for other in others)]
+            with ProcessPoolExecutor(len(more), multiprocessing.get_context("fork")) as pool:
+                others = [pool.submit(_read, read, path, *cut) for cut in more]
+                return [_read(read, path, *first), *(other.result() for other in others)]
         except BrokenProcessPool:       # one was killed, for want of memory as a rule: alone needs less
             pass
-    return [read(portion) for portion in portions]
+    return [read(Portion(path))]
 
 
-def portions_of(path: Path, count: int) -> list[Portion]:
-    """The journal at `path` in at most `count` portions of about equal length."""
-    if count < 2:
-        return [Portion(path)]
-    starts: list[tuple[int, int, tuple[Run, ...]]] = []
-    share, at, runs = -(-path.stat().st_size // count), 0, []
+def _read(read: Callable[[Portion], Found], path: Path, begin: int, end: int | None) -> Found:
+    return read(portion_of(path, begin, end))
+
+
+def portion_of(path: Path, begin: int, end: int | None) -> Portion:
+    """Whole lines of the journal at `path`, from one that begins at byte `begin`: with their number and the runs before
+    them."""
+    number, runs, at = 1, [], 0
     with path.open("rb", buffering=BUFFER_BYTES) as file:
-        for number, raw in enumerate(file, 1):
-            if at >= len(starts) * share:
-                starts.append((at, number, tuple(runs)))
-            at += len(raw)
+        while at < begin:
+            raw = file.readline()
+            number, at = number + 1, at + len(raw)
             if raw.startswith(_RUN_LINE):
                 with suppress(ValueError):      # said by whoever reads that portion
                     runs.append(unseal(raw))
-    ends = [*(begin for begin, _, _ in starts[1:]), None]
-    return [Portion(path, *start, end) for start, end in zip(starts, ends, strict=True)]
+    return Portion(path, begin, number, tuple(runs), end)
+
+
+def _cuts(path: Path, count: int) -> list[tuple[int, int | None]]:
+    """Where at most `count` portions of about equal length begin and end; None: with the file."""
+    begins = [0]
+    if count > 1:
+        with path.open("rb") as file:
+            share = os.fstat(file.fileno()).st_size // count
+            for number in range(1, count):
+                file.seek(number * share)
+                file.readline()
+                begins.append(file.tell())
+    begins = sorted(set(begins))
+    return [*zip(begins, [*begins[1:], None], strict=True)]
 
 
 def _processes(path: Path) -> int:
