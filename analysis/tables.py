@@ -24,7 +24,9 @@ _VARIANT = ["dtype", "redop", "place", "traffic"]
 _NAMED = ["algorithm", "protocol", "variant"]       # by other tools' logs; different curves, never one
 _SHOWN = ["time_s", "time_lo_s", "time_hi_s", "p99_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps",
           "samples", "flags"]
+_OF_RANKS = ["last_rank", "last_share", "overhead_s"]
 _VALUES = ("time_s", "time_lo_s", "time_hi_s", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
+_CASE = ["fabric", "op", "mode", *_VARIANT]
 
 
 def fabrics(points: pd.DataFrame) -> pd.DataFrame:
@@ -47,8 +49,9 @@ def fabrics(points: pd.DataFrame) -> pd.DataFrame:
 def with_fabric(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """`frame` with the `fabric` of each row from `names` of `fabrics`, sorted by it and in the order of the catalog."""
     named = frame.merge(names, on=_SYSTEM, how="left")
-    order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(_place_of)})
-    return named.loc[order.sort_values(["fabric", "op"], kind="stable").index].reset_index(drop=True)
+    places = {op: place for place, op in enumerate(OPERATIONS)}      # what other tools have beside it comes after
+    order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(places).fillna(len(places))})
+    return named.take(order.sort_values(["fabric", "op"], kind="stable").index).reset_index(drop=True)
 
 
 def representative(frame: pd.DataFrame) -> pd.DataFrame:
@@ -57,15 +60,14 @@ def representative(frame: pd.DataFrame) -> pd.DataFrame:
     Out-of-place goes before in-place and float32 before the others; then the one most measured. Of very many payloads
     only some are kept, evenly spaced in the logarithm: more than a page can show.
     """
-    chosen = []
-    columns = [*_VARIANT, *(name for name in _NAMED if name in frame)]
-    for _, rows in frame.groupby(["fabric", "op"], sort=False, dropna=False):
-        counts = rows.groupby(columns, dropna=False).size().reset_index(name="rows")
-        counts["usual"] = 2 * (counts["place"] == "out-of-place") + (counts["dtype"] == "float32")
-        variant = counts.sort_values(["usual", "rows"], ascending=False, kind="stable").iloc[0]
-        rows = rows[_alike(rows, variant, columns)]
-        chosen.append(rows[rows["asked_bytes"].isin(_some(rows["asked_bytes"]))])
-    return pd.concat(chosen) if chosen else frame
+    keys, variant = ["fabric", "op"], [*_VARIANT, *(name for name in _NAMED if name in frame)]
+    each = frame.groupby([*keys, *variant], dropna=False)
+    counts = each.size().reset_index(name="rows")
+    counts["usual"] = 2 * (counts["place"] == "out-of-place") + (counts["dtype"] == "float32")
+    usual = counts.sort_values(["usual", "rows"], ascending=False, kind="stable").drop_duplicates(keys)
+    chosen = frame[each.ngroup().isin(usual.index)]
+    sizes = chosen.groupby(keys, dropna=False, sort=False)["asked_bytes"]
+    return chosen[sizes.transform(lambda asked: asked.isin(_some(asked))).astype(bool)]
 
 
 def _some(sizes: pd.Series) -> NDArray[np.int64]:
@@ -77,24 +79,24 @@ def _some(sizes: pd.Series) -> NDArray[np.int64]:
     return known[np.unique(np.abs(np.log1p(known) - wanted[:, None]).argmin(axis=1))]
 
 
-def _alike(frame: pd.DataFrame, wanted: pd.Series, columns: Sequence[str]) -> pd.Series:
-    """Which rows have the values of `wanted` in `columns`; missing is alike to missing."""
-    alike = [frame[name].isna() if pd.isna(wanted[name]) else frame[name].eq(wanted[name]) for name in columns]
-    return pd.concat(alike, axis=1).all(axis=1)
-
-
 def operation_table(points: pd.DataFrame) -> pd.DataFrame:
     """Points of one operation and fabric with both modes side by side, as `time_s isolated` and `time_s streamed`.
 
     One row per payload and rank count; both columns are there even where a mode was not measured.
     """
     index = ["message_bytes", "ranks", *_VARIANT]
-    keyed = points.drop_duplicates([*index, "mode"], keep="last")
-    wide = [keyed[keyed["mode"] == mode][[*index, *_SHOWN]].rename(columns={name: f"{name} {mode}" for name in _SHOWN})
-            for mode in MODES]
-    both = wide[0].merge(wide[1], on=index, how="outer")
-    shared = keyed.drop_duplicates(index)[[*index, "last_rank", "last_share", "overhead_s"]]
-    return both.merge(shared, on=index).sort_values(["message_bytes", "ranks"]).reset_index(drop=True)
+    known = points[[*index, *_SHOWN, *_OF_RANKS]].reset_index(drop=True)
+    row = known.groupby(index, dropna=False, sort=False).ngroup().to_numpy()
+    places = np.full((len(MODES), row.max(initial=-1) + 1), -1)
+    for place, mode in zip(places, MODES, strict=True):
+        mine = np.nonzero(points["mode"].eq(mode).to_numpy())[0]
+        place[row[mine]] = mine                                   # the later one where a mode was measured twice
+    first = np.where(places >= 0, places, len(row)).min(axis=0)
+    wide = [known[_SHOWN].reindex(place).add_suffix(f" {mode}").reset_index(drop=True)
+            for place, mode in zip(places, MODES, strict=True)]
+    fixed = known.take(first).reset_index(drop=True)
+    return pd.concat([fixed[index], *wide, fixed[_OF_RANKS]], axis=1) \
+        .sort_values(["message_bytes", "ranks"], ignore_index=True)
 
 
 def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
@@ -103,32 +105,46 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     Long form, one row per fabric, op, quantity (`time` or `busbw`) and rank count: the largest one measured, then
     each target. Columns besides: message_bytes, kind, reason, distance, holdout_error, level, and the values.
     """
+    read = [*_CASE, "ranks", "message_bytes", "asked_bytes", *_VALUES]
+    known = _by_case(predictions[[*read, "kind", "reason", "distance", "holdout_error", "level"]])
     rows = [row for quantity, mode in MODE_OF.items()
-            for _, group in points[points["mode"] == mode].groupby(["fabric", "op"], sort=False)
-            for row in _answer(group, predictions, targets, quantity)]
+            for _, group in points.loc[points["mode"] == mode, read].groupby(["fabric", "op"], sort=False)
+            for row in _answer(group, known, targets, quantity)]
     columns = ["fabric", "op", "quantity", "ranks", "message_bytes", "kind", "reason", "distance", "holdout_error",
                "level", *_VALUES]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _place_of(op: str) -> int:
-    """Where `op` stands in the catalog; what other tools have beside it comes after."""
-    return list(OPERATIONS).index(op) if op in OPERATIONS else len(OPERATIONS)
+def _by_case(predictions: pd.DataFrame) -> dict[tuple[object, ...], list[dict[str, object]]]:
+    """Rows of each case at each rank count, the smallest payload first."""
+    found: dict[tuple[object, ...], list[dict[str, object]]] = {}
+    for row in predictions.sort_values("message_bytes", kind="stable").to_dict("records"):
+        found.setdefault((*_case(row), row["ranks"]), []).append(row)
+    return found
 
 
-def _answer(group: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int],
+def _case(row: dict[str, object]) -> tuple[object, ...]:
+    """What a measurement and its prediction have in common; missing is alike to missing."""
+    return tuple(row[name] if isinstance(row[name], str) else None for name in _CASE)
+
+
+def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[dict[str, object]]], targets: Sequence[int],
             quantity: str) -> list[dict[str, object]]:
     """Rows of one fabric, operation and quantity; none where the quantity means nothing."""
     op = group["op"].iloc[0]
     if op == "noop" or (quantity == "busbw" and (op not in OPERATIONS or not OPERATIONS[op].has_payload)):
         return []
-    largest = group[group["ranks"] == group["ranks"].max()].sort_values("asked_bytes")
-    measured = largest.iloc[0 if quantity == "time" else -1]
-    same = _alike(predictions, measured, ["fabric", "op", "mode", *_VARIANT])
-    rows = [{**measured.to_dict(), "quantity": quantity, "kind": "measured", "distance": 1.0, "level": 0.95}]
+    largest = group[group["ranks"] == group["ranks"].max()].sort_values("asked_bytes", kind="stable")
+    measured = largest.iloc[0 if quantity == "time" else -1].to_dict()
+    rows = [{**measured, "quantity": quantity, "kind": "measured", "distance": 1.0, "level": 0.95}]
     for target in targets:
-        there = predictions[same & predictions["ranks"].eq(target)].sort_values("message_bytes")
-        if len(there) and target != measured["ranks"]:
-            nearest = there["message_bytes"].sub(measured["message_bytes"]).abs().fillna(0).to_numpy().argmin()
-            rows.append({**there.iloc[nearest].to_dict(), "quantity": quantity})
+        there = known.get((*_case(measured), target))
+        if there and target != measured["ranks"]:
+            rows.append({**min(there, key=lambda row: _apart(row, measured)), "quantity": quantity})
     return rows
+
+
+def _apart(one: dict[str, object], other: dict[str, object]) -> float:
+    """How far payloads are apart; 0 where one is unknown, as that of a refused prediction is."""
+    apart = abs(one["message_bytes"] - other["message_bytes"])
+    return apart if apart == apart else 0.0

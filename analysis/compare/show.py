@@ -19,10 +19,11 @@ from .verdict import ALPHA, Comparison
 __all__ = ["as_json", "page", "show", "summary", "verdict_words"]
 
 _STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
-_NARROWEST = 165
+_NARROWEST = 185
 _SHOWN = 40                 # rows on a terminal; the page and the JSON have all
 _MANY = 100                 # launches; nobody takes more
 _RATIOS = (1e-3, 1e3)       # beyond, an interval says nothing
+_STRIP = (1.25, 8.0)        # the ratio at the ends of a strip, at least and at most
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
@@ -50,9 +51,12 @@ def verdict_words(row: dict[str, Any], band: float) -> str:
     if row["verdict"] == "same":
         return f"same within ±{100 * band:g} %"
     if row["verdict"] == "cannot tell":
-        more = f"about {row['more']}" if row["more"] <= _MANY else f"over {_MANY}"
-        return f"cannot tell: needs {more} more launch{'' if row['more'] == 1 else 'es'}"
+        return f"cannot tell: needs {_more(row)} more launch{'' if row['more'] == 1 else 'es'}"
     return f"{units.percent(abs(row['ratio'] - 1))} {row['verdict']}"
+
+
+def _more(row: dict[str, Any]) -> str:
+    return f"about {row['more']}" if row["more"] <= _MANY else f"over {_MANY}"
 
 
 def summary(comparison: Comparison) -> list[str]:
@@ -85,12 +89,31 @@ def page(comparison: Comparison, a: str, b: str) -> str:
     """The comparison as one page that needs nothing else."""
     environment = Environment(loader=PackageLoader("analysis.compare", "page"), undefined=StrictUndefined,
                               autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
-    rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band)}
+    most = _strip_end(comparison)
+    rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band).partition(":")[0],
+             "needs": f"{_more(row)} more".removeprefix("about ") if row["verdict"] == "cannot tell" else "",
+             "strip": [_place(row[name], most) for name in ("ratio_lo", "ratio", "ratio_hi")]}
             for row in comparison.rows.to_dict("records")]
     counts = {name: int(comparison.rows["verdict"].eq(name).sum()) for name in _STYLE}
     return environment.get_template("compare.html").render(rows=rows, lines=summary(comparison)[1:], a=a, b=b,
                                                            counts=counts, broken=comparison.match.broken,
-                                                           alpha=ALPHA, seconds=units.seconds)
+                                                           alpha=ALPHA, seconds=units.seconds,
+                                                           most=f"{most:.3g}",
+                                                           band=_place(1 + comparison.band, most))
+
+
+def _strip_end(comparison: Comparison) -> float:
+    """The ratio at the right end of each strip: that of the case that changed most, of those that can be told."""
+    told = comparison.rows.loc[comparison.rows["verdict"].ne("cannot tell"), "ratio"]
+    furthest = max([math.exp(abs(math.log(ratio))) for ratio in told if ratio > 0], default=_STRIP[0])
+    return min(max(1.1 * furthest, _STRIP[0]), _STRIP[1])
+
+
+def _place(ratio: float, most: float) -> float:
+    """Where a ratio lies on a strip, in percent of its length from the left end, which is 1 / most."""
+    if not ratio > 0:
+        return 0.0
+    return round(50 + 50 * min(max(math.log(ratio) / math.log(most), -1.0), 1.0), 2)
 
 
 def _interval(row: dict[str, Any]) -> str:

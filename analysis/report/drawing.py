@@ -1,108 +1,94 @@
 """Charts to files, by what draws them; also as a program that does it for another process, told line by line.
 
-The library that draws keeps the interpreter to itself all the while, so a process of its own is the one way to go on
-beside it. This module is all that such a process imports.
+The library that draws keeps the interpreter to itself all the while, so only a process of its own can draw while
+something else goes on. This module is all that such a process imports.
 """
 
 import json
+import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import vl_convert
 
-__all__ = ["draw", "library", "serve"]
+__all__ = ["VEGALITE", "draw", "library", "serve"]
 
-_VEGALITE = vl_convert.get_vegalite_versions()[-1]
+VEGALITE = vl_convert.get_vegalite_versions()[-1]
 _WIDTH = 460
 _SCALE = 1.5                   # of the PNG, for screens and slides; each doubling doubles the time of it
 _PAPER_INK = "#1c2430"         # of a file, which has no page to take its colour from
-_TITLE_SIZE, _TITLE_LETTERS = 13, 72            # a line of a file's title
-_LABEL_LETTERS = 60
-# Half of the time of a chart goes into the width of its texts. Nothing stands beside a title, which needs none: it has
-# no size until all is laid out. A label that has a limit is measured twice, so labels are cut by the letter instead.
 _CONFIG = {"background": "white", "font": "sans-serif", "padding": 12, "view": {"stroke": None}, "aria": False,
-           "title": {"anchor": "start", "fontSize": 0, "fontWeight": "normal", "lineHeight": _TITLE_SIZE + 2,
-                     "offset": 12 + _TITLE_SIZE},
-           "axis": {"gridOpacity": 0.5, "labelLimit": 0},
-           "legend": {"orient": "bottom", "labelLimit": 0, "columns": 4,
-                      "layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}}
+           "title": {"anchor": "start", "fontSize": 13, "fontWeight": "normal", "offset": 12},
+           "axis": {"gridOpacity": 0.5}, "legend": {"orient": "bottom", "labelLimit": 400, "columns": 4,
+           "layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}}
+_TITLE_LETTERS = 72            # a line of a file's title
+_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
+_FOREIGN = re.compile("[^\0-\u04ff\u2000-\u22ff]")      # what the font in the library has no letter for
 Spec = dict[str, Any]
 
 
-def draw(spec: Spec, caption: str, path: Path) -> None:
-    """A chart to `path` with the suffixes svg and png, its caption above it. OSError: it cannot be written."""
-    whole = {**_still(spec), "width": _WIDTH, "title": _lines(caption)}
-    svg = vl_convert.vegalite_to_svg(json.dumps(whole), vl_version=_VEGALITE, config=_CONFIG)
-    svg = svg.replace("currentColor", _PAPER_INK).replace('font-size="0px"', f'font-size="{_TITLE_SIZE}px"')
-    path.with_name(f"{path.name}.svg").write_text(svg, encoding="utf-8")
-    path.with_name(f"{path.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
+def draw(spec: Spec, caption: str, path: str) -> None:
+    """A chart as files, its caption above it; `path` is without `.svg` and `.png`. OSError: cannot be written."""
+    whole = json.dumps({**_still(spec), "width": _WIDTH, "title": list(_lines(caption))}, ensure_ascii=False)
+    if _FOREIGN.search(whole):
+        _take_fonts()
+    svg = vl_convert.vegalite_to_svg(whole, vl_version=VEGALITE, config=_CONFIG).replace("currentColor", _PAPER_INK)
+    Path(f"{path}.svg").write_text(svg, encoding="utf-8")
+    Path(f"{path}.png").write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
 
 
 def library() -> str:
     """The JavaScript that draws the charts' specifications in a page, as `vegaEmbed`."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGALITE)
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGALITE)
 
 
 def serve() -> None:
-    """Answer each line of standard input with one of standard output, both JSON.
+    """Answer each line of standard input with one of standard output, both JSON, until there are no more.
 
-    A line has the arguments of `draw`, or is null and asks for the library. An answer has the `library`, or `errno` and
-    `words` where a file cannot be written, or nothing.
+    A line has the arguments of `draw`, or is null and asks for the library. The answer has the `library`, or `errno`
+    and `words` where a file cannot be written, or nothing.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # whoever asks is interrupted as well, and ends the input
-    for line in sys.stdin:
+    # A font of the system is a file that is opened four times for every letter, the library's own is in memory. With
+    # it alone, a chart takes half the time and looks the same everywhere.
+    os.environ.setdefault("FONTCONFIG_FILE", str(Path(__file__).with_name("fonts.conf")))
+    for line in sys.stdin.buffer:
         asked, told = json.loads(line), {}
         try:
             if asked is None:
                 told = {"library": library()}
             else:
-                draw(asked["spec"], asked["caption"], Path(asked["path"]))
+                draw(**asked)
         except OSError as error:
             told = {"errno": error.errno, "words": error.strerror}
         print(json.dumps(told), flush=True)
 
 
-def _still(spec: Spec) -> Spec:
-    """The chart without hover values, and without the texts that only they show."""
-    bare = _without_tips(spec)
-    shown = set(_fields(bare))
-
-    def kept(part: Any) -> Any:
-        if isinstance(part, list):
-            return [kept(one) for one in part if not (isinstance(one, dict) and "calculate" in one
-                                                      and one["as"] not in shown)]
-        return {name: kept(one) for name, one in part.items()} if isinstance(part, dict) else part
-    return kept(bare)
+@cache
+def _take_fonts() -> None:
+    """Those of the system after all, for letters that the library's own does not have."""
+    for folder in _FONTS:
+        if (path := Path(folder).expanduser()).is_dir():
+            vl_convert.register_font_directory(str(path))
 
 
-def _without_tips(part: Any) -> Any:
+def _still(part: Any) -> Any:
+    """The chart without hover values, and without the texts that are worked out for them alone."""
     if isinstance(part, list):
-        return [_without_tips(one) for one in part]
-    if not isinstance(part, dict):
-        return part
-    found = {name: _without_tips(one) for name, one in part.items() if name != "tooltip"}
-    if isinstance(part.get("legend"), dict):
-        found["legend"] = {"labelExpr": f"truncate(datum.label, {_LABEL_LETTERS})"} | found["legend"]
-    return found
+        return [_still(one) for one in part if not (isinstance(one, dict) and "calculate" in one)]
+    return {name: _still(one) for name, one in part.items() if name != "tooltip"} if isinstance(part, dict) else part
 
 
-def _fields(part: Any) -> Iterator[str]:
-    """The fields that any part of a chart shows."""
-    if isinstance(part, dict):
-        if isinstance(part.get("field"), str):
-            yield part["field"]
-        part = list(part.values())
-    for one in part if isinstance(part, list) else ():
-        yield from _fields(one)
-
-
-def _lines(caption: str) -> list[str]:
-    lines = [""]
+def _lines(caption: str) -> Iterator[str]:
+    line = ""
     for word in caption.split():
-        if len(lines[-1]) + len(word) >= _TITLE_LETTERS:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
+        if len(line) + len(word) >= _TITLE_LETTERS:
+            yield line
+            line = ""
+        line = f"{line} {word}".strip()
+    yield line

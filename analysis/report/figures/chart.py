@@ -1,4 +1,4 @@
-"""What all charts share: a Vega-Lite specification each, its axes, colours and hover values, and the files of it.
+"""What all charts share: a Vega-Lite specification each, its axes, colours and hover values.
 
 Data stay SI; axes and hover values translate in the chart. Colours are Okabe and Ito's, which colour-blind readers can
 tell apart.
@@ -7,17 +7,15 @@ tell apart.
 import csv
 import io
 import math
-import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-import vl_convert
+
+from ..drawing import VEGALITE
 
 __all__ = ["DOT_LEGEND", "GREY", "INK", "PALETTE", "RATE", "SECONDS", "SHARE", "SIZE", "Chart", "Spec",
-           "axis_x_size", "calculate", "library", "log_y", "only", "rows", "save", "spec", "tooltip"]
+           "axis_x_size", "calculate", "log_y", "only", "rows", "spec", "tooltip"]
 
 Spec = dict[str, object]
 
@@ -25,16 +23,8 @@ Spec = dict[str, object]
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#999999")
 GREY, INK = "#888888", "currentColor"
 DOT_LEGEND = {"symbolType": "circle", "symbolOpacity": 1, "symbolStrokeWidth": 0}
-_VEGALITE = vl_convert.get_vegalite_versions()[-1]
-_WIDTH, _HEIGHT = 460, 280
-_SCALE = 1.5                   # of the PNG, for screens and slides; each doubling doubles the time of it
-_FILE_CONFIG = {"background": "white", "font": "sans-serif", "padding": 12, "view": {"stroke": None},
-                "title": {"anchor": "start", "fontSize": 13, "fontWeight": "normal", "offset": 12},
-                "axis": {"gridOpacity": 0.5}, "legend": {"orient": "bottom", "labelLimit": 400, "columns": 4,
-                "layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}}
-_TITLE_LETTERS = 72            # a line of a file's title
-_THREADS = 4                   # that draw files; drawing leaves the interpreter's lock
-_PAPER_INK = "#1c2430"         # of a file, which has no page to take its colour from
+_SCHEMA = f"https://vega.github.io/schema/vega-lite/v{VEGALITE.partition('.')[0]}.json"
+_HEIGHT = 280
 _DIGITS = 4
 _FEW_ROWS = 20                 # fewer need no table
 _UNITS = {
@@ -77,7 +67,7 @@ SECONDS, RATE, SIZE, SHARE = (_expression(kind, "datum.value") for kind in ("sec
 
 
 def calculate(kind: str, name: str, low: str | None = None, high: str | None = None, to: str = "") -> Spec:
-    """A transform that makes the text field `to` of a number, or of the two ends of an interval."""
+    """A transform that makes a hover value, the field `to`, of a number or of the two ends of an interval."""
     def tell(field: str) -> str:
         return f"isValid(datum.{field}) ? ({_expression(kind, f'datum.{field}')}) : 'unknown'"
     if low is None:
@@ -160,8 +150,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def spec(layers: Sequence[Spec], data: Sequence[Spec] | None = None, height: int = _HEIGHT, **more: object) -> Spec:
     """A chart of layers over shared data, as wide as where it stands."""
-    whole: Spec = {"$schema": f"https://vega.github.io/schema/vega-lite/v{_VEGALITE.partition('.')[0]}.json",
-                   "width": "container", "height": height, **more, "layer": list(layers)}
+    whole: Spec = {"$schema": _SCHEMA, "width": "container", "height": height, **more, "layer": list(layers)}
     return whole | {"data": _table(data)} if data is not None else whole
 
 
@@ -176,33 +165,3 @@ def _table(data: Sequence[Spec]) -> Spec:
     writer.writerows([["" if row[name] is None else row[name] for name in names] for row in data])
     numbers = [name for name in names if not any(isinstance(row[name], str) for row in data)]
     return {"values": text.getvalue(), "format": {"type": "csv", "parse": dict.fromkeys(numbers, "number")}}
-
-
-def save(drawn: Iterable[Chart], folder: Path) -> None:
-    """Write every chart as NAME.png and NAME.svg."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(lambda chart: _write(chart, folder), drawn):      # raises what a thread raised
-            pass
-
-
-def _write(chart: Chart, folder: Path) -> None:
-    whole = {**chart.spec, "width": _WIDTH, "title": _lines(chart.caption)}
-    svg = vl_convert.vegalite_to_svg(whole, vl_version=_VEGALITE, config=_FILE_CONFIG)
-    svg = svg.replace(INK, _PAPER_INK)
-    (folder / f"{chart.name}.svg").write_text(svg, encoding="utf-8")
-    (folder / f"{chart.name}.png").write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
-
-
-def _lines(caption: str) -> list[str]:
-    lines = [""]
-    for word in caption.split():
-        if len(lines[-1]) + len(word) >= _TITLE_LETTERS:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines
-
-
-def library() -> str:
-    """The JavaScript that draws the charts' specifications in a page, as `vegaEmbed`."""
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _VEGALITE)
