@@ -1,7 +1,8 @@
-"""From a story to its figures: what they need beyond it, and then all of them in the order of the page."""
+"""From a story to its figures: what they need beyond it, and then all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -21,18 +22,27 @@ __all__ = ["draw"]
 _CLOSE = 1.6        # times a target, within which the target itself says enough
 
 
-def draw(story: Story) -> list[Chart]:
-    """Every figure of a report on `story`."""
+def draw(story: Story, ready: Callable[[Chart], None] = lambda chart: None) -> list[Chart]:
+    """Every figure of a report on `story`, in the order of the page; `ready` is told each as soon as it is known."""
     from .report import figures
 
+    def known(charts: Iterable[Chart]) -> list[Chart]:
+        found = []
+        for chart in charts:
+            ready(chart)
+            found.append(chart)
+        return found
     shown = story.shown
+    # What needs no model goes first: it can be drawn while models are fitted.
+    others = [*known(figures.lateness_charts(story.loaded.lateness, story.loaded.runs)),
+              *known(figures.link_charts(story.links))]
+    calls = read_calls(story.data, choose(shown, story.points, story.findings)) if story.data else []
+    others = [*known(figures.call_charts(calls)), *others]
     keys = [name for name in ("fabric", "op", "mode", "dtype", "redop", "place", "traffic") if name in shown]
     predictions = story.predictions.merge(shown[keys].drop_duplicates(), on=keys)
     ops = [op for op in HEADLINE_OPS if op in set(shown["op"])]
-    calls = read_calls(story.data, choose(shown, story.points, story.findings)) if story.data else []
-    return [*figures.series_charts(shown, predictions, _curve(story, predictions), _ceilings(shown)),
-            *figures.domain_charts(project_pair(shown, ops, story.home), shown), *figures.call_charts(calls),
-            *figures.lateness_charts(story.loaded.lateness, story.loaded.runs), *figures.link_charts(story.links)]
+    series = known(figures.series_charts(shown, predictions, _curve(story, predictions), _ceilings(shown)))
+    return [*series, *known(figures.domain_charts(project_pair(shown, ops, story.home), shown)), *others]
 
 
 def _curve(story: Story, predictions: pd.DataFrame) -> pd.DataFrame:

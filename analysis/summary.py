@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 from collectives.catalog import OPERATIONS
 from collectives.errors import CollbenchError, UsageError
 
-from .csv_text import to_csv
+from .csv_text import pieces
 from .domains import Domain, load_domains
 from .expected import judge
 from .expected.rows import Row, find_unexpected, judgement, legend
@@ -91,7 +91,7 @@ class Story:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """Every series at every target; of very many only those shown, as a finding then says."""
-        if _series(self.loaded.points) > _MOST_SERIES:
+        if _many_series(self.loaded.points):
             return self.answers
         return with_fabric(extrapolate(self.loaded.points, self.targets, self.home), fabrics(self.loaded.points))
 
@@ -134,16 +134,16 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
                  tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data)
 
 
-def _series(points: pd.DataFrame) -> int:
-    return len(points.drop_duplicates([*SERIES]))
+def _many_series(points: pd.DataFrame) -> bool:
+    """Whether there are more series than a report predicts; the first points tell, where there are very many."""
+    return any(len(some.drop_duplicates([*SERIES])) > _MOST_SERIES for some in (points.head(20 * _MOST_SERIES), points))
 
 
 def _not_predicted(points: pd.DataFrame) -> list[Finding]:
     """That the report leaves series out of its predictions, where it does: fitting thousands takes minutes."""
-    count = _series(points)
-    words = (f"predictions are of the series shown here only, since {count} were measured; collbench extrapolate "
-             "predicts them all")
-    return [Finding("note", words)] if count > _MOST_SERIES else []
+    words = (f"predictions are of the series shown here only, since more than {_MOST_SERIES} were measured; collbench "
+             "extrapolate predicts them all")
+    return [Finding("note", words)] if _many_series(points) else []
 
 
 def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str | None, earlier: pd.DataFrame | None,
@@ -190,21 +190,24 @@ def write_report(data: Path | Story, out: Path, targets: Sequence[int] = TARGETS
     from .report import figures, html
 
     story = data if isinstance(data, Story) else tell(data, targets)
-    drawn = draw(story)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        figures.save(drawn, out / "figures")
-        _write(out / "points.csv", to_csv(story.points.assign(record=record_ids(story.points))))
-        _write(out / "predictions.csv", to_csv(story.predictions))
-        _write(out / "predictions.json", json.dumps(as_json(story.predictions), indent=1, allow_nan=False))
-        _write(out / "report.html", html.render(story, drawn))
+        with figures.Files(out / "figures") as files:
+            library = files.library()
+            drawn = draw(story, files.add)
+            _write(out / "points.csv", pieces(story.points.assign(record=record_ids(story.points))))
+            _write(out / "predictions.csv", pieces(story.predictions))
+            document = json.dumps(as_json(story.predictions), indent=1, allow_nan=False)
+            _write(out / "predictions.json", [document.encode()])
+            _write(out / "report.html", [html.render(story, drawn, library.result() if drawn else "").encode()])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
     return out / "report.html"
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: Path, parts: Iterable[bytes]) -> None:
     """Whole or not at all: a reader never sees half a page."""
     part = path.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("wb") as file:
+        file.writelines(parts)
     os.replace(part, path)

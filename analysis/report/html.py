@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from .. import units
 from ..tables import HEADLINE_OPS, operation_table
-from .figures import Chart, library
+from .figures import Chart
 from .words import CAVEAT, METHOD, QUANTITIES, AnswerRow, answer_rows, domain_words, prediction_cell
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ _READING = ("In the figures a filled dot is a measured median and its bar the 95
             "lines are extrapolated, with 90 % bands; a dotted line is a ceiling. Hover for values.")
 
 
-def render(story: Story, charts: list[Chart]) -> str:
-    """The page as text. What comes from files is escaped, in the markup and in the embedded JSON."""
+def render(story: Story, charts: list[Chart], library: str = "") -> str:
+    """The page as text. What comes from files is escaped, in the markup and in the embedded JSON.
+
+    Args:
+        library: the code that draws the charts, of `drawing.library`.
+    """
     pages = PackageLoader("analysis.report", "page")
     environment = Environment(loader=pages, undefined=StrictUndefined, autoescape=select_autoescape(),
                               trim_blocks=True, lstrip_blocks=True)
@@ -48,7 +52,7 @@ def render(story: Story, charts: list[Chart]) -> str:
         operations=_operations(story), predictions=_predictions(story),
         styles=Markup(pages.get_source(environment, "report.css")[0]),
         script=Markup(pages.get_source(environment, "report.js")[0]),
-        library=_inside_script(library()) if charts else Markup())
+        library=_inside_script(library))
 
 
 def _sections(charts: list[Chart]) -> dict[str, list[Chart]]:
