@@ -65,7 +65,7 @@ def _cells(column: pd.Series, missing: bytes) -> Cells:
     if pd.api.types.infer_dtype(column).startswith("mixed"):      # 1, 1.0 and True would be taken for one another
         return lambda part: [missing if pd.isna(value) else _cell(value) for value in column.iloc[part]]
     codes, values = pd.factorize(column)
-    texts = np.array([*map(_cell, values), missing], dtype=object)
+    texts, codes = np.array([*map(_cell, values), missing], dtype=object), codes.astype(np.int32)
     return lambda part: texts[codes[part]].tolist()
 
 

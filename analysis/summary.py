@@ -33,7 +33,7 @@ from .tidy import Loaded, load
 
 __all__ = ["Story", "print_report", "tell", "write_report"]
 
-_MOST_SERIES = 300      # a report predicts all of them up to here, which takes some 10 s
+_MOST_SERIES = 1000     # a report predicts all of them up to here, which takes some 10 s
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ class Story:
 
     def answers_of(self, ops: Collection[str]) -> pd.DataFrame:
         """Predictions of what is shown of `ops`, at every target; of no other algorithm."""
-        for op in ops:
-            if op not in self._answers:
-                self._answers[op] = extrapolate(self.shown[self.shown["op"] == op], self.targets, self.home)
-        made = [self._answers[op] for op in ops] or [extrapolate(self.shown[:0], self.targets)]
-        return with_fabric(pd.concat(made, ignore_index=True), fabrics(self.loaded.points))
+        lacking = [op for op in ops if op not in self._answers]
+        made = extrapolate(self.shown[self.shown["op"].isin(lacking)], self.targets, self.home)
+        self._answers.update({op: made[made["op"] == op] for op in lacking})
+        known = [self._answers[op] for op in ops if len(self._answers[op])] or [made]
+        return with_fabric(pd.concat(known, ignore_index=True), fabrics(self.loaded.points))
 
     def answer_of(self, ops: Collection[str]) -> pd.DataFrame:
         """The headline of `ops`."""
@@ -140,7 +140,7 @@ def _many_series(points: pd.DataFrame) -> bool:
 
 
 def _not_predicted(points: pd.DataFrame) -> list[Finding]:
-    """That the report leaves series out of its predictions, where it does: fitting thousands takes minutes."""
+    """That the report leaves series out of its predictions, where it does."""
     words = (f"predictions are of the series shown here only, since more than {_MOST_SERIES} were measured; collbench "
              "extrapolate predicts them all")
     return [Finding("note", words)] if _many_series(points) else []
@@ -193,13 +193,14 @@ def write_report(data: Path | Story, out: Path, targets: Sequence[int] = TARGETS
     try:
         out.mkdir(parents=True, exist_ok=True)
         with figures.Files(out / "figures") as files:
-            library = files.library()
+            library = files.library() if len(story.points) else None        # without points there are no charts
             drawn = draw(story, files.add)
             _write(out / "points.csv", pieces(story.points.assign(record=record_ids(story.points))))
             _write(out / "predictions.csv", pieces(story.predictions))
             document = json.dumps(as_json(story.predictions), indent=1, allow_nan=False)
             _write(out / "predictions.json", [document.encode()])
-            _write(out / "report.html", [html.render(story, drawn, library.result() if drawn else "").encode()])
+            page = html.render(story, drawn, library.result() if library else "")
+            _write(out / "report.html", [page.encode()])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
     return out / "report.html"

@@ -125,6 +125,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return ordered[-1:] if operation.windowed else ordered[:1]
 
     def _expand(self) -> Iterator[tuple[Case, int]]:
+        """Each case with the size that was asked for; several sizes may round up to the same case."""
         for name in self.ops:
             operation = catalog.OPERATIONS[name]
             places = tuple(dict.fromkeys(self.places)) if operation.has_in_place else (False,)

@@ -149,6 +149,7 @@ def _claims(environment: Mapping[str, str]) -> list[_Claim]:
 
 
 def _claim(row: _Launcher, size_name: str, environment: Mapping[str, str]) -> _Claim:
+    """What a launcher's variables say of this process; UsageError where they contradict each other."""
     rank, size = _number(environment, row.rank), _number(environment, size_name, 1)
     if rank >= size:
         raise UsageError(f"{row.rank}={rank} is not a rank of a world of {size_name}={size}: ranks are from 0 to "

@@ -119,6 +119,7 @@ class Watchdog(Unwatched):
         self._started()
 
     def _connect_all(self, world: Communicator, one_host: bool, address: str | None) -> None:
+        """Rank 0 listens and tells everybody where, with a token that all must know; the others connect. Collective."""
         if self.rank == 0:
             listener = socket.create_server(("127.0.0.1" if one_host else "", 0), backlog=self.size)
             hosts = ["127.0.0.1"] if one_host else addresses(address)

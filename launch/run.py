@@ -49,6 +49,7 @@ def run_job(launcher: Launcher, job: Job) -> int:
 
 
 def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
+    """Our exit status of the job; signals are passed on meanwhile, and its process group is gone afterwards."""
     journal = _journal(job)
     begin = _size(journal)
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,

@@ -134,6 +134,18 @@ def test_any_text_is_no_formula_and_reads_back(texts):
     assert [unescape(row[1]) for row in rows] == texts
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.floats(), st.integers(-2**63, 2**63 - 1),
+                          st.booleans() | st.integers() | st.floats() | st.none()), min_size=1, max_size=4))
+@example([(0.1, 1, True), (float("nan"), 2, 1.0), (float("inf"), 3, 1)])
+def test_any_number_reads_back_exactly(rows):
+    floats, whole, mixed = (list(column) for column in zip(*rows, strict=True))
+    written = to_csv(pd.DataFrame({"floats": floats, "whole": whole, "mixed": pd.Series(mixed, dtype=object)}))
+    read = list(zip(*list(csv.reader(io.StringIO(written)))[1:], strict=True))
+    np.testing.assert_array_equal([float(cell or "nan") for cell in read[0]], floats)
+    assert read[1:] == [tuple(map(str, whole)), tuple("" if pd.isna(value) else str(value) for value in mixed)]
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXTS.filter(str.strip), min_size=3, max_size=3))
 @example(["=HYPERLINK(\"http://x\")", "+1 2\r\n3", "# no comment"])

@@ -2,13 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import msgspec
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.domains import load_domains
@@ -16,7 +17,7 @@ from analysis.models import as_json, extrapolate
 from analysis.models.contest import forecast
 from analysis.models.curve import curve_of
 from analysis.models.experience import experience
-from analysis.models.fit import fit_algorithm
+from analysis.models.fit import anchored, fit_algorithm, size_by_size
 from analysis.models.predict import COLUMNS
 from analysis.models.registry import ALGORITHMS, profile
 from analysis.models.trials import hold_trials
@@ -144,6 +145,35 @@ def _curve(shape, ranks, levels=(), noise=0.01, step_s=(2e-6, 5e-6), byte_s=1e-1
                     shape.name if named else None, levels)
 
 
+@given(st.lists(st.tuples(st.sampled_from([8, 64, 512]), st.sampled_from([2, 4, 8]), st.floats(1e-6, 1.0)), min_size=1,
+                max_size=20))
+def test_a_curve_has_the_median_of_repeats_and_a_payload_at_every_place(rows):
+    frame = pd.DataFrame(rows, columns=["size", "ranks", "time_s"])
+    stays, grows = (curve_of(frame.assign(payload_bytes=payload), "all_gather")
+                    for payload in (frame["size"], frame["size"] * frame["ranks"]))
+    medians = frame.groupby(["size", "ranks"])["time_s"].median().unstack()
+    np.testing.assert_allclose(np.exp(stays.log_time_s), medians.to_numpy(), rtol=1e-12)
+    np.testing.assert_array_equal(stays.payload_bytes, np.tile(stays.sizes[:, None], len(stays.counts)))
+    several = np.isfinite(grows.log_time_s).sum(axis=1) > 1          # of one alone nobody knows whether it grows
+    np.testing.assert_allclose(grows.payload_bytes[several], (grows.sizes[:, None] * grows.counts)[several])
+
+
+@given(st.sampled_from(ALGORITHMS["all_reduce"]), st.sampled_from([(), (4,)]), st.integers(0, 2**32 - 1))
+@settings(max_examples=30)
+def test_a_size_is_fitted_with_its_neighbours_as_if_there_were_no_other(shape, levels, seed):
+    rng = np.random.default_rng(seed)
+    whole = _curve(shape, [2, 4, 8], levels, noise=0.3, seed=seed)
+    gaps = np.where(rng.random(whole.log_time_s.shape) < 0.3, np.nan, whole.log_time_s)
+    curve = replace(whole, log_time_s=gaps).measured
+    ranks, at = np.array([16, 72]), int(rng.integers(len(curve.sizes)))
+    payload = np.tile(curve.sizes[:, None], 2)
+    window = slice(max(0, at - 2), at + 3)
+    alone = replace(curve, sizes=curve.sizes[window], log_time_s=curve.log_time_s[window],
+                    payload_bytes=curve.payload_bytes[window])
+    np.testing.assert_allclose(size_by_size(shape)(curve, ranks, payload)[at],
+                               anchored(shape)(alone, ranks, payload[window])[at - window.start], rtol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["ring", "rabenseifner"])
 def test_a_sampled_model_gets_its_parameters_back(name):
     shape = _algorithm("all_reduce", name)
@@ -244,14 +274,6 @@ def test_where_the_librarys_rule_changes_algorithm_the_other_one_is_predicted():
     named = extrapolate(points(small_ring, [2, 4, 8, 12], library="NCCL 2.30").assign(algorithm="ring"), [72], home)
     assert set(named["algorithm"]) == {"ring"}
     assert named["time_s"].iloc[0] == pytest.approx(small_ring(72, 8), rel=0.1)
-
-
-def test_shuffled_rank_counts_widen_the_interval():
-    frame = points(ring, [2, 4, 8, 16, 32], noise=0.02)
-    shuffled = frame.assign(ranks=frame["ranks"].map({2: 16, 4: 2, 8: 32, 16: 4, 32: 8}))
-    width = [(found["time_hi_s"] / found["time_lo_s"]).median()
-             for found in (extrapolate(table, [64]) for table in (frame, shuffled))]
-    assert width[1] > 1.5 * width[0]
 
 
 def test_nothing_is_fitted_across_a_switch():

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from analysis.links import CELLS, LinkMatrix
 from analysis.pictures import draw
 from analysis.projection.pair import PAIR
-from analysis.report import figures
-from analysis.report.figures import chart
+from analysis.report import drawing, figures
+from analysis.report.figures import chart, files
 from analysis.samples import choose, read_calls
 from analysis.summary import tell
 from collectives.cases import Sweep
@@ -172,9 +173,22 @@ def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(tmp_path):
     assert {one.name for one in draw(tell(tmp_path / "data.csv"))} == {"all_reduce-time-size", "all_reduce-busbw-size"}
 
 
-def test_files_are_written_for_every_figure(drawn, tmp_path):
+def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, monkeypatch):
     some = [drawn[name] for name in ("all_reduce-busbw-ranks", "ranks-begin", "calls-1", "links-latency")]
-    figures.save(some, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {f"{one.name}.{kind}" for one in some
-                                                          for kind in ("png", "svg")}
-    assert all("currentColor" not in (tmp_path / f"{one.name}.svg").read_text() for one in some)
+    (tmp_path / "calls-1.svg").mkdir()
+    with pytest.raises(IsADirectoryError):
+        figures.save(some, tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert set(written) == {f"{one.name}.{kind}" for one in some for kind in ("png", "svg") if one.name != "calls-1"}
+    assert not any(b"currentColor" in text for text in written.values())
+    monkeypatch.setattr(files, "_PROGRAM", "import sys; sys.stdin.readline()")
+    figures.save(some[:1], tmp_path / "by itself")      # since the process that is to draw ends without a word
+    assert len(list((tmp_path / "by itself").iterdir())) == 2
+
+
+def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):
+    for one in drawn.values():
+        whole, still = str(one.spec), str(drawing._still(one.spec))
+        told = set(re.findall(r"'calculate': .*?, 'as': '([^']*)'", whole))
+        assert told
+        assert not any(f"'field': '{name}'" in still for name in told)

@@ -60,6 +60,7 @@ def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
 
 
 def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
+    """One row of the table: errors, coverage and width over the points of `rows`, and the errors of the baselines."""
     made = rows[~rows["refused"].astype(bool)]
     actual = np.log(made["actual_s"].to_numpy(float))
     said, low, high = (np.log(made[column].to_numpy(float)) for column in ("predicted_s", "lo_s", "hi_s"))

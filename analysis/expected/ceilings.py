@@ -82,6 +82,7 @@ def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | Non
 
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
+    """Bounds from the rates of links, into `found`; where switches reduced, those of that mechanism."""
     slim = points[["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
     for (op, ranks, node), rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
         bound = _link_bound(domain, str(op), int(ranks), float(node))

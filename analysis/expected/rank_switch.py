@@ -19,6 +19,8 @@ from ..models.trials import hold_trials
 __all__ = ["RankSwitch", "rank_switch"]
 
 _ALIKE = (*SERIES, "algorithm", "protocol", "variant", "time_kind")
+_OTHERS = ("run", "ranks", "ranks_per_node", "oversubscribed", "message_bytes", "asked_bytes", "native_size_bytes",
+           "time_s")
 _NEAR = 2       # ranks of the point over those of the jump, up to which one explains the other
 
 
@@ -61,11 +63,12 @@ def rank_switch(points: pd.DataFrame, row: Mapping[str, object]) -> RankSwitch |
 
 def _series(points: pd.DataFrame, row: Mapping[str, object]) -> pd.DataFrame:
     """What was measured as `row` was, at up to as many ranks, and on as many of them a host as there were."""
-    found = points[points["op"].eq(row["op"]) & points["ranks"].between(2, row["ranks"]) & (points["time_s"] > 0)]
-    for name in _ALIKE:
-        found = found[found[name].isna() if pd.isna(row[name]) else found[name].eq(row[name])]
+    wanted = points["op"].eq(row["op"]) & points["ranks"].between(2, row["ranks"]) & (points["time_s"] > 0)
+    found = points.loc[wanted, [name for name in (*_ALIKE, *_OTHERS) if name in points]]
+    alike = [found[name].isna() if pd.isna(row[name]) else found[name].eq(row[name]) for name in _ALIKE]
     node = found["ranks_per_node"]
-    return found[node.isna() | node.eq(np.minimum(found["ranks"], row["ranks_per_node"]))].assign(size=_size)
+    alike.append(node.isna() | node.eq(np.minimum(found["ranks"], row["ranks_per_node"])))
+    return found[np.logical_and.reduce(alike)].assign(size=_size)
 
 
 def _size(points: pd.DataFrame) -> pd.Series:

@@ -23,6 +23,7 @@ __all__ = ["Row", "find_unexpected", "headline", "judgement", "legend"]
 
 _OPS = (*HEADLINE_OPS, "send_recv", "bandwidth")
 _WORST = 3
+_FEW = 20       # points that evidence is chosen from
 _HOSTS = "several hosts"
 _RANK_SWITCH = "rank switch"
 _BEFORE_IT = ("oversubscription", "late rank", _HOSTS)      # reasons that a jump over rank counts may follow from
@@ -272,10 +273,11 @@ def find_unexpected(points: pd.DataFrame, late: Mapping[tuple[str, int], str]) -
                       effect=len(beyond) / len(points), **evidence_of(beyond))
     for basis, words in (("baseline", "the baseline"), ("published", "published measurements of this domain")):
         compared = points["basis"].isin([name for name in points["basis"].dropna().unique() if name.startswith(basis)])
-        slow, many = points[compared & points["verdict"].eq(BELOW)].sort_values("of_expected"), int(compared.sum())
+        slow, many = points.loc[compared & points["verdict"].eq(BELOW), "of_expected"], int(compared.sum())
         if len(slow):
-            top = slow.iloc[0].to_dict()
+            worst = points.loc[slow.nsmallest(_FEW).index]
+            top = worst.iloc[0].to_dict()
             why = _why(top, late, _switch(points, top))
             yield Finding("warning", f"{len(slow)} of {many} points {'is' if len(slow) == 1 else 'are'} slower than "
                           f"{words}, most {top['label']}, {top['mode']}: {percent(top['of_expected'])} of the speed "
-                          f"expected ({why})", effect=len(slow) / many, **evidence_of(slow))
+                          f"expected ({why})", effect=len(slow) / many, **evidence_of(worst))

@@ -85,6 +85,7 @@ def _row(table: _Table, harvest: Harvest, line: int, cells: list[str]) -> None:
 
 
 def _add(harvest: Harvest, table: _Table, op: str, ranks: int) -> None:
+    """The rows of a table into the harvest, each checked against its own bandwidth."""
     _check(harvest, table, ranks)
     reduces = is_known(op) and OPERATIONS[op].reduces
     per_node = whole(table.options.get("p", ""))

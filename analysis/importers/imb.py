@@ -87,6 +87,7 @@ def read(log: Log, harvest: Harvest) -> None:
 
 
 def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
+    """One benchmark after the other; what stands between them goes into `header`."""
     block: _Block | None = None
     for line in lines:
         text = line.text

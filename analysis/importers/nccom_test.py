@@ -49,6 +49,7 @@ def read(log: Log, harvest: Harvest) -> None:
 
 
 def _add(harvest: Harvest, op: str, ranks: int, rows: list[tuple[int, list[str]]]) -> None:
+    """The rows of a table into the harvest, each checked against its own bandwidth."""
     run = harvest.run(Origin("nccom-test", library="Neuron collectives, version not stated", ranks=ranks))
     wrong: dict[str, list[int]] = {}
     for line, (size_text, _, dtype_text, time_text, algbw_text, _) in rows:

@@ -94,6 +94,7 @@ def _implied_ranks(op: str, cells: dict[str, Figure], dtype: str | None) -> int 
 
 def _add(harvest: Harvest, run: str, line: int, op: str, dtype: str | None, cells: dict[str, Figure], ranks: int,
          notes: tuple[str, ...]) -> None:
+    """One row into the harvest, checked against its own bandwidth."""
     size, time = int(cells["size"].value), cells["p50"]
     algbw, busbw = cells.get("algbw"), cells.get("busbw")
     words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),

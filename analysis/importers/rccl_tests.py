@@ -73,6 +73,7 @@ def _json_rows(log: Log) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _add(harvest: Harvest, run: str, ranks: int, line: int, cells: Mapping[str, str]) -> None:
+    """One row into the harvest, checked against its own bandwidth."""
     size, time = whole(cells.get("size", "")), figure(cells.get("time", ""))
     if size is None or size < 0 or time is None:
         harvest.warn(line, "no size, or no time")

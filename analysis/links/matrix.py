@@ -99,6 +99,7 @@ class _Cells:
                 self.measured_in[(alone, quantity.name, *pair)] = record.run, record.case
 
     def matrix(self) -> LinkMatrix:
+        """What was gathered, with tiers and findings."""
         cells = pd.DataFrame(list(self._rows()))
         structures: dict[str, Structure] = {}
         for quantity in QUANTITIES:

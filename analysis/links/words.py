@@ -193,6 +193,7 @@ class _Faults:
                          "the link or switch between these two hosts", _names(quantity for quantity, _ in figures), bad)
 
     def _single(self, odd: dict) -> Iterator[tuple[bool, _Fault]]:
+        """Slow links, and whether each was measured alone; one fault of both directions where both are slow."""
         for (source, target), figures in sorted(odd.items()):
             back = odd.get((target, source), [])
             if back and source > target and not _one_way_only(figures, back):

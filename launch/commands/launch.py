@@ -54,6 +54,7 @@ def command(launcher: str, dry_run: bool, **values: object) -> None:
 
 
 def _job(launcher: str, values: dict) -> Job:
+    """The preset, with what was typed over it."""
     from ..bench import run_directory
     from ..presets import PRESETS
     chosen = values["preset"] and PRESETS[str(values["preset"])]

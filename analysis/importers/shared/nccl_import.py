@@ -126,6 +126,7 @@ def _what_fits(table: Table, ranks: int | None) -> str:
 
 
 def _operation(harvest: Harvest, table: Table, fits: dict[str, int | None], notes: list[str]) -> str | None:
+    """What a table measures: as its program, the caller or the log says, or the only one that its columns fit."""
     if table.program and (program := _PROGRAM.fullmatch(table.program)):
         return op_name(program[1])
     if harvest.asked.op:

@@ -43,6 +43,7 @@ def _salvaged(text: str, harvest: Harvest) -> Table:
 
 
 def _table(line: int, document: dict, harvest: Harvest) -> Table:
+    """A document of `-J` as the table that the text would be."""
     config = _mapping(document.get("config"))
     table = Table(line, columns=Columns(("redop", "root"), ("time", "algbw", "busbw", "#wrong"), 2))
     table.closed = True

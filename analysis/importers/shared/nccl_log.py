@@ -163,6 +163,7 @@ class _Reader:
             self._note_prose(number, text)
 
     def _note_prose(self, number: int, text: str) -> None:
+        """Remember what a line outside of tables says of the table it belongs to, or of those that follow."""
         table = self._table
         if _HEADING.match(text):
             self._said = {}

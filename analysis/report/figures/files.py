@@ -14,7 +14,7 @@ from .chart import Chart
 
 __all__ = ["Files", "save"]
 
-_PROCESSES = 2          # at most: each takes some 150 MB, and the caller has work for one core
+_PROCESSES = 2          # at most: each takes 150 MB and half a second to start
 # Finds what this process finds, and nothing that happens to lie where it runs.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from analysis.report.drawing import serve; serve()"
 
@@ -29,7 +29,7 @@ class Files:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder.resolve()
-        self._turns = ThreadPoolExecutor(min(_PROCESSES, os.cpu_count() or 1))
+        self._turns = ThreadPoolExecutor(max(1, min(_PROCESSES, (os.cpu_count() or 1) - 1)))   # a core is ours
         self._idle: LifoQueue[_Process] = LifoQueue()
         self._drawn: list[Future[None]] = []
 
