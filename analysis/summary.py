@@ -2,16 +2,18 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from collectives.catalog import OPERATIONS
 from collectives.errors import CollbenchError, UsageError
 
+from .aside import aside
 from .csv_text import pieces
 from .domains import Domain, load_domains
 from .expected import judge
@@ -34,6 +36,7 @@ from .tidy import Loaded, load
 __all__ = ["Story", "print_report", "tell", "write_report"]
 
 _MOST_SERIES = 1000     # a report predicts all of them up to here, which takes some 10 s
+_MANY_POINTS = 20_000   # to judge them takes long enough for predictions to be made meanwhile
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Story:
         expected: measured, expected and why, of a few cases.
         legend: where the expectations come from.
         data: where it was read, for what needs a second look at the samples.
+        ahead: where the predictions of what is shown are under way already.
     """
 
     loaded: Loaded
@@ -63,30 +67,22 @@ class Story:
     expected: tuple[Row, ...] = ()
     legend: tuple[str, ...] = ()
     data: Path | None = None
-    _answers: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
-
-    def answers_of(self, ops: Collection[str]) -> pd.DataFrame:
-        """Predictions of what is shown of `ops`, at every target; of no other algorithm."""
-        lacking = [op for op in ops if op not in self._answers]
-        made = extrapolate(self.shown[self.shown["op"].isin(lacking)], self.targets, self.home)
-        self._answers.update({op: made[made["op"] == op] for op in lacking})
-        known = [self._answers[op] for op in ops if len(self._answers[op])] or [made]
-        return with_fabric(pd.concat(known, ignore_index=True), fabrics(self.loaded.points))
-
-    def answer_of(self, ops: Collection[str]) -> pd.DataFrame:
-        """The headline of `ops`."""
-        shown = self.shown[self.shown["op"].isin(ops)]
-        return headline(shown, self.answers_of([op for op in shown["op"].unique() if op in ops]), self.targets)
+    ahead: Callable[[], pd.DataFrame] | None = None
 
     @cached_property
     def answers(self) -> pd.DataFrame:
-        """Predictions of all that is shown."""
-        return self.answers_of(self.shown["op"].unique())
+        """Predictions of what is shown, at every target; of no other algorithm."""
+        made = self.ahead() if self.ahead else extrapolate(self.shown, self.targets, self.home)
+        return with_fabric(made, fabrics(self.loaded.points))
+
+    def answer_of(self, ops: Collection[str]) -> pd.DataFrame:
+        """The headline of `ops`."""
+        return headline(self.shown[self.shown["op"].isin(ops)], self.answers, self.targets)
 
     @cached_property
     def answer(self) -> pd.DataFrame:
         """The headline of every operation."""
-        return headline(self.shown, self.answers, self.targets)
+        return self.answer_of(self.shown["op"].unique())
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
@@ -115,15 +111,18 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     home = (key, known[key]) if key else None
     late = late_ranks(loaded.lateness, loaded.runs)
     earlier = load(baseline, asked).points if baseline else None
-    parts = _judged(loaded.points, known, measured_on, earlier, set(late))
-    points = with_fabric(pd.concat([part for _, part in parts]).sort_index(), names)
+    points = with_fabric(loaded.points, names)
+    bare = representative(points)
+    ahead = aside(lambda: extrapolate(bare, targets, home)) if len(points) > _MANY_POINTS else None
+    parts = _judged(points, known, measured_on, earlier, set(late))
+    points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     if baseline and not points["basis"].eq("baseline").any():
         raise UsageError(f"{baseline}: has no case in common with {data}: the same operation, element type, ranks, "
                          "payload, mode and definition of time")
     links = _links(data, loaded)
     findings = in_order([*find(loaded), *(finding for matrix in links for finding in matrix.findings),
                          *find_unexpected(points, late), *_not_predicted(loaded.points)])
-    shown = representative(points)
+    shown = points.loc[bare.index]
     rows = expected_rows(shown, late)
     sized = {domain.accelerators.value: domain for domain in reversed(list(known.values()))
              if domain.accelerators and domain.tiers and domain.tiers[-1].rate_Bps}
@@ -131,7 +130,7 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     return Story(loaded, points, shown, findings,
                  overview(loaded, findings, home, measured_on is not None, judgement(points, rows)), domains,
                  tuple(targets), links, home, tuple(rows),
-                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data)
+                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data, ahead)
 
 
 def _many_series(points: pd.DataFrame) -> bool:
@@ -149,14 +148,14 @@ def _not_predicted(points: pd.DataFrame) -> list[Finding]:
 def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str | None, earlier: pd.DataFrame | None,
             late: set[tuple[str, int]]) -> list[tuple[tuple[str, Domain] | None, pd.DataFrame]]:
     """Points judged, by the domain that they name themselves: one file may hold several systems."""
-    groups = points.groupby(["system", "device"], dropna=False, sort=False)
-    keys = pd.Series(measured_on, index=points.index, dtype=object)
-    for _, rows in groups if measured_on is None else ():
-        keys[rows.index] = home_of(rows, known)
+    naming = points[["system", "device", "variant"]]
+    places: dict[str | None, list[np.ndarray]] = {}
+    for at in naming.groupby(["system", "device"], dropna=False, sort=False).indices.values():
+        places.setdefault(measured_on or home_of(naming.iloc[at], known), []).append(at)
     found = []
-    for key in keys.unique() if len(keys) else [None]:
-        its = None if key is None or key != key else (key, known[key])
-        mine = points[keys.isna() if its is None else keys.eq(key)]
+    for key, some in (places or {measured_on: []}).items():
+        its = (key, known[key]) if key else None
+        mine = points.iloc[np.sort(np.concatenate(some))] if len(places) > 1 else points
         found.append((its, judge(mine, its, earlier, late)))
     return found
 

@@ -1,9 +1,12 @@
 """A large journal read by several processes says what it says when one reads it."""
 
+import os
+
 import pandas as pd
 import pytest
 
 from analysis import portions, summary
+from analysis.aside import aside
 from analysis.tidy import load
 from collectives.cases import Case, Sweep
 from collectives.journal import Journal
@@ -61,6 +64,23 @@ def test_portions_are_whole_lines_and_know_the_runs_before_them(journal, count):
         assert before.count(b"\n") + 1 == portion.line
         assert not before or before.endswith(b"\n")
         assert len(portion.runs) == before.count(b'{"line":"run"')
+
+
+def test_work_aside_comes_back_and_is_done_here_where_its_process_dies():
+    here = os.getpid()
+    one, raises, dies = aside(os.getpid), aside(lambda: int("x")), aside(lambda: os.getpid() == here or os._exit(9))
+    assert one() == one() != here
+    with pytest.raises(ValueError, match="'x'"):
+        raises()
+    assert dies() is True
+
+
+def test_many_points_tell_the_same_story(journal, monkeypatch):
+    alone = summary.tell(journal)
+    monkeypatch.setattr(summary, "_MANY_POINTS", 0)
+    beside = summary.tell(journal)
+    assert (alone.ahead, len(alone.answers)) == (None, len(beside.answers))
+    pd.testing.assert_frame_equal(beside.answers, alone.answers)
 
 
 def test_of_very_many_series_only_those_shown_are_predicted_and_that_is_said(journal, monkeypatch):

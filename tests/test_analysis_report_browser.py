@@ -35,6 +35,17 @@ PROBE = """<script>
       .map((one) => one.closest(".chart").id),
     fetched: performance.getEntriesByType("resource").map((one) => one.name), first: shown(), dark: matchMedia(
       "(prefers-color-scheme: dark)").matches };
+  const dot = document.querySelector(".chart svg .role-mark.mark-symbol path");
+  const tip = () => document.querySelector(".vg-tooltip");
+  if (dot) {
+    dot.scrollIntoView({ block: "center" });
+    const at = dot.getBoundingClientRect();
+    dot.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: at.x + 1, clientY: at.y + 1 }));
+    for (let tries = 0; !tip() && tries < 20; tries++) await new Promise((done) => setTimeout(done, 50));
+    const box = tip().getBoundingClientRect(), page = getComputedStyle(document.documentElement);
+    seen.hover = { text: tip().innerText, inside: box.left >= 0 && box.right <= innerWidth && box.bottom <= innerHeight,
+      like_page: getComputedStyle(tip()).backgroundColor === page.backgroundColor };
+  }
   const select = document.getElementById("case");
   if (select) {
     select.value = "2";
@@ -125,6 +136,9 @@ def test_report_is_whole_silent_and_fits(look, page, width, more):
     assert seen["drawn"] >= seen["charts"]
     assert (seen["first"], seen["second"]) == (["1"], ["2"])
     assert seen["dark"] == bool(more)
+    told = seen["hover"].pop("text")
+    assert seen["hover"] == {"inside": True, "like_page": True}
+    assert re.search(r"payload\s+8 B\s+time\s+[0-9.]+ µs\s+interval of time\s+[0-9.]+ µs to [0-9.]+ µs", told), told
 
 
 def test_comparison_is_whole_silent_and_fits(look, collbench, tmp_path):

@@ -24,7 +24,8 @@ REASONS = {
 _LATENCY = 0.5      # share of a time that is fixed cost, from where a size is called latency-bound
 _DROP = 0.2         # of bus bandwidth from a smaller to a larger payload, which noise alone seldom is
 _HARNESS = 0.2
-_CURVE = [*(name for name in SERIES if name != "mode"), "mode", "ranks", "run", "algorithm", "protocol", "variant"]
+_OF_A_RUN = ("system", "transport", "library", "device")       # the same in all points of a run
+_CURVE = ["run", *(name for name in SERIES if name not in _OF_A_RUN), "ranks", "algorithm", "protocol", "variant"]
 
 
 def curves(points: pd.DataFrame) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def _chart(both: pd.DataFrame, crossings: list[Spec], kind: str, columns: tuple[
     base: Spec = {"x": x, "y": y, "color": colour}
     tip = tooltip(figure="kind", domain="domain", ranks="ranks", payload="size told", time="time told",
                   interval_of_time="time interval", busbw="busbw told", interval_of_busbw="busbw interval",
-                  algorithm="algorithm", faster_than_the_other="faster")
+                  algorithm="algorithm", chance_to_be_the_faster="faster")
     told = [calculate("size", "message_bytes", to="size told"), calculate("seconds", "time_s", to="time told"),
             calculate("seconds", "time_s", "time_lo_s", "time_hi_s", to="time interval"),
             calculate("rate", "busbw_Bps", to="busbw told"),

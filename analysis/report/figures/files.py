@@ -30,6 +30,7 @@ class Files:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder.resolve()
         self._turns = ThreadPoolExecutor(max(1, min(_PROCESSES, (os.cpu_count() or 1) - 1)))   # a core is ours
+        self._beside = ThreadPoolExecutor(1)
         self._idle: LifoQueue[_Process] = LifoQueue()
         self._drawn: list[Future[None]] = []
 
@@ -39,13 +40,14 @@ class Files:
 
     def library(self) -> Future[str]:
         """The code of `drawing.library`, some time."""
-        return self._turns.submit(self._library)
+        return self._beside.submit(_library)
 
     def __enter__(self) -> "Files":
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *exception: object) -> None:
         self._turns.shutdown(cancel_futures=failed is not None)
+        self._beside.shutdown()
         while not self._idle.empty():
             self._idle.get().end()
         for one in self._drawn if failed is None else ():
@@ -65,12 +67,6 @@ class Files:
         self._idle.put(process)
         if told:
             raise OSError(told["errno"], told["words"])
-
-    def _library(self) -> str:
-        process = _Process()        # not to be used again: it is large after this
-        told = process.ask(None)
-        process.end()
-        return told["library"] if told else drawing.library()
 
 
 class _Process:
@@ -92,6 +88,13 @@ class _Process:
     def end(self) -> None:
         """Have it end."""
         self._process.communicate()
+
+
+def _library() -> str:
+    process = _Process()        # one that draws nothing: it is large after this
+    told = process.ask(None)
+    process.end()
+    return told["library"] if told else drawing.library()
 
 
 def save(drawn: Iterable[Chart], folder: Path) -> None:

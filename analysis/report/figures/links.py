@@ -1,5 +1,6 @@
 """Links: a heat map of every pair for each quantity, and the pairs in their tiers."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -61,7 +62,7 @@ def _heat_map(cells: pd.DataFrame, quantity: Quantity, ranks: int) -> Spec:
         low, high = low / 1.1, high * 1.1
     legend = {"title": quantity.words, "orient": "bottom",
               "labelExpr": RATE if rate else SECONDS, "gradientLength": 220, "tickCount": 3,
-              "values": [float(f"{value:.2g}") for value in np.geomspace(low, high, 3)]}
+              "values": [low, math.sqrt(low * high), high]}
     colour = {"field": "value", "type": "quantitative", "legend": legend,
               "scale": {"type": "log", "domain": [low, high], "interpolate": "rgb",
                         "range": list(_WORSE[::-1] if rate else _WORSE)}}

@@ -55,7 +55,7 @@ def _last(own: pd.DataFrame, did: str) -> Spec:
                           "cases": own["cases_last"].astype(int)})
     x = _rank_axis(len(table))
     y = {"field": "share", "type": "quantitative", "title": f"calls in which it {did} last",
-         "scale": {"domain": [0, float(max(0.05, high.max()))], "nice": True},
+         "scale": {"domain": [0, float(max(0.05, 1.1 * high.max()))], "nice": True},
          "axis": {"labelExpr": SHARE, "tickCount": 5}}
     tip = tooltip(rank="rank", last_in="share told", interval="share interval", calls="last",
                   last_by_most_in_cases="cases", on_average_by="by told")

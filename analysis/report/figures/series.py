@@ -223,7 +223,7 @@ def _told(quantity: _Quantity) -> list[Spec]:
         value, low, high = other.columns
         told += [calculate(other.kind, value, to=f"{other.name} told"),
                  calculate(other.kind, value, low, high, to=f"{other.name} interval")]
-    level = {"calculate": "datum.kind == 'measured' ? '95 % interval of the median' : '90 % interval'", "as": "level"}
+    level = {"calculate": "datum.kind == 'measured' ? '95 %, of the median' : '90 %'", "as": "level"}
     return [*told, level]
 
 
