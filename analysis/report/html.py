@@ -98,15 +98,17 @@ def _operations(story: Story) -> list[dict[str, Any]]:
     for (fabric, op), points in story.shown.groupby(["fabric", "op"], sort=False):
         first = points.iloc[0]
         what = [str(first[name]) for name in ("dtype", "redop", "traffic", "place") if pd.notna(first[name])]
-        rows = _blank(operation_table(points)).to_dict("records")
+        rows = _rows(operation_table(points))
         found.setdefault(str(op), {"name": op, "tables": []})["tables"].append(
             {"fabric": fabric, "what": " ".join(what), "rows": rows})
     return list(found.values())
 
 
-def _blank(frame: pd.DataFrame) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """None instead of the several kinds of missing values, which a template cannot tell apart."""
-    return frame.astype(object).where(frame.notna(), None)
+    lists = [[None if gone else value for gone, value in zip(column.isna().tolist(), column.tolist(), strict=True)]
+             for _, column in frame.items()]
+    return [dict(zip(frame.columns, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def _predictions(story: Story) -> list[dict[str, Any]]:
@@ -115,6 +117,6 @@ def _predictions(story: Story) -> list[dict[str, Any]]:
     wanted = story.shown[keys].drop_duplicates()
     found = story.predictions.merge(wanted, on=keys)
     shown = found["asked_bytes"].isin(story.shown["asked_bytes"]) | found["kind"].eq("refused")
-    rows = _blank(found[shown]).to_dict("records")
+    rows = _rows(found[shown])
     return [{**row, **{quantity: prediction_cell(row, quantity, row["message_bytes"]) for quantity in QUANTITIES}}
             for row in rows]

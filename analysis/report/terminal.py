@@ -124,18 +124,21 @@ def _facts(story: Story) -> Group:
 def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
     """The answer in a line for each quantity of the operations most asked for; the tables below have the rest."""
     table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % intervals)")
-    table.add_column("operation", no_wrap=True)
-    table.add_column("measured", justify="right", no_wrap=True)
-    for target in targets:
-        table.add_column(f"{target} ranks, extrapolated", justify="right")
     rows = [row for quantity in QUANTITIES for row in answer_rows(answer, quantity, targets)]
+    at_ranks = {row.at_ranks for row in rows}
+    alike = f"{at_ranks.pop()} ranks" if len(at_ranks) == 1 else ""       # said once, or with each row
+    table.add_column("operation\npayload", no_wrap=True)
+    table.add_column(f"measured\n{alike}", justify="right", no_wrap=True)
+    for target in targets:
+        table.add_column(f"{target} ranks\nextrapolated", justify="right")
     known = list(dict.fromkeys(row.op for row in rows))
     wanted = ([op for op in HEADLINE_OPS if op in known] or known)[:_FRONT_OPS]
     for fabric in dict.fromkeys(row.fabric for row in rows):
         mine = [row for row in rows if row.fabric == fabric and row.op in wanted]
         table.add_row(f"[bold]{escape(fabric)}[/bold]")
         for row in sorted(mine, key=lambda row: wanted.index(row.op)):
-            table.add_row(f"{escape(row.op)} {row.payload} [dim]{row.at_ranks} ranks[/dim]", row.measured,
+            ranks = "" if alike else f" [dim]{row.at_ranks} ranks[/dim]"
+            table.add_row(f"{escape(row.op)} {row.payload}{ranks}", row.measured,
                           *(f"{cell.value} [dim]{escape(cell.detail) if cell.kind != 'refused' else ''}[/dim]"
                             for cell in row.cells))
     return table

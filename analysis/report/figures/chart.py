@@ -83,17 +83,17 @@ def tooltip(**fields: str) -> list[Spec]:
 
 def rows(frame: pd.DataFrame, columns: Sequence[str]) -> list[Spec]:
     """The columns of a frame as objects: four digits, None for what is unknown."""
-    kept = frame[[name for name in columns if name in frame.columns]]
-    return [{str(name): _plain(value) for name, value in zip(kept.columns, row, strict=True)}
-            for row in kept.itertuples(index=False, name=None)]
+    names = [name for name in columns if name in frame.columns]
+    lists = [[_plain(value) for value in frame[name].tolist()] for name in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def _plain(value: object) -> object:
-    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    if value is None or value is pd.NA:
         return None
-    if hasattr(value, "item"):
-        return _plain(value.item())
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+    return _plain(value.item()) if hasattr(value, "item") else value
 
 
 def only(test: str, *more: str) -> list[Spec]:
