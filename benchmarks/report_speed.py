@@ -59,7 +59,7 @@ def main() -> None:
         out = Path(folder) / "report"
         for name, words in (("read every byte, no more", ["-c", READ, str(data / "journal.jsonl")]),
                             ("check and decode every line", ["-c", DECODE, str(data / "journal.jsonl")]),
-                            ("summary on the terminal", ["-m", "analysis", str(data)]),
+                            ("collbench summary", [COLLBENCH, "summary", str(data)]),
                             ("collbench report, page and figures", [COLLBENCH, "report", str(data), "-o", str(out)])):
             table.add_row(name, *measured(words))
         Console(width=110).print(table)
@@ -90,7 +90,8 @@ def _resident_bytes(pid: int) -> int:
     """What a process and its children have in memory; pages that they share are shared out among them."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        children = [child for task in Path(f"/proc/{pid}/task").iterdir()
+                    for child in (task / "children").read_text().split()]
     except OSError:
         return 0
     own = sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))

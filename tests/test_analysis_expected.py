@@ -259,7 +259,7 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
         at = [medium.index(sentence) for sentence in words]
         assert at == sorted(at)
         assert "450 GB/s one way per accelerator" in medium
-    assert text.index(document["verdict"]) < text.index(words[0]) < text.index("384 ranks, extrapolated") \
+    assert text.index(document["verdict"]) < text.index(words[0]) < text.index("extrapolated to more ranks") \
         < text.index("Is it normal?")
 
 

@@ -34,7 +34,8 @@ PROBE = """<script>
     wide: [...document.querySelectorAll(".chart svg")].filter((one) => one.getBoundingClientRect().right > innerWidth)
       .map((one) => one.closest(".chart").id),
     fetched: performance.getEntriesByType("resource").map((one) => one.name), first: shown(), dark: matchMedia(
-      "(prefers-color-scheme: dark)").matches };
+      "(prefers-color-scheme: dark)").matches,
+    answer: document.querySelector(".front td + td")?.getBoundingClientRect().bottom };
   const dot = document.querySelector(".chart svg .role-mark.mark-symbol path");
   const tip = () => document.querySelector(".vg-tooltip");
   if (dot) {
@@ -136,6 +137,7 @@ def test_report_is_whole_silent_and_fits(look, page, width, more):
     assert seen["drawn"] >= seen["charts"]
     assert (seen["first"], seen["second"]) == (["1"], ["2"])
     assert seen["dark"] == bool(more)
+    assert seen["answer"] < 844, "a phone's first screen ends before the answer"
     told = seen["hover"].pop("text")
     assert seen["hover"] == {"inside": True, "like_page": True}
     assert re.search(r"payload\s+8 B\s+time\s+[0-9.]+ µs\s+interval of time\s+[0-9.]+ µs to [0-9.]+ µs", told), told

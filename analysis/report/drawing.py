@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def draw(spec: Spec, caption: str, path: str) -> None:
     if _FOREIGN.search(whole):
         _take_fonts()
     svg = vl_convert.vegalite_to_svg(whole, vl_version=VEGALITE, config=_CONFIG).replace("currentColor", _PAPER_INK)
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
     Path(f"{path}.svg").write_text(svg, encoding="utf-8")
     Path(f"{path}.png").write_bytes(vl_convert.svg_to_png(svg, scale=_SCALE))
 

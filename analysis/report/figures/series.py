@@ -60,15 +60,17 @@ def series_charts(points: pd.DataFrame, predictions: pd.DataFrame, curve: pd.Dat
         ceilings: op, fabric, ranks, message_bytes, mode, busbw_Bps that cannot be passed, and what sets it (words).
     """
     several = points["fabric"].nunique() > 1
+    needed = ["op", "mode", *_COLUMNS]
+    measured = points.assign(kind="measured", distance=1.0)
+    frames = (*(frame.reindex(columns=needed) for frame in (measured, predictions, curve)), ceilings)
     for op in points["op"].unique():
-        mine, ahead, between, bound = (frame[frame["op"] == op] for frame in (points, predictions, curve, ceilings))
+        mine, ahead, between, bound = (frame[frame["op"] == op] for frame in frames)
         over_ranks = []
         for quantity in _QUANTITIES:
             mode = _mode(mine, quantity)
-            own = mine[(mine["mode"] == mode) & (mine[quantity.columns[0]] > 0)].assign(kind="measured", distance=1.0)
+            own, beyond, along = (_known(frame, mode, quantity) for frame in (mine, ahead, between))
             if own.empty:
                 continue
-            own, beyond, along = (_plain(frame[(frame["mode"] == mode)], quantity) for frame in (own, ahead, between))
             if (own["message_bytes"] > 0).any():
                 yield _over_size(str(op), mode, quantity, own, beyond, bound, several)
             if (along["kind"].eq("extrapolated") & (along["distance"] >= 1)).any() and (own["ranks"] >= 2).any():
@@ -82,9 +84,8 @@ def _mode(points: pd.DataFrame, quantity: _Quantity) -> str:
     return MODE_OF[quantity.name] if MODE_OF[quantity.name] in there else next(iter(there), "")
 
 
-def _plain(frame: pd.DataFrame, quantity: _Quantity) -> pd.DataFrame:
-    frame = frame[frame["kind"].ne("refused") & (frame[quantity.columns[0]] > 0)]
-    return frame.reindex(columns=[*_COLUMNS, "mode"])
+def _known(frame: pd.DataFrame, mode: str, quantity: _Quantity) -> pd.DataFrame:
+    return frame[frame["mode"].eq(mode) & frame["kind"].ne("refused") & (frame[quantity.columns[0]] > 0)]
 
 
 def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyond: pd.DataFrame,
