@@ -29,7 +29,7 @@ from .importers.shared.points import identity as imported_identity
 from .importers.shared.points import point as imported_point
 from .importers.shared.points import status as imported_status
 from .metrics import algbw_Bps, bus_factor
-from .point import Point, points_of
+from .point import Point, points_of, shared
 from .portions import read_portions
 from .stragglers import Lateness
 
@@ -198,9 +198,9 @@ def _statuses(records: Sequence[Record]) -> pd.DataFrame:
     cases = [record.case for record in records]
     checked = [record.verification for record in records]
     return pd.DataFrame({
-        "run": [record.run for record in records], "op": [case.op for case in cases],
-        "dtype": [case.dtype for case in cases], "redop": [case.redop for case in cases],
-        "place": [_place(case) for case in cases], "traffic": [case.traffic for case in cases],
+        "run": shared([record.run for record in records]), "op": shared([case.op for case in cases]),
+        "dtype": shared([case.dtype for case in cases]), "redop": shared([case.redop for case in cases]),
+        "place": [_place(case) for case in cases], "traffic": shared([case.traffic for case in cases]),
         "ranks": [case.ranks for case in cases], "message_bytes": [case.bytes for case in cases],
         "label": [case.label() for case in cases], "status": [record.status for record in records],
         "reason": [record.reason for record in records],
