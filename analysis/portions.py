@@ -22,6 +22,7 @@ __all__ = ["portion_of", "read_portions"]
 _RUN_LINE = b'{"line":"run"'
 _PORTION_BYTES = 32 << 20       # for less than this another process does not pay
 _MOST = 8
+_FIRST = 1.12                   # length of the first portion, if of the others 1: they are also started and sent back
 Found = TypeVar("Found")
 
 
@@ -61,9 +62,9 @@ def _cuts(path: Path, count: int) -> list[tuple[int, int | None]]:
     begins = [0]
     if count > 1:
         with path.open("rb") as file:
-            share = os.fstat(file.fileno()).st_size // count
-            for number in range(1, count):
-                file.seek(number * share)
+            share = os.fstat(file.fileno()).st_size / (_FIRST + count - 1)
+            for number in range(count - 1):
+                file.seek(int((_FIRST + number) * share))
                 file.readline()
                 begins.append(file.tell())
     begins = sorted(set(begins))
