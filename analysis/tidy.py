@@ -12,6 +12,7 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -127,9 +128,9 @@ def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnin
     """The frames of all lines, some at a time: rows as Python objects take ten times the room."""
     lateness, read = Lateness(), 0
     statuses, points = [_imported([])[0]], [_imported([])[1]]
-    for kind, figures in groupby(_records(lines, runs), type):
+    for kind, figures in groupby(_records(lines, runs, warnings), type):
         while some := [*islice(figures, _CHUNK)]:
-            made = _imported(some) if kind is Imported else _measured(some, runs, warnings, lateness)
+            made = _imported(some) if kind is Imported else _measured(some, lateness)
             statuses.append(made[0])
             points.append(made[1].assign(record=made[1]["record"] + read))
             read += len(some)
@@ -141,13 +142,25 @@ def _one_below(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
-def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run]) -> Iterator[Record | Imported]:
-    """Records and imported figures in order; `runs` is filled on the way."""
+def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run],
+             warnings: list[str]) -> Iterator[Record | Imported]:
+    """Records, with digests and without samples, and imported figures in order; `runs` is filled on the way."""
     for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line
+        elif isinstance(line, Record) and line.timings:
+            made = tuple(_digests(line, runs[line.run].policy.precision, warnings))
+            yield msgspec.structs.replace(line, timings=(), digests=made)
         else:
             yield line
+
+
+def _digests(record: Record, precision: float, warnings: list[str]) -> Iterator[Digest]:
+    for timing in record.timings:
+        try:
+            yield digest(record.case, timing, precision)
+        except (ValueError, OverflowError) as error:
+            warnings.append(str(error))
 
 
 def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -170,28 +183,18 @@ def _imported(figures: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
             pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
 
 
-def _measured(records: Sequence[Record], runs: dict[str, Run], warnings: list[str],
-              lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same of records, by columns: there may be many."""
     places, digests = [], []
     for place, record in enumerate(records):
         if record.status == "ok" and not record.case.operation.linked:      # links have a package of their own
-            made = record.digests or [*_digests(record, runs[record.run].policy.precision, warnings)]
-            places += [place] * len(made)
-            digests += made
+            places += [place] * len(record.digests)
+            digests += record.digests
     lateness.add((records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True))
     messages = np.array([records[place].case.operation.messages for place in places], dtype=float)
     points = points_of(digests, messages).assign(**dict.fromkeys(EXTRA))
     points.insert(0, "record", np.array(places, dtype=np.int64))
     return _statuses(records), points
-
-
-def _digests(record: Record, precision: float, warnings: list[str]) -> Iterator[Digest]:
-    for timing in record.timings:
-        try:
-            yield digest(record.case, timing, precision)
-        except (ValueError, OverflowError) as error:
-            warnings.append(str(error))
 
 
 def _statuses(records: Sequence[Record]) -> pd.DataFrame:

@@ -7,9 +7,9 @@ and 8 ranks, in runs of two transports, one after the other until there are reco
 a rate with scatter between runs, calls and ranks; so many samples are kept of a call as runs of `make bench` keep
 (median 54 isolated, 30 streamed; `--samples` scales it). Some cases fail, are wrong or unsupported.
 
-Memory is the peak over the processes of a command together. CPU is user and system together, which other work on the
-machine disturbs less than the time on the wall. The second row is the floor: what reading alone takes, one process
-making Python objects of every line and nothing of them.
+Memory is the peak over the processes of a command together, in a run of its own, since looking at it takes time. CPU
+is user and system together, which other work on the machine disturbs less than the time on the wall. The second row is
+what reading alone would take of all samples: one process making Python objects of every line and nothing of them.
 """
 
 import argparse
@@ -74,16 +74,18 @@ DECODE = ("import sys\nfrom pathlib import Path\nfrom collectives.journal import
 
 def measured(words: list[str]) -> tuple[str, str, str, str]:
     """Wall and CPU seconds, peak megabytes and exit status of one Python command with the processes it starts."""
-    begin, peak = time.monotonic(), 0
-    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
-    while True:
-        ended, status, used = os.wait4(process.pid, os.WNOHANG)
-        if ended:
-            break
-        peak = max(peak, _resident_bytes(process.pid))
-        time.sleep(EVERY_S)
+    begin, process = time.monotonic(), _started(words)
+    _, status, used = os.wait4(process.pid, 0)
     wall_s, process.returncode = time.monotonic() - begin, os.waitstatus_to_exitcode(status)
+    again, peak = _started(words), 0
+    while again.poll() is None:
+        peak = max(peak, _resident_bytes(again.pid))
+        time.sleep(EVERY_S)
     return (f"{wall_s:.1f}", f"{used.ru_utime + used.ru_stime:.1f}", f"{peak / 1e6:.0f}", str(process.returncode))
+
+
+def _started(words: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[1])
 
 
 def _resident_bytes(pid: int) -> int:
