@@ -230,7 +230,7 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
                     "others.")
     if kinds & {MEMORY}:
         said.append("Memory: a CPU has no link, so an operation over shared memory takes at least copies x payload / "
-                    "rate. The rate is what so many ranks reach copying at once (`copy` of these data, this payload or "
+                    "rate. The rate is what so many ranks reach copying at once (copy of these data, this payload or "
                     "larger); copies of the payload by each rank: 1 for all_reduce and send_recv, (n - 1) / n for "
                     "all_gather, all_to_all and broadcast, (1 + 1 / n) / 2 for reduce_scatter and reduce, (n - 1) / n² "
                     "for gather and scatter, as if every rank copied its own block to or from the root. A byte that "
@@ -242,14 +242,14 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
         said.append(f"Published: the range of tables for {home[1].name} ({', '.join(sources) or 'its figures'}; "
                     f"nccl-tests, means over ranks), widened by how far two such tables differ: a factor of "
                     f"{large:.2f} from 4 MiB on, {small:.2f} below (95th percentile). They do not say how small "
-                    "payloads were launched (host, graphs). `published plateau` is a figure for large payloads.")
+                    "payloads were launched (host, graphs). A published plateau is a figure for large payloads.")
     if "baseline" in bases:
         said.append("Baseline: the same case there, within 5 % and both intervals.")
     if WITHIN in verdicts:
-        said.append("`within bounds`: no published figure or baseline to compare with, so only the hard bound and the "
-                    "curve's own plateau (its best bandwidth; under half of it is `below`) were looked at.")
+        said.append("Within bounds: no published figure or baseline to compare with, so only the hard bound and the "
+                    "curve's own plateau (its best bandwidth; under half of it is below) were looked at.")
     if NO_CEILING in verdicts and home is None and not on_cpu(points).all():
-        said.append("The data name no accelerator of a known domain: --measured-on NAME says it (`collbench domains` "
+        said.append("The data name no accelerator of a known domain: --measured-on NAME says it (collbench domains "
                     "lists them).")
     return said
 
