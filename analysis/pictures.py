@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from . import units
+from .metrics import busbw_Bps
 from .models import extrapolate
 from .projection.pair import project_pair
 from .samples import choose, read_calls
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 _CLOSE = 1.6        # times a target, within which the target itself says enough
+_STEPS = 24         # of a line, which is a curve on axes that are logarithms
+_LINE = ("op", "fabric", "ranks", "mode", "message_bytes", "time_s")
 
 
 def draw(story: Story, ready: Callable[[Chart], None] = lambda chart: None) -> list[Chart]:
@@ -41,7 +45,8 @@ def draw(story: Story, ready: Callable[[Chart], None] = lambda chart: None) -> l
     keys = [name for name in ("fabric", "op", "mode", "dtype", "redop", "place", "traffic") if name in shown]
     predictions = story.predictions.merge(shown[keys].drop_duplicates(), on=keys)
     ops = [op for op in HEADLINE_OPS if op in set(shown["op"])]
-    series = known(figures.series_charts(shown, predictions, _curve(story, predictions), _ceilings(shown)))
+    curve, lines, ceilings = _curve(story, predictions), _lines(shown), _ceilings(shown)
+    series = known(figures.series_charts(shown, predictions, curve, lines, ceilings))
     return [*series, *known(figures.domain_charts(project_pair(shown, ops, story.home), shown)), *others]
 
 
@@ -56,6 +61,19 @@ def _curve(story: Story, predictions: pd.DataFrame) -> pd.DataFrame:
             counts.append(last)
     between = with_fabric(extrapolate(asked_for, counts, story.home), fabrics(story.points))
     return pd.concat([predictions, between[between["kind"] == "extrapolated"]])
+
+
+def _lines(shown: pd.DataFrame) -> pd.DataFrame:
+    """The line fitted to each curve over payloads, at payloads close enough to each other to draw it."""
+    curves = shown[shown["line_fixed_s"].notna()].groupby(["op", "fabric", "ranks", "mode"], sort=False)
+    found = [pd.DataFrame({"op": op, "fabric": fabric, "ranks": ranks, "mode": mode, "message_bytes": size,
+                           "time_s": last["line_fixed_s"] + last["line_s_per_byte"] * size})
+             for (op, fabric, ranks, mode), rows in curves
+             for last in [rows.iloc[-1]]
+             for size in [np.geomspace(rows["message_bytes"].min(), rows["message_bytes"].max(), _STEPS)]]
+    whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*_LINE])
+    busbw = busbw_Bps(whole["op"], whole["ranks"], whole["message_bytes"], whole["time_s"])
+    return whole.assign(kind="line", busbw_Bps=busbw)
 
 
 def _ceilings(shown: pd.DataFrame) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from analysis import pictures
 from analysis.domains import load_domains
 from analysis.findings import find
 from analysis.models import extrapolate
@@ -178,6 +179,15 @@ def test_a_bad_domain_file_is_one_clear_line(tmp_path, text, message):
     with pytest.raises(UsageError, match=re.escape(message)) as raised:
         load_domains(path)
     assert "\n" not in str(raised.value)
+
+
+def test_the_line_over_payloads_is_the_latency_and_the_rate(tmp_path):
+    lines = pictures._lines(tell(a_journal(tmp_path)).shown)
+    assert set(lines["op"]) == {"all_reduce", "all_gather", "ping_pong"}
+    mine = lines[lines["op"].eq("all_reduce") & lines["ranks"].eq(8) & lines["mode"].eq("isolated")]
+    truth = OVERHEAD_S + 14 * ALPHA_S + 14 / 8 * mine["message_bytes"] / RATE_BPS
+    assert mine["time_s"].to_numpy() == pytest.approx(truth.to_numpy(), rel=0.02)
+    assert mine["busbw_Bps"].to_numpy() == pytest.approx((14 / 8 * mine["message_bytes"] / truth).to_numpy(), rel=0.02)
 
 
 def test_terminal_tells_the_same_story(tmp_path):

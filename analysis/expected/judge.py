@@ -14,8 +14,8 @@ NORMAL, BELOW, ABOVE = "normal", "below", "above"
 WITHIN = "within bounds"            # nothing but a bound is known: not above it, and on the curve's own plateau
 UNKNOWN = "no ceiling known"
 COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_rate_Bps", "wire_Bps", "share", "expected_Bps", "expected_lo_Bps",
-           "expected_hi_Bps", "expected_s", "of_expected", "basis", "verdict", "why", "latency_share", "plateau_Bps",
-           "peak_Bps", "peak_bytes")
+           "expected_hi_Bps", "expected_s", "of_expected", "basis", "verdict", "why", "latency_share", "line_fixed_s",
+           "line_s_per_byte", "plateau_Bps", "peak_Bps", "peak_bytes")
 _SAME = 0.05        # of the baseline's time, either way: as `collbench compare` has it
 _OFF_PLATEAU = 0.5  # of its own plateau, below which a curve is where Hockney's half-performance length puts latency
 _MATCH = ["transport", "op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes", "mode", "time_kind",

@@ -31,8 +31,9 @@ _CURVE = ["run", *(name for name in SERIES if name not in _OF_A_RUN), "ranks", "
 def curves(points: pd.DataFrame) -> pd.DataFrame:
     """What the curve over sizes that each point lies on says; columns below, beside `points`.
 
-    latency_share: fixed cost over the time, by a line (cost + payload / rate) fitted with relative weights; NaN with
-    fewer than 3 sizes. plateau_Bps: its best busbw. peak_Bps, peak_bytes: the best busbw at a smaller payload.
+    line_fixed_s, line_s_per_byte: a line fitted with relative weights, fixed cost + payload / rate; latency_share: the
+    fixed cost over the time on that line; NaN with fewer than 3 sizes. plateau_Bps: its best busbw. peak_Bps,
+    peak_bytes: the best busbw at a smaller payload.
     """
     keys = [name for name in _CURVE if name in points]
     # One code a column, then one a row: much faster than grouping by a dozen columns of text.
@@ -56,7 +57,9 @@ def curves(points: pd.DataFrame) -> pd.DataFrame:
         share = fixed[code] / (fixed[code] + slope[code] * size)
     sizes = pd.DataFrame({"code": code, "size": size})[usable].drop_duplicates()["code"].value_counts()
     enough = pd.Series(code).map(sizes).fillna(0).to_numpy() >= 3
-    found = pd.DataFrame({"latency_share": np.where(usable & enough, share, np.nan)}, index=points.index)
+    told = {"latency_share": share, "line_fixed_s": fixed[code], "line_s_per_byte": slope[code]}
+    found = pd.DataFrame({name: np.where(usable & enough, values, np.nan) for name, values in told.items()},
+                         index=points.index)
     found["plateau_Bps"] = pd.Series(bus, index=points.index).groupby(code).transform("max")
     return found.join(_peaks(code, size, bus, points.index))
 

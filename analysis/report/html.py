@@ -26,7 +26,8 @@ _PROJECTED = ("What the measured operations would take on these domains, per ran
              "measured there; bands hold 90 % of draws. Which is ahead turns on what is held equal: collbench project "
              "has it per accelerator, per FLOP, per watt and per domain.")
 _READING = ("In the figures a filled dot is a measured median and its bar the 95 % interval; hollow dots on dashed "
-            "lines are extrapolated, with 90 % bands; a dotted line is a ceiling. Hover for values.")
+            "lines are extrapolated, with 90 % bands; a thin line is latency + payload / rate, fitted to what was "
+            "measured; a dotted line is a ceiling. Hover for values.")
 
 
 def render(story: Story, charts: list[Chart], library: str = "") -> str:

@@ -49,7 +49,7 @@ _SHOWN = ("fabric", "ranks", "message_bytes", "kind", *(name for quantity in _QU
 _COLUMNS = (*_SHOWN, "asked_bytes", "distance")
 
 
-def series_charts(points: pd.DataFrame, predictions: pd.DataFrame, curve: pd.DataFrame,
+def series_charts(points: pd.DataFrame, predictions: pd.DataFrame, curve: pd.DataFrame, lines: pd.DataFrame,
                   ceilings: pd.DataFrame) -> Iterator[Chart]:
     """Up to four charts of every operation.
 
@@ -57,22 +57,23 @@ def series_charts(points: pd.DataFrame, predictions: pd.DataFrame, curve: pd.Dat
         points: representative points, with `fabric`.
         predictions: of their series at the targets, with `fabric`.
         curve: the same at rank counts from those measured out to the targets.
+        lines: op, fabric, ranks, mode, message_bytes and the values of a model fitted over payloads, of kind `line`.
         ceilings: op, fabric, ranks, message_bytes, mode, busbw_Bps that cannot be passed, and what sets it (words).
     """
     several = points["fabric"].nunique() > 1
     needed = ["op", "mode", *_COLUMNS]
     measured = points.assign(kind="measured", distance=1.0)
-    frames = (*(frame.reindex(columns=needed) for frame in (measured, predictions, curve)), ceilings)
+    frames = (*(frame.reindex(columns=needed) for frame in (measured, predictions, curve, lines)), ceilings)
     for op in points["op"].unique():
-        mine, ahead, between, bound = (frame[frame["op"] == op] for frame in frames)
+        mine, ahead, between, fitted, bound = (frame[frame["op"] == op] for frame in frames)
         over_ranks = []
         for quantity in _QUANTITIES:
             mode = _mode(mine, quantity)
-            own, beyond, along = (_known(frame, mode, quantity) for frame in (mine, ahead, between))
+            own, beyond, along, line = (_known(frame, mode, quantity) for frame in (mine, ahead, between, fitted))
             if own.empty:
                 continue
             if (own["message_bytes"] > 0).any():
-                yield _over_size(str(op), mode, quantity, own, beyond, bound, several)
+                yield _over_size(str(op), mode, quantity, own, beyond, line, bound, several)
             if (along["kind"].eq("extrapolated") & (along["distance"] >= 1)).any() and (own["ranks"] >= 2).any():
                 over_ranks.append(_over_ranks(str(op), mode, quantity, own, along, several))
         yield from over_ranks
@@ -88,7 +89,7 @@ def _known(frame: pd.DataFrame, mode: str, quantity: _Quantity) -> pd.DataFrame:
     return frame[frame["mode"].eq(mode) & frame["kind"].ne("refused") & (frame[quantity.columns[0]] > 0)]
 
 
-def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyond: pd.DataFrame,
+def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyond: pd.DataFrame, line: pd.DataFrame,
                ceilings: pd.DataFrame, several: bool) -> Chart:
     """Colour is the rank count; where fabrics are compared, it is the fabric, at the smallest and the largest count."""
     own = own[own["message_bytes"] > 0]
@@ -96,7 +97,8 @@ def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyon
     if several:
         counts = sorted(own.loc[own["ranks"] >= 2, "ranks"].unique()) or sorted(own["ranks"].unique())
         own, beyond = own[own["ranks"].isin({counts[0], counts[-1]})], beyond[:0]
-    shown = pd.concat([own, beyond]) if len(beyond) else own
+    line = line[line["ranks"].isin(own["ranks"])]
+    shown = pd.concat([frame for frame in (own, beyond, line) if len(frame)])
     value, low, high = quantity.columns
     colour = _by_fabric(shown) if several else _by_ranks(shown)
     shape = {"shape": _by("ranks", "ranks", shown)} if several else {}
@@ -109,6 +111,7 @@ def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyon
             "encoding": {**base, **detail, "y": {**y, "field": low}, "y2": {"field": high}}}
     layers = [
         *([band] if len(beyond) else []), *_drawn_above(above, value, base["x"], y),
+        *([_fitted({**base, **detail, "y": y})] if len(line) else []),
         {"mark": {"type": "rule", "opacity": 0.7, "strokeWidth": 1.5},
          "transform": only("datum.kind == 'measured'", f"isValid(datum.{low}) && isValid(datum.{high})"),
          "encoding": {**base, "y": {**y, "field": low}, "y2": {"field": high}, "tooltip": _tip(quantity)}},
@@ -116,6 +119,7 @@ def _over_size(op: str, mode: str, quantity: _Quantity, own: pd.DataFrame, beyon
         *([_line({**base, **detail, "y": y}, "extrapolated")] if len(beyond) else []),
         _dots({**base, **shape, "y": y}, quantity)]
     words = f"{quantity.words} of {op} over payload, {mode} calls: measured"
+    words += "; thin: a line fitted, latency + payload / rate" if len(line) else ""
     words += "; dashed, with bands: extrapolated" if len(beyond) else ""
     return Chart(f"{op}-{quantity.name}-size", op, f"{words}{'; dotted: ceiling' if above else ''}",
                  spec(layers, rows(shown, _SHOWN), transform=_told(quantity)))
@@ -210,11 +214,17 @@ def _line(encoding: Spec, *kinds: str) -> Spec:
             "transform": only(" || ".join(f"datum.kind == '{kind}'" for kind in kinds)), "encoding": encoding}
 
 
+def _fitted(encoding: Spec) -> Spec:
+    """The model of what was measured: it has no dots, since there is nothing but itself between them."""
+    return {"mark": {"type": "line", "strokeWidth": 1, "opacity": 0.6, "strokeDash": [2, 2]},
+            "transform": only("datum.kind == 'line'"), "encoding": encoding}
+
+
 def _dots(encoding: Spec, quantity: _Quantity) -> Spec:
     """Filled where measured, hollow where not."""
     fill = {"condition": {"test": "datum.kind == 'measured'", "value": 1}, "value": 0}
     return {"mark": {"type": "point", "size": 42, "filled": False, "strokeWidth": 1.4, "opacity": 1},
-            "transform": only("datum.kind != 'joint'"),
+            "transform": only("datum.kind != 'joint'", "datum.kind != 'line'"),
             "encoding": {**encoding, "fill": encoding["color"], "fillOpacity": fill, "tooltip": _tip(quantity)}}
 
 
