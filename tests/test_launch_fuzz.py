@@ -21,8 +21,8 @@ import pytest
 
 from collectives.cases import Case, Sweep
 from collectives.errors import CollbenchError
-from collectives.journal import seal
-from collectives.records import _SEAL, SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
+from collectives.journal import _SEAL, seal
+from collectives.records import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
 from launch.cli import cli, main
 from launch.job import Job
 
