@@ -77,5 +77,5 @@ def _digits(value: float) -> str:
 
 
 def _known(value: object) -> TypeGuard[float]:
-    """Whether `value` is a number; numpy's are."""
-    return isinstance(value, Real) and not math.isnan(value)
+    """Whether `value` is a finite number; numpy's are."""
+    return isinstance(value, Real) and math.isfinite(value)

@@ -20,6 +20,7 @@ import msgspec
 import pytest
 
 from collectives.cases import Case, Sweep
+from collectives.digest import digest
 from collectives.errors import CollbenchError
 from collectives.journal import _SEAL, seal
 from collectives.records import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
@@ -33,7 +34,8 @@ VALID = {
     "compare": {"a": "text", "b": "good.csv"}, "doctor": {}, "domains": {"name": "nvl72"}, "links": {}, "run": {},
     "export": {"data": "good.csv", "form": "csv"}, "extrapolate": {"data": "text"},
     "import": {"logs": "good.csv", "out": "new.jsonl"}, "launch": {"launcher": "slurm", "dry_run": None},
-    "project": {"data": "text"}, "report": {"data": "text", "out": "new"}, "simulate": {"name": "nvl72"}}
+    "project": {"data": "text"}, "report": {"data": "text", "out": "new"}, "simulate": {"name": "nvl72"},
+    "summary": {"data": "text"}}
 ANYTHING = ["", " ", ",", "all,all", "--", "-", "--help", "=1+1", "\x9b2J\x07", "a\nb", "١٢", "\udcff\udcfe", "\u202e",
             "x" * 5000, "../..", "%s{0}$(id)`id`;'\"", "<script>"]
 NUMBERS = ["0", "-1", "1", "1.5", "1e400", "-1e400", "nan", "inf", "9" * 400, "9" * 5000, "1_000", "0x10", "1e-400",
@@ -64,7 +66,9 @@ def a_journal():
                         for mode in ("isolated", "streamed"))
         status = "wrong" if more == {"redop": "max"} else "ok"
         fault = Fault(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
+        digests = tuple(digest(case, timing, 0.02) for timing in timings) if len(lines) % 2 else ()
         lines.append(seal(Record(run="r", case=case, status=status, asked_bytes=1024, timings=timings, reproduce="run",
+                                 digests=digests,
                                  notes=("a note",), reason=fault and "was wrong",
                                  verification=Verification(checks=4, wrong=int(status == "wrong"), fault=fault))))
     return b"".join(lines)
