@@ -14,6 +14,7 @@ __all__ = ["Point", "points_of", "shared"]
 
 _TIMES = {"time_s": "median_ns", "time_lo_s": "lo_ns", "time_hi_s": "hi_ns", "p5_s": "p5_ns", "p95_s": "p95_ns",
           "p99_s": "p99_ns", "rank_min_s": "rank_min_ns", "rank_mean_s": "rank_mean_ns", "rank_max_s": "rank_max_ns"}
+_LEAST_NS = 0.5      # of two samples' mean, which are whole numbers; less is none
 _TIMES_NS = attrgetter(*_TIMES.values())
 
 
@@ -58,6 +59,7 @@ def points_of(digests: Sequence[Digest], messages: NDArray[np.float64]) -> pd.Da
         "last_rank": [one.last_rank for one in digests],
         "last_share": np.array([one.last_share for one in digests], dtype=float)}
     ns = np.array([*map(_TIMES_NS, digests)], dtype=float).reshape(len(digests), len(_TIMES))
+    ns[ns < _LEAST_NS] = 0
     columns |= zip(_TIMES, (ns * (1e-9 / (calls * messages))[:, None]).T, strict=True)
     middle, half = columns["time_s"], (columns["time_hi_s"] - columns["time_lo_s"]) / 2
     columns["precision"] = np.divide(half, middle, out=np.full(len(digests), np.nan), where=middle > 0)

@@ -16,6 +16,7 @@ __all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Dige
            "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
+Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
@@ -210,20 +211,20 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     calls: Count
     samples: Count
     kind: Literal["makespan", "slowest rank"]
-    median_ns: float
-    lo_ns: float | None
-    hi_ns: float | None
-    p5_ns: float
-    p95_ns: float
-    p99_ns: float
-    rank_min_ns: float
-    rank_mean_ns: float
-    rank_max_ns: float
+    median_ns: Ns
+    lo_ns: Ns | None
+    hi_ns: Ns | None
+    p5_ns: Ns
+    p95_ns: Ns
+    p99_ns: Ns
+    rank_min_ns: Ns
+    rank_mean_ns: Ns
+    rank_max_ns: Ns
     last_rank: int | None = None
     last_share: float | None = None
     flags: tuple[str, ...] = ()
     begun: int = 0
-    slowest_ns: float | None = None
+    slowest_ns: Ns | None = None
     begin: Last | None = None
     end: Last | None = None
 

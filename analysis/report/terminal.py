@@ -201,7 +201,7 @@ def _flags(row: dict[str, Any]) -> str:
     """Flags of both modes; missed precision is left to the interval beside it, or a busy host fills the column."""
     said = {mode: [flag for flag in (row[f"flags {mode}"] or "").split(", ") if flag not in ("", "precision missed")]
             for mode in MODES if pd.notna(row[f"flags {mode}"])}
-    return ", ".join(dict.fromkeys(f"{flag} ({mode})" for mode, flags in said.items() for flag in flags))
+    return escape(", ".join(dict.fromkeys(f"{flag} ({mode})" for mode, flags in said.items() for flag in flags)))
 
 
 def _others(points: pd.DataFrame) -> Table:
