@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 HOME = ROOT / "build" / f"mpich-{sysconfig.get_platform()}-{sysconfig.get_python_version()}"
 SCRIPT = "import sys\nfrom launch.cli import main\nsys.argv[0] = 'collbench'\nmain()\n"
 # What MPI itself is asked for, or how its ranks are started; the rest of the set is the same code over other calls.
-FILES = ("collectives_ranks", "collectives_rendezvous", "collectives_resume", "launch_launchers")
+FILES = ("collectives_ranks", "collectives_rendezvous", "launch_launchers")
 ELSEWHERE = "not local and not torchrun"       # launchers that start no MPI
 pytestmark = [pytest.mark.mpich, pytest.mark.ranks, pytest.mark.needs("mpi")]
 
