@@ -149,6 +149,7 @@ def test_any_number_reads_back_exactly(rows):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(TEXTS.filter(str.strip), min_size=3, max_size=3))
 @example(["=HYPERLINK(\"http://x\")", "+1 2\r\n3", "# no comment"])
+@example(["0", "NaN", "00"])
 def test_names_from_outside_go_through_a_tidy_csv_unchanged(loaded, tmp_path, texts):
     names = dict(zip(("system", "algorithm", "source"), texts, strict=True))
     points = loaded.points.assign(**names)

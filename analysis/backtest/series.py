@@ -21,7 +21,6 @@ __all__ = ["Series", "curves_of", "levels_of", "op_name", "read_data", "read_tid
 
 _NEEDED = ("system", "library", "collective", "algorithm", "dtype", "n_ranks", "ranks_per_node", "message_bytes",
            "time_us")
-_TEXTS = ("system", "library", "collective", "algorithm", "dtype", "variant")
 # Of a variant, what is a size and not a way of doing it: expert-parallel tables count tokens instead of bytes.
 _TOKENS = r"num_tokens_per_rank=(\d+);?"
 _MOST = 1e15        # of anything: more is no measurement
@@ -87,7 +86,8 @@ def read_tidy(path: Path) -> pd.DataFrame:
     Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s.
     """
     try:
-        rows = pd.read_csv(path, dtype=dict.fromkeys(_TEXTS, str))      # a name may look like a number
+        # A name may look like a number, or like what pandas takes for none.
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read as CSV: {error}") from None
     missing = [name for name in _NEEDED if name not in rows.columns]
