@@ -5,17 +5,17 @@ whole numbers of a hundred million samples. Each process makes the frames of its
 the order of the file.
 """
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from collectives.journal import BUFFER_BYTES, Portion, unseal
+
+from .aside import aside
 
 __all__ = ["portion_of", "read_portions"]
 
@@ -27,16 +27,10 @@ Found = TypeVar("Found")
 
 
 def read_portions(path: Path, read: Callable[[Portion], Found]) -> list[Found]:
-    """What `read`, a function of a module, makes of each portion of the journal at `path`, in order."""
+    """What `read` makes of each portion of the journal at `path`, in order."""
     first, *more = _cuts(path, _processes(path))
-    if more:
-        try:
-            with ProcessPoolExecutor(len(more), multiprocessing.get_context("fork")) as pool:
-                others = [pool.submit(_read, read, path, *cut) for cut in more]
-                return [_read(read, path, *first), *(other.result() for other in others)]
-        except BrokenProcessPool:       # one was killed, for want of memory as a rule: alone needs less
-            pass
-    return [read(Portion(path))]
+    others = [aside(partial(_read, read, path, *cut)) for cut in more]
+    return [_read(read, path, *first), *(other() for other in others)]
 
 
 def _read(read: Callable[[Portion], Found], path: Path, begin: int, end: int | None) -> Found:
@@ -47,7 +41,7 @@ def portion_of(path: Path, begin: int, end: int | None) -> Portion:
     """Whole lines of the journal at `path`, from one that begins at byte `begin`: with their number and the runs before
     them."""
     number, runs, at = 1, [], 0
-    with path.open("rb", buffering=BUFFER_BYTES) as file:
+    with path.open("rb", buffering=BUFFER_BYTES) if begin else nullcontext() as file:
         while at < begin:
             raw = file.readline()
             number, at = number + 1, at + len(raw)

@@ -18,7 +18,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collectives.cases import Case
-from collectives.catalog import OPERATIONS
 from collectives.digest import digest
 from collectives.journal import Portion, no_journal, read_lines
 from collectives.records import Digest, Fault, Imported, Record, Run
@@ -216,7 +215,7 @@ def _statuses(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def _place(case: Case) -> str | None:
-    if not OPERATIONS[case.op].has_in_place:
+    if not case.operation.has_in_place:
         return None
     return "in-place" if case.in_place else "out-of-place"
 

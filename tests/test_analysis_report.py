@@ -221,6 +221,10 @@ def test_of_many_operations_the_terminal_has_tables_of_few_and_a_line_each_of_th
     assert all(line in whole for line in brief.splitlines()[:4])
 
 
+def test_a_flag_that_a_journal_brings_is_no_markup():
+    assert terminal._flags({"flags isolated": "[/]", "flags streamed": None}) == r"\[/] (isolated)"
+
+
 def test_terminal_shows_predictions_with_their_model_and_cautions(tmp_path):
     out = io.StringIO()
     points = load(a_journal(tmp_path)).points
