@@ -44,7 +44,7 @@ startup: setup ## time and memory that starting many ranks takes here, up to 384
 
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
-	@$(if $(DATA),,echo && $(RUN)/python -m analysis.projection.trial)
+	@$(if $(DATA),,echo && $(RUN)/python -m collbench.analysis.projection.leave_one_out)
 
 judge: setup ## extrapolate what a simulator says of 8 and 16 ranks to 72 and 384, and compare (ARGS=--simulate: anew)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)

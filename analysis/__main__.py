@@ -1,13 +1,13 @@
-"""`python -m analysis DATA`: the report on a terminal, or as files with -o."""
+"""`python -m collbench.analysis DATA`: the report on a terminal, or as files with -o."""
 
 import sys
 from pathlib import Path
 
 import click
 
-from collectives.errors import CollbenchError
+from collbench.collectives.errors import CollbenchError
 
-from .summary import print_report, write_report
+from .report.story import print_report, write_report
 
 
 @click.command()
@@ -31,4 +31,4 @@ def main(data: Path, out: Path | None, targets: str) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m analysis")
+    main(prog_name="python -m collbench.analysis")

@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Comparison, Match, Side, compare, match
-from analysis.compare.sides import KEY
-from analysis.tidy import Loaded, load
+from collbench.analysis.compare import Comparison, Match, Side, compare, match
+from collbench.analysis.compare.sides import KEY
+from collbench.analysis.frames.load import Loaded, load
 
 OPS = "all_reduce,all_gather,all_to_all,send_recv"
 SIZES = "64,4K,64K,1M"

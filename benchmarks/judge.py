@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from analysis.domains import load_domains
-from analysis.models import extrapolate
-from analysis.simulate import cases_of, machine_of, run_cases
-from analysis.tidy import load
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.frames.load import load
+from collbench.analysis.models import extrapolate
+from collbench.analysis.simulate import cases_of, machine_of, run_cases
 
 TRUTH = Path(__file__).parent.parent / "analysis" / "data" / "simulated"
 RANKS = {"nvl72": (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 72),

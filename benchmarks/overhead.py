@@ -19,10 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from collectives.journal import read_journal
-from collectives.stopping import median_ranks
-from launch.job import Job
-from launch.launchers import launcher_for
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.statistics.stopping import median_ranks
+from collbench.launch.job import Job
+from collbench.launch.launchers.base import launcher_for
 
 HERE = Path(__file__).parent
 SIZES = (8, 128, 2048, 32768, 262144, 1 << 20, 4 << 20)

@@ -25,11 +25,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from collectives.cases import Case, Sweep, size_range
-from collectives.catalog import DTYPES, OPERATIONS, REDOPS
-from collectives.digest import digest
-from collectives.journal import Journal
-from collectives.records import Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.collectives.cases.case import Case, Sweep, size_range
+from collbench.collectives.cases.catalog import DTYPES, OPERATIONS, REDOPS
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import Clock, Fault, Policy, Record, Run, Timing, Verification
 
 WORLD = 8
 TRANSPORTS = {"mpi": "Open MPI 5.0.11", "torch": "gloo, torch 2.13.0+cpu"}
@@ -68,7 +68,7 @@ def main() -> None:
 COLLBENCH = str(Path(sys.executable).parent / "collbench")
 READ = "import sys\nwith open(sys.argv[1], 'rb') as file:\n while file.read(1 << 20): pass"
 
-DECODE = ("import sys\nfrom pathlib import Path\nfrom collectives.journal import read_lines\n"
+DECODE = ("import sys\nfrom pathlib import Path\nfrom collbench.collectives.records.journal import read_lines\n"
           "for line in read_lines(Path(sys.argv[1]), []): pass")
 
 

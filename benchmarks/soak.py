@@ -29,7 +29,7 @@ def look(pid):
 def soak(minutes, ranks, out):
     """Samples [rank][(KiB, descriptors, threads)] of a job that measures small cases, and its exit status."""
     sizes = ",".join(str(8 * k) for k in range(1, 2000))
-    job = subprocess.Popen([sys.executable, "-m", "collectives.fork", str(ranks), "--ops",
+    job = subprocess.Popen([sys.executable, "-m", "collbench.collectives.program.fork", str(ranks), "--ops",
                             "all_reduce,all_gather,all_to_all,send_recv", "--sizes", sizes, "--group-ranks", str(ranks),
                             "--case-seconds", "0.01", "--min-samples", "2", "--display", "quiet", "--out", str(out)])
     seen, deadline, journal = {}, time.monotonic() + 60 * minutes, out / "journal.jsonl"

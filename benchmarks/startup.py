@@ -19,10 +19,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from collectives.journal import read_journal
-from collectives.resources import open_files_needed
-from launch.job import Job
-from launch.launchers import launcher_for
+from collbench.collectives.ranks.host_limits import open_files_needed
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.job import Job
+from collbench.launch.launchers.base import launcher_for
 
 RANKS = "8,16,32,72,144,384"
 BLOCK = 64      # bytes for each rank

@@ -1,4 +1,4 @@
-"""The options that say what to measure and how; the same for `python -m collectives` and `collbench run`."""
+"""The options that say what to measure and how; the same for `python -m collbench.rank` and `collbench run`."""
 
 import math
 import random
@@ -8,11 +8,11 @@ from types import MappingProxyType
 
 import click
 
-from . import catalog, pairings
-from .alignment import ALIGNMENTS
-from .cases import Sweep, parse_size, size_range
+from .cases import catalog, link_rounds
+from .cases.case import Sweep, parse_size, size_range
 from .errors import UsageError
-from .records import MODES, Policy
+from .loop.alignment import ALIGNMENTS
+from .records.record import MODES, Policy
 from .request import Request
 from .transports import TRANSPORTS
 
@@ -51,7 +51,7 @@ class _Traffic(_Names):
     """As above, or pairings of links."""
 
     def knows(self, name: str) -> bool:
-        return super().knows(name) or pairings.is_name(name)
+        return super().knows(name) or link_rounds.is_name(name)
 
 
 class Amount(click.FloatRange):

@@ -5,8 +5,8 @@ from typing import Literal
 
 import msgspec
 
-from .cases import Sweep
-from .records import Policy
+from .cases.case import Sweep
+from .records.record import Policy
 
 __all__ = ["Request"]
 

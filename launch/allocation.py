@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from collectives.errors import UsageError
-from collectives.nodes import expand_counts, expand_nodes
+from collbench.collectives.errors import UsageError
+from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
 
 __all__ = ["Allocation", "find_allocation"]
 

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from collectives.errors import CollbenchError, UsageError
-from collectives.journal import read_runs
-from collectives.rendezvous import find_place
-from collectives.topology import Accelerators, find_accelerators, usable_cores
+from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.ranks.rendezvous import find_place
+from collbench.collectives.records.journal import read_runs
+from collbench.collectives.topology import Accelerators, find_accelerators, usable_cores
 
 from .allocation import Allocation, find_allocation
 from .job import Job
-from .launchers import launcher_for, open_launcher
-from .run import STOPPED, TIMED_OUT, run_job
+from .launchers.base import launcher_for, open_launcher
+from .supervise import STOPPED, TIMED_OUT, run_job
 
 __all__ = ["PROFILES", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
            "refuse_to_be_a_rank", "run_directory"]

@@ -212,8 +212,7 @@ def pins(constraints: str, keep_numpy: str | None) -> str:
 
 def plan(choices: Choices, root: Path) -> list[Step]:
     """The calls of pip, in order; their versions come from the constraints."""
-    # Compat mode, because an empty folder named like one of our packages must not hide it.
-    editable = ("--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", f"{root}[test]")
+    editable = ("--no-build-isolation", "--editable", f"{root}[test]")
     steps = [Step("pip and setuptools", ("pip", "setuptools")), Step("collbench and its libraries", editable)]
     if choices.install_torch:
         steps.append(Step("torch", ("torch",), transport="torch"))
@@ -272,7 +271,7 @@ def _stamp(root: Path, host: Host) -> str:
     """A digest that changes whenever a finished set-up may no longer be the right one."""
     same_python = replace(host, python=os.path.realpath(host.python))  # python3 and python3.11 may be one
     digest = hashlib.sha256(repr((str(root), same_python)).encode())
-    for name in ("pyproject.toml", "constraints.txt", "launch/bootstrap.py"):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", "launch/bootstrap.py"):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()
 

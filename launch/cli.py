@@ -9,12 +9,10 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 
 import click
 
-from collectives.errors import CollbenchError, UsageError, printable
+from collbench.collectives.errors import CollbenchError, UsageError, printable
 
 from . import commands
 
@@ -46,15 +44,6 @@ def cli() -> None:
     """
 
 
-def _check_names() -> None:
-    """Our packages have ordinary names: say so when a folder of the same name hides one of them."""
-    homes = {name: Path(spec.origin).parent.parent for name in ("collectives", "launch", "analysis")
-             if (spec := find_spec(name)) and spec.origin}
-    if len(homes) < 3 or len(set(homes.values())) > 1:
-        found = ", ".join(f"{name} in {home}" for name, home in homes.items())
-        raise UsageError(f"another package hides one of collbench's ({found}); run from another directory")
-
-
 def _check_text(words: Sequence[str]) -> None:
     """What is typed ends up in journals and scripts, which are UTF-8: say so before anything else is done."""
     for word in words:
@@ -65,7 +54,6 @@ def _check_text(words: Sequence[str]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors that a person can act on are one line."""
     try:
-        _check_names()
         words = sys.argv[1:] if arguments is None else list(arguments)
         _check_text(words)
         sys.exit(cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False))

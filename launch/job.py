@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
 __all__ = ["Job", "parse_time"]
 

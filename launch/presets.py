@@ -1,9 +1,9 @@
-"""Jobs that have a name; the scripts in launch/jobs/ are rendered from them, by `python -m launch.presets`."""
+"""Named jobs; `python -m collbench.launch.presets` renders the scripts in launch/jobs/ from them."""
 
 from pathlib import Path
 
 from .job import Job
-from .slurm import Slurm
+from .launchers.slurm import Slurm
 
 __all__ = ["PRESETS", "SCRIPTS", "render"]
 

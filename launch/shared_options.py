@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError, printable
-from collectives.options import RankCount
+from collbench.collectives.errors import UsageError, printable
+from collbench.collectives.options import RankCount
 
 __all__ = ["DATA", "OutputFile", "RankList", "csv_option", "domains_options", "given_options", "json_option",
            "log_options", "report_on", "warn", "write_points", "write_text"]
@@ -106,7 +106,7 @@ class RankList(click.ParamType):
 
 def report_on(data: Path, out: Path, asked: object = None) -> None:
     """Tell what `data` means on the terminal and write the page into `out`."""
-    from analysis.summary import print_report, tell, write_report
+    from collbench.analysis.report.story import print_report, tell, write_report
     story = tell(data, asked=asked)
     print_report(story)
     click.echo(f"report: {write_report(story, out)}")
@@ -116,12 +116,12 @@ def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> N
     """The measured points of a run directory in the forms that were asked for."""
     if not (json_file or csv_file):
         return
-    from analysis.tidy import load
+    from collbench.analysis.frames.load import load
     points = load(path).points
     if json_file:
         write_text(json_file, points.to_json(orient="records", indent=1) + "\n")
     if csv_file:
-        from analysis.csv_text import to_csv
+        from collbench.analysis.text.safe_csv import to_csv
         write_text(csv_file, to_csv(points))
 
 

@@ -70,7 +70,7 @@ def be_host(host, plan, options, ready):
 
 
 def be_rank(rank, local, options):
-    from collectives.__main__ import main
+    from collbench.collectives.program.rank import main
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(local))
     sys.argv[1:] = options
     main(options, prog_name="python -m collectives")
@@ -102,7 +102,7 @@ def wait_for(children):
 
 def main():
     plan, options = json.loads(sys.argv[1]), sys.argv[3:]
-    from collectives.transports import torch_dist  # noqa: F401  (imported once, for all ranks)
+    from collbench.collectives.transports import torch_dist  # noqa: F401  (imported once, for all ranks)
     separate(CLONE_NEWNET)
     command("ip", "link", "set", "lo", "up")
     command("ip", "link", "add", "switch", "type", "bridge")

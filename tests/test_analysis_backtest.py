@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.backtest import backtest, load_rows, summary
-from analysis.backtest.series import curves_of, op_name, read_tidy
-from analysis.backtest.show import as_json, table
-from collectives.errors import UsageError
+from collbench.analysis.backtest import backtest, load_rows, scores
+from collbench.analysis.backtest.series import curves_of, op_name, read_tidy
+from collbench.analysis.backtest.show import as_json, table
+from collbench.collectives.errors import UsageError
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def tidy(tmp_path):
 
 def test_contract_of_the_json(tidy):
     points = backtest(load_rows([tidy]), 16)
-    found = json.loads(json.dumps(as_json(points, summary(points)), allow_nan=False))
+    found = json.loads(json.dumps(as_json(points, scores(points)), allow_nan=False))
     wanted = {"system", "library", "op", "algorithm", "message_bytes", "train_max_ranks", "ranks", "distance",
               "actual_s", "predicted_s", "lo_s", "hi_s", "refused", "baselines"}
     assert all(wanted <= set(point) for point in found["points"])
@@ -50,14 +50,14 @@ def test_predictions_never_see_what_they_predict(tidy):
 
 
 def test_a_known_algorithm_is_predicted_well(tidy):
-    near = summary(backtest(load_rows([tidy])))[0]
+    near = scores(backtest(load_rows([tidy])))[0]
     assert near.median_error < 0.04
     assert near.coverage > 0.85
     assert near.refused == 0
 
 
 def test_table_has_the_baselines_and_no_gaps(tidy):
-    words = table(summary(backtest(load_rows([tidy]))))
+    words = table(scores(backtest(load_rows([tidy]))))
     assert "power law" in words
     assert len({line.count("|") for line in words.splitlines()}) == 1
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.compare import compare, match, sides
-from analysis.compare.show import as_json, page
-from analysis.compare.verdict import _cumulative, _signed
-from collectives.errors import UsageError
+from collbench.analysis.compare import compare, match, sides
+from collbench.analysis.compare.show import as_json, page
+from collbench.analysis.compare.verdict import _cumulative, _signed
+from collbench.collectives.errors import UsageError
 
 SIZES = (1024, 65536, 1 << 20)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.domains import Fact, Figure, domain_named, figures_of, load_domains
-from collectives.errors import UsageError
+from collbench.analysis.domains.facts import Fact, Figure, domain_named, figures_of, load_domains
+from collbench.collectives.errors import UsageError
 
 DOMAINS = load_domains()
 

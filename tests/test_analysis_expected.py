@@ -12,18 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.domains import load_domains
-from analysis.expected import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, judge
-from analysis.expected.ceilings import BETWEEN, LINK, MEMORY, copies_share
-from analysis.expected.tables import apart, tables_of
-from analysis.finding import Finding, in_order
-from analysis.identity import _KEY, record_ids
-from analysis.metrics import algbw_Bps, bus_factor, busbw_Bps
-from analysis.summary import tell
-from analysis.tidy import CASE, load
-from collectives.cases import Case
-from collectives.catalog import OPERATIONS, TRAFFIC, received, round_up, sent
-from collectives.errors import UsageError
+from collbench.analysis.assess import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, judge
+from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_share
+from collbench.analysis.assess.published_tables import apart, tables_of
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.findings.finding import Finding, in_order
+from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
+from collbench.analysis.frames.load import CASE, load
+from collbench.analysis.frames.record_id import _KEY, record_ids
+from collbench.analysis.report.story import tell
+from collbench.collectives.cases.case import Case
+from collbench.collectives.cases.catalog import OPERATIONS, TRAFFIC, received, round_up, sent
+from collbench.collectives.errors import UsageError
 
 DOMAINS = load_domains()
 H100 = ("hgx_h100_8", DOMAINS["hgx_h100_8"])

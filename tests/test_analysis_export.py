@@ -13,24 +13,24 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from analysis.backtest.series import read_tidy
-from analysis.compare import compare, match, sides
-from analysis.compare import show as compare_show
-from analysis.csv_text import to_csv, unescape
-from analysis.domains import load_domains
-from analysis.export import FORMATS, export
-from analysis.importers import Asked, import_logs
-from analysis.links import as_text
-from analysis.projection import project
-from analysis.projection import show as projection_show
-from analysis.report import html, terminal
-from analysis.screen import Screen
-from analysis.summary import tell
-from analysis.tidy import load
-from collectives.cases import Case, Sweep
-from collectives.errors import printable
-from collectives.journal import Journal, read_lines
-from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing
+from collbench.analysis.backtest.series import read_tidy
+from collbench.analysis.compare import compare, match, sides
+from collbench.analysis.compare import show as compare_show
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.export import FORMATS, export
+from collbench.analysis.frames.load import load
+from collbench.analysis.importers import Asked, import_logs
+from collbench.analysis.links import as_text
+from collbench.analysis.projection import project
+from collbench.analysis.projection import show as projection_show
+from collbench.analysis.report import html, terminal
+from collbench.analysis.report.story import tell
+from collbench.analysis.text.safe_console import Screen
+from collbench.analysis.text.safe_csv import to_csv, unescape
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import printable
+from collbench.collectives.records.journal import Journal, read_lines
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing
 
 ROOT = Path(__file__).parent.parent
 SOURCE = """system,library,op,dtype,ranks,ranks_per_node,message_bytes,time_us,variant,statistic,mode,redop,algorithm

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.importers import Asked, LogError, UnknownFormatError, import_logs, importers, read_log
-from analysis.tidy import load
-from collectives.errors import UsageError
-from collectives.journal import read_journal, read_lines
-from collectives.records import Imported
+from collbench.analysis.frames.load import load
+from collbench.analysis.importers import Asked, LogError, UnknownFormatError, import_logs, importers, read_log
+from collbench.collectives.errors import UsageError
+from collbench.collectives.records.journal import read_journal, read_lines
+from collbench.collectives.records.record import Imported
 
 HEAD = """# nccl-tests version 2.18.3 nccl-headers=22902 nccl-library=22902
 # Collective test starting: {program}
@@ -527,7 +527,7 @@ def test_import_writes_a_journal_that_everything_reads(tmp_path):
 
 
 def collbench(*words):
-    return subprocess.run([sys.executable, "-m", "launch.cli", *map(str, words)], capture_output=True, text=True,
+    return subprocess.run([sys.executable, "-m", "collbench", *map(str, words)], capture_output=True, text=True,
                           cwd=Path(__file__).parent.parent)
 
 

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from analysis.importers import Asked, read_log
-from analysis.tidy import load
-from collectives.errors import CollbenchError
+from collbench.analysis.frames.load import load
+from collbench.analysis.importers import Asked, read_log
+from collbench.collectives.errors import CollbenchError
 
 SECONDS = 6.0          # for all formats together
 ONE_LOG_S = 5.0        # any one input may take; those here are far below 1 MB, or take their time in proportion

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.identity import record_ids
-from analysis.links import CELLS, as_text, read_links
-from analysis.links.clusters import levels
-from analysis.links.structure import find_structure
-from analysis.tidy import load
-from collectives import pairings
-from collectives.cases import Case, Sweep
-from collectives.errors import CollbenchError
-from collectives.journal import Journal
-from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing
+from collbench.analysis.frames.load import load
+from collbench.analysis.frames.record_id import record_ids
+from collbench.analysis.links import CELLS, as_text, read_links
+from collbench.analysis.links.ckmeans import levels
+from collbench.analysis.links.structure import find_structure
+from collbench.collectives.cases import link_rounds
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import CollbenchError
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing
 
 WIDTH, APART = 0.05, float(np.log(1.3))
 
@@ -123,7 +123,7 @@ def journal(path, ranks, hosts, time_s):
     def record(op, size, name):
         case = Case(op=op, ranks=ranks, bytes=size, dtype="float32", traffic=name)
         elapsed = [[0] * 9 for _ in range(ranks)]
-        for source, target in pairings.who_sends(name, ranks):
+        for source, target in link_rounds.who_sends(name, ranks):
             own = time_s(op, source, target, name.startswith("pair-"))
             elapsed[source] = [round(1e9 * own * case.operation.messages * (1 + 0.001 * k)) for k in range(9)]
         return Record(run="r1", case=case, status="ok", timings=(
@@ -131,8 +131,8 @@ def journal(path, ranks, hosts, time_s):
                    stopped_by="samples"),))
     with Journal(path / "journal.jsonl") as file:
         file.append(run)
-        file.extend(record("link_latency", 8, name) for name in pairings.round_names(ranks, False))
-        file.extend(record("link_bandwidth", 1 << 20, name) for name in pairings.round_names(ranks, True))
+        file.extend(record("link_latency", 8, name) for name in link_rounds.round_names(ranks, False))
+        file.extend(record("link_bandwidth", 1 << 20, name) for name in link_rounds.round_names(ranks, True))
         return file, record
 
 

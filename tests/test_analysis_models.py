@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.domains import load_domains
-from analysis.models import as_json, extrapolate
-from analysis.models.contest import forecast
-from analysis.models.curve import curve_of
-from analysis.models.experience import experience
-from analysis.models.fit import anchored, fit_algorithm, size_by_size
-from analysis.models.predict import COLUMNS
-from analysis.models.registry import ALGORITHMS, profile
-from analysis.models.trials import hold_trials
-from collectives.catalog import OPERATIONS
-from collectives.errors import UsageError
+from collbench.analysis.cost.algorithms import ALGORITHMS, profile
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.models import as_json, extrapolate
+from collbench.analysis.models.calibration import experience
+from collbench.analysis.models.curve import curve_of
+from collbench.analysis.models.ensemble import forecast
+from collbench.analysis.models.fit import anchored, fit_algorithm, size_by_size
+from collbench.analysis.models.holdout import hold_trials
+from collbench.analysis.models.predict import COLUMNS
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.errors import UsageError
 
 SIZES = [8 << (2 * power) for power in range(12)]
 RATE_BPS, HOP_S = 900e9, 0.5e-6

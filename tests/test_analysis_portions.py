@@ -6,12 +6,13 @@ import sys
 import pandas as pd
 import pytest
 
-from analysis import portions, summary
-from analysis.aside import aside
-from analysis.tidy import load
-from collectives.cases import Case, Sweep
-from collectives.journal import Journal
-from collectives.records import Clock, Policy, Record, Run, Timing
+from collbench.analysis.frames import chunks
+from collbench.analysis.frames.background import aside
+from collbench.analysis.frames.load import load
+from collbench.analysis.report import story
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import Clock, Policy, Record, Run, Timing
 
 
 def run(number):
@@ -43,9 +44,9 @@ def journal(tmp_path):
 
 def test_processes_together_read_what_one_reads(journal, monkeypatch):
     alone = load(journal)
-    monkeypatch.setattr(portions, "_PORTION_BYTES", 5000)
-    monkeypatch.setattr(portions.os, "sched_getaffinity", lambda pid: range(3))
-    assert portions._processes(journal) == 3
+    monkeypatch.setattr(chunks, "_PORTION_BYTES", 5000)
+    monkeypatch.setattr(chunks.os, "sched_getaffinity", lambda pid: range(3))
+    assert chunks._processes(journal) == 3
     together = load(journal)
     for name in ("points", "records", "lateness"):
         pd.testing.assert_frame_equal(getattr(together, name), getattr(alone, name))
@@ -56,7 +57,7 @@ def test_processes_together_read_what_one_reads(journal, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 1000])
 def test_portions_are_whole_lines_and_know_the_runs_before_them(journal, count):
-    found = [portions.portion_of(journal, *cut) for cut in portions._cuts(journal, count)]
+    found = [chunks.portion_of(journal, *cut) for cut in chunks._cuts(journal, count)]
     assert 1 <= len(found) <= count
     assert [portion.end for portion in found] == [*(portion.begin for portion in found[1:]), None]
     text = journal.read_bytes()
@@ -78,18 +79,18 @@ def test_work_aside_comes_back_and_is_done_here_where_its_process_dies():
 
 
 def test_many_points_tell_the_same_story(journal, monkeypatch):
-    alone = summary.tell(journal)
-    monkeypatch.setattr(summary, "_MANY_POINTS", 0)
-    beside = summary.tell(journal)
+    alone = story.tell(journal)
+    monkeypatch.setattr(story, "_MANY_POINTS", 0)
+    beside = story.tell(journal)
     assert (alone.ahead, len(alone.answers)) == (None, len(beside.answers))
     pd.testing.assert_frame_equal(beside.answers, alone.answers)
 
 
 def test_of_very_many_series_only_those_shown_are_predicted_and_that_is_said(journal, monkeypatch):
-    everything = summary.tell(journal)
+    everything = story.tell(journal)
     assert not [finding for finding in everything.findings if "predicts them all" in finding.words]
-    monkeypatch.setattr(summary, "_MOST_SERIES", 0)
-    story = summary.tell(journal)
-    assert story.predictions is story.answers
-    assert set(story.predictions["ranks"]) == set(everything.predictions["ranks"])
-    assert [finding.severity for finding in story.findings if "predicts them all" in finding.words] == ["note"]
+    monkeypatch.setattr(story, "_MOST_SERIES", 0)
+    few = story.tell(journal)
+    assert few.predictions is few.answers
+    assert set(few.predictions["ranks"]) == set(everything.predictions["ranks"])
+    assert [finding.severity for finding in few.findings if "predicts them all" in finding.words] == ["note"]

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from analysis import pictures
-from analysis.domains import load_domains
-from analysis.findings import find
-from analysis.models import extrapolate
-from analysis.report import terminal
-from analysis.summary import tell, write_report
-from analysis.tidy import load
-from collectives.cases import Case, Sweep
-from collectives.errors import CollbenchError, UsageError
-from collectives.journal import Journal, JournalError, seal
-from collectives.records import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.findings.collect import find
+from collbench.analysis.frames.load import load
+from collbench.analysis.models import extrapolate
+from collbench.analysis.report import build_figures, terminal
+from collbench.analysis.report.story import tell, write_report
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.records.journal import Journal, JournalError, seal
+from collbench.collectives.records.record import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
 
 SWEEP = Sweep(ops=("all_reduce", "all_gather", "ping_pong", "barrier", "noop"), sizes=(8, 4096, 1 << 20),
               ranks=(2, 4, 8), places=(False,))
@@ -182,7 +181,7 @@ def test_a_bad_domain_file_is_one_clear_line(tmp_path, text, message):
 
 
 def test_the_line_over_payloads_is_the_latency_and_the_rate(tmp_path):
-    lines = pictures._lines(tell(a_journal(tmp_path)).shown)
+    lines = build_figures._lines(tell(a_journal(tmp_path)).shown)
     assert set(lines["op"]) == {"all_reduce", "all_gather", "ping_pong"}
     mine = lines[lines["op"].eq("all_reduce") & lines["ranks"].eq(8) & lines["mode"].eq("isolated")]
     truth = OVERHEAD_S + 14 * ALPHA_S + 14 / 8 * mine["message_bytes"] / RATE_BPS

@@ -12,10 +12,10 @@ import subprocess
 import numpy as np
 import pytest
 
-from analysis.summary import write_report
-from collectives.cases import Sweep
-from collectives.journal import Journal
-from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
+from collbench.analysis.report.story import write_report
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
 pytestmark = pytest.mark.browser
 

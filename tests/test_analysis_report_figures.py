@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.links import CELLS, LinkMatrix
-from analysis.pictures import draw
-from analysis.projection.pair import PAIR
-from analysis.report import drawing, figures
-from analysis.report.figures import chart, files
-from analysis.samples import choose, read_calls
-from analysis.summary import tell
-from collectives.cases import Sweep
-from collectives.journal import Journal
-from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
+from collbench.analysis.frames.samples import choose, read_calls
+from collbench.analysis.links import CELLS, LinkMatrix
+from collbench.analysis.projection.side_by_side import PAIR
+from collbench.analysis.report import figures, render_chart
+from collbench.analysis.report.build_figures import draw
+from collbench.analysis.report.figures import chart, files
+from collbench.analysis.report.story import tell
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
 RANKS, SAMPLES, LATE_RANK, LATE_S = 4, 400, 2, 40e-6
 SWEEP = Sweep(ops=("all_reduce", "all_gather", "noop", "link_latency"), sizes=(8, 4096, 1 << 20), ranks=(2, RANKS),
@@ -188,7 +188,7 @@ def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, m
 
 def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):
     for one in drawn.values():
-        whole, still = str(one.spec), str(drawing._still(one.spec))
+        whole, still = str(one.spec), str(render_chart._still(one.spec))
         told = set(re.findall(r"'calculate': .*?, 'as': '([^']*)'", whole))
         assert told
         assert not any(f"'field': '{name}'" in still for name in told)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.models.registry import algorithm_named, profile
+from collbench.analysis.cost.algorithms import algorithm_named, profile
 
 EVERY = "everything"
 

@@ -11,14 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.backtest import backtest, load_rows
-from analysis.domains import load_domains
-from analysis.models.registry import ALGORITHMS as REGISTRY
-from analysis.models.registry import algorithm_named, profile
-from analysis.simulate import ALGORITHMS, COLUMNS, Case, Level, Machine, cases_of, machine_of, platform, run_cases
-from analysis.simulate.machine import _sides
-from analysis.tidy import load
-from collectives.errors import CollbenchError, UsageError
+from collbench.analysis.backtest import backtest, load_rows
+from collbench.analysis.cost.algorithms import ALGORITHMS as REGISTRY
+from collbench.analysis.cost.algorithms import algorithm_named, profile
+from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.frames.load import load
+from collbench.analysis.simulate import (
+    ALGORITHMS,
+    COLUMNS,
+    Case,
+    Level,
+    Machine,
+    cases_of,
+    machine_of,
+    platform,
+    run_cases,
+)
+from collbench.analysis.simulate.machine import _sides
+from collbench.collectives.errors import CollbenchError, UsageError
 
 ROOT = Path(__file__).parent.parent
 TRUTH = ROOT / "analysis" / "data" / "simulated"

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from analysis import metrics, stats, units
+from collbench.analysis import stats
+from collbench.analysis.frames import bandwidth
+from collbench.analysis.text import units
 
 # factor of busbw over algbw at 2, 8 and 384 ranks: nccl-tests, src/*.cu, functions *GetBw
 NCCL_TESTS = {
@@ -19,12 +21,12 @@ NCCL_TESTS = {
 
 @pytest.mark.parametrize("op", NCCL_TESTS)
 def test_bus_bandwidth_is_that_of_nccl_tests(op):
-    found = metrics.busbw_Bps(op, [2, 8, 384], 10**9, 0.5)
+    found = bandwidth.busbw_Bps(op, [2, 8, 384], 10**9, 0.5)
     assert found == pytest.approx([2e9 * factor for factor in NCCL_TESTS[op]], rel=1e-12)
 
 
 def test_no_bandwidth_without_payload_or_time():
-    assert np.isnan(metrics.algbw_Bps([0, 8, 8], [1.0, 0.0, math.nan])).all()
+    assert np.isnan(bandwidth.algbw_Bps([0, 8, 8], [1.0, 0.0, math.nan])).all()
 
 
 def test_median_ranks_are_the_published_ones():

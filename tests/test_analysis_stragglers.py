@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.consistency import find_contradictions
-from analysis.findings import find
-from analysis.stragglers import Lateness, find_stragglers
-from analysis.tidy import load
-from collectives.cases import Case, Sweep
-from collectives.digest import digest
-from collectives.records import SCHEMA, Clock, Policy, Run, Timing
+from collbench.analysis.findings.collect import find
+from collbench.analysis.findings.guidelines import find_contradictions
+from collbench.analysis.findings.stragglers import Lateness, find_stragglers
+from collbench.analysis.frames.load import load
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Run, Timing
 
 RUN = Run(schema=SCHEMA, id="r", started="", transport="mpi", library="L", device="cpu", world=4,
           clock=Clock(kind="shared"), policy=Policy(), sweep=Sweep(ops=("all_reduce",), sizes=(64,), ranks=(4,)),

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from analysis.tables import fabrics, headline, operation_table, representative, with_fabric
+from collbench.analysis.frames.representative import fabrics, headline, operation_table, representative, with_fabric
 
 SHOWN = ("time_s", "time_lo_s", "time_hi_s", "p99_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from collectives import catalog, pairings
-from collectives.cases import Case, Sweep, format_size, parse_size, rank_counts, size_range
-from collectives.errors import UsageError
-from collectives.options import measuring_options, request_from
+from collbench.collectives.cases import catalog, link_rounds
+from collbench.collectives.cases.case import Case, Sweep, format_size, parse_size, rank_counts, size_range
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import measuring_options, request_from
 
 OPS = tuple(catalog.OPERATIONS)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
@@ -25,7 +25,7 @@ def cases(draw):
     dtype = draw(st.sampled_from(tuple(catalog.DTYPES)))
     traffic = draw(st.sampled_from(tuple(catalog.TRAFFIC))) if row.uneven else None
     if row.linked:
-        traffic = draw(st.sampled_from((*pairings.round_names(min(ranks, 40), True), pairings.alone(1, 0))))
+        traffic = draw(st.sampled_from((*link_rounds.round_names(min(ranks, 40), True), link_rounds.alone(1, 0))))
     size = catalog.round_up(op, draw(st.integers(1, 1 << 24)), min(ranks, 40), dtype, traffic)
     return Case(op=op, ranks=min(ranks, 40), bytes=size, dtype=dtype, traffic=traffic,
                 redop=draw(st.sampled_from(catalog.REDOPS)) if row.reduces else None,

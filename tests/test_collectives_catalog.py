@@ -2,9 +2,9 @@
 
 import pytest
 
-from collectives import catalog
-from collectives.cases import Case
-from collectives.errors import UsageError
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Case
+from collbench.collectives.errors import UsageError
 
 # From nccl-tests: doc/PERFORMANCE.md and the GetBw functions of src/*.cu; the pairwise ones are ours.
 FACTORS = {

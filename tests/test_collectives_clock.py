@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectives.alignment import ALIGNMENTS, choose
-from collectives.cases import Sweep
-from collectives.clock import SAME, Clocks, Reading, estimate
-from collectives.journal import read_journal
-from collectives.records import Policy
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import run_ranks
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.loop.alignment import ALIGNMENTS, choose
+from collbench.collectives.loop.clock import SAME, Clocks, Reading, estimate
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 
 class Skewed:
@@ -105,13 +105,13 @@ def test_every_rank_learns_its_hosts_line_from_one_that_asked():
 
 def test_a_makespan_across_hosts_is_told_only_where_the_clocks_allow_it(tmp_path, monkeypatch):
     """Hosts three hours apart: begins compare on rank 0's clock, or the slowest rank is shown and it is said why."""
-    from collectives import setting
+    from collbench.collectives.program import session
     local = threading.local()
-    facts = setting.rank_facts
+    facts = session.rank_facts
 
     def two_hosts(local_rank):
         return msgspec.structs.replace(facts(local_rank), boot=f"host {local.rank // 2}")
-    monkeypatch.setattr(setting, "rank_facts", two_hosts)
+    monkeypatch.setattr(session, "rank_facts", two_hosts)
     recipe = Sweep(ops=("noop", "all_reduce"), sizes=(64,), ranks=(4,))
     request = Request(transport="loopback", sweep=recipe,
                       policy=Policy(alignment="agreed", case_s=0.2, min_samples=3), journal=tmp_path / "journal.jsonl",

@@ -2,13 +2,13 @@
 
 import pytest
 
-from collectives import catalog
-from collectives.cases import Sweep
-from collectives.journal import read_journal
-from collectives.records import Policy
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import LoopbackCommunicator, run_ranks
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import LoopbackCommunicator, run_ranks
 
 QUICK = {"alignment": "barrier", "case_s": 0.002, "min_samples": 2, "precision": 0.5}
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from collectives import catalog
-from collectives.journal import read_journal
+from collbench.collectives.cases import catalog
+from collbench.collectives.records.journal import read_journal
 
 HERE = Path(__file__).parent
 SOURCE, PROGRAM = HERE / "third_party_device.cpp", HERE / "third_party_device.py"

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.tidy import load
-from collectives.cases import Case, Sweep
-from collectives.digest import digest
-from collectives.journal import Journal, read_journal, seal, unseal
-from collectives.records import DIGEST, Last, Policy, Timing
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import run_ranks
+from collbench.analysis.frames.load import load
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.journal import Journal, read_journal, seal, unseal
+from collbench.collectives.records.record import DIGEST, Last, Policy, Timing
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 CASES = [Case(op="all_reduce", ranks=3, bytes=96, dtype="float32", redop="sum"),
          Case(op="broadcast", ranks=3, bytes=96, dtype="float32"), Case(op="noop", ranks=1, bytes=0),

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from analysis.tidy import load
-from collectives.cases import Sweep
-from collectives.journal import read_journal
-from collectives.records import Policy
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import run_ranks
+from collbench.analysis.frames.load import load
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 VICTIM = 1
 AT_CALL = 1000

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectives.cases import Case, Sweep
-from collectives.errors import CollbenchError
-from collectives.journal import Journal, JournalError, read_journal, seal, unseal
-from collectives.records import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import CollbenchError
+from collbench.collectives.records.journal import Journal, JournalError, read_journal, seal, unseal
+from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
 CASE = Case(op="all_reduce", ranks=2, bytes=64, dtype="float32", redop="sum")
 RUN = Run(schema=SCHEMA, id="r1", started="2026-01-01T00:00:00+00:00", transport="mpi", library="L", device="cpu",
@@ -86,7 +86,7 @@ def test_no_file_raises_anything_but_our_own_error(tmp_path_factory, content):
 
 
 def test_a_second_writer_is_refused(journal):
-    code = (f"from pathlib import Path\nfrom collectives.journal import Journal, JournalError\n"
+    code = (f"from pathlib import Path\nfrom collbench.collectives.records.journal import Journal, JournalError\n"
             f"try:\n    Journal(Path({str(journal)!r}))\nexcept JournalError as e:\n    print('refused:', e)\n")
     with Journal(journal):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

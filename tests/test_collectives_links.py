@@ -10,33 +10,33 @@ from pathlib import Path
 
 import pytest
 
-from analysis.links import read_links
-from collectives import catalog, pairings
-from collectives.cases import Case, Sweep
-from collectives.journal import read_journal
-from collectives.links import run_links
-from collectives.records import Policy
-from collectives.request import Request
-from collectives.transports.loopback import run_ranks
+from collbench.analysis.links import read_links
+from collbench.collectives.cases import catalog, link_rounds
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.program.links import run_links
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 SEVERAL = Path(__file__).with_name("namespaces.py")
 
 
 @pytest.mark.parametrize("ranks", range(2, 34))
 def test_rounds_meet_every_pair_once_and_no_rank_twice_at_a_time(ranks):
-    table = pairings.rounds(ranks)
+    table = link_rounds.rounds(ranks)
     assert len(table) == ranks - 1 + ranks % 2
     assert sorted(tuple(sorted(pair)) for met in table for pair in met) == list(combinations(range(ranks), 2))
     for number, met in enumerate(table, 1):
         assert len({rank for pair in met for rank in pair}) == 2 * (ranks // 2)
-        assert pairings.who_sends(f"round-{number}-back", ranks) == tuple((b, a) for a, b in met)
+        assert link_rounds.who_sends(f"round-{number}-back", ranks) == tuple((b, a) for a, b in met)
     begun = [sum(pair[0] == rank for met in table for pair in met) for rank in range(ranks)]
     assert max(begun) < ranks - 1 or ranks < 4
 
 
 @pytest.mark.parametrize("name", ["round-0", "round-8", "round-1-forth", "pair-1-1", "pair-1-8", "linear", ""])
 def test_a_pairing_that_does_not_exist_is_none(name):
-    assert pairings.who_sends(name, 8) is None
+    assert link_rounds.who_sends(name, 8) is None
 
 
 def test_links_are_measured_once_in_the_largest_group_at_both_ends_of_the_sizes():
@@ -89,7 +89,7 @@ def test_a_slow_rank_is_told_from_its_links(tmp_path):
 
 def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
     """Two pairs that meet in one round share a wire: each is slow while the other one talks."""
-    wire, busy = set(pairings.rounds(6)[0][:2]), set()
+    wire, busy = set(link_rounds.rounds(6)[0][:2]), set()
 
     def slow_s(source, target):
         if (source, target) not in wire:

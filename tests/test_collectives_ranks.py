@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from collectives import catalog
-from collectives.journal import read_journal
+from collbench.collectives.cases import catalog
+from collbench.collectives.records.journal import read_journal
+
+FORK = "collbench.collectives.program.fork"
 
 pytestmark = pytest.mark.ranks
 TRANSPORTS = [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("torch", "mpi")]
@@ -57,7 +59,7 @@ def test_torchrun_starts_the_rank_program(tmp_path):
     torchrun = Path(sys.executable).parent / "torchrun"
     if not torchrun.exists():
         pytest.skip("SKIPPED: no torchrun beside this Python")
-    done = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", "collectives", "--ops",
+    done = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", "collbench.rank", "--ops",
                            "all_reduce", "-b", "64", "-e", "64", "--out", tmp_path / "r", "--case-seconds", "0.01"],
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -68,7 +70,7 @@ def test_torchrun_starts_the_rank_program(tmp_path):
 @pytest.fixture
 def long_job(tmp_path):
     """Two gloo ranks that have measured a few cases of many; the process that forked them, and their journal."""
-    job = subprocess.Popen([sys.executable, "-m", "collectives.fork", "2", "--ops", "all", "--out", str(tmp_path / "r"),
+    job = subprocess.Popen([sys.executable, "-m", FORK, "2", "--ops", "all", "--out", str(tmp_path / "r"),
                             "--case-seconds", "0.1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     journal = tmp_path / "r" / "journal.jsonl"
     deadline = time.monotonic() + 60
@@ -114,8 +116,8 @@ def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(tmp_path, t
 
 def under_mpirun(ranks, program, tmp_path):
     """Run a Python program as ranks of MPI; what it printed."""
-    from launch.job import Job
-    from launch.mpirun import find_mpirun
+    from collbench.launch.job import Job
+    from collbench.launch.launchers.mpirun import find_mpirun
     (tmp_path / "program.py").write_text(program)
     command = find_mpirun().command(Job(arguments=(), ranks=ranks))
     launch = command[:command.index(sys.executable) + 1]

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectives.errors import CollbenchError, UsageError
-from collectives.meeting import Claim, contradiction, meet, name_ranks, own_claim
-from collectives.nodes import expand_counts, expand_nodes
-from collectives.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
+from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.ranks.handshake import Claim, contradiction, meet, name_ranks, own_claim
+from collbench.collectives.ranks.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
+from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
 
 PLAIN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 TORCHRUN = {**PLAIN, "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "4",
@@ -111,7 +111,7 @@ def test_a_variable_that_is_no_such_number_is_named_with_what_is_allowed(environ
 
 
 def test_a_rank_outside_its_world_ends_at_once_and_leaves_nothing(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "launch.cli", "run", "--out", str(tmp_path / "r")], text=True,
+    done = subprocess.run([sys.executable, "-m", "collbench", "run", "--out", str(tmp_path / "r")], text=True,
                           env={**os.environ, "RANK": "7", "WORLD_SIZE": "2"}, capture_output=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "collbench: RANK=7 is not a rank of a world of WORLD_SIZE=2: ranks are from 0 to 1\n"
@@ -146,7 +146,7 @@ def test_the_shell_of_a_job_is_not_taken_for_a_rank():
     assert "start it with srun" in why_not_a_rank(BATCH)
     assert why_not_a_rank({}) is None
     assert why_not_a_rank({**BATCH, "SLURM_NTASKS": "1"}) is None
-    done = subprocess.run([sys.executable, "-m", "collectives", "--out", "r"], env=BATCH, capture_output=True,
+    done = subprocess.run([sys.executable, "-m", "collbench.rank", "--out", "r"], env=BATCH, capture_output=True,
                           text=True, check=False)
     assert done.returncode == 2
     assert "start it with srun" in done.stderr
@@ -304,7 +304,7 @@ def test_real_ranks_that_contradict_each_other_end_with_the_reason(tmp_path, ran
         port = taken.getsockname()[1]
         if len(ranks) > 1:
             taken.close()
-        jobs = [subprocess.Popen([sys.executable, "-m", "collectives", "--ops", "barrier", "--out", tmp_path / "r"],
+        jobs = [subprocess.Popen([sys.executable, "-m", "collbench.rank", "--ops", "barrier", "--out", tmp_path / "r"],
                                  env={**os.environ, "RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank),
                                       "LOCAL_WORLD_SIZE": str(size), "MASTER_PORT": str(port)},
                                  stderr=subprocess.PIPE, text=True) for rank in ranks]
@@ -319,10 +319,10 @@ def test_real_ranks_that_contradict_each_other_end_with_the_reason(tmp_path, ran
 @pytest.mark.needs("mpi")
 def test_the_mpirun_of_another_mpi_is_noticed(tmp_path):
     """Each rank would be alone in a world of its own, and all would measure nothing; or MPI would end it at once."""
-    from launch.mpirun import find_mpirun
+    from collbench.launch.launchers.mpirun import find_mpirun
     other, found = ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "finds 1") if find_mpirun().is_open_mpi else (
         {**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "does not know")
-    done = subprocess.run([sys.executable, "-m", "collectives", "--transport", "mpi", "--ops", "barrier", "--out",
+    done = subprocess.run([sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops", "barrier", "--out",
                            tmp_path / "r"], env={**os.environ, **other}, capture_output=True, text=True, timeout=60,
                           check=False)
     assert done.returncode == 2

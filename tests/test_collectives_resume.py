@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from collectives.journal import read_journal
+from collbench.collectives.records.journal import read_journal
 
 SWEEP = ("--transport", "mpi", "--ranks", 2, "--ops", "all_reduce,all_gather", "--sizes", "64,1K,16K", "--case-seconds",
          "0.05", "--precision", "0", "--seed", "3")
@@ -24,7 +24,7 @@ def _cases(journal):
 def test_a_killed_run_goes_on_and_ends_with_what_an_undisturbed_one_has(collbench, tmp_path):
     whole = collbench("run", *SWEEP, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
-    words = [sys.executable, "-m", "launch.cli", "run", *map(str, SWEEP), "--out", str(tmp_path / "cut")]
+    words = [sys.executable, "-m", "collbench.launch.cli", "run", *map(str, SWEEP), "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "cut" / "journal.jsonl"
     deadline = time.monotonic() + 60

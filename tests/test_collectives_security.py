@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from collectives.provenance import settings
+from collbench.collectives.ranks.provenance import settings
+
+FORK = "collbench.collectives.program.fork"
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted(path for room in ("collectives", "launch", "analysis") for path in (ROOT / room).rglob("*.py"))
@@ -81,7 +83,7 @@ def _listening(pids):
 @pytest.mark.needs("torch")
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="SKIPPED: no /proc/net/tcp here")
 def test_ranks_of_one_host_listen_on_loopback_alone_and_files_are_the_users(tmp_path):
-    job = subprocess.Popen([sys.executable, "-m", "collectives.fork", "2", "--ops", "all", "--case-seconds", "0.1",
+    job = subprocess.Popen([sys.executable, "-m", FORK, "2", "--ops", "all", "--case-seconds", "0.1",
                             "--out", str(tmp_path / "r")], stdout=subprocess.DEVNULL, umask=0o077,
                            env={**os.environ, "TMPDIR": str(tmp_path)})
     journal = tmp_path / "r" / "journal.jsonl"

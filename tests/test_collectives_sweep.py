@@ -4,15 +4,15 @@ import time
 
 import pytest
 
-from collectives import catalog
-from collectives.cases import Case, Sweep
-from collectives.errors import UsageError
-from collectives.journal import read_journal
-from collectives.plan import Probe, make_plan
-from collectives.records import Policy
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import run_ranks
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import UsageError
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.program.time_budget import Probe, make_plan
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 QUICK = Policy(case_s=0.002, min_samples=2, precision=0.5)
 

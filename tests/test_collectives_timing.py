@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectives import stopping
-from collectives.records import Policy
-from collectives.timing import python_block, take_samples, time_samples
+from collbench.collectives.loop.timing import python_block, take_samples, time_samples
+from collbench.collectives.records.record import Policy
+from collbench.collectives.statistics import stopping
 
 
 class Simulated:

@@ -13,10 +13,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from analysis.domains import load_domains
-from collectives.topology import Topology, describe, domain_of_rank, find_accelerators, usable_cores
-from collectives.topology.names import _KNOWN
-from collectives.topology.system import System
+from collbench.analysis.domains.facts import load_domains
+from collbench.collectives.topology import Topology, describe, domain_of_rank, find_accelerators, usable_cores
+from collbench.collectives.topology.host_files import System
+from collbench.collectives.topology.known_domains import _KNOWN
 
 CARDS = (("C1", 6), ("C2", 6), ("81", 4), ("82", 4), ("01", 0), ("02", 0), ("41", 2), ("42", 2))
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectives import catalog, verify
-from collectives.cases import Case, Sweep
-from collectives.clock import SAME
-from collectives.measure import measure
-from collectives.memory import HostMemory
-from collectives.records import Policy
-from collectives.transports.loopback import run_ranks
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.loop import verify
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.measure import measure
+from collbench.collectives.loop.memory import HostMemory
+from collbench.collectives.records.record import Policy
+from collbench.collectives.transports.loopback import run_ranks
 
 QUICK = Policy(alignment="barrier", case_s=0.001, min_samples=2, precision=0.5)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from collectives.journal import read_journal
-from collectives.watchdog import FAULT, _write
-from collectives.whereabouts import not_there
-from launch.mpirun import find_mpirun
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.watchdog.phases import not_there
+from collbench.collectives.watchdog.watchdog import FAULT, _write
+from collbench.launch.launchers.mpirun import find_mpirun
 
 LIMIT_S = 4
 MEETING_S = 10

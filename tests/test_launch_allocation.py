@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectives.errors import UsageError
-from collectives.topology import Accelerators
-from launch import bench
-from launch.allocation import Allocation, find_allocation
+from collbench.collectives.errors import UsageError
+from collbench.collectives.topology import Accelerators
+from collbench.launch import bench
+from collbench.launch.allocation import Allocation, find_allocation
 
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_CPUS_PER_NODE": "96(x2),64",
          "SLURM_TASKS_PER_NODE": "8(x3)"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from launch import bootstrap
-from launch.bootstrap import Choices, Host, Probe, SetupError, choose, pins, plan, probe, set_up
+from collbench.launch import bootstrap
+from collbench.launch.bootstrap import Choices, Host, Probe, SetupError, choose, pins, plan, probe, set_up
 
 SOURCE = Path(bootstrap.__file__)
 PROJECT = SOURCE.parent.parent

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from collectives.cases import Sweep
-from collectives.journal import Journal, read_journal
-from collectives.records import Policy, Record
-from collectives.request import Request
-from collectives.sweep import run_sweep
-from collectives.transports.loopback import run_ranks
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.journal import Journal, read_journal
+from collbench.collectives.records.record import Policy, Record
+from collbench.collectives.request import Request
+from collbench.collectives.transports.loopback import run_ranks
 
 HEAD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us\n"
 LAUNCHES = 4

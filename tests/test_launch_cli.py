@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from collectives.journal import read_journal
-from launch.cli import cli
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.cli import cli
 
 SUBCOMMANDS = cli.list_commands(None)
 
@@ -56,7 +56,7 @@ def test_every_subcommand_shows_an_example(collbench, command):
 
 
 def test_help_imports_nothing_heavy():
-    probe = ("import sys\nfrom launch.cli import cli\n"
+    probe = ("import sys\nfrom collbench.launch.cli import cli\n"
              "assert all(cli.get_command(None, name) for name in cli.list_commands(None))\n"
              "heavy = {'numpy', 'pandas', 'scipy', 'torch', 'mpi4py', 'vl_convert', 'rich'} & set(sys.modules)\n"
              "sys.exit(', '.join(heavy) or 0)")
@@ -80,10 +80,10 @@ def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_the_same_name_is_no_riddle(tmp_path):
-    (tmp_path / "analysis").mkdir()
-    (tmp_path / "analysis" / "__init__.py").write_text("")
-    done = subprocess.run([sys.executable, "-c", "from launch.cli import main; main(['--help'])"], cwd=tmp_path,
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "another package hides" in done.stderr
+@pytest.mark.parametrize("stranger", ["launch.py", "analysis/__init__.py", "collectives/__init__.py"])
+def test_a_users_own_modules_of_the_same_names_change_nothing(tmp_path, stranger):
+    (tmp_path / stranger).parent.mkdir(exist_ok=True)
+    (tmp_path / stranger).write_text("raise SystemExit('a stranger was imported')")
+    for words in (["-m", "collbench", "domains"], ["-m", "collbench.rank", "--help"]):
+        done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

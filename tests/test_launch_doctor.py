@@ -22,7 +22,7 @@ def doctor(tmp_path):
         def lower():
             for which, value in limits:
                 resource.setrlimit(which, (value, value))
-        done = subprocess.run([python, "-m", "launch.cli", "doctor", "--json", "found.json", *map(str, words)],
+        done = subprocess.run([python, "-m", "collbench", "doctor", "--json", "found.json", *map(str, words)],
                               cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
                               preexec_fn=lower, env={**clean, **environment})
         assert "Traceback" not in done.stderr, done.stderr
@@ -67,7 +67,7 @@ def test_a_library_that_is_not_there_is_named_with_its_variable(doctor, tmp_path
 def test_without_mpirun_there_is_no_mpi_but_torch_is_enough(doctor, tmp_path):
     """An interpreter in another folder, and nothing on the PATH: neither mpirun nor mpicc nor srun."""
     packages = next(path for path in sys.path if path.endswith("site-packages"))
-    code = "import sys; from launch.cli import main; sys.argv[0] = 'collbench'; main()"
+    code = "import sys; from collbench.launch.cli import main; sys.argv[0] = 'collbench'; main()"
     empty = tmp_path / "empty"
     empty.mkdir()
     elsewhere = empty / "python"

@@ -19,13 +19,13 @@ import click
 import msgspec
 import pytest
 
-from collectives.cases import Case, Sweep
-from collectives.digest import digest
-from collectives.errors import CollbenchError
-from collectives.journal import _SEAL, seal
-from collectives.records import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
-from launch.cli import cli, main
-from launch.job import Job
+from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.errors import CollbenchError
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.journal import _SEAL, seal
+from collbench.collectives.records.record import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.launch.cli import cli, main
+from collbench.launch.job import Job
 
 SUBCOMMANDS = cli.list_commands(None)
 # What every subcommand needs, or a file that it refuses last; each option in turn is given every value of its kind.
@@ -83,8 +83,8 @@ class Started(BaseException):
 
 def refuse(*words, **options):
     """Instead of starting ranks: look whether they would understand their options, and could write them down."""
-    from collectives.__main__ import main as rank
-    from collectives.options import request_from
+    from collbench.collectives.options import request_from
+    from collbench.collectives.program.rank import main as rank
     for job in words:
         if isinstance(job, Job):
             request = request_from(rank.make_context("rank", job.words()).params, Path("."), ())
@@ -116,18 +116,18 @@ def pristine(tmp_path_factory):
 @pytest.fixture
 def things(monkeypatch, tmp_path, pristine):
     """Its copy is where we are, and nothing can be started: no rank, no simulation, no probe; nor a page drawn."""
-    import analysis.simulate
-    import analysis.summary
-    import launch.bench
-    import launch.doctor.examine
-    import launch.run
-    from collectives.topology import find_accelerators
+    import collbench.analysis.report.story as story
+    import collbench.analysis.simulate as simulate
+    import collbench.launch.bench as bench
+    import collbench.launch.doctor.run_checks as run_checks
+    import collbench.launch.supervise as supervise
+    from collbench.collectives.topology import find_accelerators
     find_accelerators()
     for module, name, stand_in in (
-            (launch.run, "run_job", refuse), (launch.run, "run_through_faults", refuse),
-            (launch.bench, "run_job", refuse), (launch.doctor.examine, "examine", refuse), (os, "fork", refuse),
-            (subprocess, "Popen", absent), (analysis.simulate, "run_cases", refuse),
-            (analysis.simulate, "version", str), (analysis.summary, "write_report", refuse)):
+            (supervise, "run_job", refuse), (supervise, "run_through_faults", refuse),
+            (bench, "run_job", refuse), (run_checks, "examine", refuse), (os, "fork", refuse),
+            (subprocess, "Popen", absent), (simulate, "run_cases", refuse),
+            (simulate, "version", str), (story, "write_report", refuse)):
         monkeypatch.setattr(module, name, stand_in)
     folder = tmp_path / "things"
     shutil.copytree(pristine, folder, symlinks=True)
@@ -264,7 +264,7 @@ def sealed(documents):
 
 
 def test_journals_with_contents_that_no_run_has(things):
-    from analysis.summary import print_report, tell
+    from collbench.analysis.report.story import print_report, tell
     rng, lines = random.Random(7), JOURNAL.splitlines()
     for _ in range(6):
         (things / "strange").write_bytes(changed(lines, rng))

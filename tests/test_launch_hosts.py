@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from collectives.journal import read_journal
-from launch.job import Job
-from launch.torchrun import Torchrun
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.job import Job
+from collbench.launch.launchers.torchrun import Torchrun
 
 BESIDE = Path(sys.executable).parent
 QUICK = ("--case-seconds", "0.02", "--min-samples", "3", "--modes", "isolated", "--place", "both")
@@ -137,7 +137,7 @@ def hosts(tmp_path):
 
 
 def ranks(hosts, host, rank, size, *options):
-    return hosts.run(host, sys.executable, "-m", "collectives", "--out", hosts.folder / "r", *options,
+    return hosts.run(host, sys.executable, "-m", "collbench.rank", "--out", hosts.folder / "r", *options,
                      RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK="0", LOCAL_WORLD_SIZE="1",
                      MASTER_ADDR=hosts.address(0), MASTER_PORT="29512")
 
@@ -169,7 +169,7 @@ def test_torchrun_meets_across_hosts_and_gloo_is_verified(hosts):
 
 @pytest.mark.needs("mpi")
 def test_mpirun_reaches_the_other_host_through_a_launch_agent(hosts):
-    from launch.mpirun import find_mpirun
+    from collbench.launch.launchers.mpirun import find_mpirun
     mpirun = find_mpirun()
     agent = hosts.folder / "agent"
     agent.write_text(textwrap.dedent(f"""\
@@ -180,7 +180,7 @@ def test_mpirun_reaches_the_other_host_through_a_launch_agent(hosts):
         exec ip netns exec {hosts.tag}h$number unshare --uts sh -c "hostname h$number; $*"
         """))
     agent.chmod(0o755)
-    program = [sys.executable, "-m", "collectives", "--transport", "mpi", "--ops", "all_reduce,all_to_all",
+    program = [sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops", "all_reduce,all_to_all",
                "--sizes", "4K", *QUICK, "--out", hosts.folder / "r"]
     if mpirun.is_open_mpi:
         spread = ",".join(f"{hosts.address(host)}:2" for host in (0, 1))

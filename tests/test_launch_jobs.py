@@ -5,12 +5,12 @@ import subprocess
 
 import pytest
 
-from launch.commands import launch
-from launch.presets import PRESETS, SCRIPTS, render
+from collbench.launch.commands import launch
+from collbench.launch.presets import PRESETS, SCRIPTS, render
 
 
 def test_the_scripts_are_what_is_rendered():
-    assert {path: path.read_text() for path in SCRIPTS.glob("*.sbatch")} == render(), "run python -m launch.presets"
+    assert {path: path.read_text() for path in SCRIPTS.glob("*.sbatch")} == render(), "stale: collbench.launch.presets"
     assert set(PRESETS) == set(launch._PRESETS)
 
 

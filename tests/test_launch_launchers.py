@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectives.errors import UsageError
-from collectives.journal import read_journal
-from launch.job import Job, parse_time
-from launch.launchers import LAUNCHERS, as_text
-from launch.local import Local
-from launch.mpirun import Mpirun, find_mpirun
-from launch.slurm import Slurm, slurm_time
-from launch.srun import Srun
-from launch.torchrun import Torchrun
+from collbench.collectives.errors import UsageError
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.job import Job, parse_time
+from collbench.launch.launchers.base import LAUNCHERS, as_text
+from collbench.launch.launchers.local import Local
+from collbench.launch.launchers.mpirun import Mpirun, find_mpirun
+from collbench.launch.launchers.slurm import Slurm, slurm_time
+from collbench.launch.launchers.srun import Srun
+from collbench.launch.launchers.torchrun import Torchrun
 
 OPEN_MPI, HYDRA = Mpirun("/opt/a b/mpirun", is_open_mpi=True), Mpirun("mpiexec", is_open_mpi=False)
 HOSTILE = ["a b", "it's", 'say "x"', "a;rm -rf b", "$HOME`id`$(id)", "new\nline", "-x", "*?[a]", "\\", "ü", "#", "%j",

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / "build" / f"mpich-{sysconfig.get_platform()}-{sysconfig.get_python_version()}"
-SCRIPT = "import sys\nfrom launch.cli import main\nsys.argv[0] = 'collbench'\nmain()\n"
+SCRIPT = "import sys\nfrom collbench.launch.cli import main\nsys.argv[0] = 'collbench'\nmain()\n"
 # What MPI itself is asked for, or how its ranks are started; the rest of the set is the same code over other calls.
 FILES = ("collectives_ranks", "collectives_rendezvous", "launch_launchers")
 ELSEWHERE = "not local and not torchrun"       # launchers that start no MPI

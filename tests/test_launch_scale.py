@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
-from collectives.cases import rank_counts
-from collectives.journal import read_journal
-from collectives.resources import open_files_needed
+from collbench.collectives.cases.case import rank_counts
+from collbench.collectives.ranks.host_limits import open_files_needed
+from collbench.collectives.records.journal import read_journal
+
+FORK = "collbench.collectives.program.fork"
 
 pytestmark = [pytest.mark.scale, pytest.mark.ranks, pytest.mark.needs("torch")]
 RANKS = 72
@@ -20,7 +22,7 @@ def fork(folder, ranks, *options, limit=None):
         if limit:
             resource.setrlimit(resource.RLIMIT_NOFILE, limit)
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run([sys.executable, "-m", "collectives.fork", str(ranks), "--group-ranks", str(ranks), "--modes",
+    return subprocess.run([sys.executable, "-m", FORK, str(ranks), "--group-ranks", str(ranks), "--modes",
                            "isolated", "--case-seconds", "0.001", "--min-samples", "1", "--out", str(folder / "r"),
                            *options], cwd=folder, env={**clean, "PYTHONSAFEPATH": "1"}, preexec_fn=lower, text=True,
                           capture_output=True, timeout=200, check=False)

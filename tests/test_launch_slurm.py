@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from collectives.journal import read_journal
-from launch.presets import SCRIPTS
-from launch.srun import mpi_protocol
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.launchers.srun import mpi_protocol
+from collbench.launch.presets import SCRIPTS
 
 pytestmark = [pytest.mark.slurm, pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
 
@@ -290,7 +290,7 @@ def test_launchers_inside_each_other_are_explained_before_anything_is_started(cl
     python = [sys.executable, "-m"]
     step = ["srun", "--nodes=2", "--ntasks=4", "--ntasks-per-node=2", "--kill-on-bad-exit=1"]
     for words, said in (
-            ([*python, "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "collectives"],
+            ([*python, "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "collbench.rank"],
              "torchrun was started 2 times on this host by Slurm"),
             ([*python, "collectives", "--transport", "mpi"], "give srun --mpi=pmix")):
         done = subprocess.run([*step, *words, "--ops", "barrier", "--out", "r"], env=cluster.environment, cwd=tmp_path,
@@ -303,7 +303,7 @@ def test_launchers_inside_each_other_are_explained_before_anything_is_started(cl
 def test_why_open_mpi_refuses_a_third_rank_of_a_node_is_said(cluster, protocol, tmp_path):
     """Here Slurm's names of the nodes are not the host's own."""
     if protocol == "pmix":
-        done = subprocess.run(["srun", "--nodes=1", "--ntasks=3", "--mpi=pmix", sys.executable, "-m", "collectives",
+        done = subprocess.run(["srun", "--nodes=1", "--ntasks=3", "--mpi=pmix", sys.executable, "-m", "collbench.rank",
                                "--transport", "mpi", "--ops", "barrier", "--out", "r"], env=cluster.environment,
                               cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         assert re.search(r"rank 2: Slurm calls this host n\d, but it calls itself", done.stderr), done.stderr

@@ -131,12 +131,12 @@ class Tape:
 
 def ask():
     """What the device offers through our own code, as a test can compare it."""
-    from collectives.cases import Case
-    from collectives.catalog import GROUPS
-    from collectives.timing import queued_block
-    from collectives.transports import torch_device
-    from collectives.transports.torch_copies import CopyMemory, copy_calls
-    from collectives.transports.torch_memory import drain, find_device
+    from collbench.collectives.cases.case import Case
+    from collbench.collectives.cases.catalog import GROUPS
+    from collbench.collectives.loop.timing import queued_block
+    from collbench.collectives.transports import torch_device
+    from collbench.collectives.transports.torch_copies import CopyMemory, copy_calls
+    from collbench.collectives.transports.torch_memory import drain, find_device
     device = find_device("auto", 3)
     stopwatch = torch_device.find_stopwatch(device)
     times_s = {}
@@ -167,6 +167,6 @@ def ask():
 if __name__ == "__main__":
     prepare(sys.argv.pop(1), float(os.environ.get("DEMO_RATE", 2e9)))
     if sys.argv[1:]:
-        from collectives.__main__ import main
+        from collbench.collectives.program.rank import main
         main(prog_name="third-party device")
     ask()

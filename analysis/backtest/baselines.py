@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..cost.algorithms import algorithms_of
 from ..models import trends
 from ..models.curve import Curve, Floats, Ints
 from ..models.fit import design, fit_algorithm
-from ..models.registry import algorithms_of
 from .normal_form import normal_form
 
 __all__ = ["BASELINES"]

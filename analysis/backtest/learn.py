@@ -1,6 +1,6 @@
 """Learn from measurements at several rank counts: how wrong each candidate is, and how wide an interval must be.
 
-    python -m analysis.backtest.learn CSV... -o analysis/data/experience
+    python -m collbench.analysis.backtest.learn CSV... -o analysis/data/experience
 
 Each CSV is one data set. What is kept are sums by data set, so that any of them can be left out later; the widths are
 fitted once with all, and once without each. Widths are quantile regressions (Koenker and Bassett, 1978) of the log of
@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
 
-from ..csv_text import to_csv
-from ..models.contest import features, weigh
+from ..models.calibration import BUCKETS, FEATURES, Experience, History, Row, Widths, bucket, scope_of
 from ..models.curve import Floats
-from ..models.experience import BUCKETS, FEATURES, Experience, History, Row, Widths, bucket, scope_of
-from ..models.trials import Trials, hold_trials
+from ..models.ensemble import features, weigh
+from ..models.holdout import Trials, hold_trials
+from ..text.safe_csv import to_csv
 from .series import Series, curves_of, read_tidy
 
 __all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
-from ..models.contest import interval, weigh
+from ..models.calibration import experience, taught_by
+from ..models.changepoints import since_switch
 from ..models.curve import Curve, Floats
-from ..models.exact import exact
-from ..models.experience import experience, taught_by
-from ..models.switches import since_switch
-from ..models.trials import Trials, hold_trials
+from ..models.ensemble import interval, weigh
+from ..models.holdout import Trials, hold_trials
+from ..models.single_algorithm import exact
 from .baselines import BASELINES
 from .series import Series, curves_of, read_data
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
-from ..csv_text import unescape
+from ..cost.algorithms import ALGORITHMS
+from ..frames.load import load
+from ..models.calibration import kind_of
 from ..models.curve import Curve, curve_of
-from ..models.experience import kind_of
-from ..models.registry import ALGORITHMS
-from ..tidy import load
+from ..text.safe_csv import unescape
 
 __all__ = ["Series", "curves_of", "levels_of", "op_name", "read_data", "read_tidy", "with_group"]
 

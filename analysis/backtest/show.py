@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from .run import Point
-from .summary import Line
+from .scores import Line
 
 __all__ = ["as_json", "table"]
 

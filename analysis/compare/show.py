@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .. import units
-from ..screen import Screen
+from ..text import units
+from ..text.safe_console import Screen
 from .verdict import ALPHA, Comparison
 
 __all__ = ["as_json", "page", "show", "summary", "verdict_words"]
@@ -87,7 +87,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def page(comparison: Comparison, a: str, b: str) -> str:
     """The comparison as one page that needs nothing else."""
-    environment = Environment(loader=PackageLoader("analysis.compare", "page"), undefined=StrictUndefined,
+    environment = Environment(loader=PackageLoader("collbench.analysis.compare", "page"), undefined=StrictUndefined,
                               autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     most = _strip_end(comparison)
     rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band).partition(":")[0],

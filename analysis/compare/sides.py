@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collectives.errors import UsageError
-from collectives.records import Run
+from collbench.collectives.errors import UsageError
+from collbench.collectives.records.record import Run
 
+from ..frames.load import CASE, Loaded, load
 from ..importers import Asked
-from ..tidy import CASE, Loaded, load
 
 __all__ = ["KEY", "Match", "Side", "match", "sides"]
 

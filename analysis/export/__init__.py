@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from types import MappingProxyType
 
-from ..tidy import Loaded
+from ..frames.load import Loaded
 from . import nccl_tests, osu, tidy_csv
 
 __all__ = ["FORMATS", "export"]

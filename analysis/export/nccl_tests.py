@@ -10,12 +10,12 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from collectives.catalog import OPERATIONS
-from collectives.errors import printable
-from collectives.records import Run
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.errors import printable
+from collbench.collectives.records.record import Run
 
+from ..frames.load import Loaded
 from ..importers.shared.names import ITEMSIZES
-from ..tidy import Loaded
 from .tables import left_out, preferred, tables
 
 __all__ = ["json_lines", "text"]

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from ..tidy import Loaded
+from ..frames.load import Loaded
 from .tables import left_out, native_bytes, preferred, tables
 
 __all__ = ["text"]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from collectives.catalog import OPERATIONS
+from collbench.collectives.cases.catalog import OPERATIONS
 
-from ..tidy import Loaded
+from ..frames.load import Loaded
 
 __all__ = ["left_out", "native_bytes", "preferred", "tables"]
 

@@ -2,8 +2,8 @@
 
 from types import MappingProxyType
 
-from ..csv_text import to_csv
-from ..tidy import Loaded
+from ..frames.load import Loaded
+from ..text.safe_csv import to_csv
 
 __all__ = ["text"]
 

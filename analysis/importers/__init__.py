@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from collectives.errors import CollbenchError, UsageError
-from collectives.journal import Journal, JournalError, UnreadableError
-from collectives.records import Imported, Record, Run
+from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.records.journal import Journal, JournalError, UnreadableError
+from collbench.collectives.records.record import Imported, Record, Run
 
-from .shared.harvest import Asked, Harvest
+from .shared.collector import Asked, Harvest
 from .shared.log import Log, LogError, open_log
 
 __all__ = ["Asked", "LogError", "Reading", "UnknownFormatError", "Written", "import_logs", "importers",

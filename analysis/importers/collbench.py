@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from collectives.journal import read_lines
-from collectives.records import Run
+from collbench.collectives.records.journal import read_lines
+from collbench.collectives.records.record import Run
 
-from .shared.harvest import Harvest
+from .shared.collector import Harvest
 from .shared.log import Log
 
 __all__ = ["TITLE", "is_journal", "read", "recognise"]

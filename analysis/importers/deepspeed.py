@@ -7,13 +7,13 @@ the time is used, and the bus bandwidth is compared with it. Its time is that of
 import re
 from types import MappingProxyType
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit
-from .shared.harvest import ROOT, Harvest, Origin
+from .shared.collector import ROOT, Harvest, Origin
 from .shared.log import Log
 from .shared.names import is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit
 
 __all__ = ["TITLE", "read", "recognise"]
 

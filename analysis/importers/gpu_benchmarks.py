@@ -6,14 +6,14 @@ operation is named only in the command.
 
 import re
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
+from .shared.collector import ROOT, Harvest, Origin
 from .shared.commands import is_command
-from .shared.figures import figure, whole
-from .shared.harvest import ROOT, Harvest, Origin
 from .shared.log import Log
 from .shared.names import asked_op, is_known, op_name
+from .shared.printed_numbers import figure, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

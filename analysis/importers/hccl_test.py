@@ -7,14 +7,14 @@ of the whole buffer. The bandwidth is size over time, in 10^9 or, in older versi
 import re
 from dataclasses import dataclass, field
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
+from .shared.collector import ROOT, Harvest, Origin
 from .shared.commands import launched_ranks
-from .shared.figures import Figure, figure, misfit, whole
-from .shared.harvest import ROOT, Harvest, Origin
 from .shared.log import Log
 from .shared.names import ITEMSIZES, asked_op, dtype_name, is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

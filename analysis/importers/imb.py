@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit, whole
-from .shared.harvest import SLOWEST, UNSTATED, Harvest, Origin, joined
+from .shared.collector import SLOWEST, UNSTATED, Harvest, Origin, joined
 from .shared.log import Line, Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -2,14 +2,14 @@
 
 import re
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit
-from .shared.harvest import UNSTATED, Harvest, Origin
+from .shared.collector import UNSTATED, Harvest, Origin
 from .shared.json_text import documents
 from .shared.log import Log
 from .shared.names import is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit
 
 __all__ = ["TITLE", "read", "recognise"]
 

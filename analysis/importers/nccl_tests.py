@@ -2,7 +2,7 @@
 
 import re
 
-from .shared.harvest import Harvest
+from .shared.collector import Harvest
 from .shared.log import Log
 from .shared.nccl_import import import_tables, import_text
 from .shared.nccl_json import json_tables

@@ -3,13 +3,13 @@
 import re
 from types import MappingProxyType
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit, whole
-from .shared.harvest import UNSTATED, Harvest, Origin
+from .shared.collector import UNSTATED, Harvest, Origin
 from .shared.log import Log
 from .shared.names import ITEMSIZES, asked_op, dtype_name, is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

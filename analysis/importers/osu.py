@@ -9,15 +9,15 @@ import re
 from types import MappingProxyType
 from typing import NamedTuple
 
-from collectives.catalog import OPERATIONS, WINDOW
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS, WINDOW
+from collbench.collectives.records.record import Imported
 
+from .shared.collector import MEAN, SLOWEST, UNSTATED, Harvest, Origin, joined
 from .shared.commands import launched_ranks, startup_hosts
-from .shared.figures import Figure, misfit
-from .shared.harvest import MEAN, SLOWEST, UNSTATED, Harvest, Origin, joined
 from .shared.log import Log
 from .shared.names import asked_op, dtype_name, is_known, op_name
 from .shared.osu_log import OsuRow, OsuTable, osu_tables
+from .shared.printed_numbers import Figure, misfit
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from types import MappingProxyType
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit
-from .shared.harvest import Harvest, Origin
+from .shared.collector import Harvest, Origin
 from .shared.log import Line, Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
+from .shared.printed_numbers import Figure, figure, misfit
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -7,14 +7,14 @@ their number of fields.
 import re
 from collections.abc import Iterator, Mapping
 
-from collectives.records import Imported
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import Figure, figure, misfit, whole
-from .shared.harvest import MEAN, Harvest, Origin
+from .shared.collector import MEAN, Harvest, Origin
 from .shared.json_text import documents
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, op_name, plain
 from .shared.nccl_import import import_text
+from .shared.printed_numbers import Figure, figure, misfit, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from collectives.catalog import OPERATIONS
-from collectives.records import MODES, STATUSES, Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import MODES, STATUSES, Imported
 
-from ..csv_text import unescape
-from .shared.harvest import MEAN, ROOT, SLOWEST, UNSTATED, Harvest, Origin
+from ..text.safe_csv import unescape
+from .shared.collector import MEAN, ROOT, SLOWEST, UNSTATED, Harvest, Origin
 from .shared.log import Log, split_lines
 from .shared.names import dtype_name, is_known, op_name, plain
 

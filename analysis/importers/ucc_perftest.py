@@ -5,13 +5,13 @@ The size is that of one rank's buffer per peer in block operations; the bandwidt
 
 import re
 
-from collectives.catalog import OPERATIONS
-from collectives.records import Imported
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.records.record import Imported
 
-from .shared.figures import figure, whole
-from .shared.harvest import MEAN, Harvest, Origin
+from .shared.collector import MEAN, Harvest, Origin
 from .shared.log import Log
 from .shared.names import dtype_name, is_known, op_name
+from .shared.printed_numbers import figure, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collectives.journal import read_lines
-from collectives.records import Record, Run
+from collbench.collectives.records.journal import read_lines
+from collbench.collectives.records.record import Record, Run
 
-from ..finding import Finding
+from ..findings.finding import Finding
 from ..stats import spread
-from .places import Places
+from .link_findings import QUANTITIES, Measured, Quantity, findings, tier_numbers, tier_rows
+from .pair_kinds import Places
 from .structure import Structure, find_structure
-from .words import QUANTITIES, Measured, Quantity, findings, tier_numbers, tier_rows
 
 __all__ = ["CELLS", "LinkMatrix", "read_links"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .clusters import levels
+from .ckmeans import levels
 
 __all__ = ["WORTH_SAYING", "Group", "SlowRank", "Structure", "find_structure"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..cost.algorithms import Algorithm, algorithms_of
 from . import trends
 from .curve import Curve, Floats, Ints
 from .fit import anchored, fitted_level, size_by_size
-from .registry import Algorithm, algorithms_of
 
 __all__ = ["TRENDS", "Candidate", "candidates_for"]
 

@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..units import percent, rate, seconds
-from .contest import Forecast
+from ..cost.algorithms import Algorithm
+from ..text.units import percent, rate, seconds
 from .curve import Curve
+from .ensemble import Forecast
 from .fit import Fit, fit_algorithm
-from .registry import Algorithm
-from .trials import Trials
+from .holdout import Trials
 
 __all__ = ["describe"]
 

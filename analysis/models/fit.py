@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cost.algorithms import Algorithm, profile
 from .curve import Curve, Floats, Ints
-from .registry import Algorithm, profile
 
 __all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "least_squares", "outwards", "size_by_size"]
 

@@ -11,29 +11,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from collectives.catalog import OPERATIONS, round_up
-from collectives.errors import UsageError
+from collbench.collectives.cases.catalog import OPERATIONS, round_up
+from collbench.collectives.errors import UsageError
 
-from ..metrics import busbw_Bps
-from ..selection import constants, knows, offered
+from ..cost.algorithms import ALGORITHMS
+from ..cost.levels import Tiers, tiers_of
+from ..cost.selection import constants, knows, offered
+from ..frames.bandwidth import busbw_Bps
+from ..frames.load import with_text
+from ..projection.library_switch import follow_rule
 from ..stats import LEVEL
-from ..tidy import with_text
-from ..units import payload as payload_words
+from ..text.units import payload as payload_words
 from .bounds import faster_than_s
-from .contest import Forecast, forecast, interval
+from .calibration import experience, kind_of
+from .changepoints import jumps, since_switch
 from .curve import Curve, Floats, Ints, gridded
 from .describe import describe
-from .exact import exact
-from .experience import experience, kind_of
-from .registry import ALGORITHMS
-from .rule import follow_rule
+from .ensemble import Forecast, forecast, interval
+from .holdout import Trials, hold_trials
 from .series import SERIES, Points, series_of
-from .switches import jumps, since_switch
-from .tiers import Tiers, tiers_of
-from .trials import Trials, hold_trials
+from .single_algorithm import exact
 
 if TYPE_CHECKING:
-    from ..domains import Domain
+    from ..domains.facts import Domain
 
 __all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
 
@@ -147,7 +147,7 @@ def _why_not(op: str, points: Points) -> str | None:
 def _offered(op: str, library: str | None, target: int,
              home: tuple[str, Domain] | None) -> tuple[tuple[str, ...], bool]:
     """Algorithms that the library at home has, and whether it slices rings; switches reduce within a domain only."""
-    from ..projection.fabric import fabric_of
+    from ..cost.fabric import fabric_of
     if home is None or kind_of(library, op) != home[1].library or not knows(home[1].library) \
             or (fabric := fabric_of(home[1])) is None:
         return (), False

@@ -7,16 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from collectives.catalog import OPERATIONS, round_up
+from collbench.collectives.cases.catalog import OPERATIONS, round_up
 
-from ..domains import Domain, load_domains
-from ..metrics import busbw_Bps
-from ..models.registry import ALGORITHMS
-from ..tidy import with_text
-from .draws import Cast, Target, cast
-from .fabric import fabric_of
+from ..cost.algorithms import ALGORITHMS
+from ..cost.fabric import fabric_of
+from ..domains.facts import Domain, load_domains
+from ..frames.bandwidth import busbw_Bps
+from ..frames.load import with_text
+from .head_to_head import Versus
+from .monte_carlo import Cast, Target, cast
 from .references import Reference, learn, shipped
-from .versus import Versus
 
 __all__ = ["COLUMNS", "LEVEL", "as_json", "home_of", "project"]
 

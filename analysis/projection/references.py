@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..domains import Domain, load_domains
+from ..cost.algorithms import Algorithm, algorithm_named
+from ..cost.fabric import algorithms_without_a_rule, fabric_of
+from ..cost.selection import choices
+from ..domains.facts import Domain, load_domains
 from ..importers.shared.names import op_name
 from ..models.curve import curve_of
 from ..models.fit import design, fit_algorithm
-from ..models.registry import Algorithm, algorithm_named
-from ..selection import choices
-from .fabric import algorithms_without_a_rule, fabric_of
 
 __all__ = ["Reference", "learn", "measured", "shipped"]
 
@@ -58,7 +58,7 @@ def measured() -> pd.DataFrame:
 
     Columns: domain, system, library, variant, source, op, size, ranks, payload_bytes, time_s.
     """
-    folder = resources.files("analysis").joinpath("data")
+    folder = resources.files("collbench.analysis").joinpath("data")
     where = {row["system"]: row["domain"] for row in
              csv.DictReader(folder.joinpath("projection", "references.csv").read_text(encoding="utf-8").splitlines())}
     with folder.joinpath("validation", "aiconfigurator_nccl_single_node.csv").open(encoding="utf-8") as stream:

@@ -12,12 +12,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from .. import units
-from ..screen import Screen
-from .versus import NORMALISATIONS, Versus, crossovers
+from ..text import units
+from ..text.safe_console import Screen
+from .head_to_head import NORMALISATIONS, Versus, crossovers
 
 if TYPE_CHECKING:
-    from ..domains import Domain
+    from ..domains.facts import Domain
 
 __all__ = ["METHOD", "show", "verdict"]
 

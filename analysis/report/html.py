@@ -10,13 +10,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from .. import units
-from ..tables import HEADLINE_OPS, operation_table
+from ..frames.representative import HEADLINE_OPS, operation_table
+from ..text import units
 from .figures import Chart
-from .words import CAVEAT, METHOD, QUANTITIES, AnswerRow, answer_rows, domain_words, prediction_cell
+from .text import CAVEAT, METHOD, QUANTITIES, AnswerRow, answer_rows, domain_words, prediction_cell
 
 if TYPE_CHECKING:
-    from ..summary import Story
+    from .story import Story
 
 __all__ = ["render"]
 
@@ -36,7 +36,7 @@ def render(story: Story, charts: list[Chart], library: str = "") -> str:
     Args:
         library: the code that draws the charts, of `drawing.library`.
     """
-    pages = PackageLoader("analysis.report", "page")
+    pages = PackageLoader("collbench.analysis.report", "page")
     environment = Environment(loader=pages, undefined=StrictUndefined, autoescape=select_autoescape(),
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"seconds": units.seconds, "rate": units.rate, "size": units.payload,

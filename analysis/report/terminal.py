@@ -12,17 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from collectives.records import MODES
+from collbench.collectives.records.record import MODES
 
-from .. import units
+from ..frames.representative import HEADLINE_OPS, operation_table
 from ..models.predict import SERIES
-from ..screen import Screen
-from ..tables import HEADLINE_OPS, operation_table
-from .words import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, Cell, answer_rows, domain_words, prediction_cell
+from ..text import units
+from ..text.safe_console import Screen
+from .text import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, Cell, answer_rows, domain_words, prediction_cell
 
 if TYPE_CHECKING:
-    from ..finding import Finding
-    from ..summary import Story
+    from ..findings.finding import Finding
+    from .story import Story
 
 __all__ = ["show", "show_predictions"]
 

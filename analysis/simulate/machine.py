@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
-from ..domains import Domain, Figure, Tier
-from ..units import rate, seconds
+from ..domains.facts import Domain, Figure, Tier
+from ..text.units import rate, seconds
 
 __all__ = ["ASSUMED_LATENCY_S", "Level", "Machine", "machine_of", "platform"]
 

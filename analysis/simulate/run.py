@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from collectives.catalog import OPERATIONS
-from collectives.errors import CollbenchError, UsageError
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.errors import CollbenchError, UsageError
 
 from .machine import Machine, platform
 from .smpi import ALGORITHMS, SELECTORS, replay, version

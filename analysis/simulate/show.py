@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
-from .. import units
-from ..csv_text import to_csv
+from ..frames.bandwidth import algbw_Bps, busbw_Bps
 from ..importers import Asked, import_logs
-from ..metrics import algbw_Bps, busbw_Bps
-from ..screen import Screen
+from ..text import units
+from ..text.safe_console import Screen
+from ..text.safe_csv import to_csv
 
 __all__ = ["as_json", "save", "show"]
 

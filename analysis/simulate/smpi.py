@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from collectives.errors import CollbenchError, UsageError
+from collbench.collectives.errors import CollbenchError, UsageError
 
-from ..units import payload
+from ..text.units import payload
 
 __all__ = ["ALGORITHMS", "SELECTORS", "Simulated", "replay", "version"]
 

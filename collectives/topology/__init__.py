@@ -3,9 +3,9 @@
 A kind of accelerator that tells of itself is one file in `sources`, found by its folder.
 """
 
-from .find import describe, domain_of_rank
-from .found import Device, Network, NumaNode, Tier, Topology
-from .here import Accelerators, find_accelerators, usable_cores
+from .accelerators import Accelerators, find_accelerators, usable_cores
+from .discover import describe, domain_of_rank
+from .model import Device, Network, NumaNode, Tier, Topology
 
 __all__ = ["Accelerators", "Device", "Network", "NumaNode", "Tier", "Topology", "describe", "domain_of_rank",
            "find_accelerators", "usable_cores"]

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from .found import Network, NumaNode
-from .system import System
+from .host_files import System
+from .model import Network, NumaNode
 
 __all__ = ["cache_bytes", "networks", "numa_nodes", "numa_of", "pci_path", "pci_relation", "pcie_Bps"]
 

@@ -3,8 +3,8 @@
 import importlib
 
 from ..errors import UsageError
-from ..rendezvous import Place, mpi_obstacle
-from .base import Transport
+from ..interfaces import Transport
+from ..ranks.rendezvous import Place, mpi_obstacle
 
 __all__ = ["TRANSPORTS", "open_transport"]
 

@@ -13,14 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from .. import catalog
-from ..cases import Case
+from ..cases import catalog
+from ..cases.case import Case
 from ..errors import UsageError
-from ..memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
-from ..rendezvous import Place
-from ..resources import room_bytes
-from ..timing import python_block
-from .base import Prepared, layout
+from ..interfaces import Prepared, layout
+from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
+from ..loop.timing import python_block
+from ..ranks.host_limits import room_bytes
+from ..ranks.rendezvous import Place
 
 __all__ = ["Fault", "LoopbackTransport", "run_ranks"]
 

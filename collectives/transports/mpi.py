@@ -20,15 +20,15 @@ import numpy as np
 mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # what MPI would end this process for is looked at first
 from mpi4py import MPI  # noqa: E402
 
-from ..cases import Case  # noqa: E402
+from ..cases.case import Case  # noqa: E402
 from ..errors import UsageError  # noqa: E402
-from ..memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, Memory, evict_host  # noqa: E402
+from ..interfaces import NO_DEVICE, Layout, Prepared, empty_call, layout  # noqa: E402
+from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, Memory, evict_host  # noqa: E402
+from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
-from ..rendezvous import Place  # noqa: E402
-from ..resources import room_bytes  # noqa: E402
-from ..shared_memory import forget_shared_memory  # noqa: E402
-from ..timing import python_block  # noqa: E402
-from .base import NO_DEVICE, Layout, Prepared, empty_call, layout  # noqa: E402
+from ..ranks.host_limits import room_bytes  # noqa: E402
+from ..ranks.rendezvous import Place  # noqa: E402
+from ..ranks.shared_memory import forget_shared_memory  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 

@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 from mpi4py import MPI
 
-from .. import catalog
-from ..cases import Case
-from ..memory import host_copy
-from .base import Layout, empty_call
+from ..cases import catalog
+from ..cases.case import Case
+from ..interfaces import Layout, empty_call
+from ..loop.memory import host_copy
 
 __all__ = ["BINDERS", "OPS", "Buffers", "bind", "datatype", "persistent_request"]
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mpi4py import MPI
 
-from .. import catalog
-from ..alignment import Alignment
-from ..cases import Case
-from ..memory import HostMemory
-from ..verify import POISON, Inspector
-from .base import Layout, Prepared
+from ..cases import catalog
+from ..cases.case import Case
+from ..interfaces import Layout, Prepared
+from ..loop.alignment import Alignment
+from ..loop.memory import HostMemory
+from ..loop.verify import POISON, Inspector
 from .mpi_calls import OPS, Buffers, datatype, persistent_request
 
 if TYPE_CHECKING:
-    from .base import Sampler
+    from ..interfaces import Sampler
 
 __all__ = ["NativeLoop"]
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..cases import Case
-from ..memory import Pattern, slot_stride
-from .base import Layout
+from ..cases.case import Case
+from ..interfaces import Layout
+from ..loop.memory import Pattern, slot_stride
 from .torch_device import side_by_side
 
 __all__ = ["CopyMemory", "copy_calls", "copy_layout"]

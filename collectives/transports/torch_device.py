@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import torch
 
-from ..timing import Stopwatch
+from ..loop.timing import Stopwatch
 
 __all__ = ["captured", "evictor", "find_stopwatch", "graph_reason", "room_bytes", "side_by_side"]
 

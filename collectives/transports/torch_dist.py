@@ -11,26 +11,19 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from .. import catalog, resources
-from ..cases import Case
+from ..cases import catalog
+from ..cases.case import Case
 from ..errors import CollbenchError, UsageError
-from ..meeting import meet, own_claim, why_apart
-from ..memory import HOST_SLOTS_BYTES, Memory, evict_host, host_copy
-from ..rendezvous import Place
-from ..shared_memory import forget_shared_memory
-from ..timing import python_block, queued_block
-from .base import NO_DEVICE, Layout, Prepared, empty_call, layout
+from ..interfaces import NO_DEVICE, Layout, Prepared, empty_call, layout
+from ..loop.memory import HOST_SLOTS_BYTES, Memory, evict_host, host_copy
+from ..loop.timing import python_block, queued_block
+from ..ranks import host_limits
+from ..ranks.handshake import meet, own_claim, why_apart
+from ..ranks.rendezvous import Place
+from ..ranks.shared_memory import forget_shared_memory
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import captured, evictor, find_stopwatch, graph_reason, room_bytes
-from .torch_memory import (
-    DEVICE_SLOTS_BYTES,
-    drain,
-    find_device,
-    identify,
-    memory_policy,
-    open_memory,
-    tensor,
-)
+from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory, tensor
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
@@ -87,7 +80,7 @@ class TorchCommunicator:
         return Prepared(block, len(calls), memory, place, stopwatch="device" if streamed else "host", graph=graph)
 
     def room_bytes(self, local_ranks: int) -> int | None:
-        rooms = [resources.room_bytes(local_ranks)]
+        rooms = [host_limits.room_bytes(local_ranks)]
         if self._manner.device.type != "cpu":
             rooms.append(room_bytes(self._manner.device, local_ranks))
         return min((room for room in rooms if room is not None), default=None)
@@ -193,7 +186,7 @@ class TorchTransport:
 
 def open_transport(place: Place, device_name: str, meeting_s: float = 300.0) -> TorchTransport:
     """Meet the other ranks and choose the backend from the device."""
-    resources.raise_open_files(place.size)
+    host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
     device = find_device(device_name, place.local_rank)
     if place.size > 1 and place.address is None:

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from ..errors import UsageError
-from ..memory import HOST_POLICY, HostMemory, Pattern, slot_stride
-from .base import empty_call
+from ..interfaces import empty_call
+from ..loop.memory import HOST_POLICY, HostMemory, Pattern, slot_stride
 
 __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
            "tensor"]

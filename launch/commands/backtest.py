@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from collectives.options import RankCount
+from collbench.collectives.options import RankCount
 
 from ..shared_options import json_option, write_text
 
@@ -24,11 +24,11 @@ def command(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Pat
     """
     import json
 
-    from analysis.backtest import backtest as judge
-    from analysis.backtest import load_rows, summary
-    from analysis.backtest.show import as_json, table
+    from collbench.analysis.backtest import backtest as judge
+    from collbench.analysis.backtest import load_rows, scores
+    from collbench.analysis.backtest.show import as_json, table
     points = judge(load_rows(files), train_max_ranks)
-    lines = summary(points)
+    lines = scores(points)
     if json_file:
         write_text(json_file, json.dumps(as_json(points, lines), indent=1, allow_nan=False) + "\n")
     else:

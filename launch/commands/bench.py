@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
-from collectives.options import Amount, RankCount
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import Amount, RankCount
 
 from ..shared_options import csv_option, json_option, report_on, write_points
 

@@ -9,11 +9,11 @@ from tempfile import TemporaryDirectory
 
 import click
 
-from collectives.errors import CollbenchError, UsageError, printable
-from collectives.options import Amount, RankCount
+from collbench.collectives.errors import CollbenchError, UsageError, printable
+from collbench.collectives.options import Amount, RankCount
 
-from ..run import STOPPED
 from ..shared_options import OutputFile, json_option, warn, write_text
+from ..supervise import STOPPED
 
 __all__ = ["command"]
 
@@ -66,7 +66,7 @@ def _measure(folder: Path, ranks: int | None, transport: str) -> int:
 
 
 def _keep(measured: Path, save: Path) -> None:
-    from analysis.tidy import load
+    from collbench.analysis.frames.load import load
     load(measured)      # what cannot be read is no baseline
     try:
         save.parent.mkdir(parents=True, exist_ok=True)
@@ -78,8 +78,8 @@ def _keep(measured: Path, save: Path) -> None:
 
 def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, status: int) -> int:
     """The exit status; `status` is that of the launches, of which one that failed does not decide alone."""
-    from analysis.compare.show import as_json, show
-    from analysis.gate import check
+    from collbench.analysis.compare.gate import check
+    from collbench.analysis.compare.show import as_json, show
     try:
         verdict = check(str(baseline), str(measured), over)
     except CollbenchError as error:

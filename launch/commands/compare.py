@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from collectives.cases import format_size, parse_size
-from collectives.errors import UsageError
-from collectives.options import Amount
+from collbench.collectives.cases.case import format_size, parse_size
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import Amount
 
 from ..shared_options import OutputFile, json_option, log_options, warn, write_text
 
@@ -43,9 +43,9 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     sizes = [parse_size(name) for name in size_names.split(",") if name.strip()]
     if fail_over is not None and not (ops and sizes):
         raise UsageError("--fail-over needs --ops and --sizes: a threshold holds for named cases, not for an average")
-    from analysis.compare import compare, match, sides
-    from analysis.compare.show import as_json, page, show
-    from analysis.importers import Asked
+    from collbench.analysis.compare import compare, match, sides
+    from collbench.analysis.compare.show import as_json, page, show
+    from collbench.analysis.importers import Asked
     asked = Asked(ranks, op)
     found = match(sides(a, asked), sides(b, asked), ops, sizes, paired)
     if fail_over is not None and found.twice:

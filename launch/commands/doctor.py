@@ -6,9 +6,9 @@ from pathlib import Path
 import click
 import msgspec
 
-from collectives.errors import printable
-from collectives.options import RankCount
-from collectives.topology import find_accelerators, usable_cores
+from collbench.collectives.errors import printable
+from collbench.collectives.options import RankCount
+from collbench.collectives.topology import find_accelerators, usable_cores
 
 from ..shared_options import json_option, write_text
 
@@ -30,8 +30,8 @@ def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | No
 
     Example: collbench doctor --ranks 8 --transport torch || exit 1
     """
-    from ..doctor.examine import examine
-    from ..doctor.findings import Asked
+    from ..doctor.check_api import Asked
+    from ..doctor.run_checks import examine
     found = find_accelerators()
     ranks = ranks or (found.count if found else len(usable_cores()))
     diagnosis = examine(Asked(ranks=ranks, transports=transports, accelerators=found and tuple(found)))

@@ -21,8 +21,8 @@ def command(name: str | None, file: Path | None, json_file: Path | None) -> None
     """
     import json
 
-    from analysis.domain_tables import as_json, show_all, show_one
-    from analysis.domains import domain_named, load_domains
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.domains.show import as_json, show_all, show_one
     domains = load_domains(file)
     if name:
         key = domain_named(name, domains)

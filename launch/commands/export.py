@@ -20,8 +20,8 @@ def command(data: Path, form: str, out: Path) -> None:
 
     Example: collbench export results/latest --to nccl-tests -o all_reduce.log
     """
-    from analysis.export import export as write
-    from analysis.tidy import load
+    from collbench.analysis.export import export as write
+    from collbench.analysis.frames.load import load
     text, lost = write(load(data), form)
     for words in lost:
         warn(words)

@@ -23,12 +23,12 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file:
     """
     import json
 
-    from analysis.domains import domain_named, load_domains
-    from analysis.importers import Asked
-    from analysis.models import as_json
-    from analysis.models import extrapolate as predict
-    from analysis.projection import home_of
-    from analysis.tidy import load
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.frames.load import load
+    from collbench.analysis.importers import Asked
+    from collbench.analysis.models import as_json
+    from collbench.analysis.models import extrapolate as predict
+    from collbench.analysis.projection import home_of
     domains = load_domains(file)
     asked = domain_named(measured_on, domains) if measured_on else None
     loaded = load(data, Asked(ranks, op))
@@ -39,5 +39,5 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file:
     if json_file:
         write_text(json_file, json.dumps(as_json(frame), indent=1, allow_nan=False) + "\n")
     else:
-        from analysis.report.terminal import show_predictions
+        from collbench.analysis.report.terminal import show_predictions
         show_predictions(frame)

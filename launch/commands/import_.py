@@ -23,7 +23,7 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
 
     Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
     """
-    from analysis.importers import Asked, import_logs
+    from collbench.analysis.importers import Asked, import_logs
     result = import_logs(logs, out, Asked(ranks, op, system))
     for warning in result.warnings:
         warn(warning)

@@ -6,11 +6,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from collectives.errors import UsageError
-from collectives.options import RankCount, measuring_options, request_from
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import RankCount, measuring_options, request_from
 
 from ..job import Job, parse_time
-from ..launchers import LAUNCHERS, Launcher, open_launcher
+from ..launchers.base import LAUNCHERS, Launcher, open_launcher
 from ..shared_options import RankList, given_options
 
 __all__ = ["command"]
@@ -86,8 +86,8 @@ def _curve(given: tuple[int, ...] | None, base: Job, ranks: int) -> tuple[int, .
 def _submit(starter: Launcher, job: Job) -> int:
     """Keep the script with its results, and hand it to Slurm."""
     from ..bench import new_run_directory
-    from ..run import run_job
-    from ..slurm import Slurm
+    from ..launchers.slurm import Slurm
+    from ..supervise import run_job
     path = Slurm.script_path(job)
     new_run_directory(job.out)
     try:
@@ -102,7 +102,7 @@ def _submit(starter: Launcher, job: Job) -> int:
 
 def _run(starter: Launcher, job: Job, on_fault: str) -> int:
     from ..bench import conclude, new_run_directory
-    from ..run import run_job, run_through_faults
+    from ..supervise import run_job, run_through_faults
     if len(job.transports) > 1:
         raise UsageError(f"{starter.name} starts one transport at a time: give --transport torch or mpi")
     starter.command(job)        # what this launcher cannot start leaves no directory behind

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError, printable
-from collectives.options import Amount, RankCount, request_from
+from collbench.collectives.errors import UsageError, printable
+from collbench.collectives.options import Amount, RankCount, request_from
 
 from ..shared_options import csv_option, json_option, write_text
 
@@ -45,7 +45,7 @@ def command(data: Path | None, ranks: int | None, transport: str, json_file: Pat
 
     Example: collbench links --ranks 8 --out results/links
     """
-    from collectives.rendezvous import find_place
+    from collbench.collectives.ranks.rendezvous import find_place
     place = find_place() if data is None else None
     if place is not None:
         _measure_as_rank(place, out, _words(transport, values))
@@ -66,12 +66,12 @@ def _words(transport: str, values: dict) -> list[str]:
 
 
 def _on_device(device: str) -> bool:
-    from collectives.topology import find_accelerators
+    from collbench.collectives.topology import find_accelerators
     return device != "cpu" and find_accelerators() is not None
 
 
 def _measure_as_rank(place: object, out: Path | None, words: list[str]) -> None:
-    from collectives.__main__ import main, run_rank
+    from collbench.collectives.program.rank import main, run_rank
     if out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     given = main.make_context("collbench links", [*words, "--out", str(out)]).params
@@ -81,13 +81,13 @@ def _measure_as_rank(place: object, out: Path | None, words: list[str]) -> None:
 
 
 def _measure_here(ranks: int | None, transport: str, out: Path | None, words: list[str]) -> Path:
-    from collectives.__main__ import main
-    from collectives.topology import find_accelerators, usable_cores
+    from collbench.collectives.program.rank import main
+    from collbench.collectives.topology import find_accelerators, usable_cores
 
     from .. import bench as job
     from ..job import Job
-    from ..launchers import launcher_for
-    from ..run import run_job
+    from ..launchers.base import launcher_for
+    from ..supervise import run_job
     request_from(main.make_context("collbench links", list(words)).params, Path("."), ())     # refused before it starts
     devices = find_accelerators()
     ranks = ranks or (devices.count if devices else max(4, len(usable_cores())))
@@ -106,8 +106,8 @@ def _measure_here(ranks: int | None, transport: str, out: Path | None, words: li
 def _show(data: Path, json_file: Path | None, csv_file: Path | None) -> None:
     import pandas as pd
 
-    from analysis.csv_text import to_csv
-    from analysis.links import as_text, read_links
+    from collbench.analysis.links import as_text, read_links
+    from collbench.analysis.text.safe_csv import to_csv
     matrices = read_links(data)
     if not matrices:
         raise UsageError(f"{data}: no links were measured there: collbench links --out DIRECTORY measures them")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
-from collectives.options import RankCount
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import RankCount
 
 from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
 
@@ -31,10 +31,10 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     import json
     from itertools import combinations
 
-    from analysis.domains import domain_named, load_domains
-    from analysis.importers import Asked
-    from analysis.projection import as_json, project, versus
-    from analysis.tidy import load
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.frames.load import load
+    from collbench.analysis.importers import Asked
+    from collbench.analysis.projection import as_json, head_to_head, project
     domains = load_domains(file)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
@@ -47,11 +47,11 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
         raise UsageError(f"{data}: holds no collective over 2 or more ranks, so there is nothing to project")
     counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
     lines = [line for first, second in combinations(keys, 2)
-             for line in versus(kept, first, second, domains, counts)]
+             for line in head_to_head(kept, first, second, domains, counts)]
     if json_file:
         write_text(json_file, json.dumps(as_json(frame, lines), indent=1, allow_nan=False) + "\n")
     else:
-        from analysis.projection.show import show
+        from collbench.analysis.projection.show import show
         show(frame, lines, domains)
     if (frame["kind"] == "refused").all():
         raise UsageError("; ".join(dict.fromkeys(frame["reason"])))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
 from ..shared_options import DATA, domains_options, json_option, log_options, write_text
 
@@ -35,10 +35,10 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
         raise UsageError(f"{data} is a file: say with -o where the report is to go, or ask for --json")
     import json
 
-    from analysis.document import document
-    from analysis.domains import domain_named, load_domains
-    from analysis.importers import Asked
-    from analysis.summary import print_report, tell, write_report
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.importers import Asked
+    from collbench.analysis.report.json_document import document
+    from collbench.analysis.report.story import print_report, tell, write_report
     domains = load_domains(file)
     story = tell(data, asked=Asked(ranks, op), measured_on=domain_named(measured_on, domains) if measured_on else None,
                  known=domains, baseline=baseline)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
-from collectives.options import RankCount, measuring_options, request_from
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import RankCount, measuring_options, request_from
 
 from ..shared_options import csv_option, given_options, json_option, write_points
 
@@ -26,7 +26,7 @@ def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **
 
     Example: collbench run --transport mpi --ranks 4 --ops all_reduce,all_to_all -b 8 -e 4M --in-order
     """
-    from collectives.rendezvous import find_place
+    from collbench.collectives.ranks.rendezvous import find_place
     place = find_place()
     if place is not None:
         _run_as_rank(place, values)
@@ -34,7 +34,7 @@ def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **
 
 
 def _run_as_rank(place: object, values: dict) -> None:
-    from collectives.__main__ import run_rank
+    from collbench.collectives.program.rank import run_rank
     if values["out"] is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     sys.exit(run_rank(request_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
@@ -43,8 +43,8 @@ def _run_as_rank(place: object, values: dict) -> None:
 def _run_here(ranks: int, values: dict) -> Path:
     from .. import bench as job
     from ..job import Job
-    from ..launchers import launcher_for
-    from ..run import run_job, run_through_faults
+    from ..launchers.base import launcher_for
+    from ..supervise import run_job, run_through_faults
     request = request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
     if max(request.sweep.ranks, default=0) > ranks:
         raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from collectives.cases import size_range
-from collectives.errors import UsageError
-from collectives.options import Amount, Size
+from collbench.collectives.cases.case import size_range
+from collbench.collectives.errors import UsageError
+from collbench.collectives.options import Amount, Size
 
 from ..shared_options import OutputFile, RankList, json_option, warn, write_text
 
@@ -53,10 +53,10 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
     """
     import json
 
-    from analysis.domains import domain_named, load_domains
-    from analysis.simulate import ALGORITHMS, cases_of, machine_of, run_cases, version
-    from analysis.simulate.show import as_json, save, show
-    from collectives.topology import usable_cores
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.simulate import ALGORITHMS, cases_of, machine_of, run_cases, version
+    from collbench.analysis.simulate.show import as_json, save, show
+    from collbench.collectives.topology import usable_cores
     domains = load_domains(file)
     key = domain_named(name, domains)
     machine = machine_of(key, domains[key], dies, latency, oversubscription)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
 from ..shared_options import DATA, domains_options, log_options
 
@@ -23,9 +23,9 @@ def command(data: Path, op_names: str, measured_on: str | None, file: Path | Non
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
-    from analysis.domains import domain_named, load_domains
-    from analysis.importers import Asked
-    from analysis.summary import print_report, tell
+    from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.importers import Asked
+    from collbench.analysis.report.story import print_report, tell
     domains = load_domains(file)
     story = tell(data, asked=Asked(ranks, op), measured_on=domain_named(measured_on, domains) if measured_on else None,
                  known=domains)

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from collectives.errors import CollbenchError, UsageError
-from collectives.journal import is_device
+from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.records.journal import is_device
 
 __all__ = ["Line", "Log", "LogError", "open_log", "split_lines"]
 

@@ -3,8 +3,8 @@
 import re
 from types import MappingProxyType
 
-from collectives.catalog import DTYPES, OPERATIONS
-from collectives.errors import UsageError
+from collbench.collectives.cases.catalog import DTYPES, OPERATIONS
+from collbench.collectives.errors import UsageError
 
 __all__ = ["ITEMSIZES", "asked_op", "dtype_name", "is_known", "op_name", "plain"]
 

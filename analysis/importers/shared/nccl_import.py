@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
-from collectives.records import Imported
+from collbench.collectives.records.record import Imported
 
-from .figures import Figure, misfit
-from .harvest import MEAN, Harvest, Origin, joined
+from .collector import MEAN, Harvest, Origin, joined
+from .infer_operation import signatures, who_fits
 from .log import Log
 from .names import ITEMSIZES, asked_op, op_name
 from .nccl_log import Table, tables
-from .nccl_meaning import signatures, who_fits
 from .nccl_row import Half, Row
+from .printed_numbers import Figure, misfit
 
 __all__ = ["import_tables", "import_text"]
 

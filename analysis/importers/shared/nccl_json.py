@@ -5,12 +5,12 @@
 
 import re
 
-from .figures import Figure
-from .harvest import Harvest
+from .collector import Harvest
 from .json_text import documents, objects
 from .names import dtype_name
 from .nccl_log import Device, Table
 from .nccl_row import Columns, Half, Row
+from .printed_numbers import Figure
 
 __all__ = ["json_tables"]
 

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .figures import Figure, figure, misfit
 from .log import Line
 from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row
+from .printed_numbers import Figure, figure, misfit
 
 __all__ = ["Device", "Table", "config_of", "tables"]
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .figures import Figure, figure, whole
 from .names import ITEMSIZES, dtype_name
+from .printed_numbers import Figure, figure, whole
 
 __all__ = ["Columns", "Half", "Row", "header", "looks_like_a_row", "parse_row"]
 

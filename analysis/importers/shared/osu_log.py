@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .commands import is_command
-from .figures import Figure, figure
 from .log import Line
+from .printed_numbers import Figure, figure
 
 __all__ = ["OsuRow", "OsuTable", "osu_tables"]
 

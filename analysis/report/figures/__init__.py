@@ -4,8 +4,8 @@ from .calls import call_charts
 from .chart import Chart
 from .domains import domain_charts
 from .files import Files, save
+from .lateness import lateness_charts
 from .links import link_charts
-from .ranks import lateness_charts
 from .series import series_charts
 
 __all__ = ["Chart", "Files", "call_charts", "domain_charts", "lateness_charts", "link_charts", "save",

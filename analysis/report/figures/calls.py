@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from ... import units
-from ...samples import Calls
+from ...frames.samples import Calls
+from ...text import units
 from .chart import GREY, INK, PALETTE, SHARE, Chart, Spec, calculate, log_y, rows, spec, tooltip
-from .ranks import lateness_chart_of
+from .lateness import lateness_chart_of
 
 __all__ = ["call_charts"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..drawing import VEGALITE
+from ..render_chart import VEGALITE
 
 __all__ = ["DOT_LEGEND", "GREY", "INK", "PALETTE", "RATE", "SECONDS", "SHARE", "SIZE", "Chart", "Spec",
            "axis_x_size", "calculate", "log_y", "only", "rows", "spec", "tooltip"]

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ... import units
-from ...projection.pair import Pair
+from ...projection.side_by_side import Pair
+from ...text import units
 from .chart import DOT_LEGEND, GREY, INK, PALETTE, Chart, Spec, axis_x_size, calculate, log_y, only, rows, spec, tooltip
 
 __all__ = ["domain_charts"]

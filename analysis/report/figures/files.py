@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, LifoQueue
 
-from .. import drawing
+from .. import render_chart
 from .chart import Chart
 
 __all__ = ["Files", "save"]
 
 _PROCESSES = 2          # at most: each takes 150 MB and half a second to start
 # Finds what this process finds, and nothing that happens to lie where it runs.
-_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from analysis.report.drawing import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from collbench.analysis.report.render_chart import serve; serve()"
 
 
 class Files:
@@ -62,7 +62,7 @@ class Files:
         told = process.ask(asked)
         if told is None:        # it was killed, for want of memory as a rule
             process.end()
-            drawing.draw(**asked)
+            render_chart.draw(**asked)
             return
         self._idle.put(process)
         if told:
@@ -94,7 +94,7 @@ def _library() -> str:
     process = _Process()        # one that draws nothing: it is large after this
     told = process.ask(None)
     process.end()
-    return told["library"] if told else drawing.library()
+    return told["library"] if told else render_chart.library()
 
 
 def save(drawn: Iterable[Chart], folder: Path) -> None:

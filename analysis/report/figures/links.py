@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from ... import units
 from ...links import LinkMatrix
-from ...links.words import QUANTITIES, Quantity
+from ...links.link_findings import QUANTITIES, Quantity
+from ...text import units
 from .chart import DOT_LEGEND, INK, PALETTE, RATE, SECONDS, Chart, Spec, calculate, log_y, rows, spec, tooltip
 
 __all__ = ["link_charts"]

@@ -5,24 +5,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from collectives.cases import format_size
+from collbench.collectives.cases.case import format_size
 
-from ...tables import MODE_OF
-from .chart import (
-    DOT_LEGEND,
-    GREY,
-    INK,
-    PALETTE,
-    Chart,
-    Spec,
-    axis_x_size,
-    calculate,
-    log_y,
-    only,
-    rows,
-    spec,
-    tooltip,
-)
+from ...frames.representative import MODE_OF
+from .chart import DOT_LEGEND, GREY, INK, PALETTE, Chart, Spec, axis_x_size, calculate, log_y, only, rows, spec, tooltip
 
 __all__ = ["series_charts"]
 

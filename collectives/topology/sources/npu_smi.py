@@ -9,8 +9,8 @@ import re
 from typing import NamedTuple
 
 from .. import host
-from ..found import Device
-from ..system import Asked, System
+from ..host_files import Asked, System
+from ..model import Device
 
 __all__ = ["find"]
 

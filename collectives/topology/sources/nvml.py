@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import ModuleType
 
 from .. import host
-from ..found import Device
-from ..system import Asked, System
+from ..host_files import Asked, System
+from ..model import Device
 
 __all__ = ["find"]
 

@@ -1,8 +1,8 @@
 """Any accelerator that sits on PCI, from sysfs alone: for what no vendor's own tool was asked about."""
 
 from .. import host
-from ..found import Device
-from ..system import Asked, System
+from ..host_files import Asked, System
+from ..model import Device
 
 __all__ = ["LAST", "find"]
 

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from collectives.topology import describe
+from collbench.collectives.topology import describe
 
-from ..findings import Asked, Finding
+from ..check_api import Asked, Finding
 
 __all__ = ["ORDER", "examine"]
 

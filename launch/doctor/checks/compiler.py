@@ -5,8 +5,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..findings import Asked, Finding
-from ..probe import output
+from ..check_api import Asked, Finding
+from ..subprocess_probe import output
 
 __all__ = ["ORDER", "examine"]
 

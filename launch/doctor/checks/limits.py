@@ -3,9 +3,9 @@
 import resource
 from pathlib import Path
 
-from collectives import resources
+from collbench.collectives.ranks import host_limits
 
-from ..findings import Asked, Finding
+from ..check_api import Asked, Finding
 
 __all__ = ["ORDER", "examine"]
 
@@ -24,7 +24,7 @@ def examine(asked: Asked) -> list[Finding]:
 def _open_files(asked: Asked) -> Finding:
     """collbench raises the soft limit to the hard one by itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = resources.open_files_needed(asked.ranks)
+    need = host_limits.open_files_needed(asked.ranks)
     words = f"{_count(soft)} (can be raised to {_count(hard)}); {asked.ranks} ranks need {need} each"
     facts = {"soft": soft, "hard": hard, "need": need}
     if hard != resource.RLIM_INFINITY and hard < need:
@@ -45,7 +45,7 @@ def _processes(asked: Asked) -> Finding:
 
 
 def _memory(asked: Asked) -> Finding:
-    available, need = resources.available_bytes(), asked.ranks * _RANK_MIB * _MIB
+    available, need = host_limits.available_bytes(), asked.ranks * _RANK_MIB * _MIB
     if available is None:
         return Finding(level="note", what="memory", found="the system does not say how much is free")
     words = f"{available / 2**30:.1f} GiB free; {asked.ranks} ranks take about {need / 2**30:.1f} GiB and their buffers"
@@ -56,7 +56,7 @@ def _memory(asked: Asked) -> Finding:
 
 
 def _shared(asked: Asked) -> Finding:
-    found = resources.shared_memory(asked.ranks)
+    found = host_limits.shared_memory(asked.ranks)
     if found is None:
         return Finding(level="warning", what="/dev/shm", found="is not there: MPI and nccl use slower ways",
                        do="mount -t tmpfs tmpfs /dev/shm")

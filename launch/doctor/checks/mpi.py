@@ -2,11 +2,11 @@
 
 import sys
 
-from collectives.errors import UsageError
+from collbench.collectives.errors import UsageError
 
-from ...mpirun import Mpirun, find_mpirun
-from ..findings import Asked, Finding
-from ..probe import ask, output
+from ...launchers.mpirun import Mpirun, find_mpirun
+from ..check_api import Asked, Finding
+from ..subprocess_probe import ask, output
 
 __all__ = ["ORDER", "examine"]
 

@@ -5,7 +5,7 @@ import socket
 import struct
 from pathlib import Path
 
-from ..findings import Asked, Finding
+from ..check_api import Asked, Finding
 
 __all__ = ["ORDER", "examine"]
 

@@ -4,9 +4,9 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from collectives.topology import usable_cores
+from collbench.collectives.topology import usable_cores
 
-from ..findings import Asked, Finding
+from ..check_api import Asked, Finding
 
 __all__ = ["ORDER", "examine"]
 

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 import sys
 
-from ..findings import Asked, Finding
+from ..check_api import Asked, Finding
 
 __all__ = ["ORDER", "examine"]
 

@@ -3,8 +3,8 @@
 import re
 import shutil
 
-from ..findings import Asked, Finding
-from ..probe import output
+from ..check_api import Asked, Finding
+from ..subprocess_probe import output
 
 __all__ = ["ORDER", "examine"]
 

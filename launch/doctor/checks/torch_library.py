@@ -2,8 +2,8 @@
 
 import sys
 
-from ..findings import Asked, Finding
-from ..probe import ask
+from ..check_api import Asked, Finding
+from ..subprocess_probe import ask
 
 __all__ = ["ORDER", "examine"]
 

@@ -1,0 +1,190 @@
+"""Rates that no point can pass: of links, of links between hosts, of memory. Bus bandwidths, as hard bounds.
+
+Links. A rank must send, or receive, a known share of the payload through its own links; busbw is defined so that the
+bound is the one-way rate of a rank. Switches that reduce lower the share of an all-reduce from 2 (n - 1) / n to 1.
+
+Memory. On a CPU there is no link: ranks of a host exchange through memory, and every byte is loaded and stored by some
+core. One copy of a byte is one load and one store, and the `copy` operation of the same data says how fast so many
+ranks copy at once. An operation that makes each rank load and store `share` times the payload takes at least
+share * payload / rate; a byte that passes through a shared segment or a socket is copied twice, so half is usual there.
+Any rank can do the copying for any other, as where it writes into the memory of a root, so shares are means over ranks.
+"""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from collbench.collectives.cases.catalog import OPERATIONS, TRAFFIC
+
+from ..cost.fabric import exchange_share
+from ..domains.facts import Domain
+from ..frames.bandwidth import bus_factor
+from ..models.bounds import least_share
+from .published_tables import apart
+
+__all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceilings", "copies_share", "host_group",
+           "on_cpu"]
+
+LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
+_BY_BLOCK = ("gather", "scatter")       # a rank holds the payload, each of the others a block of it
+# `ceiling_most_Bps` is what the most generous source, or the upper end of the copy's interval, allows.
+COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps")
+
+
+def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.DataFrame:
+    """A frame of COLUMNS beside `points`; NaN and None where no ceiling is known.
+
+    `ceiling_Bps` is in busbw; `ceiling_rate_Bps` is the rate that it follows from: of a link, a network card or a
+    copy. `wire_Bps` is what each rank's links carry where switches reduce: algbw, since each rank sends its payload
+    once; the ceiling is then that of this mechanism. NaN elsewhere: there busbw is what the links carry.
+    """
+    found = pd.DataFrame(np.nan, index=points.index, columns=list(COLUMNS)).astype({"ceiling_kind": object})
+    found["ceiling_kind"] = None
+    cpu = on_cpu(points)
+    if home is not None and home[1].tiers and home[1].tiers[-1].rate_Bps is not None:
+        _by_links(points[~cpu], home[1], found)
+    if cpu.any():
+        _by_memory(points[cpu], found)
+    return found
+
+
+def on_cpu(points: pd.DataFrame) -> pd.Series:
+    """Which points were measured on a CPU, where no link of an accelerator says anything."""
+    cpus = [device for device in points["device"].unique()
+            if isinstance(device, str) and device.lower().startswith("cpu")]
+    return points["device"].isin(cpus)
+
+
+def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
+    """How many of `ranks` ranks can share one scale-up domain; fewer than `ranks` where they lie on several."""
+    size = int(domain.accelerators.value) * domain.dies if domain.accelerators else ranks
+    one_host = domain.hosts is not None and domain.hosts.value == 1
+    if one_host and not np.isnan(ranks_per_node):
+        size = min(size, int(ranks_per_node))
+    return max(1, min(size, ranks))
+
+
+@cache
+def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | None:
+    """Copies (a load and a store) of the payload that ranks must do, a mean over them; None where nothing is copied."""
+    if ranks < 2 or op not in OPERATIONS or not OPERATIONS[op].has_payload:
+        return None
+    if op in ("reduce_scatter", "reduce"):
+        return (1 + 1 / ranks) / 2      # all is loaded, a share of it is stored
+    if op == "all_to_all_v" and traffic in TRAFFIC:
+        sent = np.array([[TRAFFIC[traffic](one, other, ranks) for other in range(ranks)] for one in range(ranks)])
+        busiest = max(sent.sum(axis=0).max(), sent.sum(axis=1).max())       # whose total is the payload
+        return float((sent.sum() - np.trace(sent)) / busiest / ranks)
+    if op in ("all_gather", "all_to_all", "all_to_all_v", "broadcast"):
+        return (ranks - 1) / ranks
+    return (ranks - 1) / ranks**2 if op in _BY_BLOCK else 1.0
+
+
+def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
+    """Bounds from the rates of links, into `found`; where switches reduced, those of that mechanism."""
+    slim = points[["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
+    for (op, ranks, node), rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
+        bound = _link_bound(domain, str(op), int(ranks), float(node))
+        if bound is None:
+            continue
+        bus, rate, kind, most = bound
+        factor = bus_factor(str(op), int(ranks))
+        found.loc[rows.index, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = bus, bus * most, rate
+        found.loc[rows.index, "ceiling_kind"] = kind
+        if op == "all_reduce" and kind == LINK and ranks > 2:
+            named = rows["algorithm"].astype(object).fillna("").astype(str).str.upper().str.contains("NVLS|SHARP")
+            switched = rows.index[(rows["busbw_Bps"] > _most_of_a_ring(domain, bus * most)) | named]
+            found.loc[switched, "wire_Bps"] = rows.loc[switched, "algbw_Bps"]
+            found.loc[switched, "ceiling_Bps"] = rate * factor / least_share("all_reduce", int(ranks), in_network=True)
+            found.loc[switched, "ceiling_most_Bps"] = found.loc[switched, "ceiling_Bps"] * most
+
+
+def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:
+    """Busbw of an all-reduce above which switches must have reduced, where the domain has such switches."""
+    if domain.in_network_reduction is None or not domain.in_network_reduction.value:
+        return float("inf")
+    ring = domain.all_reduce_ring_busbw_Bps
+    return min(link_Bps, ring.value * apart()[1]) if ring else link_Bps
+
+
+def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float, float, str, float] | None:
+    """Busbw, the rate it follows from, its kind, and by what factor the most generous source exceeds it."""
+    outer, row = domain.tiers[-1], OPERATIONS.get(op)
+    if row is None or not row.has_payload:
+        return None
+    rate = outer.rate_Bps.value
+    most = max(outer.rate_Bps.all_values()) / rate
+    if row.memories is not None:
+        ways = len(row.memories)
+        if op == "copy":
+            return (domain.hbm_Bps.value / 2, domain.hbm_Bps.value, DEVICE_MEMORY, 1.0) if domain.hbm_Bps else None
+        return (ways * rate, rate, LINK, most) if outer.topology == "tree" else None
+    if ranks < 2:
+        return None
+    group = host_group(domain, ranks, node)
+    if row.pairs and outer.pair_Bps:
+        rate = outer.pair_Bps.value
+    ways = bus_factor(op, ranks) if row.pairs else 1.0
+    inside = rate * ways * (1.0 if row.pairs else exchange_share(domain, op, min(ranks, group)))
+    if group >= ranks or domain.scaleout_Bps is None:
+        return inside, rate, LINK, most
+    card = domain.scaleout_Bps.value
+    between = card * ways if row.pairs else _between_hosts(op, ranks, group, card)
+    return (between, card, BETWEEN, 1.0) if between is not None and between < inside else (inside, rate, LINK, most)
+
+
+def _between_hosts(op: str, ranks: int, group: int, card_Bps: float) -> float | None:
+    """Busbw that `group` network cards a host allow: what must leave a host, over the rate of its cards together."""
+    hosts, factor = -(-ranks // group), bus_factor(op, ranks)
+    if op in ("all_to_all", "all_to_all_v"):
+        leaves = (ranks - group) / ranks * group
+    elif op == "all_reduce":
+        leaves = 2 * (hosts - 1) / hosts
+    elif op in ("all_gather", "reduce_scatter"):
+        leaves = (hosts - 1) / hosts
+    elif op in ("broadcast", "reduce", "send_recv"):
+        leaves = 1.0
+    else:
+        return None
+    return factor * group * card_Bps / leaves
+
+
+def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:
+    """Bounds from the copies of the same system: the best rate at this payload or a larger one, which caches help less.
+
+    So many ranks as copy at once in the operation, or the next fewer that were measured: fewer copy faster, each. Where
+    only more were measured, what these reach together. The payload is what a rank copies at most, were all to do the
+    same: of a gather or scatter a block.
+    """
+    is_copy = points["op"].eq("copy")
+    copies = points.loc[is_copy & (points["algbw_Bps"] > 0),
+                        ["system", "ranks", "message_bytes", "algbw_Bps", "busbw_Bps", "busbw_hi_Bps"]]
+    if copies.empty:
+        return
+    copies["most"] = copies["busbw_hi_Bps"].fillna(copies["busbw_Bps"])
+    best = copies.groupby(["system", "ranks", "message_bytes"], dropna=False)[["algbw_Bps", "most"]].max().reset_index()
+    others = points.loc[~is_copy, ["system", "op", "ranks", "traffic", "message_bytes"]]
+    held = others["message_bytes"].to_numpy(float)
+    bounds = np.full((3, len(others)), np.nan)      # of `ceiling_Bps`, `ceiling_most_Bps`, `ceiling_rate_Bps`
+    for key, rows in others.groupby(["system", "op", "ranks", "traffic"], dropna=False, sort=False).indices.items():
+        system, op, ranks, traffic = key
+        share = copies_share(str(op), int(ranks), traffic if isinstance(traffic, str) else None)
+        here = best[best["system"].isna() if pd.isna(system) else best["system"].eq(system)]
+        if share is None or here.empty:
+            continue
+        at_once = ranks // 2 if OPERATIONS[op].timed_by_initiators and op != "bi_bandwidth" else ranks
+        known = here.loc[here["ranks"] <= at_once, "ranks"]
+        copiers = known.max() if len(known) else here["ranks"].min()
+        rates = here[here["ranks"] == copiers].sort_values("message_bytes")
+        sizes = rates["message_bytes"].to_numpy(float)
+        copied = held[rows] / (ranks if op in _BY_BLOCK else 1)
+        place = np.minimum(np.searchsorted(sizes, copied), len(sizes) - 1)
+        together = max(1.0, copiers / at_once)
+        rate, most = (np.maximum.accumulate(rates[name].to_numpy(float)[::-1])[::-1][place] * together
+                      for name in ("algbw_Bps", "most"))
+        scale = bus_factor(str(op), int(ranks)) / share
+        bounds[:, rows] = scale * rate, scale * most, rate
+    capped = others.index[np.isfinite(bounds[0])]
+    found.loc[others.index, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = bounds.T
+    found.loc[capped, "ceiling_kind"] = MEMORY

@@ -1,0 +1,53 @@
+"""The published tables that ship with the tool, as ranges of bus bandwidth, and how far two of them disagree."""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ..frames.bandwidth import busbw_Bps
+from ..projection.references import measured
+
+__all__ = ["Table", "apart", "tables_of"]
+
+_LARGE = 4 << 20        # from here on, times are of bytes rather than of calls, and tables agree better
+_DISAGREE = 0.95
+
+
+class Table(NamedTuple):
+    """Published busbw of one operation and rank count: [size] lowest, middle and highest over tables."""
+
+    sizes: np.ndarray
+    low: np.ndarray
+    middle: np.ndarray
+    high: np.ndarray
+
+
+@cache
+def apart() -> tuple[float, float]:
+    """By what factor tables of one accelerator, operation, rank count and payload differ, of small and large ones."""
+    frame = measured()
+    spread = frame.groupby(["domain", "op", "ranks", "payload_bytes"])["time_s"].agg(["min", "max", "size"])
+    spread = spread[spread["size"] > 1].reset_index()
+    ratio = spread["max"] / spread["min"]
+    large = spread["payload_bytes"] >= _LARGE
+    return float(ratio[~large].quantile(_DISAGREE)), float(ratio[large].quantile(_DISAGREE))
+
+
+@cache
+def tables_of(domain: str) -> dict[tuple[str, int], Table]:
+    """Published curves of a domain by operation and rank count."""
+    frame = measured()
+    frame = frame[frame["domain"] == domain]
+    if frame.empty:
+        return {}
+    frame = frame.assign(bus=busbw_Bps(frame["op"], frame["ranks"], frame["payload_bytes"], frame["time_s"]))
+    small, large = apart()
+    found = {}
+    for (op, ranks), rows in frame.groupby(["op", "ranks"]):
+        spread = rows.groupby("payload_bytes")["bus"].agg(["min", "median", "max"])
+        sizes = spread.index.to_numpy(float)
+        width = np.where(sizes >= _LARGE, large, small)
+        found[str(op), int(ranks)] = Table(sizes, spread["min"].to_numpy() / width, spread["median"].to_numpy(),
+                                           spread["max"].to_numpy() * width)
+    return found

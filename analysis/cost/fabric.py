@@ -1,0 +1,73 @@
+"""A domain as the models see it: rates by level, limits of its topology, and what its library may run."""
+
+import math
+from typing import NamedTuple
+
+from ..domains.facts import Domain, Figure
+from .selection import Fabric
+
+__all__ = ["Level", "algorithms_without_a_rule", "exchange_share", "fabric_of", "levels_of", "log_spread"]
+
+_PLAIN = {"all_reduce": ("ring",), "all_gather": ("ring",), "reduce_scatter": ("ring",), "all_to_all": ("pairwise",),
+          "all_to_all_v": ("pairwise",), "broadcast": ("pipelined tree",), "reduce": ("pipelined tree",),
+          "gather": ("linear",), "scatter": ("linear",), "barrier": ("dissemination",),
+          "send_recv": ("neighbour shift",)}
+
+
+def fabric_of(domain: Domain) -> Fabric | None:
+    """What a selection rule asks; None where no source gives a rate."""
+    if not domain.tiers or domain.tiers[-1].rate_Bps is None:
+        return None
+    reduces, outer = domain.in_network_reduction, domain.tiers[-1]
+    inner = [tier.accelerators for tier in domain.tiers[:-1] if tier.accelerators > 1]
+    return Fabric(outer.rate_Bps.value, bool(reduces and reduces.value), domain.generation, outer.topology == "mesh",
+                  inner[-1] if inner else None)
+
+
+class Level(NamedTuple):
+    """One tier as ranks see it: how many it joins, rate for each (a figure, divided by `per`), what a step takes."""
+
+    ranks: int
+    rate_Bps: Figure
+    per: int
+    latency_s: float
+
+
+def levels_of(domain: Domain, ranks: int, dies: bool = False) -> list[Level]:
+    """The tiers that `ranks` ranks meet, from the innermost out; the last holds all of them.
+
+    A rank is an accelerator, or a die: then an accelerator's dies are a tier as well, and share its rate in the others.
+    """
+    per = domain.dies if dies else 1
+    tiers = [Level(max(1, tier.accelerators or 0) * per, tier.rate_Bps, 1 if tier.accelerators == 1 else per,
+                   tier.latency_s.value if tier.latency_s else 0.0)
+             for tier in domain.tiers if tier.rate_Bps is not None]
+    return [*(level for level in tiers[:-1] if 1 < level.ranks < ranks), tiers[-1]]
+
+
+def exchange_share(domain: Domain, op: str, ranks: int) -> float:
+    """Share of an accelerator's nominal rate that the topology lets `op` use at `ranks` ranks, at best.
+
+    In a mesh a rank has links to its peers only; across a torus an exchange between all is limited by the bisection
+    (4 / n of its links' rate for each rank), not by the links of one accelerator.
+    """
+    outer = domain.tiers[-1]
+    if outer.topology == "mesh" and outer.accelerators and 1 < ranks <= outer.accelerators:
+        return (ranks - 1) / (outer.accelerators - 1)
+    dimensions = {"torus 2d": 2, "torus 3d": 3}.get(outer.topology)
+    if dimensions and op.startswith("all_to_all"):
+        return min(1.0, 4 / dimensions / ranks ** (1 / dimensions))
+    return 1.0
+
+
+def algorithms_without_a_rule(op: str, in_network: bool) -> tuple[str, ...]:
+    """What is assumed to run where no library's rule is known."""
+    plain = _PLAIN.get(op, ())
+    return (*plain, "in-switch") if in_network and op == "all_reduce" else plain
+
+
+def log_spread(values: list[float]) -> tuple[float, float]:
+    """Mean and standard deviation of logarithms."""
+    logs = [math.log(value) for value in values]
+    mean = sum(logs) / len(logs)
+    return mean, math.sqrt(sum((log - mean) ** 2 for log in logs) / max(1, len(logs) - 1))

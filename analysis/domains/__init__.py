@@ -1,0 +1,1 @@
+"""Scale-up domains: cited facts, as data."""

@@ -1,0 +1,1 @@
+"""What stands out in a run: stragglers, broken performance guidelines, instability."""

@@ -1,0 +1,96 @@
+"""Findings: what a reader should know first, as values, most important first; nothing when there is nothing."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from ..frames.load import Loaded
+from ..text.units import percent
+from .finding import Finding, evidence_of, in_order
+from .guidelines import find_contradictions
+from .stragglers import find_stragglers
+
+__all__ = ["Finding", "find"]
+
+_OVERHEAD = 0.2          # share of a time from where the harness is part of the answer
+
+
+def find(loaded: Loaded) -> list[Finding]:
+    """Everything that can be said truly about `loaded`."""
+    found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points),
+             *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
+             *find_contradictions(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
+    return in_order(found)
+
+
+def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
+    wrong = records[records["status"] == "wrong"]
+    if len(wrong):
+        first = wrong["fault"].iloc[0]
+        yield Finding("error", f"{_cases(len(wrong))} of {len(records)} gave wrong results; no time is shown for them"
+                      + (f" (first: {first})" if pd.notna(first) else ""), effect=len(wrong) / len(records),
+                      **evidence_of(wrong))
+
+
+def _failed(records: pd.DataFrame) -> Iterator[Finding]:
+    for status, words in (("timeout", "did not end in time"), ("failed", "failed")):
+        some = records[records["status"] == status]
+        if len(some):
+            yield Finding("error", f"{_cases(len(some))} {words}{_reasons(some)}", effect=len(some) / len(records),
+                          **evidence_of(some))
+
+
+def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
+    crowded = points["ranks"][points["oversubscribed"].fillna(False)]
+    if len(crowded):
+        counts = ", ".join(str(count) for count in sorted(crowded.unique()))
+        yield Finding("warning", f"with {counts} ranks there were more ranks on a host than cores: {len(crowded)} of "
+                      f"{len(points)} points show the software path and the scheduler, and not a fabric",
+                      effect=len(crowded) / len(points), **evidence_of(points, crowded.index))
+
+
+def _flagged(points: pd.DataFrame) -> Iterator[Finding]:
+    meanings = {"precision missed": "missed the precision asked for before their time was up",
+                "too few samples": "have too few samples for an interval",
+                "drift": "drifted while they were measured", "bimodal": "have two modes, so their median is neither"}
+    known = points["flags"].unique()
+    for flag, meaning in meanings.items():
+        some = points["precision"][points["flags"].isin([flags for flags in known if flag in flags.split(", ")])]
+        if len(some):
+            detail = f" (worst: ±{percent(some.max())})" if flag == "precision missed" else ""
+            worst = some.sort_values(ascending=False, kind="stable").index
+            yield Finding("warning", f"{len(some)} of {len(points)} points {meaning}{detail}",
+                          effect=len(some) / len(points), **evidence_of(points, worst))
+
+
+def _overhead(points: pd.DataFrame) -> Iterator[Finding]:
+    some = points.index[(points["overhead_s"] > _OVERHEAD * points["time_s"]) & (points["op"] != "noop")]
+    if len(some):
+        yield Finding("warning", f"in {len(some)} of {len(points)} points an empty call takes over "
+                      f"{percent(_OVERHEAD)} of the time: the harness is part of these numbers",
+                      effect=len(some) / len(points), **evidence_of(points, some))
+
+
+def _unreadable(loaded: Loaded) -> Iterator[Finding]:
+    if loaded.warnings:
+        count = len(loaded.warnings)
+        yield Finding("warning", f"{count} line{'s' if count > 1 else ''} or timing{'s' if count > 1 else ''} of the "
+                      f"data could not be used (first: {loaded.warnings[0]})")
+
+
+def _not_measured(records: pd.DataFrame) -> Iterator[Finding]:
+    for status, words in (("unsupported", "not supported here"), ("skipped-memory", "skipped for lack of memory")):
+        some = records[records["status"] == status]
+        if len(some):
+            yield Finding("note", f"{_cases(len(some))} of {len(records)} {words}{_reasons(some)}",
+                          effect=len(some) / len(records), **evidence_of(some))
+
+
+def _cases(count: int) -> str:
+    return f"{count} case{'' if count == 1 else 's'}"
+
+
+def _reasons(records: pd.DataFrame) -> str:
+    """The most frequent reason given."""
+    given = records["reason"].dropna().value_counts()
+    return f" ({given.index[0]}{', and other reasons' if len(given) > 1 else ''})" if len(given) else ""

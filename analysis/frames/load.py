@@ -1,0 +1,297 @@
+"""From a journal, or a log of another tool, to frames: a row for every measured point, one for every record's status.
+
+Of a record's samples its digest is enough; where it has none, or that of another version, one is made from them. A
+journal is read a line at a time, since the samples of a long run do not fit in memory as Python objects.
+"""
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collbench.collectives.cases.case import Case
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.journal import Portion, no_journal, read_lines
+from collbench.collectives.records.record import Digest, Fault, Imported, Record, Run
+
+from ..findings.stragglers import Lateness
+from ..importers import Asked, read_log
+from ..importers.collbench import is_journal
+from .bandwidth import algbw_Bps, bus_factor
+from .chunks import read_portions
+from .imported import EXTRA, extra
+from .imported import identity as imported_identity
+from .imported import point as imported_point
+from .imported import status as imported_status
+from .points import Point, points_of, shared
+
+__all__ = ["CASE", "Loaded", "load", "with_text"]
+
+# What identifies a case within a run, as columns of every frame.
+CASE = ("op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes")
+_RUN = ("system", "transport", "library", "device")
+_STATUS = ("label", "status", "reason", "checks", "wrong", "fault", "notes", "asked_bytes", "at_s", "reproduce")
+_TEXT = ("op", "dtype", "redop", "place", "traffic", "label")
+_EXTRA_TEXT = ("algorithm", "protocol", "variant", "statistic", "source")
+_EXTRA_NUMBERS = ("ranks_per_node", "native_size_bytes", "repeats")
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a file held.
+
+    Args:
+        points: one row per ok record and mode; times in seconds per message, bandwidths in bytes per second.
+        records: one row per case and run, with its status; where a run measured a case twice, the later one.
+        runs: provenance by run id.
+        warnings: a sentence for each line or timing that could not be used.
+        lateness: which rank was last how often and by how much; columns `stragglers.LATENESS`.
+    """
+
+    points: pd.DataFrame
+    records: pd.DataFrame
+    runs: dict[str, Run]
+    warnings: list[str] = field(default_factory=list)
+    lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
+
+
+def load(path: Path, asked: Asked | None = None) -> Loaded:
+    """Read DATA: a run directory, a journal, a log of another tool or a tidy CSV.
+
+    Args:
+        asked: what a person says about a log, for what it does not say itself.
+
+    Raises:
+        JournalError: it is none of these.
+        UsageError: it is too new, or does not say what only a person can.
+    """
+    path = Path(path)
+    journal = path / "journal.jsonl" if path.is_dir() else path
+    with _collector_off():
+        parts = read_portions(journal, _portion) if is_journal(journal) else [_log(journal, asked)]
+    runs = {identity: run for part in parts for identity, run in part.runs.items()}
+    warnings = [words for part in parts for words in part.warnings]
+    if not runs:
+        raise no_journal(journal, warnings)
+    records, points = _joined(parts)
+    again = records.duplicated(["run", *CASE, "figure"], keep="last").to_numpy()
+    records = _about_runs(records.drop(columns="figure")[~again], runs)
+    points = points[~again[points["record"]]]
+    lateness = Lateness.of_all(part.lateness for part in parts).frame()
+    return Loaded(_derive(points, records, runs), records, runs, warnings, lateness)
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Looking for cycles among a million objects that have none takes a third of the time of making them."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class _Part(NamedTuple):
+    """What a portion of a journal held, as `Loaded`; the record of a point is its place in the statuses."""
+
+    statuses: pd.DataFrame
+    points: pd.DataFrame
+    runs: dict[str, Run]
+    warnings: list[str]
+    lateness: Lateness
+
+
+def _portion(portion: Portion) -> _Part:
+    warnings: list[str] = []
+    lines = read_lines(portion, warnings, samples=False)
+    return _part(lines, {run.id: run for run in portion.runs}, warnings)
+
+
+def _log(path: Path, asked: Asked | None) -> _Part:
+    reading = read_log(path, asked)
+    return _part(iter([*reading.runs, *reading.figures]), {}, reading.warnings)
+
+
+def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:
+    """The frames of all lines, some at a time: rows as Python objects take ten times the room."""
+    lateness, read = Lateness(), 0
+    statuses, points = [_imported([])[0]], [_imported([])[1]]
+    for kind, figures in groupby(_records(lines, runs, warnings), type):
+        while some := [*islice(figures, _CHUNK)]:
+            made = _imported(some) if kind is Imported else _measured(some, lateness)
+            statuses.append(made[0])
+            points.append(made[1].assign(record=made[1]["record"] + read))
+            read += len(some)
+    return _Part(_one_below(statuses), _one_below(points), runs, warnings, lateness)
+
+
+def _one_below(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """All rows; an empty frame only where there is no other, since it has no types to say."""
+    return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+
+
+def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run],
+             warnings: list[str]) -> Iterator[Record | Imported]:
+    """Records, with digests and without samples, and imported figures in order; `runs` is filled on the way."""
+    for line in lines:
+        if isinstance(line, Run):
+            runs[line.id] = line
+        elif isinstance(line, Record) and line.timings:
+            made = tuple(_digests(line, runs[line.run].policy.precision, warnings))
+            yield msgspec.structs.replace(line, timings=(), digests=made)
+        else:
+            yield line
+
+
+def _digests(record: Record, precision: float, warnings: list[str]) -> Iterator[Digest]:
+    for timing in record.timings:
+        try:
+            yield digest(record.case, timing, precision)
+        except (ValueError, OverflowError) as error:
+            warnings.append(str(error))
+
+
+def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points of all parts."""
+    if len(parts) == 1:
+        return parts[0].statuses, parts[0].points
+    before = np.cumsum([0, *(len(part.statuses) for part in parts)])
+    points = [part.points.assign(record=part.points["record"] + int(count))
+              for part, count in zip(parts, before[:-1], strict=True)]
+    return _one_below([part.statuses for part in parts]), _one_below(points)
+
+
+def _imported(figures: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points; the record of a point is the place of its figure. Each figure is a row of its own."""
+    statuses = [(figure.run, *imported_identity(figure), figure.label(), *imported_status(figure), number)
+                for number, figure in enumerate(figures)]
+    points = [(number, *imported_point(figure), *extra(figure))
+              for number, figure in enumerate(figures) if figure.status == "ok"]
+    return (pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS, "figure"]),
+            pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
+
+
+def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The same of records, by columns: there may be many."""
+    places, digests = [], []
+    for place, record in enumerate(records):
+        if record.status == "ok" and not record.case.operation.linked:      # links have a package of their own
+            places += [place] * len(record.digests)
+            digests += record.digests
+    lateness.add((records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True))
+    messages = np.array([records[place].case.operation.messages for place in places], dtype=float)
+    points = points_of(digests, messages).assign(**dict.fromkeys(EXTRA))
+    points.insert(0, "record", np.array(places, dtype=np.int64))
+    return _statuses(records), points
+
+
+def _statuses(records: Sequence[Record]) -> pd.DataFrame:
+    cases = [record.case for record in records]
+    checked = [record.verification for record in records]
+    return pd.DataFrame({
+        "run": shared([record.run for record in records]), "op": shared([case.op for case in cases]),
+        "dtype": shared([case.dtype for case in cases]), "redop": shared([case.redop for case in cases]),
+        "place": [_place(case) for case in cases], "traffic": shared([case.traffic for case in cases]),
+        "ranks": [case.ranks for case in cases], "message_bytes": [case.bytes for case in cases],
+        "label": [case.label() for case in cases], "status": [record.status for record in records],
+        "reason": [record.reason for record in records],
+        "checks": [made.checks if made else None for made in checked],
+        "wrong": [made.wrong if made else None for made in checked],
+        "fault": [_fault(made.fault) if made and made.fault else None for made in checked],
+        "notes": ["; ".join(record.notes) for record in records],
+        "asked_bytes": [record.asked_bytes for record in records], "at_s": [record.at_s for record in records],
+        "reproduce": [record.reproduce for record in records], "figure": None})
+
+
+def _place(case: Case) -> str | None:
+    if not case.operation.has_in_place:
+        return None
+    return "in-place" if case.in_place else "out-of-place"
+
+
+def _fault(fault: Fault) -> str:
+    return f"rank {fault.rank}, element {fault.index}, {fault.when}: expected {fault.expected}, found {fault.found}"
+
+
+def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+    """Points with what identifies their records, and what follows from that, from the run and from the catalog."""
+    groups = records.groupby(["run", "op", "ranks"], sort=False).ngroup().to_numpy()
+    first = records[["run", "op", "ranks"]].take(np.unique(groups, return_index=True)[1])
+    keys = [*first.itertuples(index=False, name=None)]
+    place = records.index.searchsorted(points["record"])
+    own = records[["run", *_RUN, *CASE, "asked_bytes", "label", "reproduce"]].take(place).reset_index(drop=True)
+    points = pd.concat([own, points.drop(columns="record").reset_index(drop=True)], axis=1)
+    points = with_text(points, _EXTRA_TEXT).astype(dict.fromkeys(_EXTRA_NUMBERS, float))
+    group = groups[place]
+
+    def per_group(values: list[float | None]) -> NDArray[np.float64]:
+        return np.array(values, dtype=float)[group]
+
+    points["precision_target"] = per_group([runs[run].policy.precision or None for run, _, _ in keys])
+    points["last_rank"] = points["last_rank"].astype("Int64")
+    points["algbw_Bps"] = algbw_Bps(points["message_bytes"], points["time_s"])
+    factor = per_group([bus_factor(op, ranks) for _, op, ranks in keys])
+    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
+        points[rate] = algbw_Bps(points["message_bytes"], points[time]) * factor
+    crowded = [_oversubscribed(runs[run], ranks) for run, _, ranks in keys]
+    points["oversubscribed"] = pd.array(crowded, dtype="boolean")[group]
+    on_node = per_group([_most_on_a_host(runs[run], ranks) for run, _, ranks in keys])
+    points["ranks_per_node"] = points["ranks_per_node"].fillna(pd.Series(on_node))
+    return _with_overhead(points)
+
+
+def with_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The frame with `columns` as text or None, of one type whatever they hold; pandas makes an empty one a number."""
+    return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in columns})
+
+
+def _about_runs(frame: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
+    codes, identities = pd.factorize(frame["run"])
+    facts = [(_system(run), run.transport, run.library, run.device) for run in map(runs.get, identities)]
+    for place, name in enumerate(_RUN):
+        values = np.array([fact[place] for fact in facts], dtype=object)[codes]
+        frame.insert(frame.columns.get_loc("run") + 1 + place, name, pd.Series(values, frame.index, dtype=object))
+    return with_text(frame, _TEXT)
+
+
+def _system(run: Run) -> str | None:
+    """What the fabric is called: the cluster where the run names one, else the host of rank 0."""
+    name = run.provenance.get("cluster") or run.provenance.get("host")
+    return str(name) if name else None
+
+
+def _oversubscribed(run: Run, ranks: int) -> bool | None:
+    """Whether a host has more of the first `ranks` ranks than cores they may use; None when the run does not say."""
+    hosts, cores = run.provenance.get("hosts"), run.provenance.get("cores")
+    if not (isinstance(hosts, list) and isinstance(cores, list)) or min(len(hosts), len(cores)) < ranks:
+        return None
+    usable = dict(zip(hosts[:ranks], cores[:ranks], strict=True))
+    if any(not isinstance(count, int) for count in usable.values()):
+        return None
+    return any(hosts[:ranks].count(host) > count for host, count in usable.items())
+
+
+def _most_on_a_host(run: Run, ranks: int) -> float:
+    """The most of the first `ranks` ranks that one host has; NaN where the run does not say."""
+    hosts = run.provenance.get("hosts")
+    if not isinstance(hosts, list) or not ranks <= len(hosts):
+        return float("nan")
+    return float(max(map(hosts[:ranks].count, set(hosts[:ranks]))))
+
+
+def _with_overhead(points: pd.DataFrame) -> pd.DataFrame:
+    """Add `overhead_s`: what an empty call took in the same loop; NaN where that was not measured."""
+    same = ["run", "ranks", "mode"]
+    empty = points.loc[points["op"] == "noop", [*same, "time_s"]].rename(columns={"time_s": "overhead_s"})
+    return points.merge(empty.drop_duplicates(same), on=same, how="left")

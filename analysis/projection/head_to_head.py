@@ -1,0 +1,109 @@
+"""One domain against another: who is faster, how surely, from which payload on, and by which measure."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from ..domains.facts import Domain
+from ..frames.bandwidth import bus_factor
+from .monte_carlo import Cast
+
+__all__ = ["NORMALISATIONS", "Crossover", "Versus", "crossovers", "versus"]
+
+_ENDS = (0.05, 0.5, 0.95)
+# What is held equal, and the unit of the bus bandwidth then: of one accelerator; of one against its dense BF16 rate;
+# of the domain against its power; of all of the domain. The answer turns on it, so it is always said.
+NORMALISATIONS = {"per accelerator": "GB/s", "per FLOP": "B/kFLOP", "per watt": "GB/s/kW", "per domain": "TB/s"}
+
+
+class Versus(NamedTuple):
+    """One operation and payload at two domains.
+
+    Args:
+        faster: probability that the first takes less time.
+        figures: by normalisation, for each domain (low, middle, high) of the figure in its unit; None where a fact is
+            missing.
+        ahead: by normalisation, the probability that the first has more.
+    """
+
+    op: str
+    asked_bytes: int
+    domains: tuple[str, str]
+    faster: float
+    figures: dict[str, tuple[tuple[float, float, float] | None, tuple[float, float, float] | None]]
+    ahead: dict[str, float | None]
+
+
+class Crossover(NamedTuple):
+    """Payload, between two that were asked for, at which the faster domain changes; `to` is faster above."""
+
+    op: str
+    low_bytes: int
+    high_bytes: int
+    to: str
+
+
+def versus(kept: Mapping[tuple[str, str, int], Cast], first: str, second: str, domains: Mapping[str, Domain],
+           ranks: Mapping[str, int]) -> list[Versus]:
+    """Every operation and size that was drawn for both domains.
+
+    Args:
+        kept: draws by domain, operation and asked size.
+        ranks: of each domain.
+    """
+    found = []
+    for key, op, size in kept:
+        if key != first or (second, op, size) not in kept:
+            continue
+        draws = [kept[name, op, size].time_s for name in (first, second)]
+        rates = [_bus(op, size, ranks[name], time_s) for name, time_s in zip((first, second), draws, strict=True)]
+        figures: dict[str, tuple] = {}
+        ahead: dict[str, float | None] = {}
+        for measure in NORMALISATIONS:
+            scaled = [_scaled(measure, rate, domains[name], ranks[name])
+                      for rate, name in zip(rates, (first, second), strict=True)]
+            figures[measure] = tuple(None if values is None else tuple(map(float, np.quantile(values, _ENDS)))
+                                     for values in scaled)
+            ahead[measure] = None if None in figures[measure] else _greater(scaled[0], scaled[1])
+        found.append(Versus(op, size, (first, second), _greater(draws[1], draws[0]), figures, ahead))
+    return found
+
+
+def crossovers(lines: Sequence[Versus]) -> list[Crossover]:
+    """Where the domain that is more likely faster changes from one payload to the next."""
+    found = []
+    for op in dict.fromkeys(line.op for line in lines):
+        row = sorted((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
+        for here, there in pairwise(row):
+            if (here.faster > 0.5) != (there.faster > 0.5):
+                found.append(Crossover(op, here.asked_bytes, there.asked_bytes,
+                                       there.domains[0 if there.faster > 0.5 else 1]))
+    return found
+
+
+def _greater(one: np.ndarray, other: np.ndarray) -> float:
+    """Probability that a draw of `one` exceeds one of `other`; the two are independent."""
+    order = np.sort(other)
+    return float(np.searchsorted(order, one).mean() / len(order))
+
+
+def _bus(op: str, size: int, ranks: int, time_s: np.ndarray) -> np.ndarray:
+    return size / time_s * bus_factor(op, ranks)
+
+
+def _scaled(measure: str, busbw: np.ndarray, domain: Domain, ranks: int) -> np.ndarray | None:
+    """Bus bandwidth of each draw in the unit of `measure`; None where the domain's facts lack what is needed."""
+    accelerators = domain.accelerators.value if domain.accelerators else None
+    dies = domain.dies if accelerators and ranks > accelerators else 1      # a rank is then a die
+    if measure == "per accelerator":
+        return busbw * dies / 1e9
+    if measure == "per domain":
+        return busbw * ranks / 1e12
+    if measure == "per FLOP":
+        return busbw * dies / domain.dense_bf16_flops.value * 1000 if domain.dense_bf16_flops else None
+    if domain.power_W is None or accelerators is None:
+        return None
+    used_W = domain.power_W.value * ranks / dies / accelerators
+    return busbw * ranks / 1e9 / (used_W / 1000)

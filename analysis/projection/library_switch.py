@@ -1,0 +1,56 @@
+"""What a library's own rule does to a prediction: where it would change algorithm on the way, the other is predicted.
+
+Only inside a domain whose facts are known, and only where neither data nor log name the algorithm.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cost.selection import choices, constants
+from ..text.units import seconds
+
+if TYPE_CHECKING:
+    from ..domains.facts import Domain
+
+__all__ = ["follow_rule"]
+
+
+def follow_rule(rows: list[dict[str, object]], op: str, largest: int, target: int,
+                home: tuple[str, Domain]) -> list[dict[str, object]]:
+    """Rows of a prediction, with those replaced for which the rule takes another algorithm at the target.
+
+    The time is then the projection of the other algorithm at home, from published measurements of it; the interval
+    covers both, since the rule is emulated. `reason` says what it would be if the algorithm stayed.
+    """
+    key, domain = home
+    from ..cost.fabric import fabric_of
+    from .monte_carlo import Target, cast
+    from .references import shipped
+    library, fabric = domain.library, fabric_of(domain)
+    if not library or fabric is None or target > domain.accelerators.value:
+        return rows
+    followed = []
+    for row in rows:
+        weighed = [choices(library, op, row["message_bytes"], ranks, fabric)[:1] for ranks in (largest, target)]
+        here, there = ([choice.algorithm for choice in found] for found in weighed)
+        if here and there and here != there:
+            drawn = cast(Target(key, domain, target), op, row["message_bytes"], shipped(), (), only=there[0])
+            if drawn is not None:
+                row = row | _replaced(row, drawn.time_s, here[0], there[0], f"{constants(library)['library']} "
+                                 f"{constants(library)['version']}", largest)
+        followed.append(row)
+    return followed
+
+
+def _replaced(row: dict, draws: np.ndarray, here: str, there: str, rule: str, largest: int) -> dict[str, object]:
+    low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
+    stays = f"if instead {here}: {seconds(row['time_s'])}"
+    words = (f"by the rule of {rule} this runs {here} at {largest} ranks and {there} here, which was not measured; "
+             f"predicted for {there}, from published measurements of it; {stays}")
+    return {"algorithm": there, "time_s": float(max(middle, row["bound_s"])),
+            "time_lo_s": float(max(min(low, row["time_lo_s"]), row["bound_s"])),
+            "time_hi_s": float(max(high, row["time_hi_s"])),
+            "reason": "; ".join(filter(None, (words, row["reason"])))}

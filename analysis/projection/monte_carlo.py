@@ -1,0 +1,267 @@
+"""Times at a domain as vectors of draws: every uncertain thing is drawn, so quantiles and shares are exact.
+
+A draw takes one reference (systems count alike, however many of their tables ship), one of the values that sources give
+for each fact, an algorithm by the library's rule blurred where its estimates are close, and the transfer's own errors.
+"""
+
+import math
+import sys
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cost.algorithms import Algorithm, algorithm_named, profile
+from ..cost.fabric import Level, algorithms_without_a_rule, exchange_share, fabric_of, levels_of, log_spread
+from ..cost.selection import Choice, Fabric, choices
+from ..domains.facts import Domain, Figure
+from ..models.bounds import least_share
+from .references import Reference
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["DRAWS", "Cast", "Target", "cast", "priors"]
+
+DRAWS = 2000
+_BLUR = 0.2            # log of the ratio of two estimates at which the rule's order is worth little
+_OWN = 0.5             # what the user's own measurements weigh against all that ship
+_MAIN = 0.7            # weight of a fact's value where sources disagree; the alternatives share the rest
+_SOURCES = ("facts", "references", "algorithm", "transfer")
+
+Floats = NDArray[np.float64]
+
+
+@cache
+def priors() -> dict:
+    """What is assumed where nothing was measured (analysis/data/projection/priors.toml)."""
+    table = resources.files("collbench.analysis").joinpath("data", "projection", "priors.toml")
+    return tomllib.loads(table.read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where to: a domain by its key, how many ranks of it, and what a rank is."""
+
+    key: str
+    domain: Domain
+    ranks: int
+    dies: bool = False
+
+    def levels(self) -> list[Level]:
+        """The tiers that its ranks meet."""
+        return levels_of(self.domain, self.ranks, self.dies)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Draws of one operation and payload.
+
+    Args:
+        time_s: [draw].
+        algorithm: the one with the greatest weight, `weight` its weight.
+        instead: other algorithms: name, weight, and median time if it were that one.
+        shares: of the variance of log time, by `facts`, `references`, `algorithm`, `transfer`.
+        basis: what the efficiencies were taken from, in words.
+        bound_s: nothing at the nominal rates is faster.
+    """
+
+    time_s: Floats
+    algorithm: str
+    weight: float
+    instead: tuple[tuple[str, float, float], ...]
+    shares: dict[str, float]
+    basis: str
+    bound_s: float
+
+
+def cast(target: Target, op: str, payload_bytes: float, references: Sequence[Reference], own: Sequence[Reference],
+         draws: int = DRAWS, only: str | None = None) -> Cast | None:
+    """Draws of `op` at the target, by the algorithm `only` if given; None where the registry has none there."""
+    fabric = fabric_of(target.domain)
+    if fabric is None:
+        return None
+    ways = [way for way in _ways(target, fabric, op, payload_bytes) if only in (None, way[1].name)]
+    total = sum(weight for *_, weight in ways)
+    ways = [(choice, algorithm, weight / total) for choice, algorithm, weight in ways]
+    if not ways:
+        return None
+    seed = zlib.crc32(f"{target.key}|{target.ranks}|{target.dies}|{op}".encode())
+    noise = {name: np.random.default_rng([seed, at]) for at, name in enumerate(_SOURCES)}
+    rates = _rates(target, noise["facts"], draws)
+    weights = np.array([weight for _, _, weight in ways])
+    picked = noise["algorithm"].choice(len(ways), size=draws, p=weights)
+    each = [_Way(target, op, choice, algorithm, references, own) for choice, algorithm, _ in ways]
+    drawn = [way.draw(payload_bytes, rates, noise, draws) for way in each]
+    bound_s = _bound_s(target, op, payload_bytes, fabric)
+    times = np.maximum(np.stack([draw.time_s for draw in drawn]), bound_s)
+    lead = int(weights.argmax())
+    by_name = {}
+    for at, (_, algorithm, weight) in enumerate(ways):
+        if algorithm.name != ways[lead][1].name and weight >= 0.05:
+            known = by_name.get(algorithm.name)
+            by_name[algorithm.name] = (algorithm.name, weight + (known[1] if known else 0.0),
+                                       float(np.median(times[at])))
+    mixed = times[picked, np.arange(draws)]
+    return Cast(mixed, ways[lead][1].name, float(sum(w for _, a, w in ways if a.name == ways[lead][1].name)),
+                tuple(by_name.values()), _shares(times, picked, lead, drawn[lead]), each[lead].basis, bound_s)
+
+
+def _ways(target: Target, fabric: Fabric, op: str, payload_bytes: float) -> list[tuple[Choice, Algorithm, float]]:
+    """What may run, with weights that sum to 1."""
+    library = target.domain.library
+    ruled = choices(library, op, payload_bytes, target.ranks, fabric) if library else []
+    if not ruled:
+        names = algorithms_without_a_rule(op, fabric.in_network)
+        ruled = [Choice(name, "", 1.0) for name in names]
+    found = [(choice, algorithm) for choice in ruled if (algorithm := algorithm_named(op, choice.algorithm))]
+    if not found:
+        return []
+    least = found[0][0].estimate_s
+    weights = [math.exp(-math.log(choice.estimate_s / least) / _BLUR) for choice, _ in found]
+    kept = [(choice, algorithm, weight) for (choice, algorithm), weight in zip(found, weights, strict=True)
+            if weight > 0.02]
+    total = sum(weight for *_, weight in kept)
+    return [(choice, algorithm, weight / total) for choice, algorithm, weight in kept]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    time_s: Floats
+    by_source: dict[str, float]
+
+
+class _Way:
+    """One algorithm at the target, with the references that speak for it."""
+
+    def __init__(self, target: Target, op: str, choice: Choice, algorithm: Algorithm,
+                 references: Sequence[Reference], own: Sequence[Reference]) -> None:
+        self.target, self.op, self.algorithm = target, op, algorithm
+        library = target.domain.library
+        self.pool = _closest(references, library, op, choice)
+        self.own = _closest(own, library, op, choice)
+        self.assumed = library == "hccl" and not self.own
+        self.foreign = not self.assumed and library not in {reference.library for reference in (*self.pool, *self.own)}
+        generations = {reference.generation for reference in (*self.pool, *self.own)}
+        self.another = not self.assumed and target.domain.generation not in generations
+        measured = sorted({reference.domain for reference in (*self.pool, *self.own)})
+        self.basis = "published constants of HCCL and point-to-point figures" if self.assumed else \
+            f"measured on {', '.join(measured)}"
+        if self.own:
+            self.basis = f"this measurement and, as much again, what was {self.basis}"
+        if self.foreign:
+            self.basis += "; no measurement of this domain's library ships, so those of another stand for it"
+
+    def draw(self, payload_bytes: float, rates: list[Floats], noise: dict[str, np.random.Generator],
+             draws: int) -> _Drawn:
+        overhead, step, efficiency, scatter, reach = self._parameters(noise["references"], draws)
+        transfer = priors()["transfer"]
+        wide = transfer["foreign"] if self.foreign or self.assumed else transfer["generation"] if self.another else 0.0
+        rng = noise["transfer"]
+        errors = {name: rng.normal(0.0, math.hypot(transfer[name], wide if name != "efficiency" else wide / 3), draws)
+                  for name in ("overhead", "step", "efficiency")}
+        further = np.log2(np.maximum(self.target.ranks / reach, 1.0))
+        model = rng.normal(0.0, 1.0, draws) * np.hypot(transfer["per_doubling"] * further, scatter)
+        lost = self._lost(rng, draws) * further if self.op.startswith("all_to_all") else np.zeros(draws)
+        middle = [np.full(draws, np.median(rate)) for rate in rates]
+        still = np.zeros(draws)
+
+        def time(overhead: Floats, step: Floats, efficiency: Floats, rates: list[Floats], slip: dict[str, Floats],
+                 beyond: Floats) -> Floats:
+            return self._time(payload_bytes, overhead * np.exp(slip["overhead"]), step * np.exp(slip["step"]),
+                              np.minimum(efficiency * np.exp(slip["efficiency"]), 0.99), rates) * np.exp(beyond)
+        none = dict.fromkeys(errors, still)
+        flat = [np.full(draws, np.median(values)) for values in (overhead, step, efficiency)]
+        full = time(overhead, step, efficiency, rates, errors, model + lost)
+        alone = {"facts": time(*flat, rates, none, still),
+                 "references": time(overhead, step, efficiency, middle, none, still),
+                 "transfer": time(*flat, middle, errors, model + lost)}
+        return _Drawn(full, {name: float(np.var(np.log(values))) for name, values in alone.items()})
+
+    def _parameters(self, rng: np.random.Generator, draws: int) -> tuple[Floats, ...]:
+        if self.assumed or not (self.pool or self.own):
+            known = priors()["hccl"]
+            share = known["exchange_efficiency" if self.op.startswith("all_to_all") else "efficiency"]
+            overhead, step, efficiency = (np.exp(rng.normal(*log_spread(known[name]["values"] if name != "e" else
+                                                                        share["values"]), draws))
+                                          for name in ("overhead_us", "step_us", "e"))
+            return overhead / 1e6, step / 1e6, efficiency, np.full(draws, 0.1), np.full(draws, 8.0)
+        table, weights = [], []
+        for pool, total in ((self.own, _OWN if self.pool else 1.0), (self.pool, 1 - _OWN if self.own else 1.0)):
+            homes = {reference.domain for reference in pool}
+            for reference in pool:
+                alike = sum(other.domain == reference.domain for other in pool)
+                table.append(reference)
+                weights.append(total / len(homes) / alike)
+        at = rng.choice(len(table), size=draws, p=np.array(weights) / sum(weights))
+        columns = [np.array([getattr(reference, name) for reference in table], float)[at]
+                   for name in ("overhead_s", "step_s", "efficiency", "scatter", "ranks")]
+        return tuple(columns)
+
+    def _lost(self, rng: np.random.Generator, draws: int) -> Floats:
+        values = np.array(priors()["exchange_lost_per_doubling"]["values"])
+        return np.maximum(rng.normal(values.mean(), values.std(ddof=1), draws), 0.0)
+
+    def _time(self, payload_bytes: float, overhead: Floats, step: Floats, efficiency: Floats,
+              rates: list[Floats]) -> Floats:
+        ranks, levels = self.target.ranks, self.target.levels()
+        known = profile(self.algorithm, ranks, tuple(level.ranks for level in levels[:-1]))
+        share = exchange_share(self.target.domain, self.op, ranks)
+        total = overhead.copy()
+        for at, (steps, bytes_share) in enumerate(zip(known.steps, known.shares, strict=True)):
+            hop = levels[at].latency_s if self.assumed else 0.0
+            total = total + steps * (step + hop) + bytes_share * payload_bytes / (efficiency * share * rates[at])
+        return total
+
+
+def _closest(pool: Sequence[Reference], library: str | None, op: str, choice: Choice) -> list[Reference]:
+    """References that are the most like it: the same protocol, else the same algorithm, else another of the library."""
+    if library == "hccl":
+        pool = [reference for reference in pool if reference.library == "hccl"]
+    alike = {"all_to_all_v": "all_to_all", "broadcast": "all_gather", "reduce": "reduce_scatter",
+             "gather": "all_gather", "scatter": "all_gather", "barrier": "all_reduce"}
+    for name in dict.fromkeys((op, alike.get(op, op))):
+        same = [reference for reference in pool if reference.op == name]
+        for part in ([r for r in same if (r.algorithm, r.protocol) == (choice.algorithm, choice.protocol)],
+                     [r for r in same if r.algorithm == choice.algorithm], same):
+            if part:
+                return part
+    return list(pool)
+
+
+def _rates(target: Target, rng: np.random.Generator, draws: int) -> list[Floats]:
+    """[level][draw] one-way rate per rank; where sources disagree, one of their values in each draw.
+
+    The same source is believed at every level, so levels are drawn together.
+    """
+    chance = rng.random(draws)
+    return [_values(level.rate_Bps, chance) / level.per for level in target.levels()]
+
+
+def _values(figure: Figure, chance: Floats) -> Floats:
+    if not figure.alternatives:
+        return np.full(len(chance), figure.value)
+    others = np.array([other.value for other in figure.alternatives], float)
+    at = np.minimum(((chance - _MAIN) / (1 - _MAIN) * len(others)).astype(int), len(others) - 1)
+    return np.where(chance < _MAIN, figure.value, others[np.maximum(at, 0)])
+
+
+def _bound_s(target: Target, op: str, payload_bytes: float, fabric: Fabric) -> float:
+    """Seconds below which the nominal rates allow nothing; the best value of any source counts."""
+    rate_Bps = max(target.domain.tiers[-1].rate_Bps.all_values()) / (target.domain.dies if target.dies else 1)
+    rate_Bps *= exchange_share(target.domain, op, target.ranks)
+    return least_share(op, target.ranks, fabric.in_network) * payload_bytes / rate_Bps
+
+
+def _shares(times: Floats, picked: NDArray, lead: int, drawn: _Drawn) -> dict[str, float]:
+    """Shares of the variance of log time, each source alone; they are scaled to sum to 1."""
+    medians = np.log(np.median(times, axis=1))
+    found = {**drawn.by_source, "algorithm": float(np.var(medians[picked]))}
+    total = sum(found.values())
+    return {name: round(value / total, 3) if total else 0.0 for name, value in found.items()}

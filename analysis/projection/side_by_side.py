@@ -1,0 +1,76 @@
+"""Two domains side by side, for a report: what the measured operations would take on each, and where the faster one
+changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ..domains.facts import load_domains
+from .head_to_head import Crossover, Versus, crossovers, versus
+from .monte_carlo import Cast
+from .project import project
+
+if TYPE_CHECKING:
+    from ..domains.facts import Domain
+
+__all__ = ["PAIR", "Pair", "project_pair"]
+
+PAIR = ("nvl72", "cm384")
+_MOST_SIZES = 24
+_NO_ACCELERATOR = ("cpu", "not stated", "unknown")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Projections to both domains.
+
+    Args:
+        frame: projected rows of `project`.
+        lines: each operation and payload against each other.
+        crossovers: where the faster domain changes.
+        names: of the domains, by key.
+    """
+
+    frame: pd.DataFrame
+    lines: list[Versus]
+    crossovers: list[Crossover]
+    names: dict[str, str]
+
+
+def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domain] | None,
+                 keys: tuple[str, str] = PAIR) -> Pair | None:
+    """Project representative points; None where they say nothing of an accelerator, so that it would mean nothing.
+
+    Args:
+        shown: representative points, with `fabric`; the first fabric counts.
+        ops: the operations wanted.
+        home: the domain that the data name.
+    """
+    devices = {str(device).lower() for device in shown["device"].dropna()}
+    if shown.empty or (home is None and devices <= set(_NO_ACCELERATOR)):
+        return None
+    points = shown[(shown["fabric"] == shown["fabric"].iloc[0]) & shown["op"].isin(ops)]
+    points = points[points["asked_bytes"].isin(_some(points["asked_bytes"]))]
+    kept: dict[tuple[str, str, int], Cast] = {}
+    domains = load_domains()
+    frame = project(points, keys, domains, measured_on=home[0] if home else None, kept=kept)
+    frame = frame[frame["kind"] == "projected"]
+    if set(frame["domain"]) != set(keys):
+        return None
+    lines = versus(kept, *keys, domains, dict(zip(frame["domain"], frame["ranks"], strict=True)))
+    return Pair(frame, lines, crossovers(lines), {key: _short(domains[key].name) for key in keys})
+
+
+def _short(name: str) -> str:
+    """Without the maker, so that a legend fits on a phone."""
+    return name.removeprefix("NVIDIA ").removeprefix("Huawei ")
+
+
+def _some(sizes: pd.Series) -> np.ndarray:
+    known = np.unique(sizes)
+    return known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _MOST_SIZES)).round().astype(int))]

@@ -1,0 +1,53 @@
+"""The report as one document for machines: `collbench report --json`. docs/report.md says what each field means."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from ..findings.finding import as_json
+from .text import CAVEAT, METHOD
+
+if TYPE_CHECKING:
+    from .story import Story
+
+__all__ = ["SCHEMA", "document"]
+
+SCHEMA = 1      # grows when a field is renamed, removed or means something else; new fields leave it
+_ANSWER = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s", "time_lo_s", "time_hi_s",
+           "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason")
+_WHOLE = ("ranks", "message_bytes")
+
+
+def document(story: Story) -> dict[str, object]:
+    """What the first screen of the report says, as values: SI units, None for what is unknown."""
+    head, points, records = story.overview, story.points, story.loaded.records
+    sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
+    return {
+        "document": "collbench report", "schema": SCHEMA,
+        "measured": {"title": head.title, "words": head.measured, "cases": len(records), "points": len(points),
+                     "ops": sorted(records["op"].unique()), "ranks": sorted(int(n) for n in records["ranks"].unique()),
+                     "smallest_bytes": int(sizes.min()) if len(sizes) else None,
+                     "largest_bytes": int(sizes.max()) if len(sizes) else None,
+                     "statuses": {str(name): int(count) for name, count in records["status"].value_counts().items()}},
+        "on": dict(head.on),
+        "domain": story.home[0] if story.home else None,
+        "runs": [{"run": run.id, "started": run.started, "transport": run.transport, "library": run.library,
+                  "device": run.device, "world": run.world, "command": list(run.command)}
+                 for run in story.loaded.runs.values()],
+        "sound": head.sound, "checked": head.checked,
+        "verdict": head.verdict, "trust": head.trust, "judgement": head.judgement or None,
+        "findings": [as_json(finding) for finding in story.findings],
+        "expected": [dict(row.values) for row in story.expected],
+        "expected_from": list(story.legend),
+        "answer": _answer(story.answer),
+        "caveat": CAVEAT, "method": METHOD,
+    }
+
+
+def _answer(answer: pd.DataFrame) -> list[dict[str, object]]:
+    rows = answer.reindex(columns=list(_ANSWER)).astype(object)
+    rows = rows.where(rows.notna(), None).to_dict("records")
+    return [{name: int(value) if name in _WHOLE and value is not None else value for name, value in row.items()}
+            for row in rows]

@@ -1,0 +1,1 @@
+"""What is measured: cases, the table of operations, and how pairs of ranks are scheduled."""

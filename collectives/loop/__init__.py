@@ -1,0 +1,1 @@
+"""The timing loop: clocks, alignment of starts, measurement and verification."""

@@ -1,0 +1,179 @@
+"""The only timing loop. Nothing stands between the two clock readings but the calls that are being measured."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..records.record import Policy
+from ..statistics import stopping
+
+if TYPE_CHECKING:
+    from ..interfaces import Communicator
+    from .alignment import Alignment
+    from .verify import Inspector
+
+__all__ = ["Samples", "Stopwatch", "python_block", "queued_block", "take_samples", "time_samples"]
+
+_WARMUP_BLOCK = 3
+_WARMUP_BLOCKS = 6
+_WARMUP_SHARE = 0.3     # of the time for a case, at most
+
+
+class Samples(NamedTuple):
+    """One rank's own clock readings for one mode of one case, and what all ranks made of them together.
+
+    `worst_s` is, per counted sample, the time of one call on the slowest rank, and `late` holds the samples that some
+    rank began too late: the same on every rank.
+    """
+
+    begin_ns: list[int]
+    elapsed_ns: list[int]
+    warmup: int
+    late: list[int]
+    worst_s: list[float]
+    stopped_by: Literal["precision", "time", "samples"]
+
+
+class Stopwatch(NamedTuple):
+    """A device's own clock: two marks among what is queued on it, and the time between them once it has passed both."""
+
+    start: Callable[[], object]
+    stop: Callable[[], object]
+    elapsed_ns: Callable[[], int]
+
+
+def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
+                 drain: Callable[[], object]) -> Callable[[int], tuple[int, int]]:
+    """The timed region, in the interpreter; `transports.base.Prepared` says what it must do."""
+    def block(start_ns: int) -> tuple[int, int]:
+        while now_ns() < start_ns:
+            pass
+        begin = now_ns()
+        for call in calls:
+            call()
+        drain()
+        return begin, now_ns()
+    return block
+
+
+def queued_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int], drain: Callable[[], object],
+                 stopwatch: Stopwatch) -> Callable[[int], tuple[int, int]]:
+    """As `python_block`, of calls that only queue their work: the end is the begin and what the device's clock says."""
+    start, stop, elapsed_ns = stopwatch
+
+    def block(start_ns: int) -> tuple[int, int]:
+        while now_ns() < start_ns:
+            pass
+        begin = now_ns()
+        start()
+        for call in calls:
+            call()
+        stop()
+        drain()
+        return begin, begin + elapsed_ns()
+    return block
+
+
+def time_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", first: int,
+                 count: int, cold: bool = False) -> tuple[list[int], list[int], list[int]]:
+    """Begin, elapsed time and lateness in ns of `count` samples, each one block.
+
+    Isolated mode is one call a block, streamed mode many. Buffers are refilled before and checked after each
+    sample, outside the timed region. Lateness is how long after an agreed start this rank began; 0 where none was
+    agreed. A compiled loop does all this by itself. `cold`: before each sample the caches are filled with something
+    else; otherwise they hold of the buffers what filling them has left there.
+    """
+    if inspector.prepared.sampler and not cold:
+        return inspector.prepared.sampler(inspector, alignment, first, count)
+    begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
+    drain, block = communicator.drain, inspector.prepared.block
+    for sample in range(count):
+        inspector.reset(first + sample)
+        if cold:
+            communicator.evict()
+        drain()
+        start_ns = alignment.start()
+        begin, end = block(start_ns)
+        begin_ns[sample], elapsed_ns[sample] = begin, end - begin
+        late_ns[sample] = begin - start_ns if start_ns else 0
+        inspector.check(first + sample, "timed")
+    return begin_ns, elapsed_ns, late_ns
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Garbage is collected between cases, never within a sample."""
+    gc.collect(0)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def take_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", policy: Policy,
+                 budget_s: float, timed_ranks: int) -> Samples:
+    """Warm up, then sample until the median is precise enough or the time is spent. Collective.
+
+    Every decision is taken from figures that `all_max` made equal on all ranks, so all ranks take the same one.
+    Only the first `timed_ranks` ranks hold a stopwatch; the others' durations decide nothing.
+    """
+    sampler = _Sampler(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
+    stopped_by: Literal["precision", "time", "samples"] = "time"
+    with _collector_off():
+        _warm_up(sampler, budget_s)
+        warmup, warmup_s, sampler.worst_s = len(sampler.begin_ns), sampler.spent_s, []
+        while count := stopping.next_round(len(sampler.worst_s), sampler.spent_s - warmup_s, budget_s - warmup_s,
+                                           policy.min_samples, policy.max_samples):
+            sampler.take(count)
+            reached = stopping.median_precision(sampler.worst_s)
+            if reached is not None and reached <= policy.precision:
+                stopped_by = "precision"
+                break
+        else:
+            stopped_by = "samples" if len(sampler.worst_s) >= policy.max_samples else "time"
+    late = [sample for sample in sampler.late if sample >= warmup]
+    return Samples(sampler.begin_ns, sampler.elapsed_ns, warmup, late, sampler.worst_s, stopped_by)
+
+
+class _Sampler:
+    """The samples of one mode of one case as they come."""
+
+    def __init__(self, inspector: "Inspector", communicator: "Communicator", alignment: "Alignment",
+                 timed_ranks: int, cold: bool) -> None:
+        self.cold = cold
+        self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
+        self.timed = communicator.rank < timed_ranks
+        self.calls = inspector.prepared.slots
+        self.started_ns = communicator.now_ns()
+        self.begin_ns: list[int] = []
+        self.elapsed_ns: list[int] = []
+        self.late: list[int] = []
+        self.worst_s: list[float] = []
+        self.spent_s = 0.0
+
+    def take(self, count: int) -> list[float]:
+        """Take `count` samples and let all ranks know them; returns the slowest rank's time of each that counts."""
+        first = len(self.begin_ns)
+        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count,
+                                          self.cold)
+        self.begin_ns += begin
+        self.elapsed_ns += elapsed
+        own_s = [ns / self.calls / 1e9 if self.timed else 0.0 for ns in elapsed]
+        own_spent_s = (self.communicator.now_ns() - self.started_ns) / 1e9
+        shared = self.communicator.all_max([*own_s, *late, own_spent_s])
+        times, late_ns, self.spent_s = shared[:count], shared[count:-1], shared[-1]
+        on_time = self.alignment.judge(late_ns)
+        self.late += [first + sample for sample in range(count) if not on_time[sample]]
+        good = [time_s for time_s, counts in zip(times, on_time, strict=True) if counts]
+        self.worst_s += good
+        return good or times
+
+
+def _warm_up(sampler: _Sampler, budget_s: float) -> None:
+    """One cold call, then blocks until one is no longer faster than the last."""
+    sampler.take(1)
+    blocks: list[list[float]] = []
+    while len(blocks) < _WARMUP_BLOCKS and sampler.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):
+        blocks.append(sampler.take(_WARMUP_BLOCK))

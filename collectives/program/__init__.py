@@ -1,0 +1,1 @@
+"""The rank program: open a session, walk the sweep, write the journal."""

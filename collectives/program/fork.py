@@ -1,0 +1,104 @@
+"""Start ranks on this host by fork, after one import of the library.
+
+    python -m collbench.collectives.program.fork N OPTION...
+
+Importing torch takes seconds of processor time and a hundred MiB; forked ranks share both. They meet at a socket
+that is bound to loopback before any of them exists, so there is no port to guess and nothing to reach from outside.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+
+__all__ = ["main", "start_ranks"]
+
+_PR_SET_PDEATHSIG = 1
+_GRACE_S = 2.0
+_THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+def main(arguments: list[str]) -> int:
+    """Run `ranks` copies of the rank program with the remaining arguments; the first bad status ends the others."""
+    ranks, options = int(arguments[0]), arguments[1:]
+    os.environ.update({name: value for name, value in _THREADS.items() if name not in os.environ})
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    from ..transports import torch_dist
+    with socket.create_server(("127.0.0.1", 0), backlog=max(128, 2 * ranks)) as meeting:
+        os.environ[torch_dist.LISTEN_FD] = str(meeting.fileno())
+        os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = map(str, meeting.getsockname())
+        return start_ranks(ranks, options)
+
+
+def start_ranks(ranks: int, options: list[str]) -> int:
+    """Fork, wait, and pass on the first status that is not 0."""
+    from ..watchdog.watchdog import FAULT
+    children = {_start_rank(rank, ranks, options): rank for rank in range(ranks)}
+    told: list[int] = []
+
+    def stop_all(number: int, frame: object) -> None:
+        told.append(number)
+        for pid in children:
+            os.kill(pid, number)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop_all)
+    status = 0
+    while children:
+        pid, raw = os.wait()
+        if pid not in children:
+            continue
+        rank = children.pop(pid)
+        own = os.waitstatus_to_exitcode(raw)
+        if own and not status:
+            status = own if own > 0 else 128 - own if told else FAULT
+            if own < 0:
+                print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
+                      file=sys.stderr, flush=True)
+            _end(set(children))
+    return status
+
+
+def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    _die_with_parent()
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE=str(ranks))
+    from .rank import main as rank_main
+    sys.argv[1:] = options
+    try:
+        rank_main(options, prog_name="python -m collectives")
+    except SystemExit as end:
+        sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+    os._exit(0)
+
+
+def _die_with_parent() -> None:
+    """No orphans: on Linux the kernel ends this rank when the parent is gone, however it went."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(pids: set[int]) -> None:
+    """Ranks that wait for a dead one never come back. What rank 0 is just writing it may finish."""
+    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 0.0)):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+        deadline = time.monotonic() + wait_s
+        while time.monotonic() < deadline and any(map(_alive, pids)):
+            time.sleep(0.05)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a child still runs; a dead one stays for `os.wait` to find."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

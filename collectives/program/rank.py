@@ -1,0 +1,98 @@
+"""The rank program: what torchrun, mpirun and srun start as `python -m collbench.rank OPTION...`."""
+
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import click
+
+from ..errors import CollbenchError, FaultError, UsageError, printable
+from ..options import measuring_options, request_from
+from ..ranks.processes import kill, leave_status, stopped_siblings
+from ..ranks.rendezvous import Place, find_place, seems_first, why_not_a_rank
+from ..request import Request
+
+__all__ = ["main", "run_rank"]
+
+_FIRST_TO_SPEAK_S = 1.0
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@measuring_options
+def main(**values: object) -> None:
+    """Measure collectives as one rank of a job that torchrun, mpirun or srun started.
+
+    Example: mpirun -n 4 python -m collbench.rank --transport mpi --ops all_reduce -b 8 -e 1M --out results/mine
+    """
+    try:
+        place = find_place()
+        if place is None and (reason := why_not_a_rank()):
+            raise UsageError(reason)
+        place = place or Place("none", 0, 1, 0, 1, None)
+        if values["out"] is None:
+            raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
+        request = request_from(values, Path(str(values["out"])), ("python", "-m", "collbench.rank", *sys.argv[1:]))
+        status = run_rank(request, place)
+    except CollbenchError as error:
+        if not seems_first():
+            time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
+        click.echo(printable(f"collbench: {error}"), err=True)
+        status = error.exit_status
+    leave_status(status)
+    sys.exit(status)
+
+
+def run_rank(request: Request, place: Place) -> int:
+    """Open the transport, measure, close; the exit status of this rank.
+
+    An error on one rank ends the whole job: the others would wait for it for ever.
+    """
+    from ..transports import open_transport
+    from ..watchdog.watchdog import Watchdog, describe_error, guard_start
+    from .links import measures_links, run_links
+    from .sweep import run_sweep
+    started = guard_start(request.meeting_s + request.limit_s, place.rank)
+    try:
+        transport = open_transport(request.transport, place, request.device, request.meeting_s)
+    except Exception as error:
+        _say(error, place.rank)
+        if not isinstance(error, CollbenchError):
+            return 1
+        if isinstance(error, FaultError):
+            kill(stopped_siblings())    # their launcher would wait for them
+        return error.exit_status
+    watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
+    try:
+        status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
+        watch.enter(None)
+        transport.close()
+    except BaseException as error:
+        if not isinstance(error, CollbenchError):
+            watch.judge(describe_error(error))
+        _say(error, transport.rank)
+        if isinstance(error, CollbenchError):
+            watch.dismiss(error.exit_status)
+        transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
+        raise
+    watch.leave()
+    return status
+
+
+def _say(error: BaseException, rank: int) -> None:
+    if isinstance(error, UsageError) and rank:
+        time.sleep(_FIRST_TO_SPEAK_S)       # most likely every rank has it, and rank 0 has said so and ended the job
+    if isinstance(error, CollbenchError):
+        click.echo(printable(f"collbench: rank {rank}: {error}"), err=True)
+    elif not isinstance(error, KeyboardInterrupt):
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        click.echo(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {error} "
+                   f"[{Path(where.filename).name}:{where.lineno}]", err=True)
+        if os.environ.get("COLLBENCH_TRACEBACK"):
+            traceback.print_exception(error)
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m collbench.rank")

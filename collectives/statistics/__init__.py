@@ -1,0 +1,1 @@
+"""Statistics of one measured point, and the rule that stops sampling."""

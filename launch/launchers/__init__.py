@@ -1,0 +1,1 @@
+"""Launchers, one module each: from a Job to a command line or a batch script."""

@@ -1,0 +1,59 @@
+"""Ranks across the Slurm allocation that this process is in."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from collbench.collectives.errors import UsageError
+
+from ..job import Job
+from .base import as_text
+from .mpirun import find_mpirun
+
+__all__ = ["Srun", "find_srun", "mpi_protocol"]
+
+
+class Srun:
+    """One job step; `mpi` is how ranks of MPI find each other, of what `srun --mpi=list` names."""
+
+    name = "srun"
+    stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end srun itself
+    hides_status = False
+
+    def __init__(self, mpi: str | None = None, inside_step: bool = False) -> None:
+        """`inside_step`: this shell is itself a step, which the ranks have to share the processors with."""
+        self.mpi, self.inside_step = mpi, inside_step
+
+    def command(self, job: Job) -> list[str]:
+        """The program and its arguments."""
+        mpi = self.mpi if "mpi" in job.transports else "none"
+        if mpi is None:
+            raise UsageError("srun --mpi=list names neither pmix (for Open MPI) nor pmi2 (for MPICH): "
+                             "this Slurm cannot start ranks of the MPI that is here; use mpirun in the allocation")
+        options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
+                   f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else [])]
+        return ["srun", *options, job.python, "-m", "collbench.rank", *job.words()]
+
+    def script(self, job: Job) -> str:
+        """The command as a shell takes it."""
+        return as_text(self.command(job))
+
+
+def find_srun() -> Srun:
+    """UsageError where there is no srun."""
+    if shutil.which("srun") is None:
+        raise UsageError("no srun on the PATH: this is no machine of a Slurm cluster")
+    done = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=60, check=False)
+    known = set(re.findall(r"[\w.-]+", done.stdout + done.stderr))
+    wanted = mpi_protocol()
+    return Srun(wanted if wanted in known else None, "SLURM_STEP_ID" in os.environ)
+
+
+def mpi_protocol() -> str:
+    """What srun calls the way in which ranks of this Python's MPI find each other: MPICH and Intel MPI know PMI-2."""
+    try:
+        return "pmix" if find_mpirun().is_open_mpi else "pmi2"
+    except UsageError:
+        return "pmix"
