@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge lint clean distclean
+.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge check lint types clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,11 +49,16 @@ validate: setup ## back-test the extrapolation on the shipped measurements (DATA
 judge: setup ## extrapolate what a simulator says of 8 and 16 ranks to 72 and 384, and compare (ARGS=--simulate: anew)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)
 
-lint: setup ## check the sources
+check: lint types ## what CI runs before the tests: ruff and mypy
+
+lint: setup ## check the style of the sources
 	@$(RUN)/ruff check . $(ARGS)
 
+types: setup ## check the types (ARGS="--list analysis/models" prints every error there)
+	@$(RUN)/python tools/check_types.py $(ARGS)
+
 clean: ## remove what building and testing left; results stay
-	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache
+	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too
