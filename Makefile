@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge check lint types clean distclean
+.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +56,9 @@ lint: setup ## check the style of the sources
 
 types: setup ## check the types (ARGS="--list analysis/models" prints every error there)
 	@$(RUN)/python tools/check_types.py $(ARGS)
+
+mutants: setup ## plant bugs one at a time and see whether a test notices (30 minutes; ARGS="-k projection")
+	@$(RUN)/python tools/mutants.py $(ARGS)
 
 clean: ## remove what building and testing left; results stay
 	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
