@@ -12,13 +12,17 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tomllib
 import venv
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST = ROOT / "tools" / "mutants.toml"
@@ -79,13 +83,11 @@ class Workplace:
 
     def _install(self, folder: Path) -> None:
         """Link the rooms into one package; everything else comes from the environment that runs this program."""
-        package = folder / "source" / "collbench"
-        package.mkdir(parents=True)
-        for target in [self.tree / room for room in ROOMS] + [*(self.tree / "collbench").iterdir()]:
-            (package / target.name).symlink_to(target)
+        for room in ROOMS:
+            (self.tree / "collbench" / room).symlink_to(self.tree / room)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
-        (site / "mutants.pth").write_text(f"{package.parent}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-        for script in Path(sys.executable).parent.iterdir():        # mpirun and others that tests look for beside Python
+        (site / "mutants.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+        for script in Path(sys.executable).parent.iterdir():     # mpirun, which tests look for beside Python
             here = self.python.parent / script.name
             if script.name == "collbench":
                 here.write_text(f"#!{self.python}\nfrom collbench.launch.cli import main\nmain()\n", encoding="utf-8")
