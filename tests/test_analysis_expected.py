@@ -22,7 +22,8 @@ from collbench.analysis.frames.load import CASE, load
 from collbench.analysis.frames.record_id import _KEY, record_ids
 from collbench.analysis.report.story import tell
 from collbench.collectives.cases.case import Case
-from collbench.collectives.cases.catalog import OPERATIONS, TRAFFIC, received, round_up, sent
+from collbench.collectives.cases.catalog import OPERATIONS, received, round_up, sent
+from collbench.collectives.cases.traffic import PATTERNS
 from collbench.collectives.errors import UsageError
 
 DOMAINS = load_domains()
@@ -121,7 +122,7 @@ def pieces_of(op, ranks, traffic):
 @settings(max_examples=60)
 @given(st.sampled_from([op for op, row in OPERATIONS.items()
                         if row.has_payload and row.memories is None and not row.pairs]), st.integers(2, 12),
-       st.sampled_from(sorted(TRAFFIC)))
+       st.sampled_from(sorted(PATTERNS)))
 def test_copies_are_as_many_as_the_catalog_makes_them(op, ranks, traffic):
     traffic = traffic if OPERATIONS[op].uneven else None
     loaded, stored = pieces_of(op, ranks, traffic)

@@ -123,7 +123,7 @@ def journal(path, ranks, hosts, time_s):
     def record(op, size, name):
         case = Case(op=op, ranks=ranks, bytes=size, dtype="float32", traffic=name)
         elapsed = [[0] * 9 for _ in range(ranks)]
-        for source, target in link_rounds.who_sends(name, ranks):
+        for source, target in link_rounds.pairs_of(name, ranks):
             own = time_s(op, source, target, name.startswith("pair-"))
             elapsed[source] = [round(1e9 * own * case.operation.messages * (1 + 0.001 * k)) for k in range(9)]
         return Record(run="r1", case=case, status="ok", timings=(

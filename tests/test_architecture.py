@@ -15,7 +15,7 @@ ROOMS = ("collectives", "launch", "analysis")
 # top of the file, inside a function or for a type checker. Places on one floor do not import each other.
 FLOORS = {
     "collectives": (
-        ("errors",),
+        ("errors", "transport_names"),
         ("cases", "statistics", "native", "topology"),
         ("records",),
         ("interfaces",),
@@ -50,7 +50,7 @@ FLOORS = {
 }
 
 # What other rooms may see of the rank program: what reads and writes its files, and what describes a request.
-LIGHT = ("cases", "errors", "records", "statistics")
+LIGHT = ("cases", "errors", "records", "statistics", "transport_names")
 LAUNCH_SEES = (*LIGHT, "options", "ranks", "topology", "program.rank", "program.fork")
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.loop.alignment import ALIGNMENTS, choose
 from collbench.collectives.loop.clock import SAME, Clocks, Reading, estimate
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 
@@ -113,7 +113,7 @@ def test_a_makespan_across_hosts_is_told_only_where_the_clocks_allow_it(tmp_path
         return msgspec.structs.replace(facts(local_rank), boot=f"host {local.rank // 2}")
     monkeypatch.setattr(session, "rank_facts", two_hosts)
     recipe = Sweep(ops=("noop", "all_reduce"), sizes=(64,), ranks=(4,))
-    request = Request(transport="loopback", sweep=recipe,
+    request = RunConfig(transport="loopback", sweep=recipe,
                       policy=Policy(alignment="agreed", case_s=0.2, min_samples=3), journal=tmp_path / "journal.jsonl",
                       display="quiet")
 

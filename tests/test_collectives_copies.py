@@ -4,10 +4,10 @@ import pytest
 
 from collbench.collectives.cases import catalog
 from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import LoopbackCommunicator, run_ranks
 
 QUICK = {"alignment": "barrier", "case_s": 0.002, "min_samples": 2, "precision": 0.5}
@@ -32,7 +32,7 @@ def test_the_caches_are_emptied_before_every_sample_where_they_are_to_be_cold(tm
     emptied = []
     monkeypatch.setattr(LoopbackCommunicator, "evict", lambda self: emptied.append(self.rank))
     for cache in ("warm", "cold"):
-        request = Request(transport="loopback", journal=tmp_path / "journal.jsonl", display="quiet",
+        request = RunConfig(transport="loopback", journal=tmp_path / "journal.jsonl", display="quiet",
                           policy=Policy(cache=cache, **QUICK), sweep=Sweep(ops=("copy",), sizes=(64,), ranks=(2,)))
         assert run_ranks(2, lambda transport, place, request=request: run_sweep(request, transport, place)) == 0
         runs, records, _ = read_journal(request.journal)

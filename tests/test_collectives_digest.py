@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from collbench.analysis.frames.load import load
 from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import Journal, read_journal, seal, unseal
 from collbench.collectives.records.record import DIGEST, Last, Policy, Timing
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 CASES = [Case(op="all_reduce", ranks=3, bytes=96, dtype="float32", redop="sum"),
@@ -66,7 +66,7 @@ def test_it_says_what_the_samples_say(drawn):
 @pytest.fixture
 def journals(tmp_path):
     """A journal of ranks that are threads, the same without digests, and its records."""
-    request = Request(transport="loopback", journal=tmp_path / "with.jsonl", display="quiet",
+    request = RunConfig(transport="loopback", journal=tmp_path / "with.jsonl", display="quiet",
                       policy=Policy(case_s=0.01, min_samples=8), sweep=Sweep(
                           ops=("all_reduce", "broadcast", "ping_pong", "noop"), sizes=(8, 1000), ranks=()))
     assert run_ranks(4, lambda transport, place: run_sweep(request, transport, place)) == 0

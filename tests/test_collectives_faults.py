@@ -7,10 +7,10 @@ import pytest
 
 from collbench.analysis.frames.load import load
 from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 VICTIM = 1
@@ -47,7 +47,7 @@ def test_one_wrong_call_in_a_thousand_is_named_and_gives_no_figure(collbench, tm
     sweep = Sweep(ops=("all_gather", "all_reduce"), sizes=(1024,), ranks=(2,), places=(False,))
     policy = Policy(alignment="barrier", case_s=60.0, min_samples=1100, max_samples=1100, precision=0.0,
                     modes=("isolated",))
-    request = Request(transport="loopback", sweep=sweep, policy=policy, journal=tmp_path / "journal.jsonl",
+    request = RunConfig(transport="loopback", sweep=sweep, policy=policy, journal=tmp_path / "journal.jsonl",
                       display="quiet")
     status = run_ranks(2, lambda transport, place: run_sweep(request, transport, place), fault)
     assert next(calls) > AT_CALL, "the fault was never put in"

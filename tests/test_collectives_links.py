@@ -13,10 +13,10 @@ import pytest
 from collbench.analysis.links import read_links
 from collbench.collectives.cases import catalog, link_rounds
 from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.links import run_links
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 SEVERAL = Path(__file__).with_name("namespaces.py")
@@ -29,14 +29,14 @@ def test_rounds_meet_every_pair_once_and_no_rank_twice_at_a_time(ranks):
     assert sorted(tuple(sorted(pair)) for met in table for pair in met) == list(combinations(range(ranks), 2))
     for number, met in enumerate(table, 1):
         assert len({rank for pair in met for rank in pair}) == 2 * (ranks // 2)
-        assert link_rounds.who_sends(f"round-{number}-back", ranks) == tuple((b, a) for a, b in met)
+        assert link_rounds.pairs_of(f"round-{number}-back", ranks) == tuple((b, a) for a, b in met)
     begun = [sum(pair[0] == rank for met in table for pair in met) for rank in range(ranks)]
     assert max(begun) < ranks - 1 or ranks < 4
 
 
 @pytest.mark.parametrize("name", ["round-0", "round-8", "round-1-forth", "pair-1-1", "pair-1-8", "linear", ""])
 def test_a_pairing_that_does_not_exist_is_none(name):
-    assert link_rounds.who_sends(name, 8) is None
+    assert link_rounds.pairs_of(name, 8) is None
 
 
 def test_links_are_measured_once_in_the_largest_group_at_both_ends_of_the_sizes():
@@ -56,7 +56,7 @@ def measured(path, ranks, slow_s, ops=("link_latency", "link_bandwidth")):
             until = time.perf_counter() + slow_s(*pair)
             while (left := until - time.perf_counter()) > 0:
                 time.sleep(left)
-    request = Request(transport="loopback", journal=path / "journal.jsonl", display="quiet",
+    request = RunConfig(transport="loopback", journal=path / "journal.jsonl", display="quiet",
                       policy=Policy(modes=("isolated",), min_samples=6, case_s=0.002, precision=0.5),
                       sweep=Sweep(ops=ops, sizes=(8, 4096), ranks=(ranks,)))
     assert run_ranks(ranks, lambda transport, place: run_links(request, transport, place), delay) == 0

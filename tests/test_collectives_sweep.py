@@ -7,11 +7,11 @@ import pytest
 from collbench.collectives.cases import catalog
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import UsageError
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.program.time_budget import Probe, make_plan
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 QUICK = Policy(case_s=0.002, min_samples=2, precision=0.5)
@@ -20,7 +20,7 @@ QUICK = Policy(case_s=0.002, min_samples=2, precision=0.5)
 def request(path, **changes):
     recipe = dict(ops=("all_reduce", "ping_pong", "barrier"), sizes=(8, 1000), ranks=(), seed=5)
     recipe.update(changes.pop("sweep", {}))
-    return Request(transport="loopback", sweep=Sweep(**recipe), journal=path / "journal.jsonl", display="quiet",
+    return RunConfig(transport="loopback", sweep=Sweep(**recipe), journal=path / "journal.jsonl", display="quiet",
                    **{"policy": QUICK, **changes})
 
 

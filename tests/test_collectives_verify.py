@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from collbench.collectives.cases import catalog
 from collbench.collectives.cases.case import Case, Sweep
+from collbench.collectives.cases.traffic import PATTERNS
 from collbench.collectives.loop import verify
 from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.measure import measure
@@ -41,7 +42,7 @@ def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False
 
 def test_every_operation_type_and_place_verifies_when_it_is_right():
     sweep = Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
-                  redops=catalog.REDOPS, traffics=tuple(catalog.TRAFFIC), places=(False, True))
+                  redops=catalog.REDOPS, traffics=tuple(PATTERNS), places=(False, True))
     todo = [case for case in sweep.cases()
             if not catalog.why_not(case) and not (case.redop and case.dtype == "bfloat16")]
     assert len(todo) > 500

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.journal import Journal, read_journal
 from collbench.collectives.records.record import Policy, Record
-from collbench.collectives.request import Request
 from collbench.collectives.transports.loopback import run_ranks
 
 HEAD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us\n"
@@ -26,7 +26,7 @@ def measured(folder, fault=None):
     folder.mkdir()
     sweep = Sweep(ops=("all_gather", "all_reduce"), sizes=(1024,), ranks=(2,), places=(False,))
     policy = Policy(alignment="barrier", case_s=0.05, min_samples=5, max_samples=30, modes=("isolated",))
-    request = Request(transport="loopback", sweep=sweep, policy=policy, journal=folder / "journal.jsonl",
+    request = RunConfig(transport="loopback", sweep=sweep, policy=policy, journal=folder / "journal.jsonl",
                       display="quiet")
     for _ in range(LAUNCHES):
         run_ranks(2, lambda transport, place: run_sweep(request, transport, place), fault)

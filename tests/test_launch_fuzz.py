@@ -83,11 +83,11 @@ class Started(BaseException):
 
 def refuse(*words, **options):
     """Instead of starting ranks: look whether they would understand their options, and could write them down."""
-    from collbench.collectives.options import request_from
+    from collbench.collectives.options import config_from
     from collbench.collectives.program.rank import main as rank
     for job in words:
         if isinstance(job, Job):
-            request = request_from(rank.make_context("rank", job.words()).params, Path("."), ())
+            request = config_from(rank.make_context("rank", job.words()).params, Path("."), ())
             for part in (request.sweep, request.policy):
                 assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
     raise Started

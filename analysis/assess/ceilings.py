@@ -15,7 +15,8 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS, TRAFFIC
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.traffic import is_traffic, weights
 
 from ..cost.fabric import exchange_share
 from ..domains.facts import Domain
@@ -72,8 +73,8 @@ def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | Non
         return None
     if op in ("reduce_scatter", "reduce"):
         return (1 + 1 / ranks) / 2      # all is loaded, a share of it is stored
-    if op == "all_to_all_v" and traffic in TRAFFIC:
-        sent = np.array([[TRAFFIC[traffic](one, other, ranks) for other in range(ranks)] for one in range(ranks)])
+    if op == "all_to_all_v" and traffic is not None and is_traffic(traffic):
+        sent = np.array(weights(traffic, ranks))
         busiest = max(sent.sum(axis=0).max(), sent.sum(axis=1).max())       # whose total is the payload
         return float((sent.sum() - np.trace(sent)) / busiest / ranks)
     if op in ("all_gather", "all_to_all", "all_to_all_v", "broadcast"):

@@ -1,1 +1,1 @@
-"""What is measured: cases, the table of operations, and how pairs of ranks are scheduled."""
+"""What is measured: cases, the table of operations, traffic patterns, and the schedule of link rounds."""

@@ -1,4 +1,4 @@
-"""What is measured: a `Case` is one point, a `Sweep` a recipe that expands to points in a known order."""
+"""What is measured: a `Case` is one point, a `Sweep` a recipe that expands to cases in a reproducible order."""
 
 import math
 import random
@@ -16,15 +16,16 @@ _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _MAX_BYTES = 1 << 50
 _MOST_SIZES = 10_000
-_MOST_DIGITS = 4000         # more cannot become a number, and need not, to be too many
+_MOST_DIGITS = 4000         # Python converts no longer text to int, and anything near is too large anyway
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One point of a sweep: an operation over the first `ranks` ranks of the job.
 
-    `bytes` is the payload S that bandwidth is computed from (see `catalog`), after rounding up to what
-    divides among the ranks. `dtype` is None for barrier, `redop` for whatever does not reduce, `traffic`
-    for whatever has even blocks; for links it names who meets whom.
+    `bytes` is the message size S of the bandwidth formulas (see `catalog`), rounded up to a size that divides among
+    the ranks. `dtype` is None for operations without data, `redop` for those that do not reduce. `traffic` is the
+    canonical text of a pattern (see `traffic`) for the uneven all-to-all, a round (see `link_rounds`) for links, and
+    None for everything else.
     """
 
     op: str
@@ -45,16 +46,16 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def itemsize(self) -> int:
-        """Bytes an element; 1 where there are none."""
+        """Bytes per element; 1 without an element type."""
         return catalog.DTYPES[self.dtype].itemsize if self.dtype else 1
 
     @property
     def count(self) -> int:
-        """Elements in the payload."""
+        """Elements in the message."""
         return self.bytes // self.itemsize
 
     def label(self) -> str:
-        """A few words for messages: `all_reduce 1 MiB float32 sum in-place, 4 ranks`."""
+        """A short name for messages: `all_reduce 1 MiB float32 sum in-place, 4 ranks`."""
         words = [self.op, format_size(self.bytes) if self.bytes else "", self.dtype, self.redop,
                  self.traffic, "in-place" if self.in_place else ""]
         return " ".join(word for word in words if word) + f", {self.ranks} ranks"
@@ -74,14 +75,14 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """A recipe for cases; every rank expands the same one to the same cases in the same order.
+    """A recipe for cases; every rank expands it to the same cases in the same order.
 
     Args:
-        sizes: payloads S asked for, in bytes; a case's own size may be rounded up from them.
-        ranks: group sizes; each group is the first so many ranks of the job.
-        places: False for out-of-place, True for in-place; an operation without a choice ignores it.
-        seed: order of the cases is shuffled with it, so that drift does not look like a size effect;
-            None keeps the order of the recipe.
+        sizes: requested message sizes S in bytes; the size of a case may be rounded up from these.
+        ranks: group sizes n; each group consists of the first n ranks of the job.
+        places: False for out-of-place, True for in-place; ignored by operations that have no in-place form.
+        traffics: text forms of traffic patterns and link rounds.
+        seed: seed for shuffling the cases, so that drift does not look like a size effect; None keeps their order.
     """
 
     ops: tuple[str, ...]
@@ -94,23 +95,26 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     seed: int | None = None
 
     def cases(self) -> dict[Case, int]:
-        """Each case once, with the size in bytes that was asked for (the smallest that rounds to it)."""
+        """Each case once, with the requested size in bytes (the smallest that rounds up to it)."""
         wanted: dict[Case, int] = {}
         for case, asked in self._expand():
             wanted.setdefault(case, asked)
         order = list(wanted)
         if self.seed is not None:
             random.Random(self.seed).shuffle(order)
-        order.sort(key=lambda case: case.op != "noop")      # what the harness costs is known before it is shown
+        order.sort(key=lambda case: case.op != "noop")      # the harness overhead is needed for the first row shown
         return {case: wanted[case] for case in order}
 
     def group_sizes(self) -> set[int]:
-        """Numbers of ranks that some case is over."""
+        """All group sizes that occur in the cases."""
         return {size for name in self.ops for size in self._group_sizes(catalog.OPERATIONS[name])}
 
     def _group_sizes(self, operation: catalog.Operation) -> list[int]:
-        """Links are measured in the largest group, whose pairs include all others; a copy, where there is a curve over
-        rank counts, also by one rank alone, with what an empty call reads there."""
+        """Group sizes of one operation.
+
+        Links use the largest group only, since its pairs include all others. A sweep over rank counts also measures
+        copies on a single rank, and there the empty call, too.
+        """
         if operation.linked:
             return [max(self.ranks)]
         copies = any(catalog.OPERATIONS[name].memories for name in self.ops)
@@ -118,14 +122,14 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return sorted({*self.ranks, *((1,) if alone and len(set(self.ranks)) > 1 else ())})
 
     def _sizes(self, operation: catalog.Operation) -> list[int]:
-        """All of them; of a link the latency at the smallest and the bandwidth at the largest, as there are many."""
+        """Message sizes of one operation; links are many, so latency uses the smallest, bandwidth the largest only."""
         ordered = sorted(set(self.sizes))
         if not operation.linked:
             return ordered
         return ordered[-1:] if operation.windowed else ordered[:1]
 
     def _expand(self) -> Iterator[tuple[Case, int]]:
-        """Each case with the size that was asked for; several sizes may round up to the same case."""
+        """Each case with its requested size; several sizes may round up to the same case."""
         for name in self.ops:
             operation = catalog.OPERATIONS[name]
             places = tuple(dict.fromkeys(self.places)) if operation.has_in_place else (False,)
@@ -144,7 +148,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_size(text: str) -> int:
-    """Bytes from text such as `8`, `4K`, `1M`, `2GiB`; suffixes are binary, as nccl-tests has them."""
+    """Bytes from text such as `8`, `4K`, `1M`, `2GiB`; suffixes are binary, as in nccl-tests."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise UsageError(f"size {text!r}: expected a whole number of bytes with an optional K, M, G or T (1K = 1024)")
@@ -155,7 +159,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """`1 MiB`, `32 B`; exact: what is not a whole number of the larger unit stays in the smaller."""
+    """`1 MiB`, `32 B`: exact, in the largest unit that divides the size."""
     for unit, scale in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= scale and size % scale == 0:
             return f"{size // scale} {unit}"
@@ -163,7 +167,7 @@ def format_size(size: int) -> str:
 
 
 def size_range(begin: int, end: int, factor: float | None = None, step: int | None = None) -> tuple[int, ...]:
-    """Sizes from `begin` to `end` bytes, both included where the steps meet them, as -b -e -f -i of nccl-tests."""
+    """Sizes from `begin` to at most `end` bytes, like -b -e -f -i of nccl-tests."""
     if begin > end:
         raise UsageError(f"sizes begin at {format_size(begin)} and end at {format_size(end)}: -b must not exceed -e")
     if factor is not None and step is not None:
@@ -186,6 +190,6 @@ def size_range(begin: int, end: int, factor: float | None = None, step: int | No
 
 
 def rank_counts(world: int) -> tuple[int, ...]:
-    """The curve over rank counts that one job of `world` ranks measures: 2, 4, 8 ... and the whole world."""
+    """The rank counts that a job of `world` ranks measures by default: 2, 4, 8 ... and the whole world."""
     powers = [1 << k for k in range(1, world.bit_length()) if 1 << k <= world]
     return tuple(sorted({*powers, world}))

@@ -1,38 +1,35 @@
-"""THE table of operations: buffer shares, bandwidth factors, and who must hold what afterwards.
+"""The table of operations: buffer layout, bandwidth factors, and the expected result on every rank.
 
 Pure arithmetic: no transport, no timing, no library. Sizes and factors are those of nccl-tests
-(doc/PERFORMANCE.md and src/*.cu), so a bandwidth here is the bandwidth there:
+(doc/PERFORMANCE.md and src/*.cu), so bandwidths compare directly:
 
     algbw = S / t        busbw = algbw * factor(n)
 
-S is `Case.bytes`; for operations whose buffer is made of one block a rank it is the total over ranks.
-What each rank must send and must hold afterwards is said as `Piece`s; `verify` turns them into bytes.
+S is `Case.bytes`; for operations whose buffer has one block per rank it is the total over ranks.
+`Piece`s describe what each rank sends and what it must hold afterwards; `verify` turns them into bytes.
 """
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..errors import UsageError
-from . import link_rounds
+from . import link_rounds, traffic
 
-if TYPE_CHECKING:
-    from .case import Case
-
-__all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "TRAFFIC", "WINDOW", "Dtype",
-           "Operation", "Piece", "begins", "pairs", "partner", "received", "round_up", "sent",
-           "traffic_counts", "traffics", "why_not", "window_depth"]
+__all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
+           "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner", "received",
+           "round_up", "sent", "traffic_counts", "traffics", "why_not", "window_depth"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
-LINK_WINDOW = 4  # enough to hide the answer behind the large messages that links are measured with
+LINK_WINDOW = 4  # enough to hide the acknowledgement at the large sizes used for links
 _WINDOW_BYTES = 16 << 20
 ONE_CALL = "one call"
 REDOPS = ("sum", "prod", "min", "max", "avg")
 
 
 class Dtype(NamedTuple):
-    """Bytes an element, and the largest n such that all whole numbers from -n to n are exact in it."""
+    """Bytes per element, and the largest n such that every integer from -n to n is exact in the type."""
 
     itemsize: int
     exact: int
@@ -49,24 +46,52 @@ DTYPES = MappingProxyType({
     "int64": Dtype(8, (1 << 63) - 1, False),
 })
 
-# How much rank s sends to rank d of n in the uneven all-to-all, as a whole-number weight.
-TRAFFIC = MappingProxyType({
-    "even": lambda s, d, n: 1,
-    "linear": lambda s, d, n: 1 + (s + d) % n,          # pairs differ n-fold, every rank's total is the same
-    "hot": lambda s, d, n: 4 if d == 0 else 1,          # one popular receiver, as an expert can be
-})
-
-
 class Piece(NamedTuple):
-    """`count` elements of a buffer, from element `start` of block `block` that rank `source` sends.
+    """`count` elements of a buffer, from element `start` of block `block` sent by rank `source`.
 
-    `source` None stands for the reduction of that range over all ranks of the group.
+    If `source` is None, the piece is the reduction of that range over all ranks of the group.
     """
 
     source: int | None
     block: int
     start: int
-    count: int
+    count: int      # type: ignore[assignment]  # hides tuple.count, which nothing uses
+
+
+class CaseLike(Protocol):
+    """The properties of a `Case` that the table depends on."""
+
+    @property
+    def op(self) -> str:
+        """Name of the operation."""
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the group."""
+
+    @property
+    def bytes(self) -> int:
+        """Message size S."""
+
+    @property
+    def count(self) -> int:
+        """Elements in S."""
+
+    @property
+    def dtype(self) -> str | None:
+        """Element type."""
+
+    @property
+    def redop(self) -> str | None:
+        """Reduce operation."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether send and receive buffer are one."""
+
+    @property
+    def traffic(self) -> str | None:
+        """Traffic pattern, or the pairs of a link round."""
 
 
 class Operation(NamedTuple):
@@ -74,21 +99,23 @@ class Operation(NamedTuple):
 
     Args:
         bus_factor: busbw / algbw over n ranks.
-        in_blocks: S is made of one block a rank, so it must divide among them.
-        messages: messages (of S bytes) that one timed call stands for; time and bandwidth are per message.
-        windowed: they are in flight at once; the receiver answers when it has them all.
-        timed_by_initiators: only the first half of the ranks, who start each exchange, hold a stopwatch.
-        linked: which ranks meet is what `Case.traffic` says (see `pairings`): every link by itself.
-        directed: one rank of a pair sends, so that the pair has to meet twice.
-        memories: where a local copy comes from and goes to (`device` is where payloads live); None for what is no
-            local copy. Each rank copies by itself.
-        measures: what the time of one message is, in words for a note on the record.
+        sent, received: the pieces that a rank sends, and those that it must hold afterwards.
+        measures: what the time of one message covers, as a note on the record.
+        in_blocks: S consists of one block per rank, so it must be divisible by the rank count.
+        uneven: block sizes follow a traffic pattern.
+        messages: messages (of S bytes) per timed call; time and bandwidth are per message.
+        windowed: all messages are in flight at once; the receiver acknowledges the whole window.
+        timed_by_initiators: only the first half of the ranks, which start each exchange, are timed.
+        linked: measures single links; `Case.traffic` selects the pairs (see `link_rounds`).
+        directed: only one rank of a pair sends, so each pair is measured in both directions.
+        memories: source and destination memory of each local copy (`device` is where the buffers are); None if the
+            operation is not a local copy.
     """
 
     name: str
     bus_factor: Callable[[int], float]
-    sent: Callable[["Case", int], list[Piece]]
-    received: Callable[["Case", int], list[Piece]]
+    sent: Callable[[CaseLike, int], list[Piece]]
+    received: Callable[[CaseLike, int], list[Piece]]
     measures: str
     in_blocks: bool = False
     uneven: bool = False
@@ -105,129 +132,137 @@ class Operation(NamedTuple):
     memories: tuple[tuple[str, str], ...] | None = None
 
     def timed_ranks(self, ranks: int) -> int:
-        """How many ranks, from the first, hold a stopwatch."""
+        """How many ranks, counted from rank 0, are timed."""
         return max(1, ranks // 2) if self.timed_by_initiators else ranks
 
 
-def _whole(case: "Case", rank: int) -> list[Piece]:
+def _whole(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(rank, 0, 0, case.count)]
 
 
-def _nothing(case: "Case", rank: int) -> list[Piece]:
+def _nothing(case: CaseLike, rank: int) -> list[Piece]:
     return []
 
 
-def _own_block(case: "Case", rank: int) -> list[Piece]:
+def _own_block(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(rank, 0, 0, case.count // case.ranks)]
 
 
-def _every_block(case: "Case", rank: int) -> list[Piece]:
+def _every_block(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(source, 0, 0, case.count // case.ranks) for source in range(case.ranks)]
 
 
-def _block_for_each(case: "Case", rank: int) -> list[Piece]:
+def _block_for_each(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(rank, to, 0, case.count // case.ranks) for to in range(case.ranks)]
 
 
-def _block_from_each(case: "Case", rank: int) -> list[Piece]:
+def _block_from_each(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(source, rank, 0, case.count // case.ranks) for source in range(case.ranks)]
 
 
-def _uneven_for_each(case: "Case", rank: int) -> list[Piece]:
+def _uneven_for_each(case: CaseLike, rank: int) -> list[Piece]:
     counts = traffic_counts(case)
     return [Piece(rank, to, 0, counts[rank][to]) for to in range(case.ranks)]
 
 
-def _uneven_from_each(case: "Case", rank: int) -> list[Piece]:
+def _uneven_from_each(case: CaseLike, rank: int) -> list[Piece]:
     counts = traffic_counts(case)
     return [Piece(source, rank, 0, counts[source][rank]) for source in range(case.ranks)]
 
 
-def _reduced(case: "Case", rank: int) -> list[Piece]:
+def _reduced(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(None, 0, 0, case.count)]
 
 
-def _reduced_block(case: "Case", rank: int) -> list[Piece]:
+def _reduced_block(case: CaseLike, rank: int) -> list[Piece]:
     share = case.count // case.ranks
     return [Piece(None, 0, rank * share, share)]
 
 
-def _at_root(pieces: Callable) -> Callable:
+def _at_root(pieces: Callable[[CaseLike, int], list[Piece]]) -> Callable[[CaseLike, int], list[Piece]]:
     return lambda case, rank: pieces(case, rank) if rank == ROOT else []
 
 
-def _from_left(case: "Case", rank: int) -> list[Piece]:
+def _from_left(case: CaseLike, rank: int) -> list[Piece]:
     return _whole(case, (rank - 1) % case.ranks)
 
 
-def partner(case: "Case", rank: int) -> int | None:
-    """Whom `rank` meets in an operation of pairs; None where it rests."""
-    if not case.operation.linked:
+def partner(case: CaseLike, rank: int) -> int | None:
+    """The partner of `rank` in a pairwise operation; None if the rank is idle."""
+    if not OPERATIONS[case.op].linked:
         return (rank + case.ranks // 2) % case.ranks
-    return link_rounds.partners(case.traffic, case.ranks).get(rank, (None,))[0]
+    met = link_rounds.partners(case.traffic or "", case.ranks).get(rank)
+    return None if met is None else met[0]
 
 
-def begins(case: "Case", rank: int) -> bool:
-    """Whether `rank` is the one of its pair that sends first, or alone."""
-    if not case.operation.linked:
+def begins(case: CaseLike, rank: int) -> bool:
+    """Whether `rank` initiates the exchange of its pair (or is the only sender)."""
+    if not OPERATIONS[case.op].linked:
         return rank < case.ranks // 2
-    return link_rounds.partners(case.traffic, case.ranks).get(rank, (None, False))[1]
+    met = link_rounds.partners(case.traffic or "", case.ranks).get(rank)
+    return met is not None and met[1]
 
 
-def pairs(case: "Case") -> list[link_rounds.Pair]:
-    """(who begins, who answers) of everybody who meets in a case that measures links."""
-    return list(link_rounds.who_sends(case.traffic, case.ranks) or ())
+def pairs(case: CaseLike) -> list[link_rounds.Pair]:
+    """(initiator, responder) of every pair in a case that measures links."""
+    return list(link_rounds.pairs_of(case.traffic or "", case.ranks) or ())
 
 
 def traffics(operation: Operation, ranks: int, wanted: Sequence[str]) -> tuple[str | None, ...]:
-    """Which of the traffic patterns that were asked for an operation can have; links meet in all rounds by default.
+    """The requested traffic patterns that apply to an operation, as canonical text; links default to all rounds.
 
-    UsageError when it needs one, and none that was asked for is for it.
+    UsageError if the operation needs a pattern and none of the requested ones applies.
     """
     if operation.linked:
         named = tuple(name for name in wanted if link_rounds.is_name(name))
-        found = tuple(name for name in named if link_rounds.who_sends(name, ranks))
+        found = tuple(name for name in named if link_rounds.pairs_of(name, ranks))
         if not named:
             found = link_rounds.round_names(ranks, operation.directed)
     elif operation.uneven:
-        found = tuple(name for name in wanted if name in TRAFFIC)
+        found = tuple(dict.fromkeys(traffic.parse_traffic(name).text for name in wanted
+                                    if not link_rounds.is_name(name)))
     else:
         return (None,)
     if found or (operation.linked and ranks < 2):
         return found
-    raise UsageError(f"traffic pattern {', '.join(wanted)}: not for {operation.name} over {ranks} ranks")
+    raise UsageError(f"traffic pattern {', '.join(wanted)}: does not apply to {operation.name} over {ranks} ranks")
 
 
-def _if_met(case: "Case", rank: int) -> list[Piece]:
+def canonical_traffic(text: str) -> str:
+    """The canonical form of a traffic pattern or link round. UsageError if `text` is neither."""
+    return text if link_rounds.is_name(text) else traffic.parse_traffic(text).text
+
+
+def _if_met(case: CaseLike, rank: int) -> list[Piece]:
     return [] if partner(case, rank) is None else _whole(case, rank)
 
 
-def _from_partner(case: "Case", rank: int) -> list[Piece]:
+def _from_partner(case: CaseLike, rank: int) -> list[Piece]:
     other = partner(case, rank)
     return [] if other is None else _whole(case, other)
 
 
-def _window(case: "Case", rank: int) -> list[Piece]:
+def _window(case: CaseLike, rank: int) -> list[Piece]:
     if partner(case, rank) is None:
         return []
     return [Piece(rank, message, 0, case.count) for message in range(window_depth(case))]
 
 
-def _window_from_partner(case: "Case", rank: int) -> list[Piece]:
+def _window_from_partner(case: CaseLike, rank: int) -> list[Piece]:
     other = partner(case, rank)
     return [] if other is None else _window(case, other)
 
 
-def _window_if_initiator(case: "Case", rank: int) -> list[Piece]:
+def _window_if_initiator(case: CaseLike, rank: int) -> list[Piece]:
     return _window(case, rank) if begins(case, rank) else []
 
 
-def _window_if_partner(case: "Case", rank: int) -> list[Piece]:
+def _window_if_partner(case: CaseLike, rank: int) -> list[Piece]:
     return [] if begins(case, rank) else _window_from_partner(case, rank)
 
 
-def _each_way(case: "Case", rank: int) -> list[Piece]:
-    return [Piece(rank, way, 0, case.count) for way in range(len(case.operation.memories))]
+def _each_way(case: CaseLike, rank: int) -> list[Piece]:
+    return [Piece(rank, way, 0, case.count) for way in range(len(OPERATIONS[case.op].memories or ()))]
 
 
 def _ring(n: int) -> float:
@@ -239,7 +274,7 @@ def _one(n: int) -> float:
 
 
 def _copy(name: str, *memories: tuple[str, str]) -> Operation:
-    """Local copies by each rank for itself, without any communication: the ceiling under whatever is staged."""
+    """Local copies on each rank without communication: the upper bound for anything that stages through memory."""
     ways = len(memories)
     both = "; busbw is the sum of both directions" if ways > 1 else ""
     return Operation(name, lambda n: float(ways), _each_way, _each_way,
@@ -292,7 +327,7 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
 _OFF_DEVICE = tuple(row.name for row in OPERATIONS.values()
                     if row.memories and any(way != ("device", "device") for way in row.memories))
 
-# Names that stand for several operations: `all` is what every machine has and a sweep over sizes is made for.
+# Names for several operations; `all` is what every machine supports and a sweep over sizes makes sense for.
 GROUPS = MappingProxyType({
     "all": tuple(row.name for row in OPERATIONS.values() if not row.linked and row.name not in _OFF_DEVICE),
     "copies": ("copy", *_OFF_DEVICE),
@@ -300,61 +335,52 @@ GROUPS = MappingProxyType({
 })
 
 
-def sent(case: "Case", rank: int) -> list[Piece]:
-    """What `rank` puts in, in the order of its send buffer; empty where it sends nothing."""
-    return case.operation.sent(case, rank)
+def sent(case: CaseLike, rank: int) -> list[Piece]:
+    """What `rank` sends, in the order of its send buffer; empty if it sends nothing."""
+    return OPERATIONS[case.op].sent(case, rank)
 
 
-def received(case: "Case", rank: int) -> list[Piece]:
-    """What `rank` must hold afterwards, in the order of its receive buffer; empty where it receives nothing."""
-    return case.operation.received(case, rank)
+def received(case: CaseLike, rank: int) -> list[Piece]:
+    """What `rank` must hold afterwards, in the order of its receive buffer; empty if it receives nothing."""
+    return OPERATIONS[case.op].received(case, rank)
 
 
-def traffic_counts(case: "Case") -> list[list[int]]:
+def traffic_counts(case: CaseLike) -> list[list[int]]:
     """Elements that rank s sends to rank d, as counts[s][d]; the busiest rank moves `case.count` of them."""
-    weights = _weights(case.traffic, case.ranks)
-    unit = case.count // _busiest(weights)
-    return [[unit * weight for weight in row] for row in weights]
+    name = case.traffic or ""
+    unit = case.count // traffic.busiest(name, case.ranks)
+    return [[unit * weight for weight in row] for row in traffic.weights(name, case.ranks)]
 
 
-def _weights(traffic: str | None, ranks: int) -> list[list[int]]:
-    weigh = TRAFFIC[traffic]
-    return [[weigh(s, d, ranks) for d in range(ranks)] for s in range(ranks)]
+def window_depth(case: CaseLike) -> int:
+    """Buffers per side of a window: one per message, or fewer used in rotation, to stay within 16 MiB."""
+    return max(1, min(OPERATIONS[case.op].messages, _WINDOW_BYTES // case.bytes))
 
 
-def _busiest(weights: list[list[int]]) -> int:
-    """The largest total that one rank sends or receives (what nccl-tests calls the size of an all-to-all-v)."""
-    return max(*map(sum, weights), *map(sum, zip(*weights, strict=True)))
-
-
-def window_depth(case: "Case") -> int:
-    """Buffers of a window on each side: one a message, fewer, used in turn, where they would take more than 16 MiB."""
-    return max(1, min(case.operation.messages, _WINDOW_BYTES // case.bytes))
-
-
-def round_up(op: str, size: int, ranks: int, dtype: str, traffic: str | None = None) -> int:
-    """The smallest payload of at least `size` bytes that `op` can divide among `ranks`; never 0."""
+def round_up(op: str, size: int, ranks: int, dtype: str, pattern: str | None = None) -> int:
+    """The smallest message size of at least `size` bytes that `op` can divide among `ranks`; never 0."""
     unit = DTYPES[dtype].itemsize
     if OPERATIONS[op].in_blocks:
         unit *= ranks
     elif OPERATIONS[op].uneven:
-        unit *= _busiest(_weights(traffic, ranks))
+        unit *= traffic.busiest(pattern or "", ranks)
     return max(1, -(-size // unit)) * unit
 
 
-def why_not(case: "Case") -> str | None:
-    """Why no library could run this case, or None; follows from the case alone, so all ranks agree."""
-    if case.operation.pairs and not case.operation.linked and case.ranks % 2:
-        return f"{case.op} pairs each rank with another: {case.ranks} ranks leave one over"
-    if case.in_place and case.operation.uneven:
+def why_not(case: CaseLike) -> str | None:
+    """Why no library can run this case, or None. Depends on the case alone, so all ranks agree."""
+    operation = OPERATIONS[case.op]
+    if operation.pairs and not operation.linked and case.ranks % 2:
+        return f"{case.op} needs an even number of ranks, not {case.ranks}"
+    if case.in_place and operation.uneven:
         counts = traffic_counts(case)
         if any(counts[s][d] != counts[d][s] for s in range(case.ranks) for d in range(s)):
-            return f"in place needs each pair to exchange as much as it gets; traffic {case.traffic} does not"
+            return f"in-place needs equal counts in both directions of each pair; traffic {case.traffic} has not"
     return None
 
 
-def check(case: "Case") -> None:
-    """Raise UsageError unless `case` is one that could exist."""
+def check(case: CaseLike) -> None:
+    """Raise UsageError unless `case` is valid."""
     operation = OPERATIONS.get(case.op)
     if operation is None:
         raise UsageError(f"operation {case.op!r}: known are {', '.join(OPERATIONS)}")
@@ -362,24 +388,26 @@ def check(case: "Case") -> None:
         raise UsageError(f"{case.op} over {case.ranks} ranks: at least 1 is needed")
     if not operation.has_payload:
         if case.bytes or case.dtype or case.redop:
-            raise UsageError(f"{case.op} has no payload, element type or reduce operation")
+            raise UsageError(f"{case.op} has no message size, element type or reduce operation")
         return
-    if case.dtype not in DTYPES:
+    if case.dtype is None or case.dtype not in DTYPES:
         raise UsageError(f"element type {case.dtype!r}: known are {', '.join(DTYPES)}")
     if operation.reduces != (case.redop is not None) or (case.redop and case.redop not in REDOPS):
         wanted = f"one of {', '.join(REDOPS)}" if operation.reduces else "none"
         raise UsageError(f"reduce operation {case.redop!r} for {case.op}: expected {wanted}")
-    _check_traffic(case)
+    _check_traffic(case, operation)
     if case.bytes < 1 or round_up(case.op, case.bytes, case.ranks, case.dtype, case.traffic) != case.bytes:
-        raise UsageError(f"{case.bytes} B do not divide for {case.op} of {case.dtype} over {case.ranks} ranks")
+        raise UsageError(f"{case.bytes} B cannot be divided for {case.op} of {case.dtype} over {case.ranks} ranks")
 
 
-def _check_traffic(case: "Case") -> None:
-    operation = case.operation
+def _check_traffic(case: CaseLike, operation: Operation) -> None:
     if operation.linked:
-        if link_rounds.who_sends(case.traffic or "", case.ranks) is None:
+        if link_rounds.pairs_of(case.traffic or "", case.ranks) is None:
             raise UsageError(f"traffic pattern {case.traffic!r} for {case.op} over {case.ranks} ranks: expected "
                              "round-K, round-K-back or pair-A-B")
-    elif operation.uneven != (case.traffic is not None) or (case.traffic and case.traffic not in TRAFFIC):
-        wanted = f"one of {', '.join(TRAFFIC)}" if operation.uneven else "none"
-        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: expected {wanted}")
+    elif operation.uneven:
+        name = traffic.parse_traffic(case.traffic or "").text
+        if name != case.traffic:
+            raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: its canonical text is {name!r}")
+    elif case.traffic is not None:
+        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: expected none")

@@ -8,10 +8,10 @@ import msgspec
 from ..cases import catalog, link_rounds
 from ..errors import CollbenchError
 from ..interfaces import Transport
+from ..options import RunConfig
 from ..ranks.rendezvous import Place
 from ..records.journal import read_journal
 from ..records.record import Record, Run
-from ..request import Request
 from ..statistics.stopping import median
 from ..watchdog.watchdog import UNWATCHED, Unwatched
 from .sweep import run_sweep
@@ -23,13 +23,13 @@ _MOST_OF_A_RANK = 3     # of one rank's links; what is wrong with the rank itsel
 _MOST = 24              # pairs that are measured alone
 
 
-def measures_links(request: Request) -> bool:
+def measures_links(request: RunConfig) -> bool:
     """Whether all links are asked for, rather than one pairing of them."""
     return (any(catalog.OPERATIONS[name].linked for name in request.sweep.ops)
             and not any(map(link_rounds.is_name, request.sweep.traffics)))
 
 
-def run_links(request: Request, transport: Transport, place: Place, watch: Unwatched = UNWATCHED) -> int:
+def run_links(request: RunConfig, transport: Transport, place: Place, watch: Unwatched = UNWATCHED) -> int:
     """Measure what the request asks for, then suspicious pairs alone. Collective; the exit status of this rank."""
     status = run_sweep(request, transport, place, watch)
     names = _share(_again(request, status) if transport.rank == 0 else [], transport)
@@ -40,7 +40,7 @@ def run_links(request: Request, transport: Transport, place: Place, watch: Unwat
     return max(status, run_sweep(msgspec.structs.replace(request, sweep=sweep), transport, place, watch))
 
 
-def _again(request: Request, status: int) -> list[link_rounds.Pair]:
+def _again(request: RunConfig, status: int) -> list[link_rounds.Pair]:
     if status:
         return []
     try:
@@ -103,4 +103,4 @@ def _share(pairs: list[link_rounds.Pair], transport: Transport) -> tuple[str, ..
     world = transport.communicator(transport.size)
     count = world.agree(len(pairs))
     words = [source * world.size + target for source, target in pairs] or [0] * count
-    return tuple(link_rounds.alone(*divmod(world.agree(word), world.size)) for word in words)
+    return tuple(link_rounds.single_pair(*divmod(world.agree(word), world.size)) for word in words)

@@ -7,12 +7,12 @@ import traceback
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from ..errors import CollbenchError, FaultError, UsageError, printable
-from ..options import measuring_options, request_from
+from ..options import RunConfig, config_from, measuring_options
 from ..ranks.processes import kill, leave_status, stopped_siblings
 from ..ranks.rendezvous import Place, find_place, seems_first, why_not_a_rank
-from ..request import Request
 
 __all__ = ["main", "run_rank"]
 
@@ -21,7 +21,10 @@ _FIRST_TO_SPEAK_S = 1.0
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @measuring_options
-def main(**values: object) -> None:
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Run the configuration in this JSON file (see `RunConfig.write`) instead of the other options.")
+@click.pass_context
+def main(context: click.Context, config: Path | None, **values: object) -> None:
     """Measure collectives as one rank of a job that torchrun, mpirun or srun started.
 
     Example: mpirun -n 4 python -m collbench.rank --transport mpi --ops all_reduce -b 8 -e 1M --out results/mine
@@ -31,10 +34,7 @@ def main(**values: object) -> None:
         if place is None and (reason := why_not_a_rank()):
             raise UsageError(reason)
         place = place or Place("none", 0, 1, 0, 1, None)
-        if values["out"] is None:
-            raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
-        request = request_from(values, Path(str(values["out"])), ("python", "-m", "collbench.rank", *sys.argv[1:]))
-        status = run_rank(request, place)
+        status = run_rank(_configuration(context, config, values), place)
     except CollbenchError as error:
         if not seems_first():
             time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
@@ -44,7 +44,19 @@ def main(**values: object) -> None:
     sys.exit(status)
 
 
-def run_rank(request: Request, place: Place) -> int:
+def _configuration(context: click.Context, file: Path | None, values: dict[str, object]) -> RunConfig:
+    """From `--config`, which excludes all other options, or from the options."""
+    if file is not None:
+        others = [name for name in values if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if others:
+            raise UsageError(f"--config cannot be combined with other options: {', '.join(others)}")
+        return RunConfig.read(file)
+    if values["out"] is None:
+        raise UsageError("--out DIRECTORY is needed: every rank must name the same one")
+    return config_from(values, Path(str(values["out"])), ("python", "-m", "collbench.rank", *sys.argv[1:]))
+
+
+def run_rank(request: RunConfig, place: Place) -> int:
     """Open the transport, measure, close; the exit status of this rank.
 
     An error on one rank ends the whole job: the others would wait for it for ever.

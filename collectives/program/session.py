@@ -15,10 +15,10 @@ from ..interfaces import Communicator, Transport
 from ..loop import alignment
 from ..loop.clock import Clocks
 from ..loop.verify import Inspector
+from ..options import RunConfig
 from ..ranks.provenance import RankFacts, host_cores, rank_facts
 from ..ranks.rendezvous import Place
 from ..records.record import Policy
-from ..request import Request
 from ..statistics.stopping import median
 from .time_budget import Plan, Probe, make_plan
 
@@ -42,14 +42,14 @@ class Setting(NamedTuple):
     clocks: Clocks
     policy: Policy
     plan: Plan
-    request: Request
+    request: RunConfig
     local_ranks: int
     loopback: bool
     loop_reason: str | None
     facts: list[RankFacts]
 
 
-def settle(request: Request, transport: Transport, place: Place) -> Setting:
+def settle(request: RunConfig, transport: Transport, place: Place) -> Setting:
     """Collective over the job. UsageError when more ranks are asked for than there are."""
     ranks = request.sweep.ranks or rank_counts(transport.size)
     if max(ranks) > transport.size:

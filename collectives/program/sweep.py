@@ -14,13 +14,13 @@ from ..cases.catalog import ONE_CALL
 from ..errors import CollbenchError
 from ..interfaces import Transport
 from ..loop.measure import ModeSamples, Outcome, measure
+from ..options import RunConfig
 from ..ranks.provenance import describe
 from ..ranks.rendezvous import Place
 from ..records.digest import digest
 from ..records.journal import Journal
 from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Timing, Verification, makespans_ns
 from ..records.resume import what_is_there
-from ..request import Request
 from ..statistics.stopping import median
 from ..watchdog.watchdog import UNWATCHED, Unwatched, describe_error
 from .live_table import Display
@@ -33,7 +33,7 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _ENCODE, _DECODE = msgspec.json.encode, msgspec.json.decode
 
 
-def run_sweep(request: Request, transport: Transport, place: Place, watch: Unwatched = UNWATCHED) -> int:
+def run_sweep(request: RunConfig, transport: Transport, place: Place, watch: Unwatched = UNWATCHED) -> int:
     """Measure every case of the request. Collective over the job; returns the exit status of this rank.
 
     Status 1 when a case was wrong or failed, else 0. Each record is on disk before the next case begins.

@@ -5,10 +5,9 @@ import importlib
 from ..errors import UsageError
 from ..interfaces import Transport
 from ..ranks.rendezvous import Place, mpi_obstacle
+from ..transport_names import TRANSPORTS
 
-__all__ = ["TRANSPORTS", "open_transport"]
-
-TRANSPORTS = {"torch": "torch_dist", "mpi": "mpi"}
+__all__ = ["open_transport"]
 
 
 def open_transport(name: str, place: Place, device: str = "auto", meeting_s: float = 300.0) -> Transport:
@@ -20,10 +19,11 @@ def open_transport(name: str, place: Place, device: str = "auto", meeting_s: flo
     """
     if name not in TRANSPORTS:
         raise UsageError(f"transport {name!r}: known are {', '.join(TRANSPORTS)}")
-    if name == "mpi" and (reason := mpi_obstacle(place)):
-        raise UsageError(f"transport mpi: {reason}")
+    row = TRANSPORTS[name]
+    if row.mpi_ranks and (reason := mpi_obstacle(place)):
+        raise UsageError(f"transport {name}: {reason}")
     try:
-        module = importlib.import_module(f"{__name__}.{TRANSPORTS[name]}")
+        module = importlib.import_module(f"{__name__}.{row.module}")
     except ImportError as error:
-        raise UsageError(f"transport {name}: {error}; install it with: pip install 'collbench[{name}]'") from None
+        raise UsageError(f"transport {name}: {error}; install it with: {row.install}") from None
     return module.open_transport(place, device, meeting_s)

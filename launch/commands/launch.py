@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, measuring_options, request_from
+from collbench.collectives.options import RankCount, config_from, measuring_options
 
 from ..job import Job, parse_time
 from ..launchers.base import LAUNCHERS, Launcher, open_launcher
@@ -44,7 +44,7 @@ def command(launcher: str, dry_run: bool, **values: object) -> None:
 
     Example: collbench launch --launcher slurm --preset nvl72 --partition batch --time 90 --dry-run > mine.sbatch
     """
-    request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
+    config_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
     job = _job(launcher, values)
     starter = open_launcher(launcher)
     if dry_run:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError, printable
-from collbench.collectives.options import Amount, RankCount, request_from
+from collbench.collectives.options import Amount, RankCount, config_from
 
 from ..shared_options import csv_option, json_option, write_text
 
@@ -75,7 +75,7 @@ def _measure_as_rank(place: object, out: Path | None, words: list[str]) -> None:
     if out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     given = main.make_context("collbench links", [*words, "--out", str(out)]).params
-    status = run_rank(request_from(given, out, ("collbench", *sys.argv[1:])), place)
+    status = run_rank(config_from(given, out, ("collbench", *sys.argv[1:])), place)
     if status:
         sys.exit(status)
 
@@ -88,7 +88,7 @@ def _measure_here(ranks: int | None, transport: str, out: Path | None, words: li
     from ..job import Job
     from ..launchers.base import launcher_for
     from ..supervise import run_job
-    request_from(main.make_context("collbench links", list(words)).params, Path("."), ())     # refused before it starts
+    config_from(main.make_context("collbench links", list(words)).params, Path("."), ())     # refused before it starts
     devices = find_accelerators()
     ranks = ranks or (devices.count if devices else max(4, len(usable_cores())))
     job.available_transports(transport)

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, measuring_options, request_from
+from collbench.collectives.options import RankCount, config_from, measuring_options
 
 from ..shared_options import csv_option, given_options, json_option, write_points
 
@@ -37,7 +37,7 @@ def _run_as_rank(place: object, values: dict) -> None:
     from collbench.collectives.program.rank import run_rank
     if values["out"] is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
-    sys.exit(run_rank(request_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
+    sys.exit(run_rank(config_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
 
 
 def _run_here(ranks: int, values: dict) -> Path:
@@ -45,7 +45,7 @@ def _run_here(ranks: int, values: dict) -> Path:
     from ..job import Job
     from ..launchers.base import launcher_for
     from ..supervise import run_job, run_through_faults
-    request = request_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
+    request = config_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
     if max(request.sweep.ranks, default=0) > ranks:
         raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")
     job.available_transports(str(values["transport"]))

@@ -1,0 +1,35 @@
+"""The list of transports: what each needs, without importing any of them. To add one, add a row and its module."""
+
+from types import MappingProxyType
+from typing import NamedTuple
+
+__all__ = ["TRANSPORTS", "TransportRow"]
+
+
+class TransportRow(NamedTuple):
+    """One transport.
+
+    Args:
+        name: value of `--transport`, and name of the package's extra that installs it.
+        module: its module in `collectives.transports`.
+        library: the package that must be importable.
+        mpi_ranks: its ranks must be started as MPI ranks (mpirun, or srun with a PMI).
+        compiled_loop: it supports `--loop native` and `--persistent`.
+    """
+
+    name: str
+    module: str
+    library: str
+    mpi_ranks: bool = False
+    compiled_loop: bool = False
+
+    @property
+    def install(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'collbench[{self.name}]'"
+
+
+TRANSPORTS = MappingProxyType({row.name: row for row in (
+    TransportRow("torch", "torch_dist", "torch"),
+    TransportRow("mpi", "mpi", "mpi4py", mpi_ranks=True, compiled_loop=True),
+)})
