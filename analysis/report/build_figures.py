@@ -40,7 +40,8 @@ def draw(story: Story, ready: Callable[[Chart], None] = lambda chart: None) -> l
     # What needs no model goes first: it can be drawn while models are fitted.
     others = [*known(figures.lateness_charts(story.loaded.lateness, story.loaded.runs)),
               *known(figures.link_charts(story.links))]
-    calls = read_calls(story.data, choose(shown, story.points, story.findings)) if story.data else []
+    choices = choose(shown, story.points, story.findings) if story.data else []
+    calls = [call for path in story.data for call in read_calls(path, choices)]
     others = [*known(figures.call_charts(calls)), *others]
     keys = [name for name in ("fabric", "op", "mode", "dtype", "redop", "place", "traffic") if name in shown]
     predictions = story.predictions.merge(shown[keys].drop_duplicates(), on=keys)

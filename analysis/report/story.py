@@ -22,9 +22,11 @@ from ..findings.finding import in_order
 from ..findings.stragglers import late_ranks
 from ..frames.background import aside
 from ..frames.load import Loaded, load
+from ..frames.pool import pool
 from ..frames.record_id import record_ids
 from ..frames.representative import fabrics, headline, representative, with_fabric
 from ..importers import Asked
+from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
 from ..models import as_json, extrapolate
 from ..models.predict import SERIES, TARGETS
@@ -51,7 +53,7 @@ class Story:
         links: link matrices, where links were measured one by one.
         expected: measured, expected and why, of a few cases.
         legend: where the expectations come from.
-        data: where it was read, for what needs a second look at the samples.
+        data: where it was read: some figures need the samples, which are read again.
         ahead: where the predictions of what is shown are under way already.
     """
 
@@ -66,7 +68,7 @@ class Story:
     home: tuple[str, Domain] | None = None
     expected: tuple[Row, ...] = ()
     legend: tuple[str, ...] = ()
-    data: Path | None = None
+    data: tuple[Path, ...] = ()
     ahead: Callable[[], pd.DataFrame] | None = None
 
     @cached_property
@@ -92,11 +94,14 @@ class Story:
         return with_fabric(extrapolate(self.loaded.points, self.targets, self.home), fabrics(self.loaded.points))
 
 
-def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = None, measured_on: str | None = None,
-         known: Mapping[str, Domain] | None = None, baseline: Path | None = None) -> Story:
-    """Load DATA and work out everything that a report on it shows; `asked` and errors as `tidy.load`.
+def tell(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, asked: Asked | None = None,
+         measured_on: str | None = None, known: Mapping[str, Domain] | None = None, baseline: Path | None = None,
+         loaded: Loaded | None = None) -> Story:
+    """Load DATA and work out everything that a report on it shows; `asked` and errors as `frames.load`.
 
     Args:
+        data: DATA, or several whose records are pooled.
+        loaded: what was loaded from `data` already.
         measured_on: key of the domain that DATA was measured in; None: what the data name.
         known: domains by key; the shipped ones where None.
         baseline: a run or log of the same cases, to hold DATA against.
@@ -104,7 +109,8 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     Raises:
         UsageError: also where the baseline has no case in common with DATA.
     """
-    loaded = load(data, asked)
+    paths = [data] if isinstance(data, Path) else [*data]
+    loaded = loaded or pool([load(path, asked) for path in paths])
     names = fabrics(loaded.points)
     known = load_domains() if known is None else known
     key = measured_on or home_of(loaded.points, known)
@@ -117,9 +123,9 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     parts = _judged(points, known, measured_on, earlier, set(late))
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     if baseline and not points["basis"].eq("baseline").any():
-        raise UsageError(f"{baseline}: has no case in common with {data}: the same operation, element type, ranks, "
-                         "payload, mode and definition of time")
-    links = _links(data, loaded)
+        raise UsageError(f"{baseline}: has no case in common with {', '.join(map(str, paths))}: the same operation, "
+                         "element type, ranks, payload, mode and definition of time")
+    links = _links(paths, loaded)
     findings = in_order([*find(loaded), *(finding for matrix in links for finding in matrix.findings),
                          *find_unexpected(points, late), *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
@@ -130,7 +136,7 @@ def tell(data: Path, targets: Sequence[int] = TARGETS, asked: Asked | None = Non
     return Story(loaded, points, shown, findings,
                  overview(loaded, findings, home, measured_on is not None, judgement(points, rows)), domains,
                  tuple(targets), links, home, tuple(rows),
-                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), data, ahead)
+                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), tuple(paths), ahead)
 
 
 def _many_series(points: pd.DataFrame) -> bool:
@@ -160,10 +166,13 @@ def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str 
     return found
 
 
-def _links(data: Path, loaded: Loaded) -> tuple[LinkMatrix, ...]:
+def _links(paths: Sequence[Path], loaded: Loaded) -> tuple[LinkMatrix, ...]:
     """Link matrices, where a run measured links: only then is the journal read once more."""
     asked = {op for run in loaded.runs.values() for op in run.sweep.ops}
-    return tuple(read_links(data)) if any(op in OPERATIONS and OPERATIONS[op].linked for op in asked) else ()
+    if not any(op in OPERATIONS and OPERATIONS[op].linked for op in asked):
+        return ()
+    journals = [path / "journal.jsonl" if path.is_dir() else path for path in paths]
+    return tuple(matrix for journal in journals if is_journal(journal) for matrix in read_links(journal))
 
 
 def print_report(data: Path | Story, targets: Sequence[int] = TARGETS, ops: Collection[str] | None = None) -> None:
