@@ -29,7 +29,7 @@ from collbench.collectives.cases.case import Case, Sweep, size_range
 from collbench.collectives.cases.catalog import DTYPES, OPERATIONS, REDOPS
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import Journal
-from collbench.collectives.records.record import Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.collectives.records.record import Clock, Mismatch, Policy, Record, Run, Timing, Verification
 
 WORLD = 8
 TRANSPORTS = {"mpi": "Open MPI 5.0.11", "torch": "gloo, torch 2.13.0+cpu"}
@@ -137,7 +137,7 @@ def _records(rng: np.random.Generator, run: Run, most: int, samples: float, dige
         about = {"run": run.id, "case": case, "asked_bytes": asked, "at_s": 0.1 * number,
                  "reproduce": f"collbench run --transport {run.transport} --ranks {WORLD} " + " ".join(case.options())}
         if status != "ok":
-            fault = Fault(rank=1, index=3, expected="5.0", found="7.0", when="before timing")
+            fault = Mismatch(rank=1, index=3, expected="5.0", found="7.0", when="before timing")
             yield Record(**about, status=status, reason=f"{status}, made up", verification=Verification(
                 checks=8, wrong=1, fault=fault) if status == "wrong" else None)
             continue

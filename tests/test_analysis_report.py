@@ -19,7 +19,7 @@ from collbench.analysis.report.story import tell, write_report
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import Journal, JournalError, seal
-from collbench.collectives.records.record import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.collectives.records.record import SCHEMA, Clock, Mismatch, Policy, Record, Run, Timing, Verification
 
 SWEEP = Sweep(ops=("all_reduce", "all_gather", "ping_pong", "barrier", "noop"), sizes=(8, 4096, 1 << 20),
               ranks=(2, 4, 8), places=(False,))
@@ -56,7 +56,7 @@ def a_timing(case, mode, rng, late=0, samples=30, alignment="agreed"):
 
 
 def a_record(run, case, asked, rng, status="ok", late=0):
-    fault = Fault(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
+    fault = Mismatch(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
     return Record(run=run.id, case=case, status=status, asked_bytes=asked, reproduce="collbench run " + case.op,
                   reason=None if status == "ok" else f"was {status}",
                   timings=tuple(a_timing(case, mode, rng, late, alignment=run.policy.alignment)
@@ -123,7 +123,7 @@ def test_the_later_record_of_a_case_counts(tmp_path):
 def test_damaged_and_foreign_files(tmp_path):
     path = a_journal(tmp_path) / "journal.jsonl"
     path.write_bytes(path.read_bytes()[:-40] + b"\n")
-    assert any("cut short" in warning for warning in load(path).warnings)
+    assert any("truncated" in warning for warning in load(path).warnings)
     path.write_text("size time busbw\n8 1 2\n")
     with pytest.raises(JournalError, match="not a collbench journal"):
         load(path)

@@ -14,7 +14,7 @@ from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import Journal, read_journal, seal, unseal
-from collbench.collectives.records.record import DIGEST, Last, Policy, Timing
+from collbench.collectives.records.record import DIGEST, LastArrivals, Policy, Timing
 from collbench.collectives.transports.loopback import run_ranks
 
 CASES = [Case(op="all_reduce", ranks=3, bytes=96, dtype="float32", redop="sum"),
@@ -58,7 +58,7 @@ def test_it_says_what_the_samples_say(drawn):
         *_, next_one, last = sorted(moments)
         times[moments.index(last)] += 1
         late_ns[moments.index(last)] += last - next_one
-    assert found.begin == Last(times=times, late_ns=late_ns)
+    assert found.begin == LastArrivals(times=times, late_ns=late_ns)
     assert found.begun == len(begun)
     assert (found.end is None) == (case.op in ("broadcast", "ping_pong"))
 
@@ -87,7 +87,7 @@ def test_a_reader_of_digests_and_one_of_samples_agree(journals):
 def test_a_digest_of_another_version_or_shape_is_not_taken(journals):
     record = journals[2][0]
     assert unseal(seal(record), samples=False) == msgspec.structs.replace(record, timings=())
-    wrong = {"version": DIGEST + 1}, {"begin": Last(times=[1], late_ns=[2])}
+    wrong = {"version": DIGEST + 1}, {"begin": LastArrivals(times=[1], late_ns=[2])}
     for fields in wrong:
         spoilt = msgspec.structs.replace(record, digests=(msgspec.structs.replace(record.digests[0], **fields),))
         assert unseal(seal(spoilt), samples=False).timings == record.timings

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -97,7 +98,7 @@ def test_a_full_disk_is_one_clear_line_and_what_was_written_stays():
     if not os.path.exists("/dev/full"):
         pytest.skip("SKIPPED: no /dev/full here")
     from pathlib import Path
-    with pytest.raises(JournalError, match="No space left on device; everything before"):
+    with pytest.raises(JournalError, match="No space left on device; all earlier cases"):
         Journal(Path("/dev/full")).append(RUN)
 
 
@@ -125,3 +126,16 @@ def test_the_time_of_a_call_is_the_slowest_ranks_without_warmup():
 def test_pairwise_times_are_the_initiators_and_per_message():
     case = Case(op="ping_pong", ranks=2, bytes=8, dtype="float32")
     assert TIMING.message_s(case) == [50e-9, 150e-9]
+
+
+def test_a_makespan_without_begins_is_a_damaged_line(journal):
+    """The span says that times are computed from begins; such a line must not reach a reader."""
+    spoilt = seal(record(4)).replace(b'"span":"slowest rank"', b'"span":"makespan"')
+    spoilt = spoilt.replace(b'"begin_ns":[[0,5,0],[3,0,4]]', b'"begin_ns":null')
+    body = spoilt[:-len(b',"crc32":"00000000"}\n')]
+    with journal.open("ab") as file:
+        file.write(body + b',"crc32":"%08x"}\n' % zlib.crc32(body))
+    _, records, warnings = read_journal(journal)
+    assert len(records) == 4
+    assert len(warnings) == 1
+    assert "makespan has no begin_ns" in warnings[0]

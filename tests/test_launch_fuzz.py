@@ -23,7 +23,7 @@ from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import _SEAL, seal
-from collbench.collectives.records.record import SCHEMA, Clock, Fault, Policy, Record, Run, Timing, Verification
+from collbench.collectives.records.record import SCHEMA, Clock, Mismatch, Policy, Record, Run, Timing, Verification
 from collbench.launch.cli import cli, main
 from collbench.launch.job import Job
 
@@ -65,7 +65,8 @@ def a_journal():
                                elapsed_ns=[[rng.randrange(900, 1100) for _ in range(8)] for _ in range(2)])
                         for mode in ("isolated", "streamed"))
         status = "wrong" if more == {"redop": "max"} else "ok"
-        fault = Fault(rank=1, index=7, expected="3.0", found="nan", when="after timing") if status == "wrong" else None
+        fault = None if status != "wrong" else Mismatch(rank=1, index=7, expected="3.0", found="nan",
+                                                        when="after timing")
         digests = tuple(digest(case, timing, 0.02) for timing in timings) if len(lines) % 2 else ()
         lines.append(seal(Record(run="r", case=case, status=status, asked_bytes=1024, timings=timings, reproduce="run",
                                  digests=digests,

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collbench.collectives.cases.case import Case
-from collbench.collectives.records.record import Digest, Last, Run
+from collbench.collectives.records.record import Digest, LastArrivals, Run
 
 from ..text.units import percent, seconds
 from .finding import Finding
@@ -83,7 +83,7 @@ class Lateness:
         return pd.DataFrame(rows, columns=list(LATENESS))
 
 
-def _sums(digests: Sequence[Digest], moments: Sequence[Last]) -> _Sums:
+def _sums(digests: Sequence[Digest], moments: Sequence[LastArrivals]) -> _Sums:
     times, late_ns = _table([last.times for last in moments]), _table([last.late_ns for last in moments])
     begun, slowest_ns = _table([(digest.begun, digest.slowest_ns or 0.0) for digest in digests]).T
     return _Sums(times.sum(axis=0), late_ns.sum(axis=0), np.bincount(late_ns.argmax(axis=1), minlength=times.shape[1]),

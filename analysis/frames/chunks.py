@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from collbench.collectives.records.journal import BUFFER_BYTES, Portion, unseal
+from collbench.collectives.records.journal import BUFFER_BYTES, JournalChunk, unseal
 
 from .background import aside
 
@@ -26,18 +26,18 @@ _FIRST = 1.12                   # length of the first portion, if of the others 
 Found = TypeVar("Found")
 
 
-def read_portions(path: Path, read: Callable[[Portion], Found]) -> list[Found]:
+def read_portions(path: Path, read: Callable[[JournalChunk], Found]) -> list[Found]:
     """What `read` makes of each portion of the journal at `path`, in order."""
     first, *more = _cuts(path, _processes(path))
     others = [aside(partial(_read, read, path, *cut)) for cut in more]
     return [_read(read, path, *first), *(other() for other in others)]
 
 
-def _read(read: Callable[[Portion], Found], path: Path, begin: int, end: int | None) -> Found:
+def _read(read: Callable[[JournalChunk], Found], path: Path, begin: int, end: int | None) -> Found:
     return read(portion_of(path, begin, end))
 
 
-def portion_of(path: Path, begin: int, end: int | None) -> Portion:
+def portion_of(path: Path, begin: int, end: int | None) -> JournalChunk:
     """Whole lines of the journal at `path`, from one that begins at byte `begin`: with their number and the runs before
     them."""
     number, runs, at = 1, [], 0
@@ -48,7 +48,7 @@ def portion_of(path: Path, begin: int, end: int | None) -> Portion:
             if raw.startswith(_RUN_LINE):
                 with suppress(ValueError):      # said by whoever reads that portion
                     runs.append(unseal(raw))
-    return Portion(path, begin, number, tuple(runs), end)
+    return JournalChunk(path, begin, number, tuple(runs), end)
 
 
 def _cuts(path: Path, count: int) -> list[tuple[int, int | None]]:

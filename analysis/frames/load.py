@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from collbench.collectives.cases.case import Case
 from collbench.collectives.records.digest import digest
-from collbench.collectives.records.journal import Portion, no_journal, read_lines
-from collbench.collectives.records.record import Digest, Fault, Imported, Record, Run
+from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
+from collbench.collectives.records.record import Digest, Imported, Mismatch, Record, Run
 
 from ..findings.stragglers import Lateness
 from ..importers import Asked, read_log
@@ -112,7 +112,7 @@ class _Part(NamedTuple):
     lateness: Lateness
 
 
-def _portion(portion: Portion) -> _Part:
+def _portion(portion: JournalChunk) -> _Part:
     warnings: list[str] = []
     lines = read_lines(portion, warnings, samples=False)
     return _part(lines, {run.id: run for run in portion.runs}, warnings)
@@ -220,7 +220,7 @@ def _place(case: Case) -> str | None:
     return "in-place" if case.in_place else "out-of-place"
 
 
-def _fault(fault: Fault) -> str:
+def _fault(fault: Mismatch) -> str:
     return f"rank {fault.rank}, element {fault.index}, {fault.when}: expected {fault.expected}, found {fault.found}"
 
 

@@ -7,7 +7,7 @@ import msgspec
 from ..cases import catalog
 from ..cases.case import Case
 from ..interfaces import Communicator, Prepared
-from ..records.record import Fault, Mode, Policy, Status
+from ..records.record import Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median, median_precision
 from .alignment import ALIGNMENTS
 from .clock import ClockModel
@@ -43,7 +43,7 @@ class Outcome(msgspec.Struct):
     reason: str | None = None
     checks: int = 0
     wrong: int = 0
-    fault: Fault | None = None
+    fault: Mismatch | None = None
     modes: list[ModeSamples] = []
 
     def count(self, inspector: Inspector) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..records.record import Fault
+from ..records.record import Mismatch
 from .memory import Pattern
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Inspector:
     def __init__(self, case: Case, rank: int, prepared: "Prepared", salt: int = 0) -> None:
         self.case, self.rank, self.prepared = case, rank, prepared
         self.checks = self.wrong = 0
-        self.fault: Fault | None = None
+        self.fault: Mismatch | None = None
         memory = prepared.memory
         self.sends = [memory.keep(sent_pattern(case, rank, salt + k)) for k in (1, 2)]
         self._expected = [expected_pattern(case, rank, salt + k) for k in (1, 2)]
@@ -198,7 +198,7 @@ class Inspector:
             self.wrong += 1
             if self.fault is None:
                 index = int(np.flatnonzero(found != expected)[0]) // self.case.itemsize
-                self.fault = Fault(rank=self.rank, index=index, when=when,
+                self.fault = Mismatch(rank=self.rank, index=index, when=when,
                                    expected=_element(expected, index, self.case),
                                    found=_element(found, index, self.case))
 
@@ -208,7 +208,7 @@ def _element(raw: np.ndarray, index: int, case: Case) -> str:
     return f"{value:.9g}" if catalog.DTYPES[case.dtype].is_float else str(value)
 
 
-def barrier_fault(communicator: "Communicator", barrier: Callable[[], object], when: str) -> Fault | None:
+def barrier_fault(communicator: "Communicator", barrier: Callable[[], object], when: str) -> Mismatch | None:
     """Delay each rank in turn before it enters: no other may leave a barrier before that rank came.
 
     Needs no common clock, since each rank judges its own waiting time. A rank that the system itself held up seems to
@@ -221,7 +221,7 @@ def barrier_fault(communicator: "Communicator", barrier: Callable[[], object], w
                 break
         else:
             if waited_s < delay_s / 2:
-                return Fault(rank=communicator.rank, index=late, when=when,
+                return Mismatch(rank=communicator.rank, index=late, when=when,
                              expected=f"to wait for rank {late}, {delay_s * 1e3:.0f} ms late",
                              found=f"left after {waited_s * 1e3:.3f} ms")
             return None     # a fault that another rank saw; all leave together

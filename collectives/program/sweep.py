@@ -20,7 +20,7 @@ from ..ranks.rendezvous import Place
 from ..records.digest import digest
 from ..records.journal import Journal
 from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Timing, Verification, makespans_ns
-from ..records.resume import what_is_there
+from ..records.resume import completed_cases
 from ..statistics.stopping import median
 from ..watchdog.watchdog import UNWATCHED, Unwatched, describe_error
 from .live_table import Display
@@ -122,8 +122,8 @@ class _Lead:
         request = self.setting.request
         if request.resume == "never" and not request.settled:
             return frozenset()
-        found = what_is_there(request.journal, self.run_line, self.plan.cases.keys(), request.resume != "same",
-                              request.settled, only_settled=request.resume == "never")
+        found = completed_cases(request.journal, self.run_line, self.plan.cases.keys(), request.resume != "same",
+                                request.settled, only_settled=request.resume == "never")
         display.resume(len(found.cases), found.warnings)
         return found.cases
 

@@ -1,1 +1,1 @@
-"""What a run leaves behind: records, their digests, and the journal that holds them."""
+"""Results: records, their digests, and the journal that stores them."""

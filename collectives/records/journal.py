@@ -1,4 +1,4 @@
-"""The file that results are appended to: a checked JSON line for each run and record, on disk before the next case."""
+"""The journal: one JSON line with a checksum per run and record, on disk before the next case starts."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ import msgspec
 from ..errors import CollbenchError, UsageError
 from .record import SCHEMA, Imported, Record, Run
 
-__all__ = ["BUFFER_BYTES", "Journal", "JournalError", "Portion", "UnreadableError", "is_device", "no_journal",
+__all__ = ["BUFFER_BYTES", "Journal", "JournalChunk", "JournalError", "UnreadableError", "is_device", "no_journal",
            "read_journal", "read_lines", "read_runs", "unseal"]
 
 Line = Run | Record | Imported
@@ -22,8 +22,8 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Line)
 _SEAL = b',"crc32":"%08x"}\n'
 _SEAL_LENGTH = len(_SEAL % 0)
-_RECORD, _TIMINGS = b'{"line":"record"', b',"timings":['     # within text these quotes would be escaped
-BUFFER_BYTES = 1 << 20      # lines are long: with the usual buffer, reading them takes four times as long
+_RECORD, _TIMINGS = b'{"line":"record"', b',"timings":['     # never within text, where the quotes would be escaped
+BUFFER_BYTES = 1 << 20      # lines are long: with the default buffer, reading takes four times as long
 
 
 class JournalError(CollbenchError):
@@ -31,26 +31,26 @@ class JournalError(CollbenchError):
 
 
 class UnreadableError(JournalError):
-    """A file cannot be read, or is no journal."""
+    """A file cannot be read, or is not a journal."""
 
     exit_status = UsageError.exit_status
 
 
 def seal(line: Line) -> bytes:
-    """One line of a journal: JSON with a checksum over everything before the checksum."""
+    """Encode one line: JSON, with a checksum of all preceding bytes as the last field."""
     body = _ENCODER.encode(line)[:-1]
     return body + _SEAL % zlib.crc32(body)
 
 
 def unseal(raw: bytes, samples: bool = True) -> Line:
-    """The run or record in one line of a journal; ValueError says what is wrong with it.
+    """Decode one line of a journal. ValueError says what is wrong with it.
 
     Args:
-        samples: False where digests will do: a record that has them then comes without its timings.
+        samples: False to skip the timings of records that have digests, which is much faster.
     """
     body = raw[:-_SEAL_LENGTH]
     if raw[-_SEAL_LENGTH:] != _SEAL % zlib.crc32(body):
-        raise ValueError("cut short, or its checksum does not match")
+        raise ValueError("truncated, or its checksum does not match")
     try:
         return (None if samples else _without_timings(body)) or _DECODER.decode(body + b"}")
     except (msgspec.DecodeError, CollbenchError) as error:
@@ -58,7 +58,7 @@ def unseal(raw: bytes, samples: bool = True) -> Line:
 
 
 def _without_timings(body: bytes) -> Record | None:
-    """The record up to its timings, where its digests say all that this version would make of them."""
+    """The record up to its timings; None if its digests are missing or of another version."""
     front = body.find(_TIMINGS) if body.startswith(_RECORD) else -1
     if front < 0:
         return None
@@ -70,10 +70,10 @@ def _without_timings(body: bytes) -> Record | None:
 
 
 class Journal:
-    """The file that results are appended to, by one writer at a time; every line is on disk before the next case."""
+    """A journal opened for appending, by one process at a time. Every line is synced to disk when written."""
 
     def __init__(self, path: Path) -> None:
-        """Open `path` for appending; JournalError when it cannot be written or another process writes it."""
+        """Open `path`. JournalError if it cannot be written, or another process has it open."""
         self.path = path
         self._turn = threading.Lock()
         try:
@@ -87,24 +87,24 @@ class Journal:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
 
     def _end_cut_line(self) -> None:
-        """A line cut by a crash stays as it is; the next one starts on a line of its own."""
+        """Terminate a line that a crash truncated, so that the next record starts on a new line."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if size and os.pread(self._fd, 1, size - 1) != b"\n":
             self._write(b"\n")
 
     def append(self, line: Line) -> None:
-        """Write one line in one piece and wait until it is on disk."""
+        """Write one line with a single call and wait until it is on disk."""
         with self._turn:
             self._write(seal(line))
 
     def append_last(self, line: Line, patience_s: float = 2.0) -> None:
-        """The same from a thread that is about to end the process; nothing is written after it."""
+        """Like `append`, from a thread that is about to end the process; blocks all later writes."""
         if not self._turn.acquire(timeout=patience_s):
-            raise JournalError(f"{self.path}: is being written to and does not answer")
+            raise JournalError(f"{self.path}: another thread is blocked writing to it")
         self._write(seal(line))
 
     def extend(self, lines: Iterable[Line]) -> None:
-        """Write many lines at once, for what can be had again if it is lost on the way."""
+        """Write many lines at once; for data that can be recreated after a crash."""
         self._write(b"".join(seal(line) for line in lines))
 
     def _write(self, data: bytes) -> None:
@@ -113,10 +113,10 @@ class Journal:
                 raise OSError(28, "no space left on device")
             os.fsync(self._fd)
         except OSError as error:
-            raise JournalError(f"{self.path}: {error.strerror}; everything before this case is safe in it") from None
+            raise JournalError(f"{self.path}: {error.strerror}; all earlier cases are safe in it") from None
 
     def close(self) -> None:
-        """Give up the file and its lock."""
+        """Close the file, which releases its lock."""
         os.close(self._fd)
 
     def __enter__(self) -> "Journal":
@@ -126,15 +126,15 @@ class Journal:
         self.close()
 
 
-class Portion(NamedTuple):
-    """Whole lines of a journal.
+class JournalChunk(NamedTuple):
+    """A range of whole lines of a journal.
 
     Args:
         path: the journal.
-        begin: bytes before the first line.
-        line: its number, from 1.
-        runs: those before it.
-        end: bytes before the first line that is no longer part of it; None: it ends with the file.
+        begin: byte offset of the first line.
+        line: its line number, from 1.
+        runs: the runs before it.
+        end: byte offset at which the chunk ends; None for the end of the file.
     """
 
     path: Path
@@ -144,15 +144,18 @@ class Portion(NamedTuple):
     end: int | None = None
 
 
-def read_lines(path: Path | Portion, warnings: list[str], samples: bool = True) -> Iterator[Line]:
-    """Each usable line of a journal, or of a portion of one, in order; one that was cut or damaged adds a warning.
+def read_lines(path: Path | JournalChunk, warnings: list[str], samples: bool = True) -> Iterator[Line]:
+    """Yield the valid lines of a journal or chunk in order; a truncated or damaged line adds a warning instead.
 
-    A record comes only after its run. `samples` as in `unseal`. UnreadableError: not a file. UsageError: written by a
-    later collbench.
+    A run always precedes its records. `samples` as in `unseal`.
+
+    Raises:
+        UnreadableError: the file cannot be read.
+        UsageError: it was written by a newer version of collbench.
     """
-    portion = path if isinstance(path, Portion) else Portion(path)
-    path, known = portion.path, {run.id for run in portion.runs}
-    for number, raw in _raw_lines(portion):
+    chunk = path if isinstance(path, JournalChunk) else JournalChunk(path)
+    path, known = chunk.path, {run.id for run in chunk.runs}
+    for number, raw in _raw_lines(chunk):
         try:
             line = unseal(raw, samples)
         except ValueError as error:
@@ -160,7 +163,8 @@ def read_lines(path: Path | Portion, warnings: list[str], samples: bool = True) 
             continue
         if isinstance(line, Run):
             if line.schema > SCHEMA:
-                raise UsageError(f"{path}:{number}: schema {line.schema} is newer than this collbench reads ({SCHEMA})")
+                raise UsageError(f"{path}:{number}: schema {line.schema} is newer than this version of collbench "
+                                 f"reads ({SCHEMA})")
             known.add(line.id)
         elif line.run not in known:
             warnings.append(f"{path}:{number}: record skipped: its run {line.run!r} is not in the journal")
@@ -169,7 +173,7 @@ def read_lines(path: Path | Portion, warnings: list[str], samples: bool = True) 
 
 
 def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
-    """Runs by id, records in order, and warnings, all in memory. UnreadableError also when there is no run in it."""
+    """All runs by id, all records in order, and warnings. UnreadableError also if there is no run in the file."""
     warnings: list[str] = []
     lines = list(read_lines(path, warnings))
     runs = {line.id: line for line in lines if isinstance(line, Run)}
@@ -179,7 +183,7 @@ def read_journal(path: Path) -> tuple[dict[str, Run], list[Record], list[str]]:
 
 
 def read_runs(path: Path) -> dict[str, Run]:
-    """Runs by id. UnreadableError also when there is none."""
+    """All runs by id. UnreadableError also if there is none."""
     warnings: list[str] = []
     runs = {line.id: line for line in read_lines(path, warnings, samples=False) if isinstance(line, Run)}
     if not runs:
@@ -188,21 +192,21 @@ def read_runs(path: Path) -> dict[str, Run]:
 
 
 def no_journal(path: Path, warnings: list[str]) -> UnreadableError:
-    """What to say of a file without any run in it."""
+    """The error for a file that contains no run."""
     detail = f" ({warnings[0].partition(': ')[2]})" if warnings else ": it is empty"
     return UnreadableError(f"{path}: not a collbench journal{detail}")
 
 
-def _raw_lines(portion: Portion) -> Iterator[tuple[int, bytes]]:
-    path, at = portion.path, portion.begin
+def _raw_lines(chunk: JournalChunk) -> Iterator[tuple[int, bytes]]:
+    path, at = chunk.path, chunk.begin
     try:
         with path.open("rb", buffering=BUFFER_BYTES) as file:
             if is_device(file.fileno()):
-                raise UnreadableError(f"{path}: is a device, not a file")
-            if portion.begin:
-                file.seek(portion.begin)
-            for number, raw in enumerate(file, portion.line):
-                if portion.end is not None and at >= portion.end:
+                raise UnreadableError(f"{path}: a device, not a regular file")
+            if chunk.begin:
+                file.seek(chunk.begin)
+            for number, raw in enumerate(file, chunk.line):
+                if chunk.end is not None and at >= chunk.end:
                     return
                 at += len(raw)
                 if not raw.isspace():
@@ -214,6 +218,6 @@ def _raw_lines(portion: Portion) -> Iterator[tuple[int, bytes]]:
 
 
 def is_device(file: int) -> bool:
-    """Whether an open file has no end of its own, so that it must not be read whole."""
+    """Whether an open file is a device, which may have no end and must not be read whole."""
     mode = os.fstat(file).st_mode
     return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)

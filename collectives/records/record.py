@@ -1,19 +1,18 @@
-"""What a run leaves behind: runs and records, the lines of a journal (`journal.py`).
+"""The lines of a journal: `Run` is the provenance of a run, `Record` the result of one case.
 
-`Run` is provenance, once a run, `Record` one case. A record keeps what the clock said, warm-up included, and a digest
-of it that spares readers the samples; who knows a better statistic than that of the digest computes it from them, so
-that a better statistic tomorrow applies to yesterday's file.
+A record keeps all raw samples, including warm-up, and a digest of them. Most readers need the digest only; a new
+statistic can still be computed from the samples of an old file.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from ..cases.case import Case, Sweep, format_size
 from ..cases.catalog import pairs
 
-__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Fault", "Imported", "Last",
-           "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
+__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Imported",
+           "LastArrivals", "Mismatch", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
@@ -21,29 +20,29 @@ Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
 SCHEMA = 1
-DIGEST = 1      # which statistics a digest holds, and how they are computed; a reader takes no other than its own
+DIGEST = 1      # version of the digest's statistics; a reader recomputes any other version from the samples
 
 Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
-STATUSES: tuple[str, ...] = Status.__args__
+STATUSES: tuple[str, ...] = get_args(Status)
 Mode = Literal["isolated", "streamed"]
-MODES: tuple[str, ...] = Mode.__args__
-FAULT_NOTE = "ended the job"      # among the notes of a record: a rank hung, died or failed in this case
+MODES: tuple[str, ...] = get_args(Mode)
+FAULT_NOTE = "ended the job"      # note on a record: a rank hung, died or failed in this case
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How cases are measured; the same for every case of a run, and no part of a case's identity.
+    """How cases are measured; the same for every case of a run, and not part of a case's identity.
 
     Args:
-        alignment: how ranks start a sample together: a name in `alignment.ALIGNMENTS`, or `auto` in a request.
-        loop: `native` for a compiled timing loop where it can be built (`auto` in a request), `python` for none.
-        persistent: MPI-4 persistent collectives: set up once, then started and waited for in each call.
-        precision: stop when the 95 % interval of the median is within this share of it, either way.
-        case_s: time for the samples of one mode of one case, when precision is not reached before.
-        min_samples, max_samples: counted samples a mode, whatever the time.
-        block_s: how long a streamed sample should take; its number of calls follows from it.
-        cache: `warm`, and caches hold of the buffers what filling them has left there, or `cold`, and before each
-            sample they are filled with something else. Every call of a sample has buffers of its own either way.
-        graph: calls of a streamed sample are captured once and replayed as one graph, where the device has graphs.
+        alignment: how ranks start a sample together: a name in `alignment.ALIGNMENTS`, or `auto` in a configuration.
+        loop: `native` for the compiled timing loop, `python`, or `auto` in a configuration.
+        persistent: MPI-4 persistent collectives: initialised once, then started and completed in each call.
+        precision: target half-width of the 95 % confidence interval of the median, relative to the median.
+        case_s: sampling time per case and mode if the precision is not reached earlier, in seconds.
+        min_samples, max_samples: bounds on the counted samples per mode, regardless of time.
+        block_s: target duration of a streamed sample in seconds; determines its number of calls.
+        cache: `warm` leaves the caches as they are after the buffers were filled, `cold` evicts them before each
+            sample. Either way, each call of a sample has its own buffers.
+        graph: capture the calls of a streamed sample and replay them as a graph, if the device supports graphs.
     """
 
     modes: tuple[Mode, ...] = ("isolated", "streamed")
@@ -60,17 +59,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Clock(msgspec.Struct, frozen=True, kw_only=True):
-    """What may be said about times of different ranks.
+    """How the clocks of different ranks compare.
 
-    `shared`: all ranks read one clock (one host); `synchronised`: each reads its own, brought to that of rank 0 within
-    each timing's `clock_error_s`; `local`: each its own, so only durations compare.
+    `shared`: all ranks read one clock (one host); `synchronised`: each rank's clock is mapped to that of rank 0, with
+    an error of at most each timing's `clock_error_s`; `local`: clocks do not compare, only durations do.
     """
 
     kind: Literal["shared", "synchronised", "local"]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="line"):
-    """Provenance of the records that name it: where, with what, how, and by which command."""
+    """Provenance of all records that refer to it: hosts, versions, settings and command line."""
 
     schema: int
     id: str
@@ -86,8 +85,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="line"
     provenance: dict[str, object]
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """The first element that was not what it had to be. Values as text: JSON has no NaN."""
+class Mismatch(msgspec.Struct, frozen=True, kw_only=True):
+    """The first wrong element. Values are text because JSON has no NaN."""
 
     rank: int
     index: int
@@ -97,36 +96,38 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was compared, byte for byte unless `tolerance` says otherwise.
+    """How the results were checked.
 
-    `checks` counts comparisons of one rank's whole output with what it had to be, over all ranks: before timing,
-    and of the timed calls. `wrong` counts those that failed.
+    `checks` counts comparisons of one rank's whole output with the expected result, over all ranks, before timing
+    and of the timed calls; `wrong` counts those that failed.
     """
 
     checks: int
     wrong: int
-    fault: Fault | None = None
+    fault: Mismatch | None = None
     method: str = "exact"
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """One mode of one case, as the clocks of its ranks had it, in whole nanoseconds.
+    """Raw samples of one mode of one case, in whole nanoseconds.
 
     Args:
-        calls: calls between the two clock readings of a sample.
-        warmup: so many samples at the front are warm-up, kept but not counted.
-        late: samples (by index) that some rank began after the agreed start; kept but not counted.
+        calls: calls per sample, between its two clock readings.
+        warmup: number of leading samples that are warm-up; kept but not counted.
+        late: indices of samples that some rank began after the agreed start; kept but not counted.
         alignment: how ranks started each sample together.
-        loop: what ran between the two readings: the interpreter, or a compiled loop.
-        stopwatch: whose clock took the time: the host's, after waiting for the device, or the device's own, by marks
-            around what was queued on it.
+        loop: whether Python or the compiled loop made the calls.
+        stopwatch: the clock used: the host's, after synchronising with the device, or events on the device.
         graph: the calls were one captured graph.
-        span: what the time of a sample is: last end minus first begin, or the slowest rank's own duration.
-        clock_error_s: how far two ranks' readings of one moment may be apart; None where clocks do not compare.
-        begin_ns: [rank][sample] start after the first rank's start; None where clocks do not compare.
-        elapsed_ns: [rank][sample] from the rank's start to its end, over all calls of the sample.
-        precision: half width of the 95 % interval of the median over the median, at the end; None when unknown.
+        span: definition of a sample's time: last end minus first begin, or the slowest rank's own duration.
+        clock_error_s: bound on the difference of two ranks' clocks in seconds; None if clocks do not compare.
+        begin_ns: [rank][sample] start relative to the first rank's start; None if clocks do not compare.
+        elapsed_ns: [rank][sample] duration on each rank, over all calls of the sample.
+        precision: final half-width of the 95 % confidence interval of the median over the median; None if unknown.
         stopped_by: what ended the sampling.
+
+    Raises:
+        ValueError: span `makespan` without begin_ns.
     """
 
     mode: Mode
@@ -144,44 +145,48 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 
+    def __post_init__(self) -> None:
+        if self.span == "makespan" and self.begin_ns is None:
+            raise ValueError("a timing with span makespan has no begin_ns")
+
     def counted(self) -> list[int]:
-        """Indices of the samples that count: neither warm-up nor late."""
+        """Indices of the samples that are neither warm-up nor late."""
         late = set(self.late)
         return [sample for sample in range(self.warmup, len(self.elapsed_ns[0])) if sample not in late]
 
     def message_s(self, case: Case) -> list[float]:
-        """Seconds of one message (one call, for a collective) in each counted sample, as `span` says.
+        """Seconds per message (per call, for a collective) of each counted sample, as defined by `span`.
 
-        Where only the initiators of a pairwise exchange hold a stopwatch, it is over them.
+        Taken over the timed ranks only, which in some pairwise exchanges are the initiators.
         """
         timed = case.operation.timed_ranks(case.ranks)
         scale = 1e9 * self.calls * case.operation.messages
         elapsed = self.elapsed_ns[:timed]
-        if self.span == "slowest rank":
+        if self.span == "slowest rank" or self.begin_ns is None:
             return [max(row[sample] for row in elapsed) / scale for sample in self.counted()]
         return [ns / scale for ns in makespans_ns(self.begin_ns[:timed], elapsed, self.counted())]
 
     def pair_s(self, case: Case) -> dict[tuple[int, int], list[float]]:
-        """Of a case that measures links: seconds of one message in each counted sample, by (who begins, who answers).
+        """Seconds per message of each counted sample of a link case, by (initiator, responder).
 
-        On the clock of who begins, who waits for the answer.
+        Measured by the initiator, which waits for the response.
         """
         scale, counted = 1e9 * self.calls * case.operation.messages, self.counted()
         return {pair: [self.elapsed_ns[pair[0]][sample] / scale for sample in counted] for pair in pairs(case)}
 
 
 def makespans_ns(begin_ns: list[list[int]], elapsed_ns: list[list[int]], samples: list[int]) -> list[int]:
-    """Last end minus first begin over the ranks, of each of these samples."""
+    """Last end minus first begin over the ranks, for each of these samples, in ns."""
     return [max(begin[sample] + elapsed[sample] for begin, elapsed in zip(begin_ns, elapsed_ns, strict=True))
             - min(begin[sample] for begin in begin_ns) for sample in samples]
 
 
-class Last(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Who was last of all ranks at one of their moments, over samples; both are [rank].
+class LastArrivals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Which ranks were last to begin (or to end), over samples; both lists are [rank].
 
     Args:
-        times: in how many samples.
-        late_ns: how long after the next one, added up over those samples.
+        times: number of samples in which the rank was last.
+        late_ns: delay after the second-to-last rank, summed over those samples.
     """
 
     times: list[int]
@@ -189,21 +194,21 @@ class Last(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the samples of one `Timing` say, in ns of a whole sample: of all its calls and their messages.
+    """Statistics of one `Timing`, in ns per sample, that is, over all calls and messages of a sample.
 
     Args:
-        version: `DIGEST` when it was made.
-        samples: those that count.
+        version: value of `DIGEST` when it was computed.
+        samples: number of counted samples.
         kind: the span of the timing.
-        lo_ns, hi_ns: 95 % interval of the median; None with too few samples.
+        lo_ns, hi_ns: 95 % confidence interval of the median; None with too few samples.
         p5_ns, p95_ns, p99_ns: quantiles over samples.
         rank_min_ns, rank_mean_ns, rank_max_ns: over ranks, of each rank's own median.
-        last_rank, last_share: who ended last most often, and in what share of samples; None for a single stopwatch.
-        flags: what a reader must know before trusting the median.
-        begun: samples after the warm-up, late ones too.
-        slowest_ns: median over these of the slowest rank's own time.
-        begin, end: who began and ended last in them; None where that says nothing. Of a late start `end` keeps what
-            was lost beyond it.
+        last_rank, last_share: the rank that ended last most often, and its share of samples; None if one rank is timed.
+        flags: warnings about the median.
+        begun: samples after warm-up, including late ones.
+        slowest_ns: median over those of the slowest rank's own duration.
+        begin, end: which ranks began and ended last in those; None if not meaningful. `end` excludes the delay that a
+            late begin of the same rank explains.
     """
 
     version: int
@@ -225,21 +230,22 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     flags: tuple[str, ...] = ()
     begun: int = 0
     slowest_ns: Ns | None = None
-    begin: Last | None = None
-    end: Last | None = None
+    begin: LastArrivals | None = None
+    end: LastArrivals | None = None
 
     def fits(self, ranks: int) -> bool:
-        """Whether this version of collbench made it, of so many ranks."""
+        """Whether this version of collbench computed it, for `ranks` ranks."""
         begin, end = self.begin, self.end
         return (self.version == DIGEST and (begin is None or len(begin.times) == len(begin.late_ns) == ranks)
                 and (end is None or len(end.times) == len(end.late_ns) == ranks))
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field="line"):
-    """One case, measured or not: what was run, whether the answer was right, and the raw samples.
+    """The result of one case, measured or not: status, verification and raw samples.
 
-    `at_s` is when the case ended, in seconds after the start of its run; `reason` says why a status is not `ok`.
-    `digests` are those of `timings`, in order, or none. The timings, which are nearly all of a line, come last in it.
+    `at_s` is when the case ended, in seconds after the start of its run; `reason` explains any status but `ok`.
+    `digests` match `timings` in order, or are empty. `timings` make up most of a line and must stay the last field,
+    so that readers can skip them.
     """
 
     run: str
@@ -256,21 +262,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, tag="record", tag_field=
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported", tag_field="line"):
-    """One figure that another tool printed: a summary where a `Record` has samples; None is what it did not print.
+    """One result printed by another tool: a summary without samples; None stands for what it did not print.
 
-    Nothing here need fit a `Case`: the tool may know operations, element types and sizes that collbench does not.
+    It need not correspond to a `Case`: the tool may have operations, element types and sizes that collbench has not.
 
     Args:
-        op: name in the catalog, or the tool's own where the catalog has none (then the status is `unsupported`).
-        message_bytes: payload S as in the catalog; 0 is a call that moves nothing.
-        native_size_bytes: the size as it was printed, in bytes: of one peer's block where the tool prints that.
-        time_s: seconds per message as the catalog counts messages; None where no time was printed.
-        statistic: what `time_s` is, in full; `time_kind` only what it is over ranks, which must not be pooled.
-        repeats: calls that the time is over.
+        op: name in the catalog, or the tool's own name if the catalog has none (then the status is `unsupported`).
+        message_bytes: message size S as in the catalog; 0 for a call that moves no data.
+        native_size_bytes: the printed size in bytes, for example of one peer's block.
+        time_s: seconds per message as the catalog counts messages; None if no time was printed.
+        statistic: full description of `time_s`; `time_kind` is its reduction over ranks, which must not be pooled.
+        repeats: number of calls behind the time.
         rank_min_s, rank_mean_s, rank_max_s: over ranks; p50_s, p95_s, p99_s: over calls.
         algbw_Bps, busbw_Bps: as printed; readers compute their own.
-        checked: whether the tool checked the result.
-        variant: what else must not be mixed: settings, placement, routing.
+        checked: whether the tool verified the result.
+        variant: anything else that must not be mixed: settings, placement, routing.
         source: file name and line.
     """
 
@@ -307,7 +313,7 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True, tag="imported", tag_fi
     source: str
 
     def label(self) -> str:
-        """A few words for messages, as `Case.label`."""
+        """A short name for messages, like `Case.label`."""
         place = {None: "", True: "in-place", False: "out-of-place"}[self.in_place]
         words = [self.op, format_size(self.message_bytes), self.dtype, self.redop, place, self.algorithm]
         return " ".join(word for word in words if word) + f", {self.ranks} ranks"

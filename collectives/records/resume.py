@@ -1,4 +1,4 @@
-"""Going on with a journal: what of a plan is in it already, and whether that was taken as the rest will be."""
+"""Resuming a journal: which planned cases it already has, and whether its settings match."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -12,35 +12,35 @@ from ..errors import UsageError
 from .journal import read_lines
 from .record import Record, Run
 
-__all__ = ["There", "what_is_there"]
+__all__ = ["CompletedCases", "completed_cases"]
 
 _OF_ONE_LAUNCH = re.compile(r"SLURM_|OMPI_MCA_(initial_wdir|btl_(sm|vader)_backing_directory)")
-_FINAL = ("ok", "wrong", "unsupported", "skipped-memory")     # a timeout or a failure is measured again
+_FINAL = ("ok", "wrong", "unsupported", "skipped-memory")     # cases that timed out or failed are repeated
 
 
-class There(NamedTuple):
-    """Cases of the plan that need not be measured again; `warnings` are lines of the journal that could not be read."""
+class CompletedCases(NamedTuple):
+    """Planned cases that need not be measured again; `warnings` are about unreadable lines of the journal."""
 
     cases: frozenset[Case]
     warnings: tuple[str, ...]
 
 
-def what_is_there(journal: Path, mine: Run, wanted: Collection[Case], anyway: bool,
-                  settled: Collection[str] = (), only_settled: bool = False) -> There:
-    """Which of `wanted` the journal holds, by its latest word on each.
+def completed_cases(journal: Path, mine: Run, wanted: Collection[Case], anyway: bool,
+                    settled: Collection[str] = (), only_settled: bool = False) -> CompletedCases:
+    """Which of `wanted` the journal already has; its latest record of each case decides.
 
     Args:
-        mine: the run that is about to go on.
-        settled: runs whose cases that hung or failed count as measured: they would again.
-        only_settled: what other runs measured does not count.
-        anyway: also where earlier runs were taken otherwise.
+        mine: the run that is about to continue.
+        settled: runs whose hung and failed cases count as completed, since they would fail again.
+        only_settled: ignore all other runs.
+        anyway: accept runs with different settings.
 
     Raises:
-        UsageError: they were, in what decides about times; it names what.
-        JournalError: the file is there and cannot be read.
+        UsageError: settings that affect times differ, and which.
+        JournalError: the file exists but cannot be read.
     """
     if not journal.exists():
-        return There(frozenset(), ())
+        return CompletedCases(frozenset(), ())
     warnings: list[str] = []
     runs: dict[str, Run] = {}
     latest: dict[Case, Record] = {}
@@ -50,18 +50,18 @@ def what_is_there(journal: Path, mine: Run, wanted: Collection[Case], anyway: bo
         elif isinstance(line, Record) and line.case in wanted and runs[line.run].transport == mine.transport \
                 and (line.run in settled or not only_settled):
             latest[line.case] = line
-    there = {case: record for case, record in latest.items() if record.status in _FINAL or record.run in settled}
-    for run in dict.fromkeys(record.run for record in there.values()):
+    completed = {case: record for case, record in latest.items() if record.status in _FINAL or record.run in settled}
+    for run in dict.fromkeys(record.run for record in completed.values()):
         unlike = list(_unlike(runs[run], mine))
         if unlike and not anyway:
-            raise UsageError(f"{journal}: measured otherwise by run {run}: {'; '.join(unlike[:4])}"
-                             f"{f' and {len(unlike) - 4} more' if len(unlike) > 4 else ''}: give another --out, or "
+            raise UsageError(f"{journal}: run {run} had other settings: {'; '.join(unlike[:4])}"
+                             f"{f' and {len(unlike) - 4} more' if len(unlike) > 4 else ''}: use another --out, or "
                              "--resume-anyway to mix them")
-    return There(frozenset(there), tuple(warnings))
+    return CompletedCases(frozenset(completed), tuple(warnings))
 
 
 def _unlike(earlier: Run, mine: Run) -> Iterator[str]:
-    """What differs in a way that times of the two must not stand side by side; hosts may be others of the same kind."""
+    """Differences that make times incomparable; different hosts of the same kind are accepted."""
     for name in ("schema", "library", "device", "world"):
         yield from _differ(name, getattr(earlier, name), getattr(mine, name))
     for name in mine.policy.__struct_fields__:
@@ -73,7 +73,7 @@ def _unlike(earlier: Run, mine: Run) -> Iterator[str]:
     yield from _differ("cpu", earlier.provenance.get("cpu"), mine.provenance.get("cpu"))
 
 
-def _known(value: object) -> dict:
+def _known(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
