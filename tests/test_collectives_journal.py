@@ -139,3 +139,43 @@ def test_a_makespan_without_begins_is_a_damaged_line(journal):
     assert len(records) == 4
     assert len(warnings) == 1
     assert "makespan has no begin_ns" in warnings[0]
+
+
+def test_every_line_is_synced_after_it_was_written_and_before_append_returns(tmp_path, monkeypatch):
+    """A spy on the system calls; the real ones run."""
+    calls = []
+
+    def spy(name):
+        real = getattr(os, name)
+
+        def called(*args):
+            calls.append((name, args[0], os.fstat(args[0]).st_size))
+            return real(*args)
+        monkeypatch.setattr(os, name, called)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        spy("write")
+        spy("fsync")
+        for append in (journal.append, journal.append, lambda line: journal.extend([line, line]), journal.append_last):
+            del calls[:]
+            before = journal.path.stat().st_size
+            append(record(1))
+            after = journal.path.stat().st_size
+            file = calls[0][1]
+            assert calls == [("write", file, before), ("fsync", file, after)]
+            assert os.path.samestat(os.fstat(file), journal.path.stat())
+            assert after > before
+
+
+def test_a_record_that_was_appended_before_a_crash_is_in_the_file(tmp_path):
+    """The process kills itself at once after append, with no chance to flush or close anything."""
+    path = tmp_path / "journal.jsonl"
+    code = ("import os, signal, sys; from pathlib import Path\n"
+            "from collbench.collectives.records.journal import Journal, unseal\n"
+            "journal = Journal(Path(sys.argv[1]))\n"
+            "for line in sys.stdin.buffer: journal.append(unseal(line))\n"
+            "os.kill(os.getpid(), signal.SIGKILL)")
+    done = subprocess.run([sys.executable, "-c", code, path], input=seal(RUN) + seal(record(1)) + seal(record(2)),
+                          capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr
+    runs, records, warnings = read_journal(path)
+    assert (list(runs), [found.at_s for found in records], warnings) == (["r1"], [1.0, 2.0], [])

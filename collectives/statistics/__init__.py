@@ -1,1 +1,1 @@
-"""Statistics of one measured point, and the rule that stops sampling."""
+"""Statistics of one measured point, and when to stop sampling."""

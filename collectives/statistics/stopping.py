@@ -1,4 +1,4 @@
-"""How many samples are enough. Pure functions of figures that all ranks share, so all ranks decide alike."""
+"""When to stop sampling. Pure functions of values that all ranks share, so all ranks take the same decisions."""
 
 import functools
 import math
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 __all__ = ["calls_per_block", "median", "median_precision", "median_ranks", "next_round", "settled"]
 
 _MAX_ROUND = 64
-_PATIENCE_S = 0.5       # for the smallest number of samples, where the time for a case is shorter
+_PATIENCE_S = 0.5       # a shorter budget counts as this long when waiting for the minimum number of samples
 
 
 def median(values: Sequence[float]) -> float:
@@ -19,11 +19,11 @@ def median(values: Sequence[float]) -> float:
 
 @functools.cache
 def median_ranks(n: int) -> tuple[int, int] | None:
-    """Which order statistics (0-based) of n samples bound the median with at least 95 % confidence.
+    """The order statistics (0-based) of n samples that bound the median with at least 95 % confidence.
 
-    The number of samples below the median is binomial(n, 1/2) whatever the distribution, so the interval from
-    the k-th smallest to the k-th largest misses it with probability 2 P(binomial < k). Returned is the
-    narrowest such pair, computed exactly in whole numbers; None when even smallest to largest is not enough.
+    The number of samples below the median is binomial(n, 1/2) for any distribution, so the interval from the k-th
+    smallest to the k-th largest sample misses it with probability 2 P(binomial < k). Returns the narrowest such pair,
+    computed exactly in integers; None if even the full range is not enough.
     Source: Hahn and Meeker, Statistical Intervals, 5.2; also Le Boudec, Performance Evaluation, theorem 2.1.
     """
     below, k = 0, 0
@@ -34,7 +34,7 @@ def median_ranks(n: int) -> tuple[int, int] | None:
 
 
 def median_precision(values: Sequence[float]) -> float | None:
-    """Half the width of the 95 % interval of the median, as a share of the median; None when unknown."""
+    """Relative half-width of the 95 % confidence interval of the median; None if there is none."""
     ranks = median_ranks(len(values))
     middle = median(values) if values else 0.0
     if ranks is None or middle <= 0:
@@ -44,15 +44,20 @@ def median_precision(values: Sequence[float]) -> float | None:
 
 
 def settled(blocks: Sequence[Sequence[float]]) -> bool:
-    """Whether warm-up is over: the last block is no longer faster than the one before it."""
+    """Whether warm-up is over: the last block of calls is no faster than the one before."""
     return len(blocks) >= 2 and median(blocks[-1]) >= 0.98 * median(blocks[-2])
 
 
 def next_round(counted: int, spent_s: float, budget_s: float, minimum: int, maximum: int) -> int:
-    """How many samples to take before looking again; 0 when time or samples are used up.
+    """Size of the next round of samples; 0 to stop.
 
-    At least `minimum` are taken, unless so many begin late that four times the time did not bring them. A round
-    doubles what there is, but is cut to the time left, judged by the samples so far.
+    At least `minimum` samples are taken, unless so many begin late that four times the budget (and at least 2 s) was
+    not enough. A round doubles the number of samples, limited to what the remaining time affords at the rate so far.
+
+    Args:
+        counted: samples so far, without late ones.
+        spent_s, budget_s: time used, and available, in seconds.
+        minimum, maximum: bounds on the counted samples.
     """
     if counted < minimum:
         return minimum - counted if spent_s < 4 * max(budget_s, _PATIENCE_S) else 0
@@ -63,6 +68,6 @@ def next_round(counted: int, spent_s: float, budget_s: float, minimum: int, maxi
 
 
 def calls_per_block(call_s: float, block_s: float, slots: int) -> int:
-    """Calls that make a streamed sample last `block_s`; at least 2, at most one a slot."""
+    """Calls per streamed sample so that it lasts `block_s` seconds; at least 2, at most one per slot."""
     wanted = slots if call_s * slots <= block_s else math.ceil(block_s / call_s)
     return max(2, min(wanted, slots))
