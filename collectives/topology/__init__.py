@@ -1,11 +1,11 @@
-"""Which scale-up domain is this? Accelerators, what joins them, and the host around them, found rather than asked for.
+"""Topology discovery: accelerators, the links between them, the scale-up domain, and the host.
 
-A kind of accelerator that tells of itself is one file in `sources`, found by its folder.
+A kind of accelerator is supported by one probe, a module in `sources`; all modules in that folder are used.
 """
 
 from .accelerators import Accelerators, find_accelerators, usable_cores
 from .discover import describe, domain_of_rank
-from .model import Device, Network, NumaNode, Tier, Topology
+from .model import DeviceInfo, LinkTier, Network, NumaNode, Topology
 
-__all__ = ["Accelerators", "Device", "Network", "NumaNode", "Tier", "Topology", "describe", "domain_of_rank",
-           "find_accelerators", "usable_cores"]
+__all__ = ["Accelerators", "DeviceInfo", "LinkTier", "Network", "NumaNode", "Topology", "describe",
+           "domain_of_rank", "find_accelerators", "usable_cores"]

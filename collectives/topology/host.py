@@ -1,4 +1,4 @@
-"""The host by itself, from sysfs: NUMA nodes, caches, ways out, and where devices sit in the PCI tree."""
+"""The host itself, from sysfs: NUMA nodes, caches, network adapters, and the place of devices in the PCI tree."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ _PCI_ADDRESS = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
 def numa_nodes(system: System) -> list[NumaNode]:
-    """Nodes with their cores; one of all cores where the kernel tells of none."""
+    """NUMA nodes with their cores; a single node if the kernel reports none."""
     nodes = []
     for path in sorted((system.root / "sys/devices/system/node").glob("node[0-9]*"), key=_trailing_number):
         where = f"sys/devices/system/node/{path.name}"
@@ -30,7 +30,7 @@ def numa_nodes(system: System) -> list[NumaNode]:
 
 
 def cache_bytes(system: System) -> int | None:
-    """The largest cache of the first core; caches are alike on all that is measured here."""
+    """The largest cache of the first core; all cores are assumed equal."""
     sizes = [system.text(f"sys/devices/system/cpu/cpu0/cache/{path.name}/size") for path in
              (system.root / "sys/devices/system/cpu/cpu0/cache").glob("index[0-9]*")]
     scale = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -40,7 +40,7 @@ def cache_bytes(system: System) -> int | None:
 
 
 def networks(system: System) -> list[Network]:
-    """InfiniBand and RoCE ports, and network interfaces that have hardware behind them."""
+    """InfiniBand and RoCE ports, and network interfaces of physical adapters."""
     found = []
     for port in sorted((system.root / "sys/class/infiniband").glob("*/ports/*/rate")):
         card = port.parts[-4]
@@ -50,7 +50,7 @@ def networks(system: System) -> list[Network]:
                              numa=_node(system.number(f"sys/class/infiniband/{card}/device/numa_node"))))
     for path in sorted((system.root / "sys/class/net").glob("*")):
         if (path / "device").exists():
-            speed = system.number(f"sys/class/net/{path.name}/speed")       # Mbit/s; -1 where the driver does not know
+            speed = system.number(f"sys/class/net/{path.name}/speed")       # Mbit/s; -1 if unknown
             found.append(Network(name=path.name, kind="ethernet",
                                  rate_Bps=speed * 1e6 / 8 if speed and speed > 0 else None,
                                  numa=_node(system.number(f"sys/class/net/{path.name}/device/numa_node"))))
@@ -58,7 +58,7 @@ def networks(system: System) -> list[Network]:
 
 
 def pcie_Bps(system: System, bus: str) -> float | None:
-    """What a slot carries one way, at the speed and width that device and slot can do: links rest at less."""
+    """Rate of a slot per direction, at its maximum speed and width, since idle links run slower."""
     where = f"sys/bus/pci/devices/{bus}"
     speed = re.match(r"([\d.]+) GT/s", system.text(f"{where}/max_link_speed") or "")
     width = system.number(f"{where}/max_link_width")
@@ -67,7 +67,7 @@ def pcie_Bps(system: System, bus: str) -> float | None:
 
 
 def pci_path(system: System, bus: str) -> list[str]:
-    """Addresses from the root port down to the device, the device last; [] where it is not there."""
+    """Addresses from the root port down to the device; [] if there is no such device."""
     path = system.root / "sys/bus/pci/devices" / bus
     if not path.exists():
         return []
@@ -75,23 +75,23 @@ def pci_path(system: System, bus: str) -> list[str]:
     return [part for part in parts if _PCI_ADDRESS.fullmatch(part) or part.startswith("pci")]
 
 
-def pci_relation(system: System, one: str, other: str, numa: tuple[int | None, int | None]) -> str:
-    """How two devices meet, in the words of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS.
+def pci_relation(system: System, one: str | None, other: str | None, numa: tuple[int | None, int | None]) -> str:
+    """The path between two devices, in the terms of `nvidia-smi topo -m`: PIX, PXB, PHB, NODE, SYS.
 
-    PIX: below one switch; PXB: over several switches; PHB: at the host bridge; NODE, SYS: within or between NUMA nodes.
+    PIX: one PCIe switch; PXB: several switches; PHB: the host bridge; NODE, SYS: within or between NUMA nodes.
     """
-    first, second = pci_path(system, one), pci_path(system, other)
+    first, second = (pci_path(system, bus) if bus else [] for bus in (one, other))
     shared = sum(1 for a, b in zip(first, second, strict=False) if a == b)
     if not first or not second or not shared:
         return "SYS" if None in numa or numa[0] != numa[1] else "NODE"
-    if shared == 1:     # nothing but the host bridge
+    if shared == 1:     # only the host bridge
         return "PHB"
-    between = len(first) + len(second) - 2 * shared - 2      # bridges below the last one that both are under
+    between = len(first) + len(second) - 2 * shared - 2      # bridges below the last common one
     return "PIX" if between <= 2 else "PXB"
 
 
 def numa_of(system: System, bus: str | None) -> int | None:
-    """NUMA node of a PCI device; None where the kernel does not know."""
+    """NUMA node of a PCI device; None if unknown."""
     return _node(system.number(f"sys/bus/pci/devices/{bus}/numa_node")) if bus else None
 
 
@@ -100,11 +100,12 @@ def _node(number: int | None) -> int | None:
 
 
 def _trailing_number(path: Path) -> int:
-    return int(re.search(r"\d+$", path.name)[0])
+    digits = re.search(r"\d+$", path.name)
+    return int(digits[0]) if digits else -1
 
 
 def _listed(text: str) -> list[int]:
-    """`0-3,8` as numbers."""
+    """Expand `0-3,8`."""
     numbers: list[int] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-"""Where sources look: a file tree, commands and libraries of this host, or those that a test puts in their place."""
+"""Access of the probes to the host: files, commands and libraries, or substitutes in a test."""
 
 import importlib
 import subprocess
@@ -7,7 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-__all__ = ["Asked", "System"]
+from .model import DeviceInfo
+
+__all__ = ["ProbeAnswer", "System"]
 
 _PATIENCE_S = 20.0
 
@@ -28,21 +30,21 @@ def _load(name: str) -> ModuleType | None:
 
 
 class System(NamedTuple):
-    """`root` holds /sys and /dev; `run` gives the standard output of a command, `load` a Python module, or None."""
+    """`root` contains /sys and /dev; `run` returns the output of a command, `load` a module; either may be None."""
 
     root: Path = Path("/")
     run: Callable[[Sequence[str]], str | None] = _run
     load: Callable[[str], ModuleType | None] = _load
 
     def text(self, path: str) -> str | None:
-        """Content of a file below the root, stripped; None where it cannot be read."""
+        """Content of a file below the root, stripped; None if unreadable."""
         try:
             return (self.root / path).read_text(errors="replace").strip()
         except OSError:
             return None
 
     def number(self, path: str) -> int | None:
-        """The whole number in a file; None where there is none."""
+        """The integer in a file; None if there is none."""
         text = self.text(path)
         try:
             return int(text, 0) if text else None
@@ -50,9 +52,9 @@ class System(NamedTuple):
             return None
 
 
-class Asked(NamedTuple):
-    """What a source found; `notes` say what it could not tell and why."""
+class ProbeAnswer(NamedTuple):
+    """What a probe found: devices, links [device][device], and notes on what it could not find and why."""
 
-    devices: list
+    devices: list[DeviceInfo]
     links: list[list[str]]
     notes: list[str]

@@ -1,16 +1,16 @@
-"""Which known domain this looks like: keys of analysis/domains.toml, by what the devices call themselves."""
+"""Recognise known scale-up domains (keys of `analysis/domains/domains.toml`) by their device names."""
 
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .model import Device
+from .model import DeviceInfo
 
 __all__ = ["domain_name"]
 
 
 class _Looks(NamedTuple):
-    """`name` matches the device's; `rack`: it is a member of a domain that goes on beyond the host."""
+    """`name` is a pattern for the device name; `rack`: the domain spans several hosts."""
 
     key: str
     name: str
@@ -31,8 +31,8 @@ _KNOWN = (
 )
 
 
-def domain_name(devices: Sequence[Device]) -> str | None:
-    """None where devices differ, or are of none of these."""
+def domain_name(devices: Sequence[DeviceInfo]) -> str | None:
+    """The key of the domain; None for mixed or unknown devices."""
     if not devices or len({device.name for device in devices}) > 1:
         return None
     first = devices[0]

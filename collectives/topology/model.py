@@ -1,24 +1,25 @@
-"""What was found of a host and of the scale-up domain that it is part of. None stands for what nothing here tells."""
+"""The data model of topology discovery. None stands for unknown."""
 
 import msgspec
 
-__all__ = ["Device", "Network", "NumaNode", "Tier", "Topology"]
+__all__ = ["DeviceInfo", "LinkTier", "Network", "NumaNode", "Topology"]
 
 
-class Device(msgspec.Struct, frozen=True, kw_only=True):
-    """One accelerator as its driver counts them; rates are nominal, one way, in bytes per second.
+class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One accelerator as counted by its driver. Rates are nominal, per direction, in bytes per second.
 
     Args:
-        identity: what only this device in the world has.
+        identity: globally unique identity of the device.
         bus: PCI address.
-        package: number of the package (card, module) where several devices (dies) are one accelerator.
-        domain: what all members of its scale-up domain have in common, on whatever host; None where the domain ends
-            with the host or is not known.
-        fabric: what joins it to its peers: `NVLink 4`, `HCCS`.
-        links: how many links of it are up.
-        rate_Bps: of all of them together.
-        switched: whether they lead to switches, rather than to the peers themselves.
-        pcie_Bps: of its slot, as it runs or can run.
+        numa: NUMA node.
+        package: number of the package (card, module), if several devices (dies) share one.
+        domain: identity of its scale-up domain, equal on all hosts of the domain; None if the domain ends at the host
+            or is unknown.
+        fabric: interconnect to its peers: `NVLink 4`, `HCCS`.
+        links: number of fabric links that are up.
+        rate_Bps: of all these links together.
+        switched: whether the links lead to switches, not directly to peers.
+        pcie_Bps: of its PCIe slot at full speed and width.
     """
 
     index: int
@@ -35,8 +36,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     pcie_Bps: float | None = None
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True):
-    """Devices (or cores, where there are none) that the same kind of link joins, as far as this host sees them."""
+class LinkTier(msgspec.Struct, frozen=True, kw_only=True):
+    """Devices of this host that are connected by the same kind of link."""
 
     name: str
     members: int
@@ -44,7 +45,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumaNode(msgspec.Struct, frozen=True, kw_only=True):
-    """Cores and memory that are near to each other."""
+    """Cores and memory of one NUMA node."""
 
     number: int
     cores: list[int]
@@ -52,7 +53,7 @@ class NumaNode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """A way out of the host; nominal rate, one way."""
+    """A network adapter or port; nominal rate per direction."""
 
     name: str
     kind: str
@@ -61,23 +62,23 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Topology(msgspec.Struct, frozen=True, kw_only=True):
-    """One host, and the domain that it is part of.
+    """One host and its scale-up domain.
 
     Args:
-        source: what was asked: `nvml`, `npu-smi`, `sysfs`.
-        links: [device][device] what joins two devices, in the words of the vendors' own matrices.
+        source: the probe that answered: `nvml`, `npu-smi`, `sysfs`.
+        links: [device][device] kind of link, in the terms of the vendor's own matrix.
         tiers: from the innermost out.
-        domain: identity of the scale-up domain of the first device; None where it ends with the host.
-        domain_name: which known domain this looks like: a key of analysis/domains.toml; None where none does.
-        cache_bytes: the largest cache that cores share.
-        fingerprint: equal for hosts that are made alike; identities do not count.
-        notes: what could not be asked, and why.
+        domain: identity of the scale-up domain of the devices; None if it ends at the host.
+        domain_name: the known domain that this looks like, a key of `analysis/domains/domains.toml`; or None.
+        cache_bytes: the largest cache of a core.
+        fingerprint: equal for hosts with equal hardware; identities are ignored.
+        notes: what could not be probed, and why.
     """
 
     source: str
-    devices: list[Device] = []
+    devices: list[DeviceInfo] = []
     links: list[list[str]] = []
-    tiers: list[Tier] = []
+    tiers: list[LinkTier] = []
     domain: str | None = None
     domain_name: str | None = None
     numa: list[NumaNode] = []
@@ -87,7 +88,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
 
     def words(self) -> str:
-        """One sentence: what joins what, and how fast."""
+        """One sentence: the devices, their links and rates."""
         if not self.devices:
             count = sum(len(node.cores) for node in self.numa)
             nodes = f" in {len(self.numa)} NUMA nodes" if len(self.numa) > 1 else ""

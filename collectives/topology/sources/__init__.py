@@ -1,1 +1,1 @@
-"""Kinds of accelerators that tell of themselves. Each module has `find(system)`: an `Asked`, or None for none here."""
+"""Accelerator probes, one module each. A probe is `find(system)`; it returns a `ProbeAnswer`, or None if absent."""

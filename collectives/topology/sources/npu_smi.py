@@ -1,21 +1,21 @@
-"""Huawei Ascend: the driver's npu-smi, asked for the map of chips, their links and the supernode that they are in.
+"""Huawei Ascend, through the driver's npu-smi: the map of chips, their links and their supernode.
 
-On the 910C a card (NPU) holds two dies, each of which is a device to torch; between the dies of a card the matrix says
-SIO, over switches HCCS_SW. The identity of a supernode is what `npu-smi info -t spod-info` calls its Super Pod ID, as
-rank tables want it (HCCL user guide, rank table of a SuperPoD).
+On the 910C a card (NPU) has two dies, each of which is a device to torch. In the link matrix, SIO connects the dies of
+a card, HCCS_SW goes through switches. A supernode is identified by the Super Pod ID of `npu-smi info -t spod-info`,
+as in rank tables (HCCL user guide, rank table of a SuperPoD).
 """
 
 import re
 from typing import NamedTuple
 
 from .. import host
-from ..host_files import Asked, System
-from ..model import Device
+from ..host_files import ProbeAnswer, System
+from ..model import DeviceInfo
 
 __all__ = ["find"]
 
-# Bytes per second and device, one way: seven links of 28 GB/s on each die (arXiv:2506.12708, as quoted; the same for
-# the seven-link mesh of the 910B).
+# Bytes per second and device, per direction: seven links of 28 GB/s on each die (arXiv:2506.12708, as quoted; the
+# same for the seven-link mesh of the 910B).
 _LINKS, _LINK_BPS = 7, 28e9
 _FABRIC = ("HCCS", "HCCS_SW", "SIO")
 
@@ -27,48 +27,49 @@ class _Chip(NamedTuple):
     name: str
 
 
-def find(system: System) -> Asked | None:
-    """Every chip that the driver calls a logic device; None where there is no device file."""
+def find(system: System) -> ProbeAnswer | None:
+    """Every chip that the driver lists as a logic device; None if there is no device file."""
     if not any((system.root / "dev").glob("davinci[0-9]*")):
         return None
     chips = _chips(system.run(("npu-smi", "info", "-m")) or "")
     if not chips:
-        return Asked([], [], ["Ascend devices are here, but npu-smi info -m lists none: is npu-smi on the PATH?"])
+        return ProbeAnswer([], [], ["Ascend devices found, but npu-smi info -m lists none: is npu-smi on the PATH?"])
     table = system.run(("npu-smi", "info")) or ""
     links = matrix(system.run(("npu-smi", "info", "-t", "topo")) or "", len(chips))
     pod = _super_pod(system, chips[0])
-    notes = [] if links else ["npu-smi info -t topo told nothing of links"]
-    return Asked([_device(system, chip, links, table, pod) for chip in chips], links, notes)
+    notes = [] if links else ["npu-smi info -t topo printed no links"]
+    return ProbeAnswer([_device(system, chip, links, table, pod) for chip in chips], links, notes)
 
 
 def _chips(text: str) -> list[_Chip]:
-    """Rows of `info -m`: card, chip, logic number, with newer drivers a physical one, name; `-` is no device."""
+    """Rows of `info -m`: card, chip, logic number, a physical number with newer drivers, name; `-` is no device."""
     rows = re.findall(r"^\s*(\d+)\s+(\d+)\s+(\d+)\s+(?:(?:\d+|-)\s+)?([A-Za-z].*?)\s*$", text, re.MULTILINE)
     return sorted((_Chip(int(card), int(chip), int(logic), name) for card, chip, logic, name in rows),
                   key=lambda chip: chip.logic)
 
 
 def matrix(text: str, count: int) -> list[list[str]]:
-    """The links that `info -t topo` prints, [device][device]; [] where it does not have `count` rows of them."""
+    """The link matrix of `info -t topo`, [device][device]; [] if it does not have `count` rows."""
     rows = [match[1].split() for match in re.finditer(r"^\s*(?:NPU|Phy-ID)\d+\s+(.+)$", text, re.MULTILINE)]
     rows = [row[:count] for row in rows if len(row) >= count and "X" in row]
     return rows if len(rows) == count else []
 
 
-def _device(system: System, chip: _Chip, links: list[list[str]], table: str, pod: int | None) -> Device:
+def _device(system: System, chip: _Chip, links: list[list[str]], table: str, pod: int | None) -> DeviceInfo:
     own = set(links[chip.logic]) if chip.logic < len(links) else set()
     fabric = "HCCS" if own & set(_FABRIC) else None
     bus = _bus(table, chip)
-    return Device(index=chip.logic, name=chip.name, bus=bus,
-                  identity=bus and f"{bus} card {chip.card} chip {chip.chip}",
-                  numa=host.numa_of(system, bus), package=chip.card,
-                  domain=f"superpod {pod}" if pod is not None else None, fabric=fabric,
-                  links=_LINKS if fabric else None, rate_Bps=_LINKS * _LINK_BPS if fabric else None,
-                  switched="HCCS_SW" in own if fabric else None, pcie_Bps=host.pcie_Bps(system, bus) if bus else None)
+    return DeviceInfo(index=chip.logic, name=chip.name, bus=bus,
+                      identity=bus and f"{bus} card {chip.card} chip {chip.chip}",
+                      numa=host.numa_of(system, bus), package=chip.card,
+                      domain=f"superpod {pod}" if pod is not None else None, fabric=fabric,
+                      links=_LINKS if fabric else None, rate_Bps=_LINKS * _LINK_BPS if fabric else None,
+                      switched="HCCS_SW" in own if fabric else None,
+                      pcie_Bps=host.pcie_Bps(system, bus) if bus else None)
 
 
 def _bus(table: str, chip: _Chip) -> str | None:
-    """The PCI address in the two-line rows of `npu-smi info`: the card's line, and below it the chip's."""
+    """The PCI address in `npu-smi info`, which prints a line for each card and below it one for each chip."""
     number = None
     for line in table.splitlines():
         card = re.match(r"\|\s*(\d+)\s+\S+\s*\|\s*(?:OK|Warning|Alarm|Critical|UNKNOWN)", line)
