@@ -10,7 +10,7 @@ import pytest
 from collbench.analysis.cost.selection import Fabric, choices
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.frames.load import load
-from collbench.analysis.projection import head_to_head, home_of, project
+from collbench.analysis.projection import home_of, project, versus
 from collbench.analysis.projection.head_to_head import crossovers
 from collbench.analysis.projection.leave_one_out import lines
 from collbench.analysis.projection.monte_carlo import Target, cast
@@ -89,10 +89,10 @@ def test_in_switch_gathers_are_not_offered_beyond_32_ranks():
 def test_what_is_held_equal_turns_the_answer(projected):
     frame, kept = projected
     counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
-    found = [line for line in head_to_head(kept, "nvl72", "cm384", DOMAINS, counts) if line.op == "all_gather"]
+    found = [line for line in versus(kept, "nvl72", "cm384", DOMAINS, counts) if line.op == "all_gather"]
     largest = max(found, key=lambda line: line.asked_bytes)
     assert largest.ahead["per accelerator"] > 0.5 > largest.ahead["per domain"]
-    back = max((line for line in head_to_head(kept, "cm384", "nvl72", DOMAINS, counts) if line.op == "all_gather"),
+    back = max((line for line in versus(kept, "cm384", "nvl72", DOMAINS, counts) if line.op == "all_gather"),
                key=lambda line: line.asked_bytes)
     assert largest.faster + back.faster == pytest.approx(1, abs=1e-3)
 
@@ -103,7 +103,7 @@ def test_a_crossover_lies_between_the_payloads_where_the_faster_domain_changes()
     kept = {(name, "all_gather", size): base.__class__(**{**base.__dict__, "time_s": np.full(10, seconds)})
             for name, sizes in times.items() for size, seconds in sizes.items()}
     domains = {"a": DOMAINS["nvl72"], "b": DOMAINS["cm384"]}
-    (change,) = crossovers(head_to_head(kept, "a", "b", domains, {"a": 8, "b": 8}))
+    (change,) = crossovers(versus(kept, "a", "b", domains, {"a": 8, "b": 8}))
     assert (change.low_bytes, change.high_bytes, change.to) == (1 << 20, 1 << 30, "b")
 
 

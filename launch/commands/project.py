@@ -1,4 +1,4 @@
-"""DATA carried over to other scale-up domains."""
+"""Project DATA to other scale-up domains."""
 
 from pathlib import Path
 
@@ -17,14 +17,14 @@ __all__ = ["command"]
 @click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
               help="Domains to project to; `collbench domains` lists them.")
 @click.option("--at", "at_ranks", type=RankCount(2), default=None,
-              help="Ranks in each domain.  [default: all of it]")
-@click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
+              help="Ranks in each domain.  [default: the whole domain]")
+@click.option("--dies", is_flag=True, help="One rank per die rather than per accelerator.")
 @domains_options
 @json_option("Write the projections as a list of JSON objects; - is standard output.")
 @log_options
 def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
             json_file: Path | None, ranks: int | None, op: str | None) -> None:
-    """Predict what the operations and payloads of DATA would take on other scale-up domains, side by side.
+    """Predict how long the operations and sizes of DATA would take on other scale-up domains, side by side.
 
     Example: collbench project results/latest --domain nvl72,cm384
     """
@@ -34,7 +34,7 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.frames.load import load
     from collbench.analysis.importers import Asked
-    from collbench.analysis.projection import as_json, head_to_head, project
+    from collbench.analysis.projection import as_json, project, versus
     domains = load_domains(file)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
@@ -44,10 +44,10 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     kept: dict = {}
     frame = project(loaded.points, keys, domains, at_ranks, dies, home, kept)
     if not len(frame):
-        raise UsageError(f"{data}: holds no collective over 2 or more ranks, so there is nothing to project")
+        raise UsageError(f"{data}: contains no collective over 2 or more ranks, so there is nothing to project")
     counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
     lines = [line for first, second in combinations(keys, 2)
-             for line in head_to_head(kept, first, second, domains, counts)]
+             for line in versus(kept, first, second, domains, counts)]
     if json_file:
         write_text(json_file, json.dumps(as_json(frame, lines), indent=1, allow_nan=False) + "\n")
     else:
