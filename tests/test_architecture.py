@@ -15,7 +15,7 @@ ROOMS = ("collectives", "launch", "analysis")
 # top of the file, inside a function or for a type checker. Places on one floor do not import each other.
 FLOORS = {
     "collectives": (
-        ("errors", "transport_names"),
+        ("errors", "text", "transport_names"),
         ("cases", "statistics", "native", "topology"),
         ("records",),
         ("interfaces",),
@@ -26,8 +26,9 @@ FLOORS = {
         ("program",),
     ),
     "launch": (
-        ("job", "job_tmpdir", "bootstrap"),
-        ("launchers", "allocation"),
+        ("render_options", "workload", "allocation", "job_tmpdir", "bootstrap"),
+        ("job",),
+        ("launchers",),
         ("presets", "supervise"),
         ("bench", "doctor"),
         ("shared_options",),
@@ -51,6 +52,12 @@ FLOORS = {
 
 # What other rooms may see of the rank program: what reads and writes its files, and what describes a request.
 LIGHT = ("cases", "errors", "records", "statistics", "transport_names")
+# What the public API is made of; the two programs beside it start the command line and the rank program.
+API_SEES = ("analysis.compare", "analysis.domains.facts", "analysis.findings.finding", "analysis.forecast",
+            "analysis.frames.load", "analysis.frames.pool", "analysis.importers", "analysis.models",
+            "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
+COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
+                  "rank": ("collectives.program.rank",)}
 LAUNCH_SEES = (*LIGHT, "options", "ranks", "topology", "program.rank", "program.fork")
 
 
@@ -151,6 +158,18 @@ def test_rooms_and_libraries_stay_behind_their_doors(room, name):
             else:
                 assert top == "analysis", f"{name} imports {other}"
                 assert path.parent.name == "commands" or path.name == "shared_options.py", f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("name", COLLBENCH_SEES)
+def test_the_public_package_sees_public_modules_only(name):
+    for other in imported(ROOT / "collbench" / f"{name}.py"):
+        if other.partition(".")[0] in ROOMS:
+            doors = COLLBENCH_SEES[name]
+            assert any(other == door or other.startswith(door + ".") for door in doors), f"{name} imports {other}"
+
+
+def test_every_module_of_the_public_package_has_doors():
+    assert {path.stem for path in (ROOT / "collbench").glob("*.py")} == set(COLLBENCH_SEES)
 
 
 @pytest.mark.parametrize("package", ["collbench", *(f"collbench.{room}" for room in ROOMS)])

@@ -5,7 +5,6 @@ import email
 import re
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -102,7 +101,8 @@ def test_an_editable_install_holds_the_same(built, tmp_path):
     data = [name for name in contents(built["wheel"]) if ".dist-info" not in name and not name.endswith(".py")]
     probe = f"""import site, sys
 site.addsitedir({str(site)!r})
-site.addsitedir({sysconfig.get_path('purelib')!r})
+sys.meta_path.insert(0, sys.meta_path.pop())     # the finder of this install, before another
+sys.path += {dependencies()!r}
 from importlib.resources import files
 from importlib.util import find_spec
 import collbench
@@ -114,6 +114,11 @@ for name in {data!r}:
     whole = files(f"collbench.{{package}}").joinpath(rest) if rest else files("collbench").joinpath(package)
     assert whole.is_file(), name"""
     assert run("-S", "-c", probe, cwd=tmp_path).strip() == str(built["tree"] / "collbench" / "__init__.py")
+
+
+def dependencies():
+    """Where this environment has other distributions."""
+    return [entry for entry in sys.path if entry.endswith("-packages")]
 
 
 def unpacked(wheel, site):
@@ -137,7 +142,7 @@ def beside_strangers(built, tmp_path_factory):
     (site,) = folder.glob("lib/python*/site-packages")
     unpacked(built["wheel"], site)
     strangers(site)
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")     # read after the folder itself
+    (site / "dependencies.pth").write_text("\n".join(dependencies()))     # they come after the folder itself
     return folder / "bin" / "python"
 
 
@@ -145,7 +150,8 @@ def beside_strangers(built, tmp_path_factory):
     ("-m", "collbench", "--help"),
     ("-m", "collbench", "extrapolate", EXAMPLE, "--to", "72", "--json", "predictions.json"),
     ("-m", "collbench.rank", "--help"),
-], ids=["help", "extrapolate", "rank"])
+    ("-c", "import collbench; print(collbench.load(" + repr(str(EXAMPLE)) + ").points)"),
+], ids=["help", "extrapolate", "rank", "api"])
 def test_strangers_in_site_packages_and_in_the_directory_change_nothing(beside_strangers, tmp_path, words):
     strangers(tmp_path)
     (tmp_path / "collbench").mkdir()        # a clone of the repository, say, in the directory where one works
