@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collbench.collectives.errors import CollbenchError, UsageError
-from collbench.collectives.ranks.handshake import Claim, contradiction, meet, name_ranks, own_claim
+from collbench.collectives.ranks.handshake import RankClaim, contradiction, meet, own_claim
 from collbench.collectives.ranks.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
 from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
+from collbench.collectives.text import name_ranks
 
 PLAIN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 TORCHRUN = {**PLAIN, "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "4",
@@ -66,19 +67,19 @@ def test_each_launcher_is_recognised_by_its_variables(environment, expected):
     ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK=2 is not a rank of a world of WORLD_SIZE=2"),
     ({"RANK": "-1", "WORLD_SIZE": "2"}, "RANK='-1'"),
     ({**PLAIN, "LOCAL_RANK": "2"}, "local rank 2 of 2"),
-    ({**PLAIN, "LOCAL_WORLD_SIZE": "9"}, "the variables of two launches are mixed"),
+    ({**PLAIN, "LOCAL_WORLD_SIZE": "9"}, "variables of two launches are mixed"),
     ({**PLAIN, "LOCAL_WORLD_SIZE": "1"}, "(LOCAL_RANK=1, LOCAL_WORLD_SIZE=1) does not fit rank 3 of 8"),
     ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "2"}, "local rank 2 of 2"),
     ({**PLAIN, "MASTER_PORT": "high"}, "MASTER_PORT='high'"),
-    ({**PLAIN, "MASTER_ADDR": "localhost"}, "6 of 8 ranks are on others"),
-    ({**PLAIN, "MASTER_ADDR": "no.such.host.invalid"}, "MASTER_ADDR=no.such.host.invalid has no address"),
-    ({"PMIX_RANK": "3", "PMIX_NAMESPACE": "other"}, "no variable says of how many"),
+    ({**PLAIN, "MASTER_ADDR": "localhost"}, "6 of 8 ranks are on other hosts"),
+    ({**PLAIN, "MASTER_ADDR": "no.such.host.invalid"}, "MASTER_ADDR=no.such.host.invalid cannot be resolved"),
+    ({"PMIX_RANK": "3", "PMIX_NAMESPACE": "other"}, "no variable has the world size"),
     ({**PLAIN, **OPEN_MPI}, "unset RANK and WORLD_SIZE"),
-    ({**STEP, "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}, "two ranks of one host would take one device"),
+    ({**STEP, "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "0"}, "two ranks on one host would use one device"),
     ({**STEP, **TORCHRUN}, "torchrun was started 2 times on this host by Slurm"),
     ({**STEP, **OPEN_MPI}, "Open MPI was started 2 times on this host by Slurm"),
-    ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "1"}, "give it --nnodes 2"),
-    ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "1", "RANK": "1", "WORLD_SIZE": "2"}, "give it --nnodes 2"),
+    ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "1"}, "use --nnodes 2"),
+    ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "1", "RANK": "1", "WORLD_SIZE": "2"}, "use --nnodes 2"),
     ({**STEP, "SLURM_STEP_NODELIST": "n[1-"}, "brackets do not match"),
 ])
 def test_what_makes_no_sense_is_explained_in_one_line(environment, said):
@@ -250,19 +251,19 @@ def test_ranks_that_agree_come_together():
 
 def test_every_rank_is_told_of_two_that_are_one():
     told = come_together([place(0, 3), place(1, 3), place(1, 3)])
-    assert all("two processes say that they are rank 1 of 3" in str(error) for error in told)
+    assert all("two processes have rank 1 of 3" in str(error) for error in told)
     assert str(socket.gethostname()) in str(told[0])
 
 
 @pytest.mark.parametrize("places", [(place(0, 2), place(1, 3)), (place(1, 3), place(0, 2))], ids=["0 first", "1 first"])
 def test_every_rank_is_told_of_a_world_of_another_size(places):
     told = come_together(places, one_by_one=True)
-    assert all(isinstance(error, UsageError) and "given different sizes" in str(error) for error in told)
+    assert all(isinstance(error, UsageError) and "started with different sizes" in str(error) for error in told)
 
 
 def test_who_did_not_come_is_named():
     told = come_together([place(0, 6), place(4, 6)], patience_s=0.2)
-    assert all("ranks 1-3, 5 of 6 did not come within" in str(error) for error in told)
+    assert all("ranks 1-3, 5 of 6 did not arrive within" in str(error) for error in told)
     assert not any(isinstance(error, UsageError) for error in told)
 
 
@@ -280,7 +281,7 @@ def test_every_rank_is_told_of_two_that_take_one_device():
     (dict(device="npu:0", devices=8), dict(device="npu:0", devices=8, boot="other"), False),
     ({}, {}, False)])
 def test_one_device_for_two_ranks_is_a_contradiction_where_it_is_certain(first, second, clash):
-    claims = [Claim(**{"rank": rank, "host": "h", "boot": "b", "pid": 1, "local_rank": 0, **facts})
+    claims = [RankClaim(**{"rank": rank, "host": "h", "boot": "b", "pid": 1, "local_rank": 0, **facts})
               for rank, facts in enumerate((first, second))]
     assert bool(contradiction(claims)) == clash
 
@@ -297,8 +298,8 @@ def test_ranks_are_named_shortly_and_completely(ranks):
 @pytest.mark.ranks
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize(("ranks", "size", "said"), [
-    ((0, 1, 1), 3, "two processes say that they are rank 1 of 3"),
-    ((0,), 2, "port {port} is taken on this host")])
+    ((0, 1, 1), 3, "two processes have rank 1 of 3"),
+    ((0,), 2, "port {port} is in use on this host")])
 def test_real_ranks_that_contradict_each_other_end_with_the_reason(tmp_path, ranks, size, said):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -231,7 +231,7 @@ def test_a_host_that_never_comes_up_is_named_within_the_time_out(hosts):
     begin = time.monotonic()
     status, said = hosts.end(ranks(hosts, 0, 0, 3, "--ops", "all_reduce", "--rendezvous-seconds", "3"))
     assert status == 3, said
-    assert "ranks 1-2 of 3 did not come within 3 s" in said
+    assert "ranks 1-2 of 3 did not arrive within 3 s" in said
     assert time.monotonic() - begin < 60
     assert not (hosts.folder / "r" / "journal.jsonl").exists()
 

@@ -292,7 +292,7 @@ def test_launchers_inside_each_other_are_explained_before_anything_is_started(cl
     for words, said in (
             ([*python, "torch.distributed.run", "--standalone", "--nproc-per-node", "1", "-m", "collbench.rank"],
              "torchrun was started 2 times on this host by Slurm"),
-            ([*python, "collectives", "--transport", "mpi"], "give srun --mpi=pmix")):
+            ([*python, "collectives", "--transport", "mpi"], "use srun --mpi=pmix")):
         done = subprocess.run([*step, *words, "--ops", "barrier", "--out", "r"], env=cluster.environment, cwd=tmp_path,
                               capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode != 0

@@ -1,1 +1,1 @@
-"""Where this rank runs: rendezvous, host limits, processes and provenance."""
+"""The ranks of a job: which one this is, what its host offers, and who the others are."""

@@ -1,4 +1,4 @@
-"""Other ranks as processes of this host: which are stopped, and how to end them and this one."""
+"""Processes of this host: find stopped ranks, end processes, and unlink the shared memory that they leave behind."""
 
 import os
 import signal
@@ -7,16 +7,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from .shared_memory import forget_shared_memory
+__all__ = ["STATUS_FILE", "end_process", "forget_shared_memory", "kill", "leave_status", "living_members",
+           "process_state", "process_table", "stopped_siblings"]
 
-__all__ = ["STATUS_FILE", "end_process", "kill", "leave_status", "living_members", "process_state", "process_table",
-           "stopped_siblings"]
-
-STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: where ranks leave their status for a starter that gets another
+STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: a file for the exit status, for launchers that do not pass it on
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def process_table() -> str:
-    """What numbers of processes mean: the booted kernel, and the namespace, since containers count on their own."""
+    """What makes process ids comparable: the booted kernel and the PID namespace, which containers may have."""
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -24,7 +23,7 @@ def process_table() -> str:
 
 
 def process_state(pid: int | str) -> tuple[str, int]:
-    """State and parent of a process, as Linux names them; empty and 0 where it is gone."""
+    """State letter (see proc(5)) and parent of a process; empty and 0 if it is gone."""
     try:
         state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
     except (OSError, ValueError):
@@ -33,7 +32,7 @@ def process_state(pid: int | str) -> tuple[str, int]:
 
 
 def living_members(group: int) -> list[int]:
-    """Processes of a process group that have not ended; empty where the system does not tell."""
+    """Processes of a process group that have not ended; empty if unknown."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
@@ -44,7 +43,7 @@ def living_members(group: int) -> list[int]:
 
 
 def stopped_siblings() -> list[int]:
-    """Ranks that this one's launcher started with the same words, and that are stopped."""
+    """Stopped processes with the same parent and command line as this one: other ranks of its launcher."""
     own = Path("/proc/self/cmdline")
     if not own.exists():
         return []
@@ -59,14 +58,14 @@ def stopped_siblings() -> list[int]:
 
 
 def end_process(status: int) -> None:
-    """This process, whatever its main thread is in."""
+    """End this process at once, whatever its threads are doing."""
     leave_status(status)
     forget_shared_memory()
     os._exit(status)
 
 
 def leave_status(status: int) -> None:
-    """Say how this rank ends, where that is asked for and no other has said it before: torchrun ends with 1 for all."""
+    """Write a non-zero exit status to STATUS_FILE unless another rank has: torchrun itself always exits with 1."""
     path = os.environ.get(STATUS_FILE)
     if path and status:
         with suppress(OSError), open(path, "x") as file:
@@ -74,7 +73,26 @@ def leave_status(status: int) -> None:
 
 
 def kill(pids: Iterable[int]) -> None:
-    """End them at once; who is gone already, or is not ours, is left alone."""
+    """Kill processes; those that are gone, or belong to somebody else, are skipped."""
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def forget_shared_memory() -> None:
+    """Unlink POSIX shared memory that a killed rank leaves behind; existing mappings stay valid.
+
+    Libraries map the segments of their peers, so those of killed ranks are unlinked too. Files that are mapped
+    read-only or private, such as a program stored there, are kept.
+    """
+    try:
+        lines = Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, mode, _, _, _, *name = line.split(maxsplit=5)
+        path = Path(name[0]) if name else Path()
+        if mode == "rw-s" and path.parent == _SHARED_MEMORY:
+            with suppress(OSError):
+                if path.stat().st_uid == os.geteuid():
+                    path.unlink()

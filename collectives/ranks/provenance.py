@@ -1,4 +1,4 @@
-"""Where and with what a run was taken: hosts, cores, versions, and the settings that change how libraries behave."""
+"""Provenance of a run: hosts, cores, versions, and settings that influence communication libraries."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
 class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What one rank knows of where it is. Two ranks with the same `boot` read one monotonic clock.
+    """Location of one rank. Two ranks with the same `boot` read one monotonic clock.
 
-    `cores` are those that this rank may use; a launcher may have bound it to one of many. `node` is what the launcher
-    calls the host, `domain` its scale-up domain where that goes on beyond the host.
+    `cores` are the cores that this rank may use, which binding restricts. `node` is the launcher's name for the host,
+    `domain` the identity of a scale-up domain that spans several hosts.
     """
 
     host: str
@@ -54,7 +54,7 @@ def _boot() -> str:
 
 
 def host_cores(facts: Sequence[RankFacts]) -> list[set[int]]:
-    """For each rank the cores that all ranks on its host may use together."""
+    """For each rank, the union of the cores that the ranks on its host may use."""
     by_host: dict[str, set[int]] = {}
     for fact in facts:
         by_host.setdefault(fact.boot, set()).update(fact.cores)
@@ -62,13 +62,13 @@ def host_cores(facts: Sequence[RankFacts]) -> list[set[int]]:
 
 
 def settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Variables that configure communication libraries or placement, by an allow-list."""
+    """Allow-listed environment variables that configure communication libraries or placement."""
     return {name: value for name, value in sorted(environment.items())
             if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
 
 
 def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[str, object]:
-    """Everything a record refers to through its run, for rank 0 to write."""
+    """The provenance that rank 0 writes to the journal."""
     return {
         "host": facts[0].host,
         "hosts": [fact.host for fact in facts],
@@ -85,14 +85,14 @@ def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[st
 
 
 def placement(facts: Sequence[RankFacts]) -> dict[str, object]:
-    """Which launcher put how many ranks on which node, and in what order."""
+    """The launcher, its nodes, ranks per node, and the order of ranks over nodes."""
     order = [fact.node for fact in facts]
     nodes = list(dict.fromkeys(order))
     counts = [order.count(node) for node in nodes]
-    dealt = [nodes[rank % len(nodes)] for rank in range(len(order))]
-    filled = [node for node, count in zip(nodes, counts, strict=True) for _ in range(count)]
+    cyclic = [nodes[rank % len(nodes)] for rank in range(len(order))]
+    block = [node for node, count in zip(nodes, counts, strict=True) for _ in range(count)]
     return {"launcher": facts[0].launcher, "nodes": nodes, "ranks_per_node": counts,
-            "placement": "block" if order == filled else "cyclic" if order == dealt else "irregular"}
+            "placement": "block" if order == block else "cyclic" if order == cyclic else "irregular"}
 
 
 def _cpu() -> str | None:
@@ -112,7 +112,7 @@ def _own_version() -> str | None:
 
 
 def _git_state() -> str | None:
-    """Commit of the source that runs, with `+` for local changes; None outside a checkout."""
+    """Commit of the running source, with `+` for local changes; None outside a checkout."""
     try:
         done = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--match="], text=True,
                               cwd=Path(__file__).parent, capture_output=True, timeout=5, check=False)

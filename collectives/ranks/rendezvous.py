@@ -1,8 +1,8 @@
-"""Which rank is this? One table from the variables that launchers set to rank, world size, local rank and address.
+"""Find this process's rank, world size, local rank and address from the variables that launchers set.
 
-Several launchers may have left their variables in one environment. Where these tell of one world they are one launch;
-where one launcher was started inside another, once a node, the inner one counts; everything else is a contradiction,
-and is explained before anything is started.
+Several launchers may have left variables in one environment. If they describe the same world, they are one launch; if
+one launcher was started inside another, once per node, the inner one counts; anything else is a contradiction, which is
+reported before anything starts.
 """
 
 import os
@@ -21,8 +21,8 @@ __all__ = ["LAUNCHERS", "Place", "find_place", "mpi_obstacle", "seems_first", "w
 class Place(NamedTuple):
     """A rank's place in its job.
 
-    `address` is host and port where ranks meet; None where the launcher names none. `node` is what the launcher calls
-    this host, and `nodes` those of the job; None and empty where it does not say.
+    `address` is host and port of the rendezvous store; None if the launcher provides none. `node` is the launcher's
+    name for this host, and `nodes` those of the job; None and empty if unknown.
     """
 
     launcher: str
@@ -35,10 +35,11 @@ class Place(NamedTuple):
     nodes: tuple[str, ...] = ()
 
 
-class _Launcher(NamedTuple):
-    """Variables of one launcher. `mark` is there if and only if it started this process, and may have to begin so.
+class _Starter(NamedTuple):
+    """The variables of one launcher.
 
-    A column holds the names that are known for it, the best first. `agents` says how many of it share a world.
+    `mark` is set if and only if the launcher started this process; its value must start with `begins`. Columns with
+    several names list the preferred one first. `agents` holds the number of agents (one per node) of the launch.
     """
 
     name: str
@@ -53,56 +54,54 @@ class _Launcher(NamedTuple):
 
 
 _LISTENING = "COLLBENCH_LISTEN_FD"
-# What starts ranks inside another launcher comes before it.
+# Launchers that can run inside another one come first.
 LAUNCHERS = (
-    _Launcher("collbench", _LISTENING, "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
-    _Launcher("torchrun", "TORCHELASTIC_RUN_ID", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",),
-              agents="GROUP_WORLD_SIZE"),
-    _Launcher("plain variables", "RANK", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
-    _Launcher("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",),
-              ("OMPI_COMM_WORLD_LOCAL_RANK",), ("OMPI_COMM_WORLD_LOCAL_SIZE",), starts_mpi=True),
-    _Launcher("Intel MPI", "I_MPI_MPIRUN", "PMI_RANK", ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",),
-              starts_mpi=True),
-    _Launcher("MPICH", "MPI_LOCALNRANKS", "PMI_RANK", ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",),
-              starts_mpi=True),
-    _Launcher("PMI", "PMI_RANK", "PMI_RANK", ("PMI_SIZE",), ("PMI_LOCAL_RANK", "SLURM_LOCALID"), ("PMI_LOCAL_SIZE",),
-              starts_mpi=True),
-    _Launcher("Slurm with PMIx", "PMIX_NAMESPACE", "PMIX_RANK", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
-              ("SLURM_LOCALID",), (), begins="slurm.pmix.", starts_mpi=True),
-    _Launcher("Slurm", "SLURM_STEP_ID", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_LOCALID",),
-              ()),
+    _Starter("collbench", _LISTENING, "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
+    _Starter("torchrun", "TORCHELASTIC_RUN_ID", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",),
+             agents="GROUP_WORLD_SIZE"),
+    _Starter("plain variables", "RANK", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
+    _Starter("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",),
+             ("OMPI_COMM_WORLD_LOCAL_RANK",), ("OMPI_COMM_WORLD_LOCAL_SIZE",), starts_mpi=True),
+    _Starter("Intel MPI", "I_MPI_MPIRUN", "PMI_RANK", ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",),
+             starts_mpi=True),
+    _Starter("MPICH", "MPI_LOCALNRANKS", "PMI_RANK", ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",),
+             starts_mpi=True),
+    _Starter("PMI", "PMI_RANK", "PMI_RANK", ("PMI_SIZE",), ("PMI_LOCAL_RANK", "SLURM_LOCALID"), ("PMI_LOCAL_SIZE",),
+             starts_mpi=True),
+    _Starter("Slurm with PMIx", "PMIX_NAMESPACE", "PMIX_RANK", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"),
+             ("SLURM_LOCALID",), (), begins="slurm.pmix.", starts_mpi=True),
+    _Starter("Slurm", "SLURM_STEP_ID", "SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), ("SLURM_LOCALID",),
+             ()),
 )
 _WHOLE = re.compile(r"\s{0,9}-?[0-9]{1,18}\s{0,9}")
 _MOST_RANKS = 1_000_000
 _LAST_PORT = 65_535
 _DEFAULT_PORT = 29500
-_FIRST_PORT, _PORTS = 15000, 15000      # below what systems hand out by themselves
+_FIRST_PORT, _PORTS = 15000, 15000      # below the range of ephemeral ports
 _JOB_NAMES = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
 
 
-class _Claim(NamedTuple):
-    """What one row of the table says of this process, with the variables that said so."""
+class _LauncherClaim(NamedTuple):
+    """What the variables of one launcher say about this process; `source` names the variables."""
 
-    by: _Launcher
+    by: _Starter
     rank: int
     size: int
     local_rank: int | None
     local_size: int | None
-    said: str
+    source: str
 
 
 def find_place(environment: Mapping[str, str] = os.environ) -> Place | None:
-    """The place that the launcher gave this process; None when no launcher did.
+    """This process's place according to its launcher; None without a launcher.
 
-    UsageError: a variable that is not a whole number or out of range, a rank outside its world, or launchers that
-    contradict each other.
+    UsageError: a variable that is no integer or out of range, a rank outside its world, or contradicting launchers.
     """
     claims = list(_claims(environment))
     if not claims:
         if "PMIX_RANK" in environment and not environment.get("PMIX_NAMESPACE", "").startswith("slurm."):
-            raise UsageError(f"PMIX_RANK={environment['PMIX_RANK']} says that this is one rank of several, but no "
-                             "variable says of how many: set RANK and WORLD_SIZE, or start with mpirun, srun or "
-                             "torchrun")
+            raise UsageError(f"PMIX_RANK={environment['PMIX_RANK']} is set, but no variable has the world size: set "
+                             "RANK and WORLD_SIZE, or start with mpirun, srun or torchrun")
         return None
     for outer in claims[1:]:
         _compare(claims[0], outer, environment)
@@ -110,32 +109,32 @@ def find_place(environment: Mapping[str, str] = os.environ) -> Place | None:
 
 
 def why_not_a_rank(environment: Mapping[str, str] = os.environ) -> str | None:
-    """Why a process without a place was most likely meant to have one; None when it was not."""
+    """Why a process without a place was probably meant to be a rank, or None."""
     tasks = environment.get("SLURM_NTASKS", "1")
     if "SLURM_JOB_ID" in environment and "SLURM_STEP_ID" not in environment and tasks != "1":
-        return (f"this Slurm job has {tasks} tasks, but this process is the job's own shell and none of them: "
-                "start it with srun")
+        return (f"this Slurm job has {tasks} tasks, but this process is the batch shell and not one of them: start it "
+                "with srun")
     return None
 
 
 def seems_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the rank to speak for all of them where they contradict each other; most likely rank 0."""
+    """Whether this rank should report an error that all ranks have; probably rank 0."""
     return not any(row.mark in environment and environment.get(row.rank, "0") != "0" for row in LAUNCHERS)
 
 
 def mpi_obstacle(place: Place, environment: Mapping[str, str] = os.environ) -> str | None:
-    """Why MPI would find this rank alone, where the launcher alone tells; None when nothing speaks against it."""
+    """Why MPI could not connect the ranks started by this launcher, or None."""
     if place.size == 1 or any(claim.by.starts_mpi for claim in _claims(environment)):
         return None
     if place.launcher == "Slurm":
-        return (f"srun started {place.size} tasks without a start-up protocol for MPI, so each would be alone: give "
-                "srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH); srun --mpi=list shows what this Slurm has")
-    return f"{place.launcher} started {place.size} ranks, but not as ranks of MPI, so each would be alone: use mpirun"
+        return (f"srun started {place.size} tasks without PMI support, so each would be a world of its own: use "
+                "srun --mpi=pmix (Open MPI) or --mpi=pmi2 (MPICH); srun --mpi=list shows what is available")
+    return f"{place.launcher} did not start these {place.size} ranks as MPI ranks: use mpirun"
 
 
-def _claims(environment: Mapping[str, str]) -> list[_Claim]:
-    """What every launcher says, innermost first; one that only names variables of another is left out."""
-    claims: list[_Claim] = []
+def _claims(environment: Mapping[str, str]) -> list[_LauncherClaim]:
+    """The claims of all launchers, innermost first; launchers that share variables are listed once."""
+    claims: list[_LauncherClaim] = []
     for row in LAUNCHERS:
         size = next((name for name in row.size if name in environment), None)
         if size is None or row.rank not in environment or not environment.get(row.mark, "").startswith(row.begins):
@@ -143,27 +142,29 @@ def _claims(environment: Mapping[str, str]) -> list[_Claim]:
         if row.mark not in environment or any(row.rank == claim.by.rank for claim in claims):
             continue
         claim = _claim(row, size, environment)
-        if claim.size > 1 or not row.name.startswith("Slurm"):      # a step of one task is a shell, and no world
+        if claim.size > 1 or not row.name.startswith("Slurm"):      # a step with one task is a shell
             claims.append(claim)
     return claims
 
 
-def _claim(row: _Launcher, size_name: str, environment: Mapping[str, str]) -> _Claim:
-    """What a launcher's variables say of this process; UsageError where they contradict each other."""
-    rank, size = _number(environment, row.rank), _number(environment, size_name, 1)
+def _claim(row: _Starter, size_name: str, environment: Mapping[str, str]) -> _LauncherClaim:
+    """What a launcher's variables say about this process; UsageError if they contradict each other."""
+    rank, size = _required(environment, row.rank), _required(environment, size_name, 1)
     if rank >= size:
         raise UsageError(f"{row.rank}={rank} is not a rank of a world of {size_name}={size}: ranks are from 0 to "
                          f"{size - 1}")
-    local = [next((name for name in names if name in environment), None) for names in (row.local_rank, row.local_size)]
-    local_rank, local_size = (name and _number(environment, name, least) for least, name in enumerate(local))
+    rank_name, count_name = (next((name for name in names if name in environment), None)
+                             for names in (row.local_rank, row.local_size))
+    local_rank = _number(environment, rank_name) if rank_name else None
+    local_size = _number(environment, count_name, 1) if count_name else None
     if local_size is None and row.name.startswith("Slurm"):
         local_size = _slurm_local_size(environment)
     most = size if local_size is None else local_size
     if most > size or (local_rank or 0) >= most:
-        said = ", ".join(f"{name}={environment[name]}" for name in local if name)
-        raise UsageError(f"{row.name}: local rank {local_rank} of {most} on this host ({said}) does not fit rank "
-                         f"{rank} of {size}: the variables of two launches are mixed")
-    return _Claim(row, rank, size, local_rank, local_size, f"{row.rank}={rank}, {size_name}={size}")
+        given = ", ".join(f"{name}={environment[name]}" for name in (rank_name, count_name) if name)
+        raise UsageError(f"{row.name}: local rank {local_rank} of {most} on this host ({given}) does not fit rank "
+                         f"{rank} of {size}: variables of two launches are mixed")
+    return _LauncherClaim(row, rank, size, local_rank, local_size, f"{row.rank}={rank}, {size_name}={size}")
 
 
 def _slurm_local_size(environment: Mapping[str, str]) -> int | None:
@@ -172,32 +173,32 @@ def _slurm_local_size(environment: Mapping[str, str]) -> int | None:
     return counts[node] if node is not None and 0 <= node < len(counts) else None
 
 
-def _compare(inner: _Claim, outer: _Claim, environment: Mapping[str, str]) -> None:
-    """UsageError unless both tell of one world, or the inner launcher was started once a node by the outer one.
+def _compare(inner: _LauncherClaim, outer: _LauncherClaim, environment: Mapping[str, str]) -> None:
+    """UsageError unless both describe the same world, or the outer launcher started the inner one once per node.
 
-    One that has agents makes its own ranks: that they are numbered as the agents are is chance.
+    A launcher with agents starts its own ranks; if these have the same numbers as the agents, it is a coincidence.
     """
     if not inner.by.agents and (inner.rank, inner.size) == (outer.rank, outer.size):
         if None not in (inner.local_rank, outer.local_rank) and inner.local_rank != outer.local_rank:
-            raise UsageError(f"{inner.by.name} says local rank {inner.local_rank} ({inner.said}), {outer.by.name} says "
-                             f"{outer.local_rank}: two ranks of one host would take one device")
+            raise UsageError(f"{inner.by.name} says local rank {inner.local_rank} ({inner.source}), {outer.by.name} "
+                             f"says {outer.local_rank}: two ranks on one host would use one device")
         return
     if inner.by.name == "plain variables":
-        raise UsageError(f"{inner.said} ({inner.by.name}), but {outer.by.name} says {outer.said}: "
+        raise UsageError(f"{inner.source} ({inner.by.name}), but {outer.by.name} says {outer.source}: "
                          "unset RANK and WORLD_SIZE, or start the ranks with one launcher")
     if outer.local_size is not None and outer.local_size > 1:
         raise UsageError(f"{inner.by.name} was started {outer.local_size} times on this host by {outer.by.name} "
-                         f"({inner.said}; {outer.said}): start {inner.by.name} once a host, or the ranks themselves "
-                         f"by {outer.by.name}")
+                         f"({inner.source}; {outer.source}): start {inner.by.name} once per host, or the ranks "
+                         f"directly with {outer.by.name}")
     agents = _number(environment, inner.by.agents, 1) if inner.by.agents else None
     if agents is not None and agents != outer.size and outer.local_size == 1:
-        raise UsageError(f"{outer.by.name} started {inner.by.name} {outer.size} times, but this one makes a world of "
-                         f"{inner.size} ranks with {agents - 1} others: give it --nnodes {outer.size} and a common "
+        raise UsageError(f"{outer.by.name} started {inner.by.name} {outer.size} times, but this one forms a world of "
+                         f"{inner.size} ranks with {agents - 1} others: use --nnodes {outer.size} and a common "
                          "--rdzv-endpoint")
 
 
-def _place(claims: list[_Claim], environment: Mapping[str, str]) -> Place:
-    """The innermost claim, with what it leaves open from those that tell of the same world."""
+def _place(claims: list[_LauncherClaim], environment: Mapping[str, str]) -> Place:
+    """The innermost claim, completed from other claims about the same world."""
     first = claims[0]
     if first.by.mark == _LISTENING:
         _number(environment, _LISTENING)
@@ -215,7 +216,7 @@ def _nodes(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def _address(environment: Mapping[str, str], place: Place, nodes: tuple[str, ...]) -> tuple[str, int] | None:
-    """MASTER_ADDR where it is set; this host where it has all ranks; the first node of a Slurm job."""
+    """MASTER_ADDR if set, else this host if it has all ranks, else the first node of a Slurm job."""
     port = _number(environment, "MASTER_PORT", 1, _LAST_PORT)
     if port is None:
         port = _port(environment)
@@ -228,19 +229,19 @@ def _address(environment: Mapping[str, str], place: Place, nodes: tuple[str, ...
 
 
 def _checked(host: str, place: Place) -> str:
-    """UsageError where no rank of another host could come to `host`."""
-    elsewhere = place.local_size is not None and place.local_size < place.size
-    if elsewhere and place.launcher != "torchrun" and re.fullmatch(r"localhost|127\..*|::1", host):
-        raise UsageError(f"MASTER_ADDR={host} is this host to everyone, but {place.size - place.local_size} of "
-                         f"{place.size} ranks are on others: set it to a name or address of rank 0's host")
+    """UsageError if ranks of other hosts cannot connect to `host`."""
+    remote = 0 if place.local_size is None else place.size - place.local_size
+    if remote > 0 and place.launcher != "torchrun" and re.fullmatch(r"localhost|127\..*|::1", host):
+        raise UsageError(f"MASTER_ADDR={host} is a loopback address, but {remote} of {place.size} ranks are on other "
+                         "hosts: set it to a name or address of rank 0's host")
     if not _resolves(host):
-        raise UsageError(f"MASTER_ADDR={host} has no address on {socket.gethostname()}: set it to a name or address of "
-                         "rank 0's host that every host knows")
+        raise UsageError(f"MASTER_ADDR={host} cannot be resolved on {socket.gethostname()}: set it to a name or "
+                         "address of rank 0's host that every host can resolve")
     return host
 
 
 def _reachable(node: str) -> str:
-    """The name of a Slurm node where it can be looked up, else the address that Slurm has for it."""
+    """The name of a Slurm node if it can be resolved, else the address that Slurm has for it."""
     return node if _resolves(node) else slurm_node_address(node) or node
 
 
@@ -252,17 +253,20 @@ def _resolves(host: str) -> bool:
 
 
 def _port(environment: Mapping[str, str]) -> int:
-    """One that all ranks of a job find by themselves, and two jobs on one host seldom share."""
+    """A port that all ranks of a job derive alike, and that two jobs on one host rarely share."""
     job = environment.get("PMIX_NAMESPACE") or ".".join(
         environment[name] for name in _JOB_NAMES if name in environment)
     return _FIRST_PORT + zlib.crc32(job.encode()) % _PORTS if job else _DEFAULT_PORT
 
 
 def _number(environment: Mapping[str, str], name: str, least: int = 0, most: int = _MOST_RANKS) -> int | None:
-    """The whole number in a variable; None where it is not set. UsageError for anything else."""
-    text = environment.get(name)
-    if text is None:
-        return None
+    """The integer in a variable; None if it is not set. UsageError for anything else."""
+    return _required(environment, name, least, most) if name in environment else None
+
+
+def _required(environment: Mapping[str, str], name: str, least: int = 0, most: int = _MOST_RANKS) -> int:
+    """The integer in a variable that is set."""
+    text = environment[name]
     if not _WHOLE.fullmatch(text) or not least <= int(text) <= most:
         raise UsageError(f"{name}={text!r:.60} in the environment: expected a whole number from {least} to {most}")
     return int(text)

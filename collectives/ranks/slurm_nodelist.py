@@ -1,4 +1,4 @@
-"""How Slurm writes lists of nodes and of counts, spelt out; and where one of its nodes can be reached."""
+"""Expand Slurm's compressed lists of nodes and task counts; look up the address of a node."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def expand_nodes(text: str) -> tuple[str, ...]:
-    """`rack1n[01-03,7],login` spelt out, in order. UsageError when it is not such a list."""
+    """Expand `rack1n[01-03,7],login`, in order. UsageError if `text` is not a node list."""
     names: list[str] = []
     for part in _split(text):
         for name in _expand(part):
@@ -25,7 +25,7 @@ def expand_nodes(text: str) -> tuple[str, ...]:
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside brackets."""
+    """Split at commas outside brackets."""
     parts, depth, begin = [], 0, 0
     for index, character in enumerate(text):
         depth += (character == "[") - (character == "]")
@@ -40,7 +40,7 @@ def _split(text: str) -> list[str]:
 
 
 def _expand(part: str) -> Iterator[str]:
-    """Every name of one part; brackets may stand in several places."""
+    """Every name of one part, which may contain several brackets."""
     head, bracket, rest = part.partition("[")
     if not bracket:
         yield part
@@ -56,7 +56,7 @@ def _expand(part: str) -> Iterator[str]:
 
 
 def expand_counts(text: str) -> tuple[int, ...]:
-    """`4(x2),3` spelt out: 4, 4, 3. Empty when it is not such a list."""
+    """Expand `4(x2),3` to 4, 4, 3. Empty if `text` is not such a list."""
     counts: list[int] = []
     for part in filter(None, text.split(",")):
         match = _COUNT.fullmatch(part)
@@ -67,7 +67,7 @@ def expand_counts(text: str) -> tuple[int, ...]:
 
 
 def slurm_node_address(node: str) -> str | None:
-    """The address that Slurm itself uses for a node; None when it does not say."""
+    """The address that Slurm uses for a node; None if unknown."""
     try:
         done = subprocess.run(["scontrol", "--oneliner", "show", "node", node], capture_output=True, text=True,
                               timeout=20, check=False)

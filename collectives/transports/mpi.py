@@ -28,7 +28,7 @@ from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.host_limits import room_bytes  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
-from ..ranks.shared_memory import forget_shared_memory  # noqa: E402
+from ..ranks.processes import forget_shared_memory  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 

@@ -20,7 +20,7 @@ from ..loop.timing import python_block, queued_block
 from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
 from ..ranks.rendezvous import Place
-from ..ranks.shared_memory import forget_shared_memory
+from ..ranks.processes import forget_shared_memory
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import captured, evictor, find_stopwatch, graph_reason, room_bytes
 from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory, tensor

@@ -24,10 +24,10 @@ from pathlib import Path
 from ..cases.case import Case
 from ..errors import CollbenchError, FaultError, printable
 from ..interfaces import Communicator
-from ..ranks.handshake import name_ranks
 from ..ranks.processes import end_process, kill, process_state, process_table, stopped_siblings
 from ..records.journal import Journal
 from ..records.record import FAULT_NOTE, Record
+from ..text import name_ranks
 from .peers import Peer, addresses, connect, spread
 from .phases import not_there, show_stacks, where
 
