@@ -168,8 +168,8 @@ class Results:
             CollbenchError: there is no case that may be compared.
         """
         from .analysis.compare import Side, compare, match
-        sides = [Side(results._name, results._parts) for results in (self, other)]
-        return compare(match(*sides, ops, sizes, paired), within)
+        here, there = (Side(results._name, results._parts) for results in (self, other))
+        return compare(match(here, there, ops, sizes, paired), within)
 
     def findings(self) -> list[Finding]:
         """What a reader should know about the results, the most important first, as in the report.

@@ -1,10 +1,12 @@
-"""Type-check the whole package: `make types`.
+"""Type-check the package and the tools with mypy: `make types`.
 
-mypy looks for modules where their names say that they are, and `collbench.analysis` lies in analysis/ of the
-repository; so it is shown a folder of links that looks like the installed package. Folders listed in BUDGET may still
-have that many errors; the number may only fall. Everything else has none, under `strict`.
+mypy derives the name of a module from its path, but collbench.analysis is in analysis/ of the repository. So it reads a
+folder of links, build/types/collbench, that is laid out like the installed package.
+
+A folder listed in type_budget.txt may still have that many errors, and the number may only fall. All others have none.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -14,67 +16,80 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("collectives", "launch", "analysis")
-BUDGET = ROOT / "tools" / "type_budget.txt"     # a line a folder: its path and the errors it may have
-_ERROR = re.compile(r"^(?P<file>[^:]+\.py):\d+(?::\d+)?: error:")
+LINKS = Path("build", "types", "collbench")
+ALSO = ("tools",)
+BUDGET = ROOT / "tools" / "type_budget.txt"     # a line per folder: its path and the errors it may have
+_ERROR = re.compile(r"(?P<file>[^:]+\.py):\d+(?::\d+)?: error:")
 
 
-def package_of_links() -> Path:
-    """build/types/collbench, as it would be installed; returns the folder that holds it."""
-    package = ROOT / "build" / "types" / "collbench"
+def link_package() -> None:
+    """Make LINKS hold every room and every file of collbench/, and nothing else."""
+    package = ROOT / LINKS
     package.mkdir(parents=True, exist_ok=True)
-    wanted = {room: ROOT / room for room in ROOMS}
-    wanted |= {path.name: path for path in (ROOT / "collbench").iterdir() if path.suffix in (".py", ".typed")}
+    targets = [*(ROOT / room for room in ROOMS), *(ROOT / "collbench").glob("*.*")]
+    wanted = {target.name: os.path.relpath(target, package) for target in targets}
     for link in package.iterdir():
-        if link.is_symlink() and link.name not in wanted:
+        if link.is_symlink() and wanted.get(link.name) != os.readlink(link):
             link.unlink()
     for name, target in wanted.items():
-        link = package / name
-        if not link.is_symlink():
-            link.symlink_to(os.path.relpath(target, package))
-    return package.parent
+        if not (package / name).is_symlink():
+            (package / name).symlink_to(target)
 
 
-def errors() -> list[str]:
-    """Errors of mypy, with paths from the root of the repository."""
-    folder = package_of_links()
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), "-p", "collbench"]
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False,
-                          env={**os.environ, "MYPYPATH": str(folder)})
+def source_of(path: str) -> str:
+    """A path below LINKS as the path in the repository that it stands for."""
+    inside = path.removeprefix(f"{LINKS}/")
+    return inside if inside == path or inside.split("/")[0] in ROOMS else f"collbench/{inside}"
+
+
+def find_errors() -> list[str]:
+    """Error lines of mypy, with the paths of the sources. Exits where mypy itself fails."""
+    link_package()
+    done = subprocess.run([sys.executable, "-m", "mypy", "--no-error-summary", str(LINKS), *ALSO], cwd=ROOT, text=True,
+                          capture_output=True, check=False, env={**os.environ, "MYPYPATH": str(LINKS.parent)})
     if done.returncode not in (0, 1):
         sys.exit(done.stdout + done.stderr)
-    prefix = re.compile(r"^build/types/(collbench/(?=\w+\.py)|collbench/)")
-    lines = [prefix.sub(lambda found: "collbench/" if found[0].endswith("x/") else "", line)
-             for line in done.stdout.splitlines()]
-    return [line for line in lines if _ERROR.match(line)]
+    found = [(match["file"], line) for line in done.stdout.splitlines() if (match := _ERROR.match(line))]
+    return [source_of(file) + line.removeprefix(file) for file, line in found]
 
 
-def budget() -> dict[str, int]:
+def read_budget() -> dict[str, int]:
     """Errors that a folder may still have."""
-    lines = (line.split() for line in BUDGET.read_text(encoding="utf-8").splitlines())
-    return {words[0]: int(words[1]) for words in lines if words and not words[0].startswith("#")}
+    lines = (line.split() for line in BUDGET.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    return {folder: int(count) for folder, count in filter(None, lines)}
 
 
-def main(words: list[str]) -> int:
-    """Compare with the budget; `--list [PATH]` prints every error, of one folder or file."""
-    found = errors()
-    if words[:1] == ["--list"]:
-        print("\n".join(line for line in found if line.startswith(tuple(words[1:] or [""]))))
+def folder_of(error: str) -> str:
+    """The folder that an error counts in."""
+    return str(Path(error.partition(":")[0]).parent)
+
+
+def compare_with_budget(errors: list[str], budget: dict[str, int]) -> bool:
+    """Print what is not as the budget says; returns whether all is."""
+    counts = Counter(map(folder_of, errors))
+    differ = [folder for folder in sorted({*counts, *budget}) if counts[folder] != budget.get(folder, 0)]
+    for folder in differ:
+        have, allowed = counts[folder], budget.get(folder, 0)
+        if have > allowed:
+            print(*(error for error in errors if folder_of(error) == folder), sep="\n")
+            print(f"{folder}: {have} type errors, {allowed} allowed")
+        else:
+            print(f"{folder}: {have} type errors, {allowed} allowed: lower {BUDGET.relative_to(ROOT)}")
+    print(f"types: {len(errors)} errors, {sum(budget.values())} allowed")
+    return not differ
+
+
+def main() -> int:
+    """Exit status 1 where the number of errors in a folder is not what the budget says."""
+    parser = argparse.ArgumentParser(description="Type-check the package and the tools.")
+    parser.add_argument("--list", nargs="?", const="", metavar="PATH", help="print every error, or those below PATH")
+    below = parser.parse_args().list
+    errors = find_errors()
+    if below is not None:
+        print(*(error for error in errors if error.startswith(below)), sep="\n")
         return 0
-    allowed = budget()
-    counts = Counter(str(Path(line.partition(":")[0]).parent) for line in found)
-    status = 0
-    for folder in sorted({*counts, *allowed}):
-        have, may = counts[folder], allowed.get(folder, 0)
-        if have > may:
-            print("\n".join(line for line in found if str(Path(line.partition(":")[0]).parent) == folder))
-            print(f"{folder}: {have} type errors, at most {may} allowed")
-            status = 1
-        elif have < may:
-            print(f"{folder}: {have} type errors, {may} allowed: lower {BUDGET.relative_to(ROOT)}")
-            status = 1
-    print(f"types: {len(found)} errors, {sum(allowed.values())} allowed")
-    return status
+    return 0 if compare_with_budget(errors, read_budget()) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
