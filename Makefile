@@ -1,9 +1,9 @@
-# Every target that needs an environment makes it first; `make setup` alone says what it would use.
+# Targets that need an environment create it first; `make setup` alone creates it and prints what it found.
 
 PYTHON ?= python3
 ARGS ?=
 
-# The environment already holds what set-up found on PYTHONPATH; left in force, it would hide the pinned packages.
+# The environment already includes what set-up found on PYTHONPATH; keeping the variable would hide pinned packages.
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
@@ -12,44 +12,44 @@ RUN = PYTHONPATH= .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
-setup: ## make .venv with what this machine lacks (done once; PYTHON=... chooses the interpreter)
+setup: ## create .venv with everything this machine lacks (once; PYTHON=... selects the interpreter)
 	@$(PYTHON) launch/bootstrap.py
 
-bench: setup ## measure the interconnect at hand, extrapolate, report (ARGS="--budget 300")
+bench: setup ## measure the interconnect at hand, extrapolate and report (ARGS="--budget 300")
 	@$(RUN)/collbench bench $(ARGS)
 
-smoke: setup ## the same in a minute, to see that everything works
+smoke: setup ## the same in a minute, to check that everything works
 	@$(RUN)/collbench bench --profile smoke $(ARGS)
 
 test: setup ## run the tests (ARGS="-k name")
 	@$(RUN)/python -m pytest $(ARGS)
 
-test-mpich: setup ## every test that needs MPI once more, under MPICH
+test-mpich: setup ## repeat every test that needs MPI under MPICH
 	@$(RUN)/python tests/test_launch_mpich.py $(ARGS)
 
-faults: setup ## every kind of fault at every phase over every launcher (10 minutes; ARGS="-k mpirun")
+faults: setup ## inject every kind of fault at every phase over every launcher (10 minutes; ARGS="-k mpirun")
 	@$(RUN)/python -m pytest --every-fault tests/test_collectives_watchdog.py $(ARGS)
 
-speed: setup ## how long reading and reporting a journal of 100,000 records takes
+speed: setup ## time reading and reporting a journal of 100,000 records
 	@$(RUN)/python benchmarks/report_speed.py $(ARGS)
 
-overhead: setup ## what the harness costs, beside the smallest loop in C and in Python (4 minutes)
+overhead: setup ## measure the harness overhead against minimal loops in C and Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
 
-soak: setup ## the same case again and again: memory, descriptors and threads must stay flat (ARGS="MINUTES RANKS")
+soak: setup ## check that memory, descriptors and threads stay constant in a long run (ARGS="MINUTES RANKS")
 	@$(RUN)/python benchmarks/soak.py $(or $(ARGS),10 2)
 
-startup: setup ## time and memory that starting many ranks takes here, up to 384 (10 minutes; ARGS="--ranks 8,72")
+startup: setup ## measure start-up time and memory of up to 384 ranks (10 minutes; ARGS="--ranks 8,72")
 	@$(RUN)/python benchmarks/startup.py $(ARGS)
 
-validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for yours)
+validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for your own)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
 	@$(if $(DATA),,echo && $(RUN)/python -m collbench.analysis.projection.leave_one_out)
 
-judge: setup ## extrapolate what a simulator says of 8 and 16 ranks to 72 and 384, and compare (ARGS=--simulate: anew)
+judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (ARGS=--simulate: rerun it)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)
 
-check: lint types ## what CI runs before the tests: ruff and mypy
+check: lint types ## ruff and mypy, as CI runs them before the tests
 
 lint: setup ## check the style of the sources
 	@$(RUN)/ruff check . $(ARGS)
@@ -57,10 +57,10 @@ lint: setup ## check the style of the sources
 types: setup ## check the types (ARGS="--list analysis/models" prints every error there)
 	@$(RUN)/python tools/check_types.py $(ARGS)
 
-mutants: setup ## plant bugs one at a time and see whether a test notices (30 minutes; ARGS="-k projection")
+mutants: setup ## plant bugs one at a time and list those that no test notices (30 minutes; ARGS="-k projection")
 	@$(RUN)/python tools/mutants.py $(ARGS)
 
-clean: ## remove what building and testing left; results stay
+clean: ## remove build and test files; keep results
 	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,9 +1,10 @@
-/* The smallest honest loop over MPI: what collbench is compared with. Shares no code with it, but its ways of placing
- * buffers (anonymous pages, touched, one slot a call) and of starting together (a moment named by rank 0; one host).
+/* The minimal timing loop over MPI, a reference for the overhead of collbench. Shares no code with it, but allocates
+ * buffers (anonymous pages, first touched, one slot per call) and starts ranks (at a time announced by rank 0; one host)
+ * in the same way.
  *
  *   mpirun -n 2 mpi_loop SECONDS OP BYTES CALLS [OP BYTES CALLS ...]
  *
- * prints a line `OP BYTES isolated_us streamed_us` for each: medians over samples of the time from the first rank's
+ * Prints a line `OP BYTES isolated_us streamed_us` for each: medians over samples of the time from the first rank's
  * start to the last one's end, for one call, and for one of CALLS calls back to back.
  */
 #include <mpi.h>
@@ -58,7 +59,7 @@ static int by_value(const void *a, const void *b)
 static double measure(int op, int bytes, int calls, double seconds, char *memory, size_t half, size_t stride)
 {
     static int64_t spans[MOST];
-    int n = 0, holders = op == 'p' ? size / 2 : size;
+    int n = 0, timed = op == 'p' ? size / 2 : size;
     int64_t deadline = now() + (int64_t)(seconds * 1e9), go_on = 1;
     for (int sample = 0; go_on; sample++) {
         memset(memory, sample, stride * calls);
@@ -70,7 +71,7 @@ static double measure(int op, int bytes, int calls, double seconds, char *memory
         while (begin < start);
         for (int i = 0; i < calls; i++)
             call(op, memory + i * stride, memory + i * stride + half, bytes);
-        ends[0] = rank < holders ? now() : 0;
+        ends[0] = rank < timed ? now() : 0;
         ends[1] = begin - start;
         MPI_Allreduce(ends, latest, 2, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
         if (sample >= WARM_UP && latest[1] < 1000)

@@ -1,15 +1,15 @@
-"""How long the report on a large journal takes, and how much memory: real commands on a journal made for it.
+"""Time and memory of the report on a large journal: real commands on a generated journal.
 
     python benchmarks/report_speed.py [--records 100000] [--samples 1] [--no-digests] [--keep DIR]
 
 The journal is written by collbench's own writer: sweeps over all operations, 22 sizes, seven element types and 2, 4
-and 8 ranks, in runs of two transports, one after the other until there are records enough. Times follow a latency and
-a rate with scatter between runs, calls and ranks; so many samples are kept of a call as runs of `make bench` keep
-(median 54 isolated, 30 streamed; `--samples` scales it). Some cases fail, are wrong or unsupported.
+and 8 ranks, in runs of two transports, alternating until there are enough records. Times follow a latency and a rate
+with scatter between runs, calls and ranks; the number of samples per case is that of `make bench` (median 54 isolated,
+30 streamed; `--samples` scales it). Some cases failed, are wrong or unsupported.
 
-Memory is the peak over the processes of a command together, in a run of its own, since looking at it takes time. CPU
-is user and system together, which other work on the machine disturbs less than the time on the wall. The second row is
-what reading alone would take of all samples: one process making Python objects of every line and nothing of them.
+Memory is the peak over all processes of a command together, from a separate run, since sampling it takes time. CPU is
+user plus system time, which other work on the machine affects less than wall time. The second row is the cost of
+parsing all samples without analysing them: one process making Python objects of every line.
 """
 
 import argparse
@@ -34,30 +34,30 @@ from collbench.collectives.records.record import Clock, Mismatch, Policy, Record
 WORLD = 8
 TRANSPORTS = {"mpi": "Open MPI 5.0.11", "torch": "gloo, torch 2.13.0+cpu"}
 LATENCY_S, RATE_BPS = {"mpi": 2e-6, "torch": 40e-6}, {"mpi": 4e9, "torch": 1.5e9}
-MEDIANS, SPREAD, MOST = {"isolated": 54, "streamed": 30}, 0.8, 516        # samples of a case
+MEDIANS, SPREAD, MOST = {"isolated": 54, "streamed": 30}, 0.8, 516        # samples per case
 WARMUP = 4
-EVERY_S = 0.05              # how often memory is looked at
+EVERY_S = 0.05              # interval between samples of memory
 UNUSUAL = {"failed": 0.002, "wrong": 0.001, "unsupported": 0.01}
 
 
 def main() -> None:
-    """Make the journal, run the commands, show what they took."""
+    """Write the journal, run the commands, print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--samples", type=float, default=1.0, help="so many times the samples of a usual run")
-    parser.add_argument("--no-digests", action="store_true", help="as journals of before digests: samples only")
-    parser.add_argument("--keep", type=Path, help="make the journal here and leave it; one that is here is used again")
-    asked = parser.parse_args()
+    parser.add_argument("--samples", type=float, default=1.0, help="multiple of the usual number of samples")
+    parser.add_argument("--no-digests", action="store_true", help="samples only, as in journals older than digests")
+    parser.add_argument("--keep", type=Path, help="write the journal here and keep it; an existing one is reused")
+    options = parser.parse_args()
     with TemporaryDirectory() as folder:
-        data = asked.keep or Path(folder)
+        data = options.keep or Path(folder)
         if not (data / "journal.jsonl").exists():
-            write(data / "journal.jsonl", asked.records, asked.samples, not asked.no_digests)
+            write(data / "journal.jsonl", options.records, options.samples, not options.no_digests)
         size = (data / "journal.jsonl").stat().st_size
-        table = Table(title=f"{asked.records} records, {size / 1e6:.0f} MB", title_justify="left")
+        table = Table(title=f"{options.records} records, {size / 1e6:.0f} MB", title_justify="left")
         for name in ("command", "wall s", "CPU s", "peak memory, MB", "exit"):
             table.add_column(name, justify="left" if name == "command" else "right")
         out = Path(folder) / "report"
-        for name, words in (("read every byte, no more", ["-c", READ, str(data / "journal.jsonl")]),
+        for name, words in (("read every byte", ["-c", READ, str(data / "journal.jsonl")]),
                             ("check and decode every line", ["-c", DECODE, str(data / "journal.jsonl")]),
                             ("collbench summary", [COLLBENCH, "summary", str(data)]),
                             ("collbench report, page and figures", [COLLBENCH, "report", str(data), "-o", str(out)])):
@@ -73,7 +73,7 @@ DECODE = ("import sys\nfrom pathlib import Path\nfrom collbench.collectives.reco
 
 
 def measured(words: list[str]) -> tuple[str, str, str, str]:
-    """Wall and CPU seconds, peak megabytes and exit status of one Python command with the processes it starts."""
+    """Wall and CPU seconds, peak megabytes and exit status of a Python command and its child processes."""
     begin, process = time.monotonic(), _started(words)
     _, status, used = os.wait4(process.pid, 0)
     wall_s, process.returncode = time.monotonic() - begin, os.waitstatus_to_exitcode(status)
@@ -89,7 +89,7 @@ def _started(words: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _resident_bytes(pid: int) -> int:
-    """What a process and its children have in memory; pages that they share are shared out among them."""
+    """Proportional set size of a process and its children: shared pages are divided among their users."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         children = [child for task in Path(f"/proc/{pid}/task").iterdir()
@@ -101,7 +101,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def write(path: Path, records: int, samples: float, digests: bool) -> None:
-    """A journal of so many records."""
+    """Write a journal of `records` records."""
     rng = np.random.default_rng(1)
     with Journal(path) as journal:
         left, number = records, 0
@@ -119,7 +119,7 @@ def write(path: Path, records: int, samples: float, digests: bool) -> None:
 def _run(number: int, transport: str) -> Run:
     sweep = Sweep(ops=tuple(name for name, row in OPERATIONS.items() if not row.linked),
                   sizes=size_range(8, 16 << 20), ranks=(2, 4, WORLD), dtypes=tuple(DTYPES), redops=REDOPS, seed=number)
-    provenance = {"host": "host0", "hosts": ["host0"] * WORLD, "cores": [64] * WORLD, "cpu": "made up",
+    provenance = {"host": "host0", "hosts": ["host0"] * WORLD, "cores": [64] * WORLD, "cpu": "generated",
                   "topology": {"words": "no accelerators; 64 cores share memory"},
                   "versions": {"collbench": "0.1.0", "python": "3.11.7", "library": TRANSPORTS[transport]}}
     return Run(schema=1, id=f"run{number:09}", started=f"2026-11-{number % 28 + 1:02}T00:00:00+00:00",
@@ -138,7 +138,7 @@ def _records(rng: np.random.Generator, run: Run, most: int, samples: float, dige
                  "reproduce": f"collbench run --transport {run.transport} --ranks {WORLD} " + " ".join(case.options())}
         if status != "ok":
             fault = Mismatch(rank=1, index=3, expected="5.0", found="7.0", when="before timing")
-            yield Record(**about, status=status, reason=f"{status}, made up", verification=Verification(
+            yield Record(**about, status=status, reason=f"{status}, generated", verification=Verification(
                 checks=8, wrong=1, fault=fault) if status == "wrong" else None)
             continue
         timings = tuple(_timing(rng, run, case, mode, drift, samples) for mode in run.policy.modes)

@@ -1,8 +1,8 @@
-"""Do ranks grow? Measure over and over for some minutes, and watch memory, descriptors and threads of every rank.
+"""Leak check: measure for some minutes and watch memory, descriptors and threads of every rank.
 
     python benchmarks/soak.py [MINUTES] [RANKS]
 
-Exit status 1 when any of them is higher at the end than it was after the first third, by more than the margins below.
+Exit status 1 if any of them grows from the second third of the run to the last by more than the margins below.
 """
 
 import subprocess
@@ -12,12 +12,12 @@ import time
 from pathlib import Path
 from statistics import median
 
-MARGIN_KIB = 8 << 10        # of resident memory: allocators settle late
+MARGIN_KIB = 8 << 10        # resident memory; allocators settle slowly
 EVERY_S = 0.5
 
 
-def look(pid):
-    """Resident KiB, descriptors and threads of a process; None when it is gone."""
+def sample(pid: str) -> tuple[int, int, int] | None:
+    """Resident KiB, descriptors and threads of a process; None if it is gone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         values = dict(line.split(":", 1) for line in lines)
@@ -26,8 +26,8 @@ def look(pid):
         return None
 
 
-def soak(minutes, ranks, out):
-    """Samples [rank][(KiB, descriptors, threads)] of a job that measures small cases, and its exit status."""
+def soak(minutes: float, ranks: int, out: Path) -> tuple[list[list[tuple[int, int, int]]], int]:
+    """Run a job that measures small cases; samples [rank][(KiB, descriptors, threads)] and its exit status."""
     sizes = ",".join(str(8 * k) for k in range(1, 2000))
     job = subprocess.Popen([sys.executable, "-m", "collbench.collectives.program.fork", str(ranks), "--ops",
                             "all_reduce,all_gather,all_to_all,send_recv", "--sizes", sizes, "--group-ranks", str(ranks),
@@ -37,27 +37,27 @@ def soak(minutes, ranks, out):
         time.sleep(EVERY_S)
         if journal.exists():
             for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split():
-                seen.setdefault(pid, []).append(look(pid))
+                seen.setdefault(pid, []).append(sample(pid))
     job.terminate()
-    return [[sample for sample in samples if sample] for samples in seen.values()], job.wait(60)
+    return [[each for each in samples if each] for samples in seen.values()], job.wait(60)
 
 
-def grown(samples):
-    """Growth from the second third to the last, as medians: KiB, descriptors, threads."""
+def growth(samples: list[tuple[int, int, int]]) -> list[float]:
+    """Growth of the median from the second third to the last: KiB, descriptors, threads."""
     third = len(samples) // 3
     return [median(row[k] for row in samples[-third:]) - median(row[k] for row in samples[third:2 * third])
             for k in range(3)]
 
 
-def main(minutes=5.0, ranks=4):
-    """Run, show, judge."""
+def main(minutes: float | str = 5.0, ranks: int | str = 4) -> int:
+    """Run the job, print the growth; returns the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         taken, status = soak(float(minutes), int(ranks), Path(folder) / "soak")
         cases = (Path(folder) / "soak" / "journal.jsonl").read_bytes().count(b"\n") - 1
     print(f"{cases} cases, exit status {status}")
     bad = status not in (0, 143) or len(taken) != int(ranks) or min(map(len, taken)) < 9
     for rank, samples in enumerate(taken):
-        memory, files, threads = grown(samples)
+        memory, files, threads = growth(samples)
         print(f"rank {rank}: {samples[-1][0] >> 10} MiB ({memory:+.0f} KiB), {samples[-1][1]} descriptors "
               f"({files:+.0f}), {samples[-1][2]} threads ({threads:+.0f})")
         bad = bad or memory > MARGIN_KIB or files > 0 or threads > 0
@@ -65,4 +65,6 @@ def main(minutes=5.0, ranks=4):
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        sys.exit(print(__doc__))
     sys.exit(main(*sys.argv[1:]))

@@ -131,7 +131,7 @@ def test_truth_at_the_whole_domain_is_in_the_interval(judge, monkeypatch, domain
     """What the extrapolator is asked to hold: at least 85 of 100, with errors that a known algorithm allows."""
     monkeypatch.setattr(judge, "SEEDS", 1)
     truth = pd.read_csv(TRUTH / f"{domain}.csv")
-    rows = judge.judged(domain, truth, most, True, levels)
+    rows = judge.predictions(domain, truth, most, True, levels)
     assert len(rows) == 140
     assert rows["time_s"].notna().all(), "nothing is refused"
     assert judge.summary(rows, ("domain",))["coverage %"].item() >= 85
