@@ -14,6 +14,7 @@ from statistics import median
 
 MARGIN_KIB = 8 << 10        # resident memory; allocators settle slowly
 EVERY_S = 0.5
+FEWEST = 9                  # samples per rank, to compare thirds of the run
 
 
 def sample(pid: str) -> tuple[int, int, int] | None:
@@ -55,7 +56,10 @@ def main(minutes: float | str = 5.0, ranks: int | str = 4) -> int:
         taken, status = soak(float(minutes), int(ranks), Path(folder) / "soak")
         cases = (Path(folder) / "soak" / "journal.jsonl").read_bytes().count(b"\n") - 1
     print(f"{cases} cases, exit status {status}")
-    bad = status not in (0, 143) or len(taken) != int(ranks) or min(map(len, taken)) < 9
+    if len(taken) != int(ranks) or min(map(len, taken)) < FEWEST:
+        print(f"fewer than {FEWEST} samples of each rank: run for longer")
+        return 1
+    bad = status not in (0, 143)
     for rank, samples in enumerate(taken):
         memory, files, threads = growth(samples)
         print(f"rank {rank}: {samples[-1][0] >> 10} MiB ({memory:+.0f} KiB), {samples[-1][1]} descriptors "
