@@ -128,7 +128,7 @@ class _Names(click.ParamType):
         return name
 
 
-class _Traffic(_Names):
+class _TrafficList(_Names):
     """Comma-separated traffic patterns with their parameters, or rounds of links."""
 
     name = "PATTERN,..."
@@ -143,7 +143,7 @@ class _Traffic(_Names):
 class Amount(click.FloatRange):
     """A finite number in a range."""
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = float(super().convert(value, param, ctx))
         return number if math.isfinite(number) else self.fail(f"{number} is not a finite number.", param, ctx)
 
@@ -216,7 +216,7 @@ _OPTIONS = (
     click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
                  help="Element types."),
     click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
-    click.option("--traffic", type=_Traffic(tuple(traffic.PATTERNS)), default="linear", show_default=True,
+    click.option("--traffic", type=_TrafficList(tuple(traffic.PATTERNS)), default="linear", show_default=True,
                  help=f"Traffic patterns of all_to_all_v: {traffic.spellings()}. For links, the pairs to measure: "
                       "round-K, round-K-back, pair-A-B.  [links: all]"),
     click.option("--place", type=click.Choice(tuple(_PLACES)), default="both", show_default=True,

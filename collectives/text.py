@@ -7,7 +7,8 @@ __all__ = ["name_ranks"]
 
 def name_ranks(ranks: Iterable[int]) -> str:
     """`rank 3`, or `ranks 1-4, 7`: runs of consecutive ranks are abbreviated."""
-    ordered, spans = sorted(ranks), []
+    ordered = sorted(ranks)
+    spans: list[tuple[int, int]] = []
     for rank in ordered:
         if spans and rank == spans[-1][1] + 1:
             spans[-1] = (spans[-1][0], rank)

@@ -18,6 +18,7 @@ from collbench.collectives.cases.traffic import (
     PATTERNS,
     Parameter,
     Traffic,
+    TrafficPattern,
     busiest,
     is_traffic,
     parse_traffic,
@@ -222,7 +223,7 @@ def test_a_pattern_is_one_row(monkeypatch):
     """A new row is all that options, sweeps, labels and reproduction need."""
     def shares(ranks, base):
         return tuple(tuple(int(base) + (to == 0) for to in range(ranks)) for _ in range(ranks))
-    row = type(PATTERNS["even"])("bump", shares, (Parameter("base", Decimal(1), Decimal(1), Decimal(9), whole=True),))
+    row = TrafficPattern("bump", shares, (Parameter("base", Decimal(1), Decimal(1), Decimal(9), whole=True),))
     monkeypatch.setattr("collbench.collectives.cases.traffic.PATTERNS", {**PATTERNS, "bump": row})
     case = Case(op="all_to_all_v", ranks=2, bytes=4 * 8, dtype="float32", traffic="bump:3")
     assert catalog.traffic_counts(case) == [[4, 3], [4, 3]]
@@ -294,3 +295,15 @@ def test_the_rank_program_runs_a_configuration_file_and_no_options_beside_it(tmp
                           capture_output=True, text=True, check=False)
     assert code.returncode == 2
     assert code.stderr == "collbench: --config cannot be combined with other options: ops\n"
+
+
+def test_the_public_names_of_the_room_are_imported_on_first_use():
+    code = ("import sys, collbench.collectives as room\n"
+            "assert not {'msgspec', 'numpy', 'click'} & set(sys.modules), 'eager'\n"
+            "assert set(room.__all__) <= set(dir(room))\n"
+            "from collbench.collectives import Case, Policy, Record, Sweep, read_journal\n"
+            "print(*(thing.__module__.rpartition('.')[2] for thing in (Case, Policy, Record, Sweep, read_journal)))\n"
+            "room.nothing")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["case", "record", "record", "case", "journal"]
+    assert done.stderr.endswith("module 'collbench.collectives' has no attribute 'nothing'\n")

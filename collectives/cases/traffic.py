@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 
-__all__ = ["PATTERNS", "Parameter", "Pattern", "Traffic", "Weights", "busiest", "is_traffic", "parse_traffic",
+__all__ = ["PATTERNS", "Parameter", "Traffic", "TrafficPattern", "Weights", "busiest", "is_traffic", "parse_traffic",
            "spellings", "weights"]
 
 Weights = tuple[tuple[int, ...], ...]       # [source][destination]
@@ -46,7 +46,7 @@ class Parameter(NamedTuple):
         return value
 
 
-class Pattern(NamedTuple):
+class TrafficPattern(NamedTuple):
     """A row of the table: `shares(ranks, *values)` returns the weights [source][destination], whole numbers >= 0.
 
     The largest row or column sum must be at least 1; in a message, it stands for the size S of the case.
@@ -66,7 +66,7 @@ class Pattern(NamedTuple):
 class Traffic(NamedTuple):
     """A pattern with a value for each of its parameters."""
 
-    pattern: Pattern
+    pattern: TrafficPattern
     values: tuple[Decimal, ...]
 
     @property
@@ -124,11 +124,11 @@ def _shuffled(ranks: int, salt: str) -> list[int]:
 
 
 PATTERNS = MappingProxyType({row.name: row for row in (
-    Pattern("even", _even),
-    Pattern("linear", _linear),
-    Pattern("hot", _hot),
-    Pattern("zipf", _zipf, (Parameter("exponent", Decimal(1), Decimal(0), Decimal(8)),
-                            Parameter("seed", Decimal(0), Decimal(0), Decimal(2**31 - 1), whole=True))),
+    TrafficPattern("even", _even),
+    TrafficPattern("linear", _linear),
+    TrafficPattern("hot", _hot),
+    TrafficPattern("zipf", _zipf, (Parameter("exponent", Decimal(1), Decimal(0), Decimal(8)),
+                                   Parameter("seed", Decimal(0), Decimal(0), Decimal(2**31 - 1), whole=True))),
 )})
 
 
@@ -150,7 +150,7 @@ def parse_traffic(text: str) -> Traffic:
         raise UsageError(f"traffic pattern {text!r:.80}: {error}; known are {spellings()}") from None
 
 
-def _values(pattern: Pattern, words: list[str]) -> tuple[Decimal, ...]:
+def _values(pattern: TrafficPattern, words: list[str]) -> tuple[Decimal, ...]:
     given: dict[str, Decimal] = {}
     known = {parameter.name: parameter for parameter in pattern.parameters}
     for number, word in enumerate(words):
