@@ -1,29 +1,38 @@
-"""What the timing loop may ask of a communication library, and nothing more."""
+"""The protocols between the timing loop and a communication library."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
 
 from .cases import catalog
 from .cases.case import Case
 
-if TYPE_CHECKING:
-    from .loop.alignment import Alignment
-    from .loop.memory import Memory
-    from .loop.verify import Inspector
+__all__ = ["NO_DEVICE", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice", "LoopKind",
+           "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "SampleBatch", "StartSpec", "Transport", "empty_call",
+           "ignore_phase", "in_place_layout", "layout"]
 
-    Sampler = Callable[[Inspector, Alignment, int, int], tuple[list[int], list[int], list[int]]]
+NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
 
-__all__ = ["NO_DEVICE", "Communicator", "Layout", "Prepared", "Transport", "empty_call", "in_place_layout", "layout"]
+LoopKind = Literal["python", "native"]
+Kept = Any      # a pattern in the form that its memory compares fastest: the pattern itself, or device tensors
 
-NO_DEVICE = "payloads are on the host here: there is no other memory to copy from or to"
+# What the main thread of a rank is doing, as the watchdog reports it.
+Phase = Literal["start-up", "between cases", "waiting for its next case", "clocks", "set-up", "verify", "warm-up",
+                "timed", "gather", "writing the journal", "finalize"]
+EnterPhase = Callable[[Phase], object]
+
+
+def ignore_phase(phase: Phase) -> None:
+    """An `EnterPhase` for callers without a watchdog."""
 
 
 def empty_call() -> None:
-    """What the `noop` operation times, so that the harness can say what it costs itself."""
+    """The call that the `noop` operation times; its time is the overhead of the harness."""
 
 
 class Layout(NamedTuple):
-    """Where in a slot a rank's send and receive buffers lie, in bytes; they overlap where the case is in-place."""
+    """Offsets and lengths in bytes of a rank's send and receive buffers in a slot; they overlap in-place."""
 
     send_at: int
     send_bytes: int
@@ -36,119 +45,234 @@ class Layout(NamedTuple):
         return max(self.send_at + self.send_bytes, self.recv_at + self.recv_bytes)
 
 
+class Pattern(NamedTuple):
+    """Bytes made of equally long pieces, each of which repeats its tile; a plain image is one piece with one tile.
+
+    Large buffers are filled from and compared with tiles that stay in the first-level caches: a full second copy
+    would evict the data that is about to be sent.
+
+    Args:
+        tiles: uint8 [piece, byte].
+        piece_bytes: length of every piece; the last repetition of a tile may be cut.
+    """
+
+    tiles: np.ndarray
+    piece_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Total bytes."""
+        return len(self.tiles) * self.piece_bytes
+
+    def image(self) -> np.ndarray:
+        """All bytes, as uint8."""
+        return np.concatenate([np.resize(tile, self.piece_bytes) for tile in self.tiles])
+
+
+class Memory(Protocol):
+    """The slots of a prepared case, as verification uses them. Rows are slots; `at` is a byte offset within a row."""
+
+    def keep(self, pattern: Pattern) -> Kept:
+        """Move a pattern, once, to where the slots are."""
+
+    def poison(self, value: int) -> None:
+        """Overwrite every byte of every slot."""
+
+    def write(self, rows: slice, at: int, pattern: Kept) -> None:
+        """Copy `pattern` into each of these slots."""
+
+    def equal(self, rows: slice, at: int, pattern: Kept) -> bool:
+        """Whether each of these slots holds exactly `pattern`."""
+
+    def read(self, row: int, at: int, length: int) -> np.ndarray:
+        """Bytes of one slot, on the host."""
+
+
+class StartSpec(NamedTuple):
+    """How ranks start a sample together.
+
+    Args:
+        rule: start at once, after a barrier, or at a time on rank 0's clock that rank 0 announces.
+        lead_ns: how far ahead of its own clock rank 0 sets that time.
+        epoch, offset, drift: rank 0's clock minus this rank's at local time t is offset + drift * (t - epoch), in ns.
+    """
+
+    rule: Literal["none", "barrier", "agreed"]
+    lead_ns: int = 0
+    epoch: float = 0.0
+    offset: float = 0.0
+    drift: float = 0.0
+
+
+class LoopSpec(NamedTuple):
+    """All that a compiled loop needs to know beyond the calls: plain values.
+
+    Args:
+        sent, expected: what slot j of sample i sends and must then receive is element (i + j) % 2.
+        poison: the byte that receive buffers are overwritten with before each sample.
+        start: how each sample starts.
+    """
+
+    sent: tuple[Kept, Kept]
+    expected: tuple[Kept, Kept]
+    poison: int
+    start: StartSpec
+
+
+class SampleBatch(NamedTuple):
+    """Consecutive samples from a compiled loop: begin, elapsed time and lateness in ns.
+
+    `wrong`: the last sample left a wrong result, which is still in the slots; all others were right.
+    """
+
+    begin_ns: list[int]
+    elapsed_ns: list[int]
+    late_ns: list[int]
+    wrong: bool
+
+
 class Prepared(NamedTuple):
     """A case ready to run.
 
-    `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock, makes one call
-    on each slot in turn, drains, reads the clock again, and returns both readings. Where a compiled loop takes whole
-    series of samples, `sampler` does what `timing.time_samples` does; `loop` names which it is. `stopwatch` is whose
-    clock the second reading comes from, and `graph` whether the calls are one captured graph.
+    Args:
+        block: `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock,
+            makes one call on each slot in turn, drains, reads the clock again and returns both readings.
+        slots: buffers, one for each call of a block.
+        release: frees what was allocated.
+        sampler: a compiled loop, where there is one: `sampler(spec, first, count)` takes up to `count` samples, the
+            first of which has number `first`. It stops early after a wrong one.
+        stopwatch: whose clock the second reading comes from.
+        graph: whether the calls are one captured graph.
     """
 
     block: Callable[[int], tuple[int, int]]
     slots: int
-    memory: "Memory"
+    memory: Memory
     layout: Layout
-    loop: Literal["python", "native"] = "python"
+    loop: LoopKind = "python"
     release: Callable[[], object] = empty_call
-    sampler: "Sampler | None" = None
+    sampler: Callable[[LoopSpec, int, int], SampleBatch] | None = None
     stopwatch: Literal["host", "device"] = "host"
     graph: bool = False
 
     @property
     def sends(self) -> bool:
-        """Whether this rank puts anything in."""
+        """Whether this rank sends data."""
         return self.layout.send_bytes > 0
 
     @property
     def receives(self) -> bool:
-        """Whether this rank must hold anything afterwards."""
+        """Whether this rank receives data."""
         return self.layout.recv_bytes > 0
 
     @property
     def send_at(self) -> int:
-        """Offset in bytes of what is sent."""
+        """Offset in bytes of the send buffer."""
         return self.layout.send_at
 
     @property
     def recv_at(self) -> int:
-        """Offset in bytes of what is received."""
+        """Offset in bytes of the receive buffer."""
         return self.layout.recv_at
 
 
 class Communicator(Protocol):
-    """The first `size` ranks of the job, with a control path that never uses what is being timed."""
+    """The first `size` ranks of the job, with a control path that is separate from the operations being timed."""
 
     rank: int
     size: int
-    slots_bytes: int        # that the buffers of all calls of a sample may take together; the same on every rank
+    slots_bytes: int        # limit for the buffers of all calls of a sample together; the same on every rank
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        """Allocate `slots` buffers and make ready a call on each."""
+        """Allocate `slots` buffers and bind a call to each."""
 
     def now_ns(self) -> int:
-        """Monotonic nanoseconds of this rank."""
+        """This rank's monotonic clock in nanoseconds."""
 
     def drain(self) -> None:
-        """Return when every started operation is complete on this rank."""
+        """Wait until every operation that this rank started is complete."""
 
     def room_bytes(self, local_ranks: int) -> int | None:
-        """Memory that this rank can take where payloads live, when `local_ranks` share it; None where nobody tells."""
+        """Free memory for buffers, when `local_ranks` share it; None if unknown."""
 
     def evict(self) -> None:
-        """Push the buffers out of the caches."""
+        """Evict the buffers from the caches."""
 
     def barrier(self) -> None:
-        """Wait for all, on the control path."""
+        """Barrier on the control path."""
 
     def all_max(self, values: Sequence[float]) -> list[float]:
-        """The largest of each value over all ranks, on all ranks."""
+        """Element-wise maximum over all ranks, on all ranks."""
 
     def gather(self, payload: bytes) -> list[bytes] | None:
         """Every rank's payload on rank 0 in rank order, None elsewhere."""
 
     def agree(self, word: int) -> int:
-        """Rank 0's word on all ranks. Patient: a rank that waits long for rank 0 leaves the processor to others."""
+        """Broadcast an integer from rank 0, backing off while waiting so that idle ranks do not burn a core."""
 
     def share(self, word: int) -> int:
-        """Rank 0's word on all ranks, as fast as the control path can."""
+        """Broadcast an integer from rank 0 with the lowest latency that the control path has."""
 
     def ask(self, peer: int) -> int:
-        """The clock of `peer`, which answers, in its nanoseconds."""
+        """The clock of `peer` in its nanoseconds; `peer` must call `answer`."""
 
     def answer(self, peer: int) -> None:
-        """Tell `peer`, which asks, this rank's clock."""
+        """Send this rank's clock to `peer`, which calls `ask`."""
+
+
+class CallSettings(NamedTuple):
+    """How calls are to be made.
+
+    Args:
+        loop: the timing loop; `auto` is the compiled one if it can be had.
+        persistent: use persistent collectives.
+        graph: capture the calls of a streamed sample as a graph.
+        compiles: this rank is the one of its host that compiles the loop.
+    """
+
+    loop: Literal["auto", "native", "python"] = "auto"
+    persistent: bool = False
+    graph: bool = False
+    compiles: bool = True
+
+
+class LoopChoice(NamedTuple):
+    """The timing loop that a transport will use, and why it is not the compiled one."""
+
+    loop: LoopKind
+    reason: str | None
 
 
 class Transport(Protocol):
     """A communication library, started on this rank."""
 
-    name: str        # torch, mpi: what --transport takes
-    library: str     # what does the work, with its version
-    device: str      # where payloads live
+    name: str        # value of --transport
+    library: str     # the library underneath, with its version
+    device: str      # where buffers are
     buffers: str     # how they are allocated
-    threads: int     # busy threads a rank has while it communicates, its own included
+    threads: int     # busy threads of a rank while it communicates, its own included
     rank: int
     size: int
-    notes: tuple[str, ...]      # what a reader of any record must know about how this transport does things
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on how this transport works, for the record of every point-to-point bandwidth case."""
 
     def why_not(self, case: Case) -> str | None:
-        """Why this library has no such operation, where that is known without trying; None to try."""
+        """Why this library has no such operation, if that is known without trying; None otherwise."""
 
     def communicator(self, ranks: int) -> Communicator | None:
         """One over the first `ranks` ranks; None on the others. Collective over the job."""
 
-    def configure(self, loop: str, persistent: bool, builds: bool,
-                  graph: bool = False) -> tuple[Literal["python", "native"], str | None]:
-        """Settle what `prepare` will use: the loop, and the reason where it is not a compiled one. Collective.
+    def configure(self, settings: CallSettings) -> LoopChoice:
+        """Fix how `prepare` will make calls. Collective over the job.
 
-        With `graph`, streamed calls are captured.
-
-        One rank of each host `builds` the compiled loop. UsageError when what is wanted by name cannot be had.
+        Raises:
+            UsageError: this transport cannot do what was requested explicitly.
         """
 
     def versions(self) -> dict[str, str]:
-        """Versions of what takes part, for the provenance."""
+        """Versions of the libraries involved, for the provenance."""
 
     def close(self) -> None:
         """Leave the job in order; collective."""
@@ -167,7 +291,7 @@ def layout(case: Case, rank: int) -> Layout:
 
 
 def in_place_layout(case: Case, rank: int, send_bytes: int, recv_bytes: int) -> Layout:
-    """The smaller buffer lies in the larger at the rank's own block (NCCL user guide, "In-place Operations")."""
+    """The smaller buffer is the rank's own block of the larger one (NCCL user guide, "In-place Operations")."""
     own = rank * min(send_bytes, recv_bytes) if case.operation.in_blocks else 0
     if send_bytes < recv_bytes:
         return Layout(own, send_bytes, 0, recv_bytes)

@@ -3,7 +3,7 @@
     python namespaces.py PLAN -- OPTION...
 
 PLAN is JSON: `hosts`, how many ranks each has; `rates`, what one host sends to another at in Mbit/s, as a matrix.
-Each rank is `python -m collectives OPTION...`. Everything is gone when this process is: the namespaces have no names,
+Each rank is `python -m collbench.rank OPTION...`. All is gone when this process is: the namespaces have no names,
 and live as long as their processes. Exit status 77: this machine does not let us.
 """
 
@@ -73,7 +73,7 @@ def be_rank(rank, local, options):
     from collbench.collectives.program.rank import main
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(local))
     sys.argv[1:] = options
-    main(options, prog_name="python -m collectives")
+    main(options, prog_name="python -m collbench.rank")
     return 0
 
 

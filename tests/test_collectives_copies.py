@@ -59,7 +59,7 @@ def test_copies_of_the_host_are_measured_and_those_of_a_device_refused_with_a_re
     assert all(record.verification.checks for record in ok)
     refused = {record.case.op: record.reason for record in records if record.status == "unsupported"}
     assert set(refused) == set(catalog.GROUPS["copies"]) - {"copy"}
-    assert all("no other memory" in reason for reason in refused.values())
+    assert all("no device memory" in reason for reason in refused.values())
     assert "by each rank for itself" in ok[0].notes[0]
 
 
@@ -67,4 +67,4 @@ def test_copies_of_the_host_are_measured_and_those_of_a_device_refused_with_a_re
 def test_a_graph_is_refused_where_nothing_is_queued(collbench):
     done = collbench("run", "--ops", "copy", "--graph", "--device", "cpu", "--out", "r")
     assert done.returncode == 2
-    assert "--graph: the CPU queues nothing" in done.stderr
+    assert "--graph: the CPU has no queue to capture" in done.stderr

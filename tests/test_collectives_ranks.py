@@ -110,7 +110,7 @@ def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(tmp_path, t
     job.terminate()
     output, _ = job.communicate(timeout=30)
     assert job.returncode == 128 + signal.SIGTERM, output
-    assert "told to stop" in output
+    assert "the run was stopped" in output
     assert read_journal(journal)[2] == []
 
 
@@ -118,8 +118,10 @@ def under_mpirun(ranks, program, tmp_path):
     """Run a Python program as ranks of MPI; what it printed."""
     from collbench.launch.job import Job
     from collbench.launch.launchers.mpirun import find_mpirun
+    from collbench.launch.workload import Workload
     (tmp_path / "program.py").write_text(program)
-    command = find_mpirun().command(Job(arguments=(), ranks=ranks))
+    config = Workload().config("mpi", tmp_path / "r", on_device=False)
+    command = find_mpirun().command(Job(config=config, ranks=ranks))
     launch = command[:command.index(sys.executable) + 1]
     done = subprocess.run([*launch, str(tmp_path / "program.py")], capture_output=True, text=True, timeout=120,
                           check=False)
@@ -128,12 +130,13 @@ def under_mpirun(ranks, program, tmp_path):
 
 
 MEASURE_ALL = """
-from collectives import catalog
-from collectives.cases import Sweep
-from collectives.clock import SAME
-from collectives.measure import measure
-from collectives.records import Policy
-from collectives.transports import mpi
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.interfaces import CallSettings
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.measure import measure
+from collbench.collectives.records.record import Policy
+from collbench.collectives.transports import mpi
 {opening}
 communicator = transport.communicator(transport.size)
 policy = Policy(alignment="barrier", case_s=0.001, min_samples=3, precision=0.5)
@@ -151,7 +154,7 @@ for case in Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 5000), ranks=(transp
 @pytest.mark.needs("torch")
 def test_mpi_takes_tensors_as_a_device_aware_one_would(tmp_path):
     """Device buffers reach mpi4py through DLPack; the CPU's tensors go the same way."""
-    opening = "import torch\ntransport = mpi.MpiTransport(mpi.torch_payloads(torch.device('cpu')))"
+    opening = "import torch\ntransport = mpi.MpiTransport(mpi.torch_buffers(torch.device('cpu')))"
     printed = under_mpirun(2, MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop"), tmp_path)
     assert set(printed.split()) == {"python"}
 
@@ -160,8 +163,9 @@ def test_mpi_takes_tensors_as_a_device_aware_one_would(tmp_path):
 @pytest.mark.parametrize(("loop", "persistent"), [("native", False), ("native", True), ("python", True)])
 def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
     opening = (f"transport = mpi.open_transport(None, 'cpu')\n"
-               f"used, reason = transport.configure('auto' if {loop!r} == 'native' else {loop!r}, {persistent}, "
-               f"transport.rank == 0)")
+               f"settings = CallSettings('auto' if {loop!r} == 'native' else {loop!r}, persistent={persistent}, "
+               f"compiles=transport.rank == 0)\n"
+               f"used, reason = transport.configure(settings)")
     printed = under_mpirun(3 if loop == "native" else 2,
                            MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop, reason or ''")
                            .replace("sizes=(24, 5000), ranks=(transport.size,)",
@@ -175,17 +179,18 @@ def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
 
 @pytest.mark.needs("mpi")
 def test_the_compiled_loop_notices_a_wrong_output_and_goes_on(tmp_path):
-    """What sample 3 must hold is changed under the loop: it stops there, the inspector names it, the rest follows."""
+    """The expected result of every other sample is changed: the loop stops there, the inspector reports, it goes on."""
     program = """
 import numpy as np
-from collectives.alignment import ALIGNMENTS
-from collectives.cases import Case
-from collectives.clock import SAME
-from collectives.timing import time_samples
-from collectives.transports import mpi
-from collectives.verify import Inspector
+from collbench.collectives.cases.case import Case
+from collbench.collectives.interfaces import CallSettings
+from collbench.collectives.loop.alignment import ALIGNMENTS
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.timing import time_samples
+from collbench.collectives.loop.verify import Inspector
+from collbench.collectives.transports import mpi
 transport = mpi.open_transport(None, "cpu")
-used, reason = transport.configure("auto", False, transport.rank == 0)
+used, reason = transport.configure(CallSettings(compiles=transport.rank == 0))
 communicator = transport.communicator(2)
 case = Case(op="all_gather", ranks=2, bytes=4096, dtype="int32")
 prepared = communicator.prepare(case, 3)

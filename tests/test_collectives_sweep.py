@@ -56,7 +56,7 @@ def test_one_launch_journals_a_curve_over_rank_counts_in_both_modes(tmp_path):
 def test_a_rounded_size_says_so(tmp_path):
     *_, records, _ = sweep(tmp_path, sweep={"ops": ("all_gather",), "sizes": (1000,), "ranks": (3,)})
     assert {r.case.bytes for r in records} == {1008}
-    assert all(r.asked_bytes == 1000 and "1000 B asked for" in r.notes[0] for r in records)
+    assert all(r.asked_bytes == 1000 and "1000 B requested" in r.notes[0] for r in records)
 
 
 def test_a_wrong_result_is_named_has_no_time_and_fails_the_run(tmp_path):

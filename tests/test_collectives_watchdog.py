@@ -1,7 +1,7 @@
-"""Ranks that hang, die, crash or fail, at every phase and over every launcher: the job ends and says why.
+"""Ranks that hang, die, crash or fail, in every phase and with every launcher: the job ends and reports why.
 
-Faults are put in from outside: a `sitecustomize` on PYTHONPATH wraps one function of the rank program on rank 1 (or 0),
-and does there what a broken machine would do.
+Faults are injected from outside: a `sitecustomize` on PYTHONPATH hooks the phases that the rank program tells its
+watchdog, and on rank 1 (or 0) does what a broken machine would do.
 """
 
 import itertools
@@ -10,23 +10,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from collbench.collectives.records.journal import read_journal
-from collbench.collectives.watchdog.phases import not_there
-from collbench.collectives.watchdog.watchdog import FAULT, _write
+from collbench.collectives.transports.loopback import run_ranks
+from collbench.collectives.watchdog.ending import FAULT, write_error
+from collbench.collectives.watchdog.position import Position, find_position, missing_ranks
 from collbench.launch.launchers.mpirun import find_mpirun
 
 LIMIT_S = 4
 MEETING_S = 10
 HOOK = '''
 import os, signal, sys, time
-if any("collectives" in word for word in sys.orig_argv):
-    from collectives import measure, sweep, timing, transports
-    kind, phase, victim, after = os.environ["TEST_FAULT"].split()
+if any(word in ("collbench.rank", "collbench.collectives.program.fork") for word in sys.orig_argv):
+    from collbench.collectives import transports
+    from collbench.collectives.watchdog.watchdog import Watchdog
+    kind, wanted, victim, after = os.environ["TEST_FAULT"].split()
     calls = 0
     def act():
         global calls
@@ -44,31 +47,21 @@ if any("collectives" in word for word in sys.orig_argv):
             import ctypes
             ctypes.string_at(0)
         os.kill(os.getpid(), getattr(signal, "SIG" + kind))
-    def before(function):
-        def wrapped(*arguments, **named):
+    opened, entered_case, entered_phase = transports.open_transport, Watchdog.enter_case, Watchdog.enter_phase
+    def open_transport(*arguments):
+        if wanted == "rendezvous":
             act()
-            return function(*arguments, **named)
-        return wrapped
-    if phase == "verify":
-        measure._trial = before(measure._trial)
-    elif phase == "warm-up":
-        timing._warm_up = before(timing._warm_up)
-    elif phase == "timed":
-        sampled, first = timing.time_samples, before(timing.time_samples)
-        def time_samples(inspector, *others):
-            return (sampled if inspector.case.op == "noop" else first)(inspector, *others)
-        timing.time_samples = time_samples
-    elif phase == "gather":
-        sweep._ENCODE = before(sweep._ENCODE)
-    elif phase == "rendezvous":
-        transports.open_transport = before(transports.open_transport)
-    elif phase == "finalize":
-        opened = transports.open_transport
-        def open_transport(*arguments):
-            transport = opened(*arguments)
-            transport.close = before(transport.close)
-            return transport
-        transports.open_transport = open_transport
+        return opened(*arguments)
+    op = None
+    def enter_case(watch, case, number=0):
+        global op
+        op = case and case.op
+        entered_case(watch, case, number)
+    def enter_phase(watch, phase):
+        if phase == wanted and (phase != "timed" or op != "noop"):
+            act()
+        entered_phase(watch, phase)
+    transports.open_transport, Watchdog.enter_case, Watchdog.enter_phase = open_transport, enter_case, enter_phase
 '''
 LAUNCH = {"local": ("run", "--transport", "torch", "--ranks", 3),
           "mpirun": ("run", "--transport", "mpi", "--ranks", 3),
@@ -179,8 +172,8 @@ def test_rank_0_itself_may_be_the_one(spoilt, launcher, kind, at):
 
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
-def test_told_to_it_goes_on_with_the_next_case(spoilt, restarted):
-    """Each start of rank 1 stops in its second case: one case is given up per start, none twice, none is missed."""
+def test_on_fault_continue_resumes_with_the_next_case(spoilt, restarted):
+    """Rank 1 stops in the third case of the first start: only that case is given up, and no case is missed."""
     done, journal = spoilt(restarted, "STOP", "verify", 1, 2, "--on-fault", "continue")
     runs, records, warnings = read_journal(journal)
     assert warnings == []
@@ -192,8 +185,8 @@ def test_told_to_it_goes_on_with_the_next_case(spoilt, restarted):
     assert len(runs) == 2
 
 
-def test_a_rank_that_is_ended_takes_the_names_of_its_shared_memory_with_it():
-    """Also of what a peer has made, which may be dead; a launcher such as srun removes none of it."""
+def test_an_ended_rank_unlinks_its_shared_memory():
+    """Also segments that a peer has created, which may be dead; a launcher such as srun removes none of them."""
     with tempfile.NamedTemporaryFile(dir="/dev/shm", delete=False) as shared, \
             tempfile.NamedTemporaryFile(dir="/dev/shm") as only_read:
         for file in (shared, only_read):
@@ -201,7 +194,7 @@ def test_a_rank_that_is_ended_takes_the_names_of_its_shared_memory_with_it():
             file.flush()
         done = subprocess.run([sys.executable, "-c", f"""
 import mmap, os
-from collectives.processes import end_process
+from collbench.collectives.ranks.processes import end_process
 shared = mmap.mmap(os.open({shared.name!r}, os.O_RDWR), 0)
 only_read = mmap.mmap(os.open({only_read.name!r}, os.O_RDONLY), 0, access=mmap.ACCESS_READ)
 end_process({FAULT})"""], check=False)
@@ -210,14 +203,43 @@ end_process({FAULT})"""], check=False)
         assert Path(only_read.name).exists()
 
 
-def test_who_is_not_where_the_others_are_is_missing():
-    here = {"number": 3, "where": "timed", "calls": "all_reduce", "stack": "all_reduce (distributed_c10d.py:1)"}
-    assert not_there({0: here, 1: here, 2: here}, range(3)) == set()
-    assert not_there({0: here, 1: here, 2: {**here, "number": 2}}, range(3)) == {2}
-    assert not_there({0: here, 1: {**here, "calls": "sleep", "stack": "sleep (x.py:1)"}}, range(2)) == {1}
-    assert not_there({0: here, 1: here, 2: {**here, "where": "waiting"}}, range(2)) == set()
+def test_ranks_that_are_not_where_the_others_wait_are_missing():
+    here = Position(3, "timed", "all_reduce", "all_reduce (distributed_c10d.py:1)", communicates=True)
+    assert missing_ranks({0: here, 1: here, 2: here}, range(3)) == set()
+    assert missing_ranks({0: here, 1: here, 2: here._replace(number=2)}, range(3)) == {2}
+    assert missing_ranks({0: here, 1: here._replace(function="sleep", communicates=False)}, range(2)) == {1}
+    assert missing_ranks({0: here, 1: here, 2: here._replace(phase="gather")}, range(2)) == set()
 
 
-def test_what_a_peer_says_cannot_move_the_terminals_cursor(capfd):
-    _write("a\x1b[2Jb\x07\nc")
+def test_a_rank_in_a_call_of_its_library_is_told_from_one_that_is_elsewhere():
+    """The main thread is looked at from another one, which then lets it go on."""
+    seen = []
+
+    def look_and_release(release):
+        time.sleep(0.05)
+        seen.append(find_position(1, "timed"))
+        release()
+
+    def waiting_in(enter, release):
+        watcher = threading.Thread(target=look_and_release, args=(release,))
+        watcher.start()
+        enter()
+        watcher.join()
+        return seen.pop()
+    exchanged, elsewhere = threading.Event(), threading.Event()
+
+    def program(transport, place):
+        communicator = transport.communicator(2)
+        if place.rank == 1:
+            exchanged.wait()
+            return communicator.barrier()
+        return waiting_in(communicator.barrier, exchanged.set)
+    position = run_ranks(2, program)
+    assert position.communicates, position
+    assert "barrier (loopback.py" in position.stack
+    assert not waiting_in(elsewhere.wait, elsewhere.set).communicates
+
+
+def test_the_text_of_a_peer_cannot_move_the_cursor_of_the_terminal(capfd):
+    write_error("a\x1b[2Jb\x07\nc")
     assert capfd.readouterr().err == "a\\x1b[2Jb\\x07\nc\n"

@@ -181,7 +181,7 @@ def test_it_measures_and_ends_in_order_when_told(started, name):
     job.terminate()
     output, _ = job.communicate(timeout=90)
     assert job.returncode == 128 + signal.SIGTERM, output
-    assert "told to stop" in output
+    assert "the run was stopped" in output
     runs, records, warnings = read_journal(journal)
     assert warnings == []
     assert sum(record.status == "ok" for record in records) > 2

@@ -1,1 +1,1 @@
-"""The timing loop: clocks, alignment of starts, measurement and verification."""
+"""The timing loop: clocks, alignment of starts, sampling and verification."""

@@ -1,19 +1,17 @@
-"""The only timing loop. Nothing stands between the two clock readings but the calls that are being measured."""
+"""The only timing loop. Between the two clock readings there are only the calls being measured."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from ..interfaces import Communicator, EnterPhase, LoopSpec, ignore_phase
 from ..records.record import Policy
 from ..statistics import stopping
+from .alignment import Alignment
+from .verify import Inspector
 
-if TYPE_CHECKING:
-    from ..interfaces import Communicator
-    from .alignment import Alignment
-    from .verify import Inspector
-
-__all__ = ["Samples", "Stopwatch", "python_block", "queued_block", "take_samples", "time_samples"]
+__all__ = ["Samples", "Stopwatch", "loop_spec", "python_block", "queued_block", "take_samples", "time_samples"]
 
 _WARMUP_BLOCK = 3
 _WARMUP_BLOCKS = 6
@@ -21,10 +19,10 @@ _WARMUP_SHARE = 0.3     # of the time for a case, at most
 
 
 class Samples(NamedTuple):
-    """One rank's own clock readings for one mode of one case, and what all ranks made of them together.
+    """One rank's clock readings for one mode of one case, and what all ranks share about them.
 
-    `worst_s` is, per counted sample, the time of one call on the slowest rank, and `late` holds the samples that some
-    rank began too late: the same on every rank.
+    `worst_s` is the time of one call on the slowest rank, per counted sample; `late` are the samples that some rank
+    began too late. Both are the same on every rank.
     """
 
     begin_ns: list[int]
@@ -36,7 +34,7 @@ class Samples(NamedTuple):
 
 
 class Stopwatch(NamedTuple):
-    """A device's own clock: two marks among what is queued on it, and the time between them once it has passed both."""
+    """A device's own clock: two marks in its queue, and the time between them once it has passed both."""
 
     start: Callable[[], object]
     stop: Callable[[], object]
@@ -45,7 +43,7 @@ class Stopwatch(NamedTuple):
 
 def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
                  drain: Callable[[], object]) -> Callable[[int], tuple[int, int]]:
-    """The timed region, in the interpreter; `transports.base.Prepared` says what it must do."""
+    """The timed region in the interpreter; see `Prepared.block`."""
     def block(start_ns: int) -> tuple[int, int]:
         while now_ns() < start_ns:
             pass
@@ -59,7 +57,7 @@ def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int
 
 def queued_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int], drain: Callable[[], object],
                  stopwatch: Stopwatch) -> Callable[[int], tuple[int, int]]:
-    """As `python_block`, of calls that only queue their work: the end is the begin and what the device's clock says."""
+    """Like `python_block`, for calls that only queue work: the end is the begin plus the time on the device's clock."""
     start, stop, elapsed_ns = stopwatch
 
     def block(start_ns: int) -> tuple[int, int]:
@@ -75,17 +73,23 @@ def queued_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int
     return block
 
 
-def time_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", first: int,
+def loop_spec(inspector: Inspector, alignment: Alignment) -> LoopSpec:
+    """What the inspector and the alignment do, as values for a compiled loop."""
+    sent, expected, poison = inspector.patterns()
+    return LoopSpec(sent, expected, poison, alignment.spec())
+
+
+def time_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, first: int,
                  count: int, cold: bool = False) -> tuple[list[int], list[int], list[int]]:
     """Begin, elapsed time and lateness in ns of `count` samples, each one block.
 
-    Isolated mode is one call a block, streamed mode many. Buffers are refilled before and checked after each
-    sample, outside the timed region. Lateness is how long after an agreed start this rank began; 0 where none was
-    agreed. A compiled loop does all this by itself. `cold`: before each sample the caches are filled with something
-    else; otherwise they hold of the buffers what filling them has left there.
+    In isolated mode a block is one call, in streamed mode many. Buffers are refilled before and checked after each
+    sample, outside the timed region. Lateness is the delay of this rank's begin after an agreed start; 0 without one.
+    A compiled loop is used if there is one. `cold`: evict the buffers from the caches before each sample; otherwise
+    they are as warm as filling them leaves them.
     """
     if inspector.prepared.sampler and not cold:
-        return inspector.prepared.sampler(inspector, alignment, first, count)
+        return _compiled_samples(inspector, alignment, first, count)
     begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
     drain, block = communicator.drain, inspector.prepared.block
     for sample in range(count):
@@ -101,9 +105,29 @@ def time_samples(inspector: "Inspector", communicator: "Communicator", alignment
     return begin_ns, elapsed_ns, late_ns
 
 
+def _compiled_samples(inspector: Inspector, alignment: Alignment, first: int,
+                      count: int) -> tuple[list[int], list[int], list[int]]:
+    """The compiled loop compares the results itself; it returns early so that the inspector can examine a wrong one."""
+    sampler = inspector.prepared.sampler
+    assert sampler is not None
+    begin_ns: list[int] = []
+    elapsed_ns: list[int] = []
+    late_ns: list[int] = []
+    spec = loop_spec(inspector, alignment)
+    while (done := len(begin_ns)) < count:
+        batch = sampler(spec, first + done, count - done)
+        begin_ns += batch.begin_ns
+        elapsed_ns += batch.elapsed_ns
+        late_ns += batch.late_ns
+        inspector.count_right(len(batch.begin_ns) - batch.wrong)
+        if batch.wrong:
+            inspector.check(first + len(begin_ns) - 1, "timed")
+    return begin_ns, elapsed_ns, late_ns
+
+
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """Garbage is collected between cases, never within a sample."""
+    """Collect garbage between cases, never within a sample."""
     gc.collect(0)
     gc.disable()
     try:
@@ -112,17 +136,19 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
-def take_samples(inspector: "Inspector", communicator: "Communicator", alignment: "Alignment", policy: Policy,
-                 budget_s: float, timed_ranks: int) -> Samples:
+def take_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, policy: Policy,
+                 budget_s: float, timed_ranks: int, enter: EnterPhase = ignore_phase) -> Samples:
     """Warm up, then sample until the median is precise enough or the time is spent. Collective.
 
-    Every decision is taken from figures that `all_max` made equal on all ranks, so all ranks take the same one.
-    Only the first `timed_ranks` ranks hold a stopwatch; the others' durations decide nothing.
+    Every decision uses values that `all_max` made equal on all ranks, so all ranks decide alike. Only the first
+    `timed_ranks` ranks are timed; the durations of the others are ignored.
     """
     sampler = _Sampler(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
+        enter("warm-up")
         _warm_up(sampler, budget_s)
+        enter("timed")
         warmup, warmup_s, sampler.worst_s = len(sampler.begin_ns), sampler.spent_s, []
         while count := stopping.next_round(len(sampler.worst_s), sampler.spent_s - warmup_s, budget_s - warmup_s,
                                            policy.min_samples, policy.max_samples):
@@ -138,10 +164,10 @@ def take_samples(inspector: "Inspector", communicator: "Communicator", alignment
 
 
 class _Sampler:
-    """The samples of one mode of one case as they come."""
+    """Collects the samples of one mode of one case."""
 
-    def __init__(self, inspector: "Inspector", communicator: "Communicator", alignment: "Alignment",
-                 timed_ranks: int, cold: bool) -> None:
+    def __init__(self, inspector: Inspector, communicator: Communicator, alignment: Alignment, timed_ranks: int,
+                 cold: bool) -> None:
         self.cold = cold
         self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
         self.timed = communicator.rank < timed_ranks
@@ -154,17 +180,20 @@ class _Sampler:
         self.spent_s = 0.0
 
     def take(self, count: int) -> list[float]:
-        """Take `count` samples and let all ranks know them; returns the slowest rank's time of each that counts."""
+        """Take `count` samples and share them with all ranks; returns the slowest rank's time of each on-time one.
+
+        If none was on time, returns the times of all.
+        """
         first = len(self.begin_ns)
         begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count,
-                                          self.cold)
+                                            self.cold)
         self.begin_ns += begin
         self.elapsed_ns += elapsed
         own_s = [ns / self.calls / 1e9 if self.timed else 0.0 for ns in elapsed]
         own_spent_s = (self.communicator.now_ns() - self.started_ns) / 1e9
         shared = self.communicator.all_max([*own_s, *late, own_spent_s])
         times, late_ns, self.spent_s = shared[:count], shared[count:-1], shared[-1]
-        on_time = self.alignment.judge(late_ns)
+        on_time = self.alignment.accept(late_ns)
         self.late += [first + sample for sample in range(count) if not on_time[sample]]
         good = [time_s for time_s, counts in zip(times, on_time, strict=True) if counts]
         self.worst_s += good
@@ -172,7 +201,7 @@ class _Sampler:
 
 
 def _warm_up(sampler: _Sampler, budget_s: float) -> None:
-    """One cold call, then blocks until one is no longer faster than the last."""
+    """One cold call, then blocks of calls until a block is no longer faster than the one before."""
     sampler.take(1)
     blocks: list[list[float]] = []
     while len(blocks) < _WARMUP_BLOCKS and sampler.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):

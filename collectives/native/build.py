@@ -1,4 +1,4 @@
-"""Compile the loop with the mpicc that belongs to the MPI in use; cached by everything that went into it."""
+"""Compile the loop with the mpicc of the MPI in use. The cache key covers everything that goes into the build."""
 
 import ctypes
 import hashlib
@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["BuildError", "build", "cache_path", "load"]
+__all__ = ["BuildError", "build", "cache_path", "load", "names"]
 
 _SOURCE = Path(__file__).with_name("loop.c")
 _FLAGS = ("-O2", "-shared", "-fPIC", "-std=gnu11", "-lm")
@@ -18,28 +18,28 @@ _LIMIT_S = 120
 
 
 class BuildError(Exception):
-    """There is no compiled loop here; the message says why, for the record."""
+    """The compiled loop cannot be had; the message says why."""
 
 
 def _compiler() -> str:
-    """mpicc beside this Python, where pip puts it, or on the PATH."""
+    """mpicc next to this Python, where pip installs it, or on the PATH."""
     found = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or shutil.which("mpicc")
     if found is None:
-        raise BuildError("no mpicc beside this Python or on the PATH")
+        raise BuildError("no mpicc next to this Python or on the PATH")
     return found
 
 
 def cache_path(library: str) -> Path:
-    """Where the loop for this MPI, source and compiler is, or will be, kept. BuildError without a compiler."""
+    """Path of the compiled loop for this MPI, source and compiler. BuildError without a compiler."""
     compiler = _compiler()
-    what = (library, _SOURCE.read_text(), compiler, _said(compiler, "-show"), _said(compiler, "--version"),
-            " ".join(_FLAGS), platform.machine())
-    key = hashlib.sha256("\0".join(what).encode()).hexdigest()[:20]
+    inputs = (library, _SOURCE.read_text(), compiler, _output(compiler, "-show"), _output(compiler, "--version"),
+              " ".join(_FLAGS), platform.machine())
+    key = hashlib.sha256("\0".join(inputs).encode()).hexdigest()[:20]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "collbench" / f"loop-{key}.so"
 
 
-def _said(compiler: str, option: str) -> str:
+def _output(compiler: str, option: str) -> str:
     try:
         return subprocess.run([compiler, option], capture_output=True, text=True, timeout=_LIMIT_S, check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -47,7 +47,7 @@ def _said(compiler: str, option: str) -> str:
 
 
 def build(library: str) -> Path:
-    """Compile unless that was done before; the path of the shared object. BuildError says why it cannot be."""
+    """Compile unless cached; the path of the shared object. BuildError if that fails."""
     path = cache_path(library)
     if path.exists():
         return path
@@ -67,14 +67,14 @@ def _compile(target: Path) -> None:
         done = subprocess.run([_compiler(), "-o", str(target), str(_SOURCE), *_FLAGS], capture_output=True, text=True,
                               timeout=_LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise BuildError(f"mpicc did not end within {_LIMIT_S} s") from None
+        raise BuildError(f"mpicc did not finish within {_LIMIT_S} s") from None
     if done.returncode:
-        said = (done.stderr.strip() or "nothing said").splitlines()
-        raise BuildError(f"mpicc failed: {next((line for line in said if 'error' in line), said[0])[:200]}")
+        lines = (done.stderr.strip() or "no output").splitlines()
+        raise BuildError(f"mpicc failed: {next((line for line in lines if 'error' in line), lines[0])[:200]}")
 
 
 def load(path: Path, library: str) -> ctypes.CDLL:
-    """The loop, ready to be called. BuildError when it runs on another MPI than `library` (what mpi4py says)."""
+    """Load the compiled loop. BuildError if it is linked with another MPI than `library` (as mpi4py reports it)."""
     try:
         loop = ctypes.CDLL(str(path))
     except OSError as error:
@@ -88,9 +88,15 @@ def load(path: Path, library: str) -> ctypes.CDLL:
     return loop
 
 
+def names(raw: bytes, prefix: str = "") -> dict[str, int]:
+    """Numbers of the enumerators in a list that loop.c returns, by lower-case name without `prefix`."""
+    return {name.lower().removeprefix(prefix): number for number, name in enumerate(raw.decode().split())}
+
+
 def _declare(loop: ctypes.CDLL) -> None:
     """Argument types, so that ctypes checks them and passes 64-bit addresses whole."""
     pointer, integer = ctypes.c_void_p, ctypes.c_int
+    loop.collbench_kinds.restype = loop.collbench_starts.restype = ctypes.c_char_p
     loop.collbench_new.restype = pointer
     loop.collbench_new.argtypes = [integer]
     loop.collbench_free.argtypes = [pointer]

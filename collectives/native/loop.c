@@ -1,6 +1,6 @@
 /* The loop of timing.py for MPI, compiled: refill, start together, read the clock, call, read the clock, compare.
- * Between samples, too, there is no interpreter: it would leave the caches and the branch predictor cold. Handles come
- * from mpi4py as Fortran integers, buffers as addresses; nothing is allocated, parsed or looked up while the clock runs.
+ * No interpreter runs between samples either: it would leave the caches and the branch predictor cold. Handles come
+ * from mpi4py as Fortran integers, buffers as addresses; nothing is allocated, parsed or looked up in the timed region.
  */
 #include <math.h>
 #include <mpi.h>
@@ -9,8 +9,26 @@
 #include <string.h>
 #include <time.h>
 
-enum kind { NOOP, BARRIER, ALL_REDUCE, ALL_GATHER, REDUCE_SCATTER, BROADCAST, REDUCE, GATHER, SCATTER, ALL_TO_ALL,
-            ALL_TO_ALL_V, SEND_RECV, PING, PONG, WINDOW_FIRST, WINDOW_SECOND, PERSISTENT };
+/* Kinds of calls and of starts are listed once; Python takes their numbers from the names. */
+#define KINDS(X) X(NOOP) X(BARRIER) X(ALL_REDUCE) X(ALL_GATHER) X(REDUCE_SCATTER) X(BROADCAST) X(REDUCE) X(GATHER) \
+    X(SCATTER) X(ALL_TO_ALL) X(ALL_TO_ALL_V) X(SEND_RECV) X(PING) X(PONG) X(WINDOW_FIRST) X(WINDOW_SECOND) \
+    X(PERSISTENT)
+#define STARTS(X) X(START_NONE) X(START_BARRIER) X(START_AGREED)
+#define ENUMERATOR(name) name,
+#define TEXT(name) #name " "
+
+enum kind { KINDS(ENUMERATOR) };
+enum start { STARTS(ENUMERATOR) };
+
+const char *collbench_kinds(void)
+{
+    return KINDS(TEXT);
+}
+
+const char *collbench_starts(void)
+{
+    return STARTS(TEXT);
+}
 
 typedef struct {
     int kind;
@@ -21,24 +39,22 @@ typedef struct {
     int send_count, recv_count;         /* elements, in the sense of the call */
     const int *send_counts, *send_at, *recv_counts, *recv_at;
     int peer, other;                    /* destination and source, or root */
-    MPI_Request started;                /* persistent */
-    int sends, receives, depth;         /* of a window: messages each way, and buffers they use in turn */
+    MPI_Request started;                /* a persistent collective */
+    int sends, receives, depth;         /* of a window: messages each way, and buffers that they share in turn */
     size_t message_bytes;
     MPI_Request *requests;
 } call_t;
 
-/* memory.Pattern: pieces of equal length, each repeating its tile. */
+/* interfaces.Pattern: pieces of equal length, each repeating its tile. */
 typedef struct { const char *tiles; size_t pieces, tile_bytes, piece_bytes; } pattern_t;
 
-enum start { AT_ONCE, BARRIER_FIRST, AGREED };
-
 typedef struct {
-    /* What verify.Inspector does: two patterns, in turn over samples and slots. */
+    /* Same as verify.Inspector: two patterns, alternating over samples and slots. */
     char *memory;
     size_t stride, send_at, send_bytes, recv_at, recv_bytes;
-    pattern_t sent[2], wanted[2];
+    pattern_t sent[2], expected[2];
     int poison;
-    /* What alignment.py does, on the control communicator, with this rank's line to rank 0's clock. */
+    /* Same as alignment.py, on the control communicator, with this rank's model of rank 0's clock. */
     int start, rank;
     MPI_Comm control;
     double epoch, offset, drift;
@@ -118,7 +134,7 @@ static inline int make(call_t *c)
     return MPI_ERR_OTHER;
 }
 
-/* Room for `calls` calls; NULL when there is no memory. */
+/* Allocate a table of `calls` calls; NULL if there is no memory. */
 block_t *collbench_new(int calls)
 {
     block_t *block = calloc(1, sizeof *block + (size_t)calls * sizeof block->call[0]);
@@ -134,7 +150,7 @@ void collbench_free(block_t *block)
     free(block);
 }
 
-/* Fill call `i`. `in_place`: 1 puts MPI_IN_PLACE for the send buffer, 2 for the receive buffer. */
+/* Fill in call `i`. `in_place`: 1 passes MPI_IN_PLACE as the send buffer, 2 as the receive buffer. */
 int collbench_set(block_t *block, int i, int kind, int in_place, MPI_Fint comm, MPI_Fint type, MPI_Fint op, void *send,
                   int send_count, void *recv, int recv_count, int peer, int other)
 {
@@ -179,7 +195,7 @@ void collbench_set_started(block_t *block, int i, MPI_Fint request)
     block->call[i].started = MPI_Request_f2c(request);
 }
 
-/* Wait on the spot until the clock shows start_ns, then make all calls; readings before and after go to `readings`. */
+/* Spin until the clock shows start_ns, then make all calls; clock readings before and after go to `readings`. */
 int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
 {
     int error = MPI_SUCCESS;
@@ -194,7 +210,7 @@ int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
     return error;
 }
 
-/* Where the slots are, and in a slot what is sent and what is received. */
+/* The slots, and the send and receive buffers in a slot. */
 void collbench_set_buffers(block_t *block, char *memory, size_t stride, int poison, size_t send_at, size_t send_bytes,
                            size_t recv_at, size_t recv_bytes)
 {
@@ -207,12 +223,12 @@ void collbench_set_buffers(block_t *block, char *memory, size_t stride, int pois
     block->recv_bytes = recv_bytes;
 }
 
-/* What is sent (`wanted` 0), or must be there afterwards (1), in even or odd turns. */
-void collbench_set_pattern(block_t *block, int wanted, int odd, const char *tiles, size_t pieces, size_t tile_bytes,
+/* The pattern to send (`expected` 0) or to expect (1), in even or odd turns. */
+void collbench_set_pattern(block_t *block, int expected, int odd, const char *tiles, size_t pieces, size_t tile_bytes,
                            size_t piece_bytes)
 {
     pattern_t pattern = {tiles, pieces, tile_bytes, piece_bytes};
-    *(wanted ? &block->wanted[odd] : &block->sent[odd]) = pattern;
+    *(expected ? &block->expected[odd] : &block->sent[odd]) = pattern;
 }
 
 static size_t smaller(size_t a, size_t b)
@@ -252,8 +268,8 @@ void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t le
     block->drift = drift;
 }
 
-/* Outputs are poisoned before inputs are written, since they may overlap; where they lie apart, after: a program finds
- * its output buffer as warm as its input.
+/* Overlapping outputs are poisoned before the inputs are written. Separate ones are poisoned afterwards, so that the
+ * output buffer is as warm as the input, as in an application.
  */
 static void refill(block_t *block, int64_t sample)
 {
@@ -271,18 +287,18 @@ static void refill(block_t *block, int64_t sample)
 static int right(const block_t *block, int64_t sample)
 {
     for (int slot = 0; slot < block->calls && block->recv_bytes; slot++)
-        if (!holds(block->memory + slot * block->stride + block->recv_at, &block->wanted[(sample + slot) & 1]))
+        if (!holds(block->memory + slot * block->stride + block->recv_at, &block->expected[(sample + slot) & 1]))
             return 0;
     return 1;
 }
 
-/* When to begin on this rank's clock; 0 for at once. */
+/* Synchronise with the other ranks; sets when to begin on this rank's clock, 0 for at once. */
 static int start_together(const block_t *block, int64_t *start_ns)
 {
     *start_ns = 0;
-    if (block->start == AT_ONCE)
+    if (block->start == START_NONE)
         return MPI_SUCCESS;
-    if (block->start == BARRIER_FIRST)
+    if (block->start == START_BARRIER)
         return MPI_Barrier(block->control);
     int64_t moment = now_ns();
     moment += llround(block->offset + block->drift * (moment - block->epoch)) + block->lead_ns;
@@ -292,8 +308,8 @@ static int start_together(const block_t *block, int64_t *start_ns)
     return error;
 }
 
-/* Take up to `count` samples, the first of which has number `first`; stop after one that left a wrong output, which is
- * still in the buffers then, and set `wrong`. Returns how many were taken, or minus the error of MPI.
+/* Take up to `count` samples, numbered from `first`. Stops after a sample with a wrong result, which is then still in
+ * the buffers, and sets `wrong`. Returns the number of samples taken, or minus MPI's error code.
  */
 int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t *begin_ns, int64_t *elapsed_ns,
                           int64_t *late_ns, int *wrong)
@@ -318,7 +334,7 @@ int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t 
     return count;
 }
 
-/* The library that this file was linked with, to be compared with the one that mpi4py runs on. */
+/* The MPI library that this file is linked with, to be compared with the one that mpi4py uses. */
 int collbench_library(char *name)
 {
     int length = 0;

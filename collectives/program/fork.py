@@ -2,8 +2,8 @@
 
     python -m collbench.collectives.program.fork N OPTION...
 
-Importing torch takes seconds of processor time and a hundred MiB; forked ranks share both. They meet at a socket
-that is bound to loopback before any of them exists, so there is no port to guess and nothing to reach from outside.
+Importing torch takes seconds of processor time and a hundred MiB; forked ranks share both. Their rendezvous is a
+socket that is bound to loopback before the fork, so there is no port to guess and nothing is reachable from outside.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def main(arguments: list[str]) -> int:
-    """Run `ranks` copies of the rank program with the remaining arguments; the first bad status ends the others."""
+    """Run N copies of the rank program with the remaining arguments; the first non-zero status ends the others."""
     ranks, options = int(arguments[0]), arguments[1:]
     os.environ.update({name: value for name, value in _THREADS.items() if name not in os.environ})
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -33,13 +33,13 @@ def main(arguments: list[str]) -> int:
 
 
 def start_ranks(ranks: int, options: list[str]) -> int:
-    """Fork, wait, and pass on the first status that is not 0."""
-    from ..watchdog.watchdog import FAULT
+    """Fork the ranks and wait for them; returns the first non-zero status, or 0."""
+    from ..watchdog.ending import FAULT
     children = {_start_rank(rank, ranks, options): rank for rank in range(ranks)}
-    told: list[int] = []
+    received: list[int] = []
 
     def stop_all(number: int, frame: object) -> None:
-        told.append(number)
+        received.append(number)
         for pid in children:
             os.kill(pid, number)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -52,7 +52,7 @@ def start_ranks(ranks: int, options: list[str]) -> int:
         rank = children.pop(pid)
         own = os.waitstatus_to_exitcode(raw)
         if own and not status:
-            status = own if own > 0 else 128 - own if told else FAULT
+            status = own if own > 0 else 128 - own if received else FAULT
             if own < 0:
                 print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
                       file=sys.stderr, flush=True)
@@ -69,7 +69,7 @@ def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
     from .rank import main as rank_main
     sys.argv[1:] = options
     try:
-        rank_main(options, prog_name="python -m collectives")
+        rank_main(options, prog_name="python -m collbench.rank")
     except SystemExit as end:
         sys.stdout.flush()
         os._exit(end.code if isinstance(end.code, int) else 1)
@@ -77,13 +77,13 @@ def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
 
 
 def _die_with_parent() -> None:
-    """No orphans: on Linux the kernel ends this rank when the parent is gone, however it went."""
+    """On Linux the kernel kills this rank when the parent exits, for whatever reason."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(pids: set[int]) -> None:
-    """Ranks that wait for a dead one never come back. What rank 0 is just writing it may finish."""
+    """End ranks that would wait forever for a dead one; rank 0 may finish a write that is in progress."""
     for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, 0.0)):
         for pid in pids:
             try:
@@ -96,7 +96,7 @@ def _end(pids: set[int]) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a child still runs; a dead one stays for `os.wait` to find."""
+    """Whether a child still runs; does not reap it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 

@@ -1,4 +1,4 @@
-"""The rank program: what torchrun, mpirun and srun start as `python -m collbench.rank OPTION...`."""
+"""The rank program: torchrun, mpirun and srun start it as `python -m collbench.rank OPTION...`."""
 
 import os
 import sys
@@ -9,22 +9,21 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..errors import CollbenchError, FaultError, UsageError, printable
+from ..errors import CollbenchError, FaultError, UsageError, printable, show_traceback
 from ..options import RunConfig, config_from, measuring_options
 from ..ranks.processes import kill, leave_status, stopped_siblings
 from ..ranks.rendezvous import Place, find_place, seems_first, why_not_a_rank
 
 __all__ = ["main", "run_rank"]
 
-_FIRST_TO_SPEAK_S = 1.0
+_RANK_0_FIRST_S = 1.0       # head start of rank 0 for an error that every rank has
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @measuring_options
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Run the configuration in this JSON file (see `RunConfig.write`) instead of the other options.")
-@click.pass_context
-def main(context: click.Context, config: Path | None, **values: object) -> None:
+def main(config: Path | None, **values: object) -> None:
     """Measure collectives as one rank of a job that torchrun, mpirun or srun started.
 
     Example: mpirun -n 4 python -m collbench.rank --transport mpi --ops all_reduce -b 8 -e 1M --out results/mine
@@ -34,19 +33,21 @@ def main(context: click.Context, config: Path | None, **values: object) -> None:
         if place is None and (reason := why_not_a_rank()):
             raise UsageError(reason)
         place = place or Place("none", 0, 1, 0, 1, None)
-        status = run_rank(_configuration(context, config, values), place)
+        status = run_rank(_configuration(config, values), place)
     except CollbenchError as error:
         if not seems_first():
-            time.sleep(_FIRST_TO_SPEAK_S)       # as in `_say`
+            time.sleep(_RANK_0_FIRST_S)     # as in `_report`
         click.echo(printable(f"collbench: {error}"), err=True)
+        show_traceback(error)
         status = error.exit_status
     leave_status(status)
     sys.exit(status)
 
 
-def _configuration(context: click.Context, file: Path | None, values: dict[str, object]) -> RunConfig:
+def _configuration(file: Path | None, values: dict[str, object]) -> RunConfig:
     """From `--config`, which excludes all other options, or from the options."""
     if file is not None:
+        context = click.get_current_context()
         others = [name for name in values if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
         if others:
             raise UsageError(f"--config cannot be combined with other options: {', '.join(others)}")
@@ -57,52 +58,54 @@ def _configuration(context: click.Context, file: Path | None, values: dict[str, 
 
 
 def run_rank(request: RunConfig, place: Place) -> int:
-    """Open the transport, measure, close; the exit status of this rank.
+    """Open the transport, measure, close; returns the exit status of this rank.
 
-    An error on one rank ends the whole job: the others would wait for it for ever.
+    An error on one rank ends the whole job: the other ranks would wait for it forever.
     """
     from ..transports import open_transport
-    from ..watchdog.watchdog import Watchdog, describe_error, guard_start
+    from ..watchdog.ending import describe_error, guard_start
+    from ..watchdog.watchdog import Watchdog
     from .links import measures_links, run_links
     from .sweep import run_sweep
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = open_transport(request.transport, place, request.device, request.meeting_s)
     except Exception as error:
-        _say(error, place.rank)
+        _report(error, place.rank)
         if not isinstance(error, CollbenchError):
             return 1
         if isinstance(error, FaultError):
-            kill(stopped_siblings())    # their launcher would wait for them
+            kill(stopped_siblings())    # otherwise the launcher would wait for them
         return error.exit_status
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:
         status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
-        watch.enter(None)
+        watch.enter_case(None)
+        watch.enter_phase("finalize")
         transport.close()
     except BaseException as error:
         if not isinstance(error, CollbenchError):
-            watch.judge(describe_error(error))
-        _say(error, transport.rank)
+            watch.report_failure(describe_error(error))
+        _report(error, transport.rank)
         if isinstance(error, CollbenchError):
-            watch.dismiss(error.exit_status)
+            watch.end_job(error.exit_status)
         transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
         raise
     watch.leave()
     return status
 
 
-def _say(error: BaseException, rank: int) -> None:
+def _report(error: BaseException, rank: int) -> None:
+    """Write the error to standard error; rank 0 comes first, since most usage errors occur on every rank."""
     if isinstance(error, UsageError) and rank:
-        time.sleep(_FIRST_TO_SPEAK_S)       # most likely every rank has it, and rank 0 has said so and ended the job
+        time.sleep(_RANK_0_FIRST_S)
     if isinstance(error, CollbenchError):
         click.echo(printable(f"collbench: rank {rank}: {error}"), err=True)
     elif not isinstance(error, KeyboardInterrupt):
         where = traceback.extract_tb(error.__traceback__)[-1]
         click.echo(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {error} "
                    f"[{Path(where.filename).name}:{where.lineno}]", err=True)
-        if os.environ.get("COLLBENCH_TRACEBACK"):
-            traceback.print_exception(error)
+    show_traceback(error)
     sys.stderr.flush()
 
 

@@ -1,5 +1,9 @@
-"""What fits into the time: which sizes to measure, and how long each case may take. The same on every rank."""
+"""The time budget: which sizes to measure, and how long each case may take.
 
+The plan is the same on every rank; during the sweep rank 0 keeps the time and decides for all ranks.
+"""
+
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,19 +11,20 @@ import msgspec
 
 from ..cases import catalog
 from ..cases.case import Case, Sweep
+from ..interfaces import Communicator
 from ..records.record import Policy
 
-__all__ = ["Plan", "Probe", "make_plan"]
+__all__ = ["SKIP", "Decision", "Plan", "Probe", "TimeKeeper", "make_plan", "share_decision"]
 
 _SETUP_S = 0.006         # buffers and patterns of a small case
-_FLOOR_S = 0.02          # less time than this for a mode is not worth starting it
-_CHECKED_BPS = 1.5e9     # filling and comparing, on one busy core
-_EXTRA_CALLS = 4         # cold call and warm-up, beside the smallest number of samples
+_FLOOR_S = 0.02          # minimum sampling time for a mode
+_CHECKED_BPS = 1.5e9     # rate of filling and comparing, on one busy core
+_EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum number of samples
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 
 
 class Probe(NamedTuple):
-    """What was timed over the whole world for a rough forecast: one all_reduce, small and large, and one decision."""
+    """Times measured over the whole world for a rough forecast: a small and a large all_reduce, and one decision."""
 
     small_bytes: int
     small_s: float
@@ -29,20 +34,25 @@ class Probe(NamedTuple):
     world: int
 
     def call_s(self, case: Case) -> float:
-        """A rough guess at one call of `case`."""
+        """Rough estimate for one call of `case`."""
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
         one = (self.small_s + slope * case.bytes) * case.ranks / self.world
         return one * max(1.0, case.operation.messages / 4)
 
     def decision_s(self, case: Case) -> float:
-        """One step of the control path over the ranks of `case`."""
+        """Estimate for one step of the control path over the ranks of `case`."""
         return self.control_s * case.ranks / self.world
 
 
 class Plan(NamedTuple):
-    """Cases in order with the size asked for, seconds for one mode, and what was left out to keep to the time.
+    """The cases of a run.
 
-    `refused` are the cases that the library is known not to have, with the reason; they take no time.
+    Args:
+        cases: in order, with the requested size of each.
+        refused: cases that the library is known not to support, with the reason; they take no time.
+        mode_s: sampling time for one mode of one case.
+        expected_s: expected duration of the run.
+        dropped_sizes: sizes left out to fit the time.
     """
 
     cases: dict[Case, int]
@@ -54,11 +64,12 @@ class Plan(NamedTuple):
 
 def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Case], str | None],
               budget_s: float | None) -> Plan:
-    """Fit a sweep into `budget_s` seconds: first shorten the sampling, then drop sizes; never verification.
+    """Fit a sweep into `budget_s` seconds: shorten the sampling first, then drop sizes, but never verification.
 
-    Sizes are thinned from the upper end with both ends kept; the largest goes last.
+    Sizes are dropped from the upper end; the smallest and the largest are kept as long as possible.
     """
-    sizes, dropped = tuple(sorted(set(sweep.sizes))), []
+    sizes = tuple(sorted(set(sweep.sizes)))
+    dropped: list[int] = []
     floor_s = min(_FLOOR_S, policy.case_s)
     while True:
         cases = msgspec.structs.replace(sweep, sizes=sizes).cases()
@@ -76,7 +87,7 @@ def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Cas
 
 
 def _fixed_s(case: Case, policy: Policy, probe: Probe) -> float:
-    """Seconds that a case takes whatever the time for sampling: set-up, checks, and the smallest number of samples."""
+    """Seconds that a case takes in addition to its sampling time: set-up, checks, and the minimum number of samples."""
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
     window = catalog.window_depth(case) if case.operation.windowed else 1
     least = policy.min_samples + _EXTRA_CALLS
@@ -85,3 +96,64 @@ def _fixed_s(case: Case, policy: Policy, probe: Probe) -> float:
         sample_s = call_s if mode == "isolated" else max(2 * call_s, min(policy.block_s, 64 * call_s))
         total_s += _DECISIONS * decision_s + max(0.0, least * (sample_s + decision_s) - _FLOOR_S)
     return total_s
+
+
+class Decision(NamedTuple):
+    """Rank 0's decision on a case: the seconds for each of its modes, or None to skip it."""
+
+    mode_s: float | None
+
+    def encode(self) -> int:
+        """As one integer: whole microseconds, at least 1; 0 to skip."""
+        return 0 if self.mode_s is None else max(1, int(1e6 * self.mode_s))
+
+    @classmethod
+    def decode(cls, word: int) -> "Decision":
+        """The inverse of `encode`."""
+        return cls(word / 1e6 if word else None)
+
+
+SKIP = Decision(None)
+
+
+def share_decision(communicator: Communicator, own: Decision = SKIP) -> Decision:
+    """Rank 0's decision on all ranks; `own` is ignored on the others. Collective."""
+    return Decision.decode(communicator.agree(own.encode()))
+
+
+class TimeKeeper:
+    """Rank 0's clock of a run: divides the remaining budget among the remaining cases."""
+
+    def __init__(self, plan: Plan, modes: int, case_s: float, budget_s: float | None, cases: int) -> None:
+        """`case_s` is the limit for one mode; `cases` are in the plan."""
+        self._plan, self._modes, self._case_s, self._budget_s = plan, modes, case_s, budget_s
+        self._cases = self._left = cases
+        self._done, self._allotted_s = 0, 0.0
+        self._started = time.monotonic()
+
+    def begin(self, left: int) -> None:
+        """Only `left` of the cases remain to be measured."""
+        self._left = left
+
+    def elapsed_s(self) -> float:
+        """Seconds since the start of the run."""
+        return time.monotonic() - self._started
+
+    def decide(self, stopping: bool) -> Decision:
+        """The decision on the next case."""
+        decision = SKIP if stopping else self._allot()
+        self._done += 1
+        self._allotted_s += self._modes * (decision.mode_s or 0.0)
+        return decision
+
+    def _allot(self) -> Decision:
+        if self._budget_s is None:
+            return Decision(self._plan.mode_s)
+        remaining_s = self._budget_s - self.elapsed_s()
+        if remaining_s <= 0:
+            return SKIP
+        # What a case costs in addition to its sampling time: as observed so far, or else as planned.
+        overhead_s = ((self.elapsed_s() - self._allotted_s) / self._done if self._done
+                      else self._plan.expected_s / self._cases - self._modes * self._plan.mode_s)
+        mode_s = (remaining_s / (self._left - self._done) - overhead_s) / self._modes
+        return Decision(min(self._case_s, max(mode_s, self._plan.mode_s / 4)))

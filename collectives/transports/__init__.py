@@ -1,6 +1,7 @@
-"""Communication libraries behind one protocol; a transport is a module here, imported when it is opened."""
+"""Communication libraries behind one protocol: one module per transport, imported when it is opened."""
 
 import importlib
+from typing import cast
 
 from ..errors import UsageError
 from ..interfaces import Transport
@@ -11,11 +12,13 @@ __all__ = ["open_transport"]
 
 
 def open_transport(name: str, place: Place, device: str = "auto", meeting_s: float = 300.0) -> Transport:
-    """Start the communication library `name` on this rank, with payloads on `device`; collective.
+    """Start the communication library `name` on this rank, with buffers on `device`; collective.
 
-    Ranks wait `meeting_s` seconds for each other, where the library leaves that to us.
+    Ranks wait `meeting_s` seconds for each other, unless the library has its own rendezvous.
 
-    UsageError when it is not installed, there is no such device, or ranks could not meet.
+    Raises:
+        UsageError: the library is not installed or there is no such device.
+        CollbenchError: the rendezvous failed.
     """
     if name not in TRANSPORTS:
         raise UsageError(f"transport {name!r}: known are {', '.join(TRANSPORTS)}")
@@ -26,4 +29,4 @@ def open_transport(name: str, place: Place, device: str = "auto", meeting_s: flo
         module = importlib.import_module(f"{__name__}.{row.module}")
     except ImportError as error:
         raise UsageError(f"transport {name}: {error}; install it with: {row.install}") from None
-    return module.open_transport(place, device, meeting_s)
+    return cast(Transport, module.open_transport(place, device, meeting_s))

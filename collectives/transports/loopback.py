@@ -1,7 +1,7 @@
-"""Ranks as threads of one process, and every operation written down as its definition says, in numpy.
+"""Ranks as threads of one process, with every operation implemented from its definition in numpy.
 
-No fabric is measured here. It is what the rank program is tested against: a library whose answers are right by
-construction, and that can be told to be wrong.
+It measures no fabric; the rank program is tested against it. Its results are right by construction, and faults can be
+injected.
 """
 
 import functools
@@ -9,48 +9,48 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from ..cases import catalog
 from ..cases.case import Case
 from ..errors import UsageError
-from ..interfaces import Prepared, layout
+from ..interfaces import CallSettings, LoopChoice, Prepared, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
 
-__all__ = ["Fault", "LoopbackTransport", "run_ranks"]
+__all__ = ["InjectedFault", "LoopbackTransport", "run_ranks"]
 
-Result = TypeVar("Result")
-Fault = Callable[[Case, int, np.ndarray], None]     # spoils what a rank (the int) received, after the operation
+_Result = TypeVar("_Result")
+InjectedFault = Callable[[Case, int, np.ndarray], None]     # corrupts what a rank (the int) has received
 
 _UFUNCS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum, "avg": np.add}
 
 
-class _Meeting:
-    """Where threads of a group leave something for each other; the last to come does the work."""
+class _Exchange:
+    """A barrier at which each thread of a group deposits an item; one of the threads processes all of them."""
 
     def __init__(self, size: int) -> None:
-        self.left: list[object] = [None] * size
-        self._pairs: dict[tuple[int, int], _Meeting] = {}
-        self.outcome: object = None
+        self.items: list[Any] = [None] * size
+        self._pairs: dict[tuple[int, int], _Exchange] = {}
+        self.outcome: Any = None
         self._in, self._out = threading.Barrier(size), threading.Barrier(size)
-        self.questions = [queue.SimpleQueue() for _ in range(size)]
-        self.answers = [queue.SimpleQueue() for _ in range(size)]
+        self.questions: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
+        self.answers: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
 
-    def meet(self, rank: int, thing: object, work: Callable[[list], object]) -> object:
-        self.left[rank] = thing
+    def meet(self, rank: int, item: object, work: Callable[[list[Any]], _Result]) -> _Result:
+        self.items[rank] = item
         if self._in.wait() == 0:
-            self.outcome = work(self.left)
+            self.outcome = work(self.items)
         self._out.wait()
-        return self.outcome
+        return cast(_Result, self.outcome)
 
-    def of_two(self, rank: int, other: int) -> "_Meeting":
-        """Where two of them meet without the others."""
-        return self._pairs.setdefault((min(rank, other), max(rank, other)), _Meeting(2))
+    def of_pair(self, rank: int, other: int) -> "_Exchange":
+        """The exchange between two ranks only."""
+        return self._pairs.setdefault((min(rank, other), max(rank, other)), _Exchange(2))
 
     def abort(self) -> None:
         self._in.abort()
@@ -65,9 +65,10 @@ class LoopbackCommunicator:
     slots_bytes = HOST_SLOTS_BYTES
     room_bytes, evict = staticmethod(room_bytes), staticmethod(evict_host)
 
-    def __init__(self, rank: int, meeting: _Meeting, fault: Fault | None, now_ns: Callable[[], int]) -> None:
-        self.rank, self.size = rank, len(meeting.left)
-        self._meeting, self._fault = meeting, fault
+    def __init__(self, rank: int, exchange: _Exchange, fault: InjectedFault | None,
+                 now_ns: Callable[[], int]) -> None:
+        self.rank, self.size = rank, len(exchange.items)
+        self._exchange, self._fault = exchange, fault
         self.now_ns = now_ns
 
     def prepare(self, case: Case, slots: int) -> Prepared:
@@ -81,54 +82,55 @@ class LoopbackCommunicator:
         if case.operation.linked:
             self._meet_partner(case, send, recv)
         else:
-            self._meeting.meet(self.rank, (send, recv), functools.partial(_perform, case))
+            self._exchange.meet(self.rank, (send, recv), functools.partial(_perform, case))
         if self._fault:
             self._fault(case, self.rank, recv)
 
     def _meet_partner(self, case: Case, send: np.ndarray, recv: np.ndarray) -> None:
-        """Only the two, so that no pair waits for another one."""
+        """Only the two ranks meet, so that pairs do not wait for each other."""
         other = catalog.partner(case, self.rank)
         if other is not None:
-            self._meeting.of_two(self.rank, other).meet(int(self.rank > other), (send, recv), _exchange)
+            self._exchange.of_pair(self.rank, other).meet(int(self.rank > other), (send, recv), _swap)
 
     def drain(self) -> None:
-        """Calls here return when they are complete."""
+        """Nothing to wait for: calls return when they are complete."""
 
     def barrier(self) -> None:
-        self._meeting.meet(self.rank, None, len)
+        self._exchange.meet(self.rank, None, len)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
         def largest(rows: list[Sequence[float]]) -> list[float]:
             return [float(max(column)) for column in zip(*rows, strict=True)]
-        return list(self._meeting.meet(self.rank, values, largest))
+        return list(self._exchange.meet(self.rank, values, largest))
 
     def gather(self, payload: bytes) -> list[bytes] | None:
-        everything = self._meeting.meet(self.rank, payload, list)
+        everything = self._exchange.meet(self.rank, payload, list)
         return everything if self.rank == 0 else None
 
     def agree(self, word: int) -> int:
-        return self._meeting.meet(self.rank, word, lambda words: words[0])
+        return int(self._exchange.meet(self.rank, word, lambda words: words[0]))
 
     share = agree
 
     def ask(self, peer: int) -> int:
-        self._meeting.questions[peer].put(self.rank)
-        return self._meeting.answers[self.rank].get()
+        self._exchange.questions[peer].put(self.rank)
+        return self._exchange.answers[self.rank].get()
 
     def answer(self, peer: int) -> None:
-        self._meeting.questions[self.rank].get()
-        self._meeting.answers[peer].put(self.now_ns())
+        self._exchange.questions[self.rank].get()
+        self._exchange.answers[peer].put(self.now_ns())
 
 
 class LoopbackTransport:
     """One rank of `run_ranks`."""
 
-    name, library, device, buffers, threads, notes = "loopback", "numpy definitions", "cpu", HOST_POLICY, 1, ()
+    name, library, device, buffers, threads = "loopback", "numpy definitions", "cpu", HOST_POLICY, 1
+    notes: tuple[str, ...] = ()
 
-    def __init__(self, rank: int, size: int, meetings: dict[int, _Meeting], fault: Fault | None) -> None:
+    def __init__(self, rank: int, size: int, exchanges: dict[int, _Exchange], fault: InjectedFault | None) -> None:
         self.rank, self.size = rank, size
-        self.now_ns: Callable[[], int] = time.perf_counter_ns       # a program may give a rank another clock
-        self._meetings, self._fault = meetings, fault
+        self.now_ns: Callable[[], int] = time.perf_counter_ns       # tests give ranks other clocks
+        self._exchanges, self._fault = exchanges, fault
 
     def why_not(self, case: Case) -> str | None:
         if case.redop and case.dtype == "bfloat16":
@@ -138,59 +140,67 @@ class LoopbackTransport:
     def communicator(self, ranks: int) -> LoopbackCommunicator | None:
         if self.rank >= ranks:
             return None
-        return LoopbackCommunicator(self.rank, self._meetings[ranks], self._fault, self.now_ns)
+        return LoopbackCommunicator(self.rank, self._exchanges[ranks], self._fault, self.now_ns)
 
-    def configure(self, loop: str, persistent: bool, builds: bool, graph: bool = False) -> tuple[str, str | None]:
-        if graph:
-            raise UsageError("--graph: loopback runs every call at once")
-        return "python", "loopback is Python throughout"
+    def configure(self, settings: CallSettings) -> LoopChoice:
+        for option, wanted in (("--loop native", settings.loop == "native"), ("--persistent", settings.persistent),
+                               ("--graph", settings.graph)):
+            if wanted:
+                raise UsageError(f"{option}: loopback is plain Python and runs every call at once")
+        return LoopChoice("python", "loopback is plain Python")
 
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
 
     def close(self) -> None:
-        """Nothing outlives the threads."""
+        """Nothing to close."""
+
+    def abort(self, status: int) -> None:
+        for exchange in self._exchanges.values():
+            exchange.abort()
 
 
-def run_ranks(size: int, program: Callable[[LoopbackTransport, Place], Result], fault: Fault | None = None) -> Result:
-    """Run `program` as each of `size` ranks, rank 0 in this thread; returns what rank 0 returned.
+def run_ranks(size: int, program: Callable[[LoopbackTransport, Place], _Result],
+              fault: InjectedFault | None = None) -> _Result:
+    """Run `program` as each of `size` ranks, rank 0 in this thread; returns the result of rank 0.
 
     An exception on any rank ends all of them and is raised here.
     """
-    meetings = {n: _Meeting(n) for n in range(1, size + 1)}
+    exchanges = {n: _Exchange(n) for n in range(1, size + 1)}
     errors: list[BaseException] = []
+    results: dict[int, _Result] = {}
 
-    def one(rank: int) -> Result | None:
+    def one(rank: int) -> None:
         place = Place("threads", rank, size, rank, size, None)
         try:
-            return program(LoopbackTransport(rank, size, meetings, fault), place)
+            results[rank] = program(LoopbackTransport(rank, size, exchanges, fault), place)
         except BaseException as error:
             if not isinstance(error, threading.BrokenBarrierError):
                 errors.append(error)
-            for meeting in meetings.values():
-                meeting.abort()
-            return None
+            for exchange in exchanges.values():
+                exchange.abort()
     others = [threading.Thread(target=one, args=(rank,), daemon=True) for rank in range(1, size)]
     for thread in others:
         thread.start()
-    result = one(0)
+    one(0)
     for thread in others:
         thread.join()
     if errors:
         raise errors[0]
-    return result
+    return results[0]
 
 
 def _perform(case: Case, buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Do the operation for all ranks at once; sends are copied first, since buffers may overlap."""
+    """Perform the operation for all ranks; sends are copied first, since buffers may overlap."""
     sends, receives = [send.copy() for send, _ in buffers], [recv for _, recv in buffers]
     _DEFINITIONS[case.op](case, sends, receives)
 
 
 def _combined(case: Case, sends: list[np.ndarray]) -> np.ndarray:
-    typed = [send.view(case.dtype) for send in sends]
+    assert case.redop is not None
+    typed = [send.view(np.dtype(case.dtype)) for send in sends]
     with np.errstate(over="ignore"):
-        total = functools.reduce(_UFUNCS[case.redop], typed)
+        total: np.ndarray = functools.reduce(_UFUNCS[case.redop], typed)
     if case.redop == "avg":
         total = (total / case.ranks).astype(total.dtype) if total.dtype.kind == "f" else total // case.ranks
     return total.view(np.uint8)
@@ -250,11 +260,12 @@ def _send_recv(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) 
 
 def _pairs(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
     for rank, recv in enumerate(receives):
-        if recv.size:
-            recv[:] = sends[catalog.partner(case, rank)]
+        partner = catalog.partner(case, rank)
+        if recv.size and partner is not None:
+            recv[:] = sends[partner]
 
 
-def _exchange(buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def _swap(buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
     (send, recv), (other_send, other_recv) = buffers
     sent = send.copy()
     if recv.size:
@@ -269,7 +280,7 @@ def _copy(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> No
 
 
 def _nothing(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    """A barrier is that all have come, which they have."""
+    """For operations without data: the exchange itself is the barrier."""
 
 
 _DEFINITIONS = {"all_reduce": _all_reduce, "reduce": _reduce, "reduce_scatter": _reduce_scatter,

@@ -1,6 +1,6 @@
-"""MPI through mpi4py's buffer interface, timed by a compiled loop where one can be built.
+"""MPI through mpi4py's buffer interface, timed by a compiled loop if one can be built.
 
-mpi4py is imported here and in the `mpi_` modules beside this one, which this one imports after setting it up.
+mpi4py is imported here and in the `mpi_` modules next to this one, which are imported after mpi4py is configured.
 """
 
 import ctypes
@@ -12,51 +12,71 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import mpi4py
 import numpy as np
 
-mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # what MPI would end this process for is looked at first
+mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # MPI_Init ends the process on errors checked for below
 from mpi4py import MPI  # noqa: E402
 
 from ..cases.case import Case  # noqa: E402
 from ..errors import UsageError  # noqa: E402
-from ..interfaces import NO_DEVICE, Layout, Prepared, empty_call, layout  # noqa: E402
-from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, Memory, evict_host  # noqa: E402
+from ..interfaces import (  # noqa: E402
+    NO_DEVICE,
+    CallSettings,
+    Layout,
+    LoopChoice,
+    Memory,
+    Prepared,
+    empty_call,
+    layout,
+)
+from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host  # noqa: E402
 from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.host_limits import room_bytes  # noqa: E402
-from ..ranks.rendezvous import Place  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
+from ..ranks.rendezvous import Place  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
 __all__ = ["MpiTransport", "open_transport"]
 
-_NAPS_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
+_BACKOFF_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
+
+_T = TypeVar("_T")
 
 
-class Payloads(NamedTuple):
-    """Where buffers live, and how to wait for what was started on them; MPI's own calls return when complete."""
+class RowMemory(Memory, Protocol):
+    """A memory whose slots are the rows of an array or tensor."""
+
+    @property
+    def rows(self) -> Any:
+        """uint8 [slot, byte]."""
+
+
+class BufferKind(NamedTuple):
+    """Where buffers are allocated, and how to wait for work on them; MPI's own calls return when complete."""
 
     device: str
     policy: str
-    open_memory: Callable[[int, int], Memory]
+    open_memory: Callable[[int, int], RowMemory]
     drain: Callable[[], object]
     slots_bytes: int
     room_bytes: Callable[[int], int | None]
     evict: Callable[[], object]
 
 
-HOST = Payloads("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
+HOST = BufferKind("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
 
 
-class Manner:
-    """How calls are made and timed: settled once for all communicators of a transport."""
+class MpiCallContext:
+    """How calls are made and timed, shared by all communicators of a transport."""
 
-    def __init__(self, payloads: Payloads) -> None:
-        self.payloads = payloads
+    def __init__(self, buffers: BufferKind) -> None:
+        self.buffers = buffers
         self.native: NativeLoop | None = None
         self.persistent = False
 
@@ -64,21 +84,21 @@ class Manner:
 class MpiCommunicator:
     """The first ranks of MPI_COMM_WORLD: one communicator to time, a duplicate of it for control."""
 
-    def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, manner: Manner) -> None:
-        self.timed, self.control, self._manner = timed, control, manner
-        self.drain, self.evict = manner.payloads.drain, manner.payloads.evict
-        self.room_bytes, self.slots_bytes = manner.payloads.room_bytes, manner.payloads.slots_bytes
+    def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, context: MpiCallContext) -> None:
+        self.timed, self.control, self._context = timed, control, context
+        self.drain, self.evict = context.buffers.drain, context.buffers.evict
+        self.room_bytes, self.slots_bytes = context.buffers.room_bytes, context.buffers.slots_bytes
         self.rank, self.size = timed.rank, timed.size
         self.now_ns = time.perf_counter_ns
         self.barrier = control.Barrier
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        place, manner = _mpi_layout(case, self.rank), self._manner
-        memory = manner.payloads.open_memory(slots, place.slot_bytes)
+        place, context = _mpi_layout(case, self.rank), self._context
+        memory = context.buffers.open_memory(slots, place.slot_bytes)
         buffers = [Buffers(case, row, place) for row in memory.rows]
-        if manner.native and manner.payloads is HOST and not case.operation.memories:
-            return manner.native.prepare(self.timed, self.control, case, buffers, memory, place, manner.persistent)
-        calls = [bind(self.timed, case, slot, manner.persistent) for slot in buffers]
+        if context.native and isinstance(memory, HostMemory) and not case.operation.memories:
+            return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
+        calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers]
 
         def release() -> None:
             for slot in buffers:
@@ -88,7 +108,7 @@ class MpiCommunicator:
     def all_max(self, values: Sequence[float]) -> list[float]:
         own = np.array(values, dtype=np.float64)
         self.control.Allreduce(MPI.IN_PLACE, own, MPI.MAX)
-        return own.tolist()
+        return [float(value) for value in own]
 
     def gather(self, payload: bytes) -> list[bytes] | None:
         lengths = np.empty(self.size, np.int64)
@@ -119,29 +139,29 @@ class MpiCommunicator:
     def agree(self, word: int) -> int:
         shared = np.array([word], np.int64)
         request = self.control.Ibcast(shared, root=0)
-        naps = itertools.chain(_NAPS_S, itertools.repeat(_NAPS_S[-1]))
-        while not request.Test():      # MPI waits by spinning; ranks outside the group would steal its cores
-            time.sleep(next(naps))
+        delays = itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
+        while not request.Test():      # MPI waits by spinning; ranks outside the group would take cores from it
+            time.sleep(next(delays))
         return int(shared[0])
 
 
 class MpiTransport:
-    """MPI of all ranks that the launcher started."""
+    """MPI over all ranks that the launcher started."""
 
     name = "mpi"
     threads = 1
 
-    def __init__(self, payloads: Payloads) -> None:
+    def __init__(self, buffers: BufferKind) -> None:
         _start()
-        self._manner = Manner(payloads)
-        self.device, self.buffers = payloads.device, payloads.policy
+        self._context = MpiCallContext(buffers)
+        self.device, self.buffers = buffers.device, buffers.policy
         world = MPI.COMM_WORLD
         world.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank, self.size = world.rank, world.size
         self.library = _library()
 
     def why_not(self, case: Case) -> str | None:
-        if case.operation.memories and self._manner.payloads is not HOST:
+        if case.operation.memories and self._context.buffers is not HOST:
             return "copies on a device are measured by transport torch"
         if case.op not in BINDERS:
             return NO_DEVICE
@@ -152,38 +172,42 @@ class MpiTransport:
         return None
 
     def communicator(self, ranks: int) -> MpiCommunicator | None:
-        timed = MPI.COMM_WORLD.Split(0 if self.rank < ranks else MPI.UNDEFINED, self.rank)
+        # The stubs promise a Comm; an intracommunicator is split into intracommunicators.
+        timed = cast(MPI.Intracomm, MPI.COMM_WORLD.Split(0 if self.rank < ranks else MPI.UNDEFINED, self.rank))
         if timed == MPI.COMM_NULL:
             return None
         timed.Set_errhandler(MPI.ERRORS_RETURN)
-        return MpiCommunicator(timed, timed.Dup(), self._manner)
+        return MpiCommunicator(timed, timed.Dup(), self._context)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return () if self._manner.native else ("messages of a window are started as persistent requests",)
+        return () if self._context.native else ("messages of a window are started as persistent requests",)
 
-    def configure(self, loop: str, persistent: bool, builds: bool, graph: bool = False) -> tuple[str, str | None]:
-        if graph:
+    def configure(self, settings: CallSettings) -> LoopChoice:
+        if settings.graph:
             raise UsageError("--graph: MPI's calls are complete when they return, so there is nothing to capture")
-        self._manner.persistent = persistent
-        reason = "asked for" if loop == "python" else self._load(builds)
-        if loop == "native" and reason:
+        self._context.persistent = settings.persistent
+        reason = "requested" if settings.loop == "python" else self._load(settings.compiles)
+        if settings.loop == "native" and reason:
             raise UsageError(f"no native loop: {reason}")
-        return "python" if reason else "native", reason
+        return LoopChoice("python" if reason else "native", reason)
 
-    def _load(self, builds: bool) -> str | None:
-        """Build and load the compiled loop on all ranks, or on none; why not, on the rank that could not."""
-        library, path, reason = MPI.Get_library_version(), None, None
-        if builds:      # first one rank of each host, so that the others find it in the cache
-            path, reason = _tried(lambda: build.build(library))
+    def _load(self, compiles: bool) -> str | None:
+        """Build and load the compiled loop on all ranks, or on none; the reason on a rank that failed."""
+        library = MPI.Get_library_version()
+        path: Path | None = None
+        loaded: ctypes.CDLL | None = None
+        reason: str | None = None
+        if compiles:    # first one rank of each host, so that the others find it in the cache
+            path, reason = _attempt(lambda: build.build(library))
         MPI.COMM_WORLD.Barrier()
         if not reason:
-            loaded, reason = _tried(lambda: build.load(path or build.build(library), library))
+            loaded, reason = _attempt(lambda: build.load(path or build.build(library), library))
         failed = np.array([reason is not None], np.int64)
         MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, failed, MPI.MAX)
-        if failed[0]:
+        if loaded is None or failed[0]:
             return reason or "another rank has none"
-        self._manner.native = NativeLoop(loaded)
+        self._context.native = NativeLoop(loaded)
         return None
 
     def versions(self) -> dict[str, str]:
@@ -199,56 +223,57 @@ class MpiTransport:
         MPI.COMM_WORLD.Abort(status)
 
 
-def open_transport(place: Place, device: str, meeting_s: float | None = None) -> MpiTransport:
-    """MPI finds its own ranks, and waits for them as it likes.
+def open_transport(place: Place | None, device: str, meeting_s: float | None = None) -> MpiTransport:
+    """Start MPI, which finds its ranks by itself and ignores `meeting_s`.
 
-    Payloads are on the host unless this MPI says that it can use the device. UsageError when MPI finds
-    others than the launcher started: most often because the two are not of one MPI.
+    Buffers are on the host unless this MPI reports that it supports the device. UsageError if MPI finds a different
+    number of ranks than the launcher started, most often because launcher and library belong to different MPIs.
     """
     if place and place.size > 1 and _lacks_pmix():
-        raise UsageError(f"{place.launcher} started {place.size} ranks over PMIx, which {_library()}, which mpi4py "
-                         "uses, does not know: use the mpirun of that MPI, or srun --mpi=pmi2")
+        raise UsageError(f"{place.launcher} started {place.size} ranks over PMIx, which {_library()}, used by mpi4py, "
+                         "does not support: use the mpirun of that MPI, or srun --mpi=pmi2")
     if place:
-        _warn_of_names(place)
+        _warn_of_host_names(place)
     _start()
     if place and place.launcher != "none" and place.size != MPI.COMM_WORLD.size:
-        raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, which mpi4py uses, finds "
-                         f"{MPI.COMM_WORLD.size}: use the mpirun of that MPI, or srun --mpi=pmix or pmi2 as it needs")
+        raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, used by mpi4py, finds "
+                         f"{MPI.COMM_WORLD.size}: use the mpirun of that MPI, or srun --mpi=pmix (or pmi2)")
     if device == "cpu" or (device == "auto" and not _device_aware()):
         return MpiTransport(HOST)
     if not _device_aware():
-        raise UsageError(f"device {device}: {_library()} does not say that it can use device buffers "
+        raise UsageError(f"device {device}: {_library()} does not report support for device buffers "
                          "(no MPIX_Query_*_support, and MPICH_GPU_SUPPORT_ENABLED is not 1)")
     from .torch_memory import find_device
-    return MpiTransport(torch_payloads(find_device(device, place.local_rank)))
+    return MpiTransport(torch_buffers(find_device(device, place.local_rank if place else 0)))
 
 
-def torch_payloads(device: object) -> Payloads:
-    """Buffers that are torch tensors on `device`, which mpi4py takes through DLPack."""
+def torch_buffers(device: Any) -> BufferKind:
+    """Buffers that are torch tensors on `device` (a torch.device), which mpi4py takes through DLPack."""
     from . import torch_device, torch_memory
-    return Payloads(str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
-                    torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES,
-                    partial(torch_device.room_bytes, device), torch_device.evictor(device))
+    return BufferKind(
+        str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
+        torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES, partial(torch_device.room_bytes, device),
+        torch_device.evictor(device))
 
 
 def _start() -> None:
     if not MPI.Is_initialized():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")     # mpi4py suspects a launcher of another MPI: `open_transport` makes sure
+            warnings.simplefilter("ignore")     # about a launcher of another MPI, which `open_transport` checks itself
             MPI.Init()
 
 
 def _lacks_pmix(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether ranks were started over PMIx alone, and this is an MPICH that was built without: it ends in MPI_Init."""
+    """Whether ranks were started over PMIx only and this MPICH was built without it: MPI_Init would abort."""
     return ("PMIX_NAMESPACE" in environment and "PMI_SIZE" not in environment and MPI.get_vendor()[0] == "MPICH"
             and "pmix" not in MPI.Get_library_version().lower())
 
 
-def _warn_of_names(place: Place) -> None:
-    """Say why a third rank of a node may end in MPI_Init, before it does.
+def _warn_of_host_names(place: Place) -> None:
+    """Explain in advance why the third rank of a node may abort in MPI_Init.
 
-    Slurm's PMIx keeps who is on a node under Slurm's name for it. Where the host calls itself otherwise, Open MPI finds
-    nothing there, takes each rank to have one neighbour, and refuses those whose local rank is higher than that.
+    Slurm's PMIx stores the ranks of a node under Slurm's node name. If the hostname differs, Open MPI finds no entry,
+    assumes one local peer for each rank, and rejects ranks with a higher local rank.
     """
     own = socket.gethostname()
     if (place.launcher == "Slurm with PMIx" and place.local_rank == 2 and MPI.get_vendor()[0] == "Open MPI"
@@ -258,7 +283,7 @@ def _warn_of_names(place: Place) -> None:
               file=sys.stderr, flush=True)
 
 
-def _tried(step: Callable[[], object]) -> tuple[object, str | None]:
+def _attempt(step: Callable[[], _T]) -> tuple[_T | None, str | None]:
     try:
         return step(), None
     except build.BuildError as error:
@@ -266,7 +291,7 @@ def _tried(step: Callable[[], object]) -> tuple[object, str | None]:
 
 
 def _device_aware() -> bool:
-    """Whether the MPI that is loaded takes device buffers: Open MPI's extensions answer, MPICH's follow a variable."""
+    """Whether the loaded MPI takes device buffers: by Open MPI's query functions, or MPICH's environment variable."""
     if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":
         return True
     loaded = ctypes.CDLL(None)
@@ -280,6 +305,6 @@ def _library() -> str:
 
 
 def _mpi_layout(case: Case, rank: int) -> Layout:
-    """As NCCL places them, but MPI leaves the result of an in-place reduce-scatter at the start of the buffer."""
+    """NCCL's layout, except that MPI puts the result of an in-place reduce-scatter at the start of the buffer."""
     place = layout(case, rank)
     return place._replace(recv_at=0) if case.in_place and case.op == "reduce_scatter" else place

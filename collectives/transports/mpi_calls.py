@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
 import numpy as np
 from mpi4py import MPI
@@ -18,12 +19,14 @@ _DATATYPES = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE, "int8": MPI.INT8_T, "
               "int64": MPI.INT64_T}
 OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
 
+RawBytes = Any      # uint8 [byte]: a numpy array, or a tensor that mpi4py takes through DLPack
+
 
 class Buffers:
-    """One slot as the buffer arguments that MPI calls take."""
+    """One slot as the buffer arguments of MPI calls."""
 
-    def __init__(self, case: Case, row: object, place: Layout) -> None:
-        self.case = case
+    def __init__(self, case: Case, row: RawBytes, place: Layout) -> None:
+        self.case, self.place = case, place
         self.send_bytes = row[place.send_at:place.send_at + place.send_bytes]
         self.recv_bytes = row[place.recv_at:place.recv_at + place.recv_bytes]
         self.datatype = datatype(case)
@@ -31,27 +34,41 @@ class Buffers:
         self.recv = self._spec(self.recv_bytes)
         self.requests: list[MPI.Prequest] = []
 
+    @property
+    def send_address(self) -> int:
+        """Address of the send buffer."""
+        return _address(self.send_bytes)
+
+    @property
+    def recv_address(self) -> int:
+        """Address of the receive buffer."""
+        return _address(self.recv_bytes)
+
     def free(self) -> None:
-        """Give the requests back that were set up on this slot."""
+        """Free the requests that were set up on this slot."""
         for request in self.requests:
             request.Free()
 
-    def _spec(self, raw: object) -> list:
-        return [raw, self.datatype]      # mpi4py divides what is there among the ranks where the call needs it
+    def _spec(self, raw: RawBytes) -> list[Any]:
+        return [raw, self.datatype]      # where a call needs it, mpi4py divides the buffer among the ranks
 
-    def messages(self, raw: object) -> list[list]:
-        """The buffers of a window, one spec a message; used again in turn where there are fewer."""
+    def messages(self, raw: RawBytes) -> list[list[Any]]:
+        """The buffers of a window, one spec per message; reused in turn if there are fewer than messages."""
         size = self.case.bytes
         parts = [self._spec(raw[at:at + size]) for at in range(0, len(raw), size)]
         return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
 
-    def vector(self, counts: list[int], raw: object) -> list:
+    def vector(self, counts: list[int], raw: RawBytes) -> list[Any]:
         """Counts and displacements for the v variants."""
         return [raw, (counts, [0, *itertools.accumulate(counts[:-1])]), self.datatype]
 
 
+def _address(raw: RawBytes) -> int:
+    return int(raw.ctypes.data if isinstance(raw, np.ndarray) else raw.data_ptr())
+
+
 def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Callable[[], object]:
-    """The call on this slot; a persistent collective is set up here, and the call starts it and waits for it."""
+    """The call on this slot. A persistent collective is initialised here; the call starts it and waits for it."""
     request = persistent_request(comm, case, at) if persistent else None
     if request is None:
         return BINDERS[case.op](comm, case, at)
@@ -64,18 +81,26 @@ def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Call
 
 
 def persistent_request(comm: MPI.Intracomm, case: Case, at: Buffers) -> MPI.Prequest | None:
-    """The persistent form of the call that would be bound, freed with the slot; None for what is no collective."""
+    """The persistent form of the call, freed with the slot; None if the operation is not a collective."""
     call = BINDERS[case.op](comm, case, at)
-    set_up = getattr(comm, f"{call.func.__name__}_init", None) if isinstance(call, partial) else None
-    if set_up is None or case.op == "send_recv":
+    if not isinstance(call, partial) or case.op == "send_recv":
         return None
-    request = set_up(*call.args)
+    set_up = getattr(comm, f"{call.func.__name__}_init", None)
+    if set_up is None:
+        return None
+    request = cast(MPI.Prequest, set_up(*call.args))
     at.requests.append(request)
     return request
 
 
+def _op(case: Case) -> MPI.Op:
+    """The reduce operation of a case that reduces."""
+    assert case.redop is not None
+    return OPS[case.redop]
+
+
 def datatype(case: Case) -> MPI.Datatype:
-    """The MPI type of the elements; half-precision values that are only carried travel as two bytes each."""
+    """The MPI type of the elements; half-precision values that are not reduced are sent as 16-bit integers."""
     if case.dtype is None:
         return MPI.BYTE
     if case.dtype in _DATATYPES:
@@ -84,7 +109,7 @@ def datatype(case: Case) -> MPI.Datatype:
 
 
 def _all_reduce(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
-    return partial(comm.Allreduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, OPS[case.redop])
+    return partial(comm.Allreduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _op(case))
 
 
 def _all_gather(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
@@ -93,8 +118,8 @@ def _all_gather(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], ob
 
 def _reduce_scatter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
     if case.in_place:
-        return partial(comm.Reduce_scatter_block, MPI.IN_PLACE, at.send, OPS[case.redop])
-    return partial(comm.Reduce_scatter_block, at.send, at.recv, OPS[case.redop])
+        return partial(comm.Reduce_scatter_block, MPI.IN_PLACE, at.send, _op(case))
+    return partial(comm.Reduce_scatter_block, at.send, at.recv, _op(case))
 
 
 def _broadcast(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
@@ -103,8 +128,8 @@ def _broadcast(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obj
 
 def _reduce(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
     if comm.rank != catalog.ROOT:
-        return partial(comm.Reduce, at.send, None, OPS[case.redop], catalog.ROOT)
-    return partial(comm.Reduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, OPS[case.redop], catalog.ROOT)
+        return partial(comm.Reduce, at.send, None, _op(case), catalog.ROOT)
+    return partial(comm.Reduce, MPI.IN_PLACE if case.in_place else at.send, at.recv, _op(case), catalog.ROOT)
 
 
 def _gather(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
@@ -162,7 +187,7 @@ def _ping_pong(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obj
 
 
 def _window(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
-    """All messages of a window in flight at once, then an empty answer from each receiver to say they all arrived."""
+    """All messages of a window in flight at once, then an empty acknowledgement from each receiver."""
     other = catalog.partner(case, comm.rank)
     if other is None:
         return empty_call

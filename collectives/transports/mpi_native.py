@@ -1,40 +1,35 @@
-"""The compiled loop on mpi4py's own handles and buffers: fills the table that native/loop.c walks through."""
+"""The compiled loop on mpi4py's handles and buffers: fills in the table of calls that native/loop.c executes."""
 
 import ctypes
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from mpi4py import MPI
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..interfaces import Layout, Prepared
-from ..loop.alignment import Alignment
+from ..interfaces import Layout, LoopSpec, Prepared, SampleBatch
 from ..loop.memory import HostMemory
-from ..loop.verify import POISON, Inspector
+from ..native.build import names
 from .mpi_calls import OPS, Buffers, datatype, persistent_request
-
-if TYPE_CHECKING:
-    from ..interfaces import Sampler
 
 __all__ = ["NativeLoop"]
 
-_KINDS = ("noop", "barrier", "all_reduce", "all_gather", "reduce_scatter", "broadcast", "reduce", "gather", "scatter",
-          "all_to_all", "all_to_all_v", "send_recv", "ping", "pong", "window_first", "window_second")
 _IN_PLACE_SEND, _IN_PLACE_RECEIVE = 1, 2
 
 
 class NativeLoop:
-    """Makes prepared cases out of slots, timed by the compiled loop."""
+    """Prepares cases that the compiled loop times."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self._kinds = names(library.collbench_kinds())
+        self._starts = names(library.collbench_starts(), "start_")
 
     def prepare(self, comm: MPI.Intracomm, control: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
                 memory: HostMemory, place: Layout, persistent: bool) -> Prepared:
-        """As `Communicator.prepare`. A failing MPI call raises RuntimeError with what MPI says."""
+        """Like `Communicator.prepare`. A failing MPI call raises RuntimeError with MPI's message."""
         table = self._library.collbench_new(len(slots))
         if not table:
             raise MemoryError("no memory for the table of calls")
@@ -46,7 +41,7 @@ class NativeLoop:
             for slot in slots:
                 slot.free()
         return Prepared(self._block(table), len(slots), memory, place, "native", release,
-                        self._sampler(table, control))
+                        self._sampler(table, control, memory, place))
 
     def _block(self, table: int) -> Callable[[int], tuple[int, int]]:
         readings, run = (ctypes.c_int64 * 2)(), self._library.collbench_run
@@ -56,36 +51,31 @@ class NativeLoop:
             return readings[0], readings[1]
         return block
 
-    def _sampler(self, table: int, control: MPI.Intracomm) -> "Sampler":
-        def sampler(inspector: Inspector, alignment: Alignment, first: int,
-                    count: int) -> tuple[list[int], list[int], list[int]]:
-            self._set_up(table, control, inspector, alignment)
-            figures = np.zeros((3, count), np.int64)
-            wrong, done = ctypes.c_int(), 0
-            while done < count:
-                taken = self._library.collbench_samples(table, first + done, count - done,
-                                                        *(row[done:].ctypes.data for row in figures),
-                                                        ctypes.addressof(wrong))
-                _check(-min(taken, 0))
-                done += taken
-                _account(inspector, first + done - 1, taken, bool(wrong.value))
-            return tuple(figures.tolist())
+    def _sampler(self, table: int, control: MPI.Intracomm, memory: HostMemory,
+                 place: Layout) -> Callable[[LoopSpec, int, int], SampleBatch]:
+        def sampler(spec: LoopSpec, first: int, count: int) -> SampleBatch:
+            self._set_up(table, control, memory, place, spec)
+            rows, wrong = np.zeros((3, count), np.int64), ctypes.c_int()
+            taken = self._library.collbench_samples(table, first, count, *(row.ctypes.data for row in rows),
+                                                    ctypes.addressof(wrong))
+            _check(-min(taken, 0))
+            begin_ns, elapsed_ns, late_ns = rows[:, :taken].tolist()
+            return SampleBatch(begin_ns, elapsed_ns, late_ns, bool(wrong.value))
         return sampler
 
-    def _set_up(self, table: int, control: MPI.Intracomm, inspector: Inspector, alignment: Alignment) -> None:
-        prepared, clock = inspector.prepared, alignment.clock
-        place, rows = prepared.layout, prepared.memory.rows
-        self._library.collbench_set_buffers(table, rows.ctypes.data, rows.shape[1], POISON, place.send_at,
+    def _set_up(self, table: int, control: MPI.Intracomm, memory: HostMemory, place: Layout, spec: LoopSpec) -> None:
+        rows, start = memory.rows, spec.start
+        self._library.collbench_set_buffers(table, rows.ctypes.data, rows.shape[1], spec.poison, place.send_at,
                                             place.send_bytes, place.recv_at, place.recv_bytes)
-        for wanted, patterns in enumerate((inspector.sends, inspector.wanted)):
+        for expected, patterns in enumerate((spec.sent, spec.expected)):
             for odd, (tiles, piece_bytes) in enumerate(patterns):
-                self._library.collbench_set_pattern(table, wanted, odd, tiles.ctypes.data, *tiles.shape, piece_bytes)
-        self._library.collbench_set_start(table, alignment.code, control.py2f(), alignment.lead_ns, clock.epoch,
-                                          clock.offset, clock.drift)
+                self._library.collbench_set_pattern(table, expected, odd, tiles.ctypes.data, *tiles.shape, piece_bytes)
+        self._library.collbench_set_start(table, self._starts[start.rule], control.py2f(), start.lead_ns, start.epoch,
+                                          start.offset, start.drift)
 
     def _fill(self, table: int, index: int, comm: MPI.Intracomm, case: Case, slot: Buffers,
               persistent: bool) -> object:
-        """Describe one call; returns what must live as long as the table."""
+        """Fill in one call; returns what must live as long as the table."""
         if persistent and (request := persistent_request(comm, case, slot)):
             self._library.collbench_set_started(table, index, request.py2f())
             return request
@@ -93,17 +83,17 @@ class NativeLoop:
         count = case.count // case.ranks if case.operation.in_blocks else case.count
         op = OPS[case.redop].py2f() if case.redop else MPI.OP_NULL.py2f()
         self._library.collbench_set(
-            table, index, _KINDS.index(_kind(comm, case)), _in_place(comm, case), comm.py2f(),
-            datatype(case).py2f(), op, _address(slot.send_bytes), count, _address(slot.recv_bytes), count, peer, other)
+            table, index, self._kinds[_kind(comm, case)], _in_place(comm, case), comm.py2f(),
+            datatype(case).py2f(), op, slot.send_address, count, slot.recv_address, count, peer, other)
         if case.operation.windowed:
             messages = case.operation.messages
-            sends, receives = (messages if len(raw) else 0 for raw in (slot.send_bytes, slot.recv_bytes))
+            sends, receives = (messages if size else 0 for size in (slot.place.send_bytes, slot.place.recv_bytes))
             self._library.collbench_set_window(table, index, sends, receives, catalog.window_depth(case), case.bytes)
         return self._vectors(table, index, comm, case) if case.operation.uneven else None
 
     def _vectors(self, table: int, index: int, comm: MPI.Intracomm, case: Case) -> list[np.ndarray]:
         counts = catalog.traffic_counts(case)
-        arrays = []
+        arrays: list[np.ndarray] = []
         for row in (counts[comm.rank], [line[comm.rank] for line in counts]):
             arrays += [np.array(row, np.intc), np.array([0, *itertools.accumulate(row[:-1])], np.intc)]
         self._library.collbench_set_vectors(table, index, *(array.ctypes.data for array in arrays))
@@ -115,16 +105,8 @@ def _check(error: int) -> None:
         raise RuntimeError(MPI.Get_error_string(error))
 
 
-def _account(inspector: Inspector, last: int, taken: int, last_is_wrong: bool) -> None:
-    """Let the inspector know of samples that the loop compared; the wrong one it looks at itself."""
-    right = taken - last_is_wrong
-    if inspector.prepared.receives:
-        inspector.checks += right * inspector.prepared.slots
-    if last_is_wrong:
-        inspector.check(last, "timed")
-
-
 def _kind(comm: MPI.Intracomm, case: Case) -> str:
+    """The kind of this rank's call, as loop.c names it."""
     if not case.operation.pairs:
         return case.op
     if catalog.partner(case, comm.rank) is None:
@@ -140,14 +122,10 @@ def _in_place(comm: MPI.Intracomm, case: Case) -> int:
 
 
 def _neighbours(comm: MPI.Intracomm, case: Case) -> tuple[int, int]:
-    """Whom this rank sends to, and whom it receives from (or the root)."""
+    """The rank that this one sends to, and the rank that it receives from (or the root)."""
     if case.operation.pairs:
         partner = catalog.partner(case, comm.rank)
         return (catalog.ROOT if partner is None else partner,) * 2
     if case.op == "send_recv":
         return (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     return catalog.ROOT, catalog.ROOT
-
-
-def _address(raw: object) -> int:
-    return raw.ctypes.data if isinstance(raw, np.ndarray) else raw.data_ptr()

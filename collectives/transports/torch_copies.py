@@ -1,7 +1,7 @@
-"""Copies within a rank: between two places of one memory, and between the host's memory and a device's.
+"""Copies within a rank: within one memory, and between host and device memory.
 
-What is sent and what must be held lie in different memories here, so a slot is made of parts: one for each way of the
-operation (see `catalog.Operation.memories`), with a source and a target each.
+Source and target are in different memories, so a slot consists of one part per direction of the operation (see
+`catalog.Operation.memories`), each with a source and a target.
 """
 
 from collections.abc import Callable
@@ -12,49 +12,50 @@ import numpy as np
 import torch
 
 from ..cases.case import Case
-from ..interfaces import Layout
-from ..loop.memory import Pattern, slot_stride
-from .torch_device import side_by_side
+from ..interfaces import Layout, Pattern
+from ..loop.memory import slot_stride
+from .torch_device import concurrent
 
 __all__ = ["CopyMemory", "copy_calls", "copy_layout"]
 
 
-class _Way(NamedTuple):
-    """[slot, byte] of where a copy comes from and where it goes."""
+class _Direction(NamedTuple):
+    """Source and target of a copy, uint8 [slot, byte]."""
 
     source: torch.Tensor
     target: torch.Tensor
 
 
 class CopyMemory:
-    """Slots of a case that copies; sending is from the sources and receiving is into the targets of all ways."""
+    """Slots of a copy case: sources of all directions are the send buffer, targets the receive buffer."""
 
     def __init__(self, case: Case, slots: int, device: torch.device) -> None:
         shape = slots, slot_stride(case.bytes)
         self.bytes = case.bytes
-        self.ways = [_Way(*(_rows(shape, place, device) for place in way)) for way in case.operation.memories]
+        self.directions = [_Direction(_rows(shape, source, device), _rows(shape, target, device))
+                           for source, target in case.operation.memories or ()]
 
     def keep(self, pattern: Pattern) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Of each way its share of the pattern, where it comes from and where it goes to."""
-        shares = torch.from_numpy(pattern.image()).split(self.bytes)
-        return [(share.to(way.source.device), share.to(way.target.device))
-                for share, way in zip(shares, self.ways, strict=True)]
+        """The part of the pattern for each direction, on the device of its source and on that of its target."""
+        parts = torch.from_numpy(pattern.image()).split(self.bytes)
+        return [(part.to(direction.source.device), part.to(direction.target.device))
+                for part, direction in zip(parts, self.directions, strict=True)]
 
     def poison(self, value: int) -> None:
-        for way in self.ways:
-            way.source.fill_(value)
-            way.target.fill_(value)
+        for direction in self.directions:
+            direction.source.fill_(value)
+            direction.target.fill_(value)
 
     def write(self, rows: slice, at: int, pattern: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        for way, (share, _) in zip(self.ways, pattern, strict=True):
-            way.source[rows, :self.bytes] = share
+        for direction, (part, _) in zip(self.directions, pattern, strict=True):
+            direction.source[rows, :self.bytes] = part
 
     def equal(self, rows: slice, at: int, pattern: list[tuple[torch.Tensor, torch.Tensor]]) -> bool:
-        return all(bool((way.target[rows, :self.bytes] == share).all())
-                   for way, (_, share) in zip(self.ways, pattern, strict=True))
+        return all(bool((direction.target[rows, :self.bytes] == part).all())
+                   for direction, (_, part) in zip(self.directions, pattern, strict=True))
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
-        return np.concatenate([way.target[row, :self.bytes].cpu().numpy() for way in self.ways])
+        return np.concatenate([direction.target[row, :self.bytes].cpu().numpy() for direction in self.directions])
 
 
 def _rows(shape: tuple[int, int], place: str, device: torch.device) -> torch.Tensor:
@@ -64,16 +65,17 @@ def _rows(shape: tuple[int, int], place: str, device: torch.device) -> torch.Ten
 
 
 def copy_layout(case: Case) -> Layout:
-    """Both buffers start where their own memory does."""
-    size = case.bytes * len(case.operation.memories)
+    """Both buffers start at offset 0 of their own memory."""
+    size = case.bytes * len(case.operation.memories or ())
     return Layout(0, size, 0, size)
 
 
 def copy_calls(case: Case, memory: CopyMemory, slots: int, device: torch.device) -> list[Callable[[], object]]:
-    """A call for each slot that queues its copies; two ways are queued so that they may overlap."""
-    calls = []
+    """A call for each slot that queues its copies; two directions are queued so that they may overlap."""
+    calls: list[Callable[[], object]] = []
     for row in range(slots):
-        one_way = [partial(way.target[row, :case.bytes].copy_, way.source[row, :case.bytes], non_blocking=True)
-                   for way in memory.ways]
-        calls.append(one_way[0] if len(one_way) == 1 else side_by_side(*one_way, device))
+        first, *second = [
+            partial(direction.target[row, :case.bytes].copy_, direction.source[row, :case.bytes], non_blocking=True)
+            for direction in memory.directions]
+        calls.append(concurrent(first, second[0], device) if second else first)
     return calls

@@ -1,24 +1,25 @@
-"""What an accelerator offers beyond memory, asked through torch's neutral interface: its clock, graphs, streams, room.
+"""Clock, graphs, streams and free memory of an accelerator, through torch's device-neutral interface.
 
-Nothing here knows a vendor. Where a device lacks something (a clock, captured graphs, telling its free memory), that is
-found by asking for it.
+Nothing here is specific to a vendor. Whether a device has a feature (timing events, graph capture, a query for free
+memory) is found by trying it.
 """
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 
 from ..loop.timing import Stopwatch
 
-__all__ = ["captured", "evictor", "find_stopwatch", "graph_reason", "room_bytes", "side_by_side"]
+__all__ = ["captured", "concurrent", "evictor", "find_stopwatch", "graph_reason", "room_bytes"]
 
-_WARM_UPS = 3               # calls before a capture: libraries set themselves up in their first ones
-_UNKNOWN_CACHE = 256 << 20  # more than any accelerator's cache known today
+_WARM_UPS = 3               # calls before a capture: libraries initialise lazily
+_UNKNOWN_CACHE = 256 << 20  # larger than the cache of any current accelerator
 
 
 def find_stopwatch(device: torch.device) -> Stopwatch | None:
-    """Two events of the device and the time between them; None where it has no events that tell the time."""
+    """Two events of the device and the time between them; None if it has no timing events."""
     if device.type == "cpu":
         return None
     try:
@@ -33,25 +34,25 @@ def find_stopwatch(device: torch.device) -> Stopwatch | None:
 
 
 def graph_reason(device: torch.device) -> str | None:
-    """Why no graph can be captured on `device`; None where one can be tried."""
+    """Why no graph can be captured on `device`; None if capture can be tried."""
     if device.type == "cpu":
-        return "the CPU queues nothing that could be captured"
+        return "the CPU has no queue to capture"
     return None if _graph_class(device) else f"torch {torch.__version__} has no graphs for {device.type}"
 
 
-def _graph_class(device: torch.device) -> type | None:
-    """The neutral class where torch has it, else the device module's own, which are all named alike."""
+def _graph_class(device: torch.device) -> Any:
+    """torch's device-neutral graph class, or else that of the device module, which all follow one naming scheme."""
     neutral = getattr(torch.accelerator, "Graph", None)
     return neutral or getattr(torch.get_device_module(device), f"{device.type.upper()}Graph", None)
 
 
 def captured(calls: Sequence[Callable[[], object]], device: torch.device) -> Callable[[], object]:
-    """All calls as one graph; what replays it. RuntimeError where the device or the library cannot capture them."""
+    """A call that replays all calls as one graph. RuntimeError if the device or the library cannot capture them."""
     for _ in range(_WARM_UPS):
         calls[0]()
     torch.accelerator.synchronize(device)
     graph, usual = _graph_class(device)(), torch.accelerator.current_stream(device)
-    torch.accelerator.set_stream(torch.Stream(device))      # the stream in use by default cannot be captured
+    torch.accelerator.set_stream(torch.Stream(device))      # the default stream cannot be captured
     try:
         graph.capture_begin()
         try:
@@ -61,12 +62,13 @@ def captured(calls: Sequence[Callable[[], object]], device: torch.device) -> Cal
             graph.capture_end()
     finally:
         torch.accelerator.set_stream(usual)
-    return graph.replay
+    replay: Callable[[], object] = graph.replay
+    return replay
 
 
-def side_by_side(first: Callable[[], object], second: Callable[[], object],
-                 device: torch.device) -> Callable[[], object]:
-    """What queues both so that the device may do them at once, and whatever is queued later waits for both."""
+def concurrent(first: Callable[[], object], second: Callable[[], object],
+               device: torch.device) -> Callable[[], object]:
+    """A call that queues both so that the device may run them concurrently; later work waits for both."""
     side = torch.Stream(device)
 
     def both() -> None:
@@ -83,21 +85,21 @@ def side_by_side(first: Callable[[], object], second: Callable[[], object],
 
 
 def room_bytes(device: torch.device, local_ranks: int) -> int | None:
-    """Free memory of the device, shared among the ranks on it; None where neither torch nor the device tells."""
+    """Free memory of the device, divided among the ranks on it; None if unknown."""
     ask = getattr(torch.accelerator, "get_memory_info", None) or getattr(torch.get_device_module(device),
                                                                          "mem_get_info", None)
-    try:
-        free = ask(device)[0] if ask else None
-    except (RuntimeError, NotImplementedError):
-        free = None
-    if free is None:
+    if ask is None:
         return None
-    sharing = -(-local_ranks // max(1, torch.accelerator.device_count()))
+    try:
+        free = int(ask(device)[0])
+    except (RuntimeError, NotImplementedError):
+        return None
+    sharing: int = -(-local_ranks // max(1, torch.accelerator.device_count()))
     return free // sharing
 
 
 def evictor(device: torch.device) -> Callable[[], object]:
-    """What writes over more memory of the device than its caches hold; takes that memory when it is first called."""
+    """A call that overwrites more device memory than the caches hold; it allocates that memory on first use."""
     @lru_cache(maxsize=1)
     def scratch() -> torch.Tensor:
         module = torch.get_device_module(device)

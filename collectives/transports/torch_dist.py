@@ -1,4 +1,4 @@
-"""torch.distributed on whatever device is here, over that device's default backend (nccl, hccl, xccl, gloo)."""
+"""torch.distributed on the accelerator or the CPU, over that device's default backend (nccl, hccl, xccl, gloo)."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,32 +15,50 @@ import torch.distributed as dist
 from ..cases import catalog
 from ..cases.case import Case
 from ..errors import CollbenchError, UsageError
-from ..interfaces import NO_DEVICE, Layout, Prepared, empty_call, layout
-from ..loop.memory import HOST_SLOTS_BYTES, Memory, evict_host, host_copy
+from ..interfaces import (
+    NO_DEVICE,
+    CallSettings,
+    Layout,
+    LoopChoice,
+    Memory,
+    Prepared,
+    empty_call,
+    layout,
+)
+from ..loop.memory import HOST_SLOTS_BYTES, HostMemory, evict_host, host_copy
 from ..loop.timing import python_block, queued_block
 from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
-from ..ranks.rendezvous import Place
 from ..ranks.processes import forget_shared_memory
+from ..ranks.rendezvous import Place
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import captured, evictor, find_stopwatch, graph_reason, room_bytes
-from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory, tensor
+from .torch_memory import (
+    DEVICE_SLOTS_BYTES,
+    DeviceMemory,
+    drain,
+    find_device,
+    identify,
+    memory_policy,
+    open_memory,
+    tensor,
+)
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
 LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
-_PATIENCE = timedelta(hours=12)        # ranks outside a group wait for their next case as long as it takes
-_LONGER_S = 30.0         # how much longer than it takes to meet ranks wait for rank 0 to say who did not come
+_TIMEOUT = timedelta(hours=12)  # ranks outside a group may wait long for their next case
+_EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
-# torch 2.13 renamed these two; the older names still work there, with a warning on every rank.
+# torch 2.13 renamed these two; the old names still work there, with a warning on every rank.
 _all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 _OPS = {name: getattr(dist.ReduceOp, attribute) for name, attribute in
         {"sum": "SUM", "prod": "PRODUCT", "min": "MIN", "max": "MAX", "avg": "AVG"}.items()}
 
 
-class Manner:
-    """How calls are made and timed on a device: found once for all communicators of a transport."""
+class TorchCallContext:
+    """How calls are made and timed on a device, shared by all communicators of a transport."""
 
     def __init__(self, device: torch.device) -> None:
         on_host = device.type == "cpu"
@@ -52,50 +71,49 @@ class Manner:
 class TorchCommunicator:
     """A process group to time, and a gloo group of the same ranks for control."""
 
-    def __init__(self, timed: dist.ProcessGroup, control: dist.ProcessGroup, manner: "Manner") -> None:
-        self.timed, self.control, self._manner = timed, control, manner
+    def __init__(self, timed: dist.ProcessGroup, control: dist.ProcessGroup, context: TorchCallContext) -> None:
+        self.timed, self.control, self._context = timed, control, context
         self.rank, self.size = dist.get_rank(timed), dist.get_world_size(timed)
         self.now_ns = time.perf_counter_ns
-        self.drain, self.evict, self.slots_bytes = manner.drain, manner.evict, manner.slots_bytes
+        self.drain, self.evict, self.slots_bytes = context.drain, context.evict, context.slots_bytes
 
     def prepare(self, case: Case, slots: int) -> Prepared:
-        device = self._manner.device
+        device = self._context.device
         if case.operation.memories and device.type != "cpu":
-            place, memory = copy_layout(case), CopyMemory(case, slots, device)
-            calls = copy_calls(case, memory, slots, device)
-        else:
-            place = layout(case, self.rank)
-            memory = open_memory(slots, place.slot_bytes, device)
-            calls = [_BINDERS[case.op](self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
+            copies = CopyMemory(case, slots, device)
+            return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
+        place = layout(case, self.rank)
+        memory = open_memory(slots, place.slot_bytes, device)
+        calls = [_BINDERS[case.op](self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
         return self._timed(calls, memory, place)
 
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
-        """Several calls are timed where they run, if that has a clock of its own; one with the wait for it."""
-        manner = self._manner
-        streamed = len(calls) > 1 and manner.stopwatch is not None
-        graph = streamed and manner.graph
-        queue = [captured(calls, manner.device)] if graph else calls
-        block = (queued_block(queue, self.now_ns, self.drain, manner.stopwatch) if streamed
-                 else python_block(queue, self.now_ns, self.drain))
-        return Prepared(block, len(calls), memory, place, stopwatch="device" if streamed else "host", graph=graph)
+        """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
+        context = self._context
+        stopwatch = context.stopwatch if len(calls) > 1 else None
+        if stopwatch is None:
+            return Prepared(python_block(calls, self.now_ns, self.drain), len(calls), memory, place)
+        queue = [captured(calls, context.device)] if context.graph else calls
+        return Prepared(queued_block(queue, self.now_ns, self.drain, stopwatch), len(calls), memory, place,
+                        stopwatch="device", graph=context.graph)
 
     def room_bytes(self, local_ranks: int) -> int | None:
         rooms = [host_limits.room_bytes(local_ranks)]
-        if self._manner.device.type != "cpu":
-            rooms.append(room_bytes(self._manner.device, local_ranks))
+        if self._context.device.type != "cpu":
+            rooms.append(room_bytes(self._context.device, local_ranks))
         return min((room for room in rooms if room is not None), default=None)
 
     def barrier(self) -> None:
         dist.barrier(self.control)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
-        """By way of rank 0: gloo's own all_reduce goes round a ring, which takes a square of messages."""
+        """Through rank 0: gloo's ring all_reduce sends a number of messages quadratic in the rank count."""
         own = torch.tensor(values, dtype=torch.float64)
         parts = self._collected(own)
         if parts is not None:
             own = torch.stack(parts).amax(0)
         dist.broadcast(own, 0, self.control)
-        return own.tolist()
+        return [float(value) for value in own.tolist()]
 
     def _collected(self, own: torch.Tensor) -> list[torch.Tensor] | None:
         parts = [torch.empty_like(own) for _ in range(self.size)] if self.rank == 0 else None
@@ -134,16 +152,16 @@ def _unpadded(padded: bytes) -> bytes:
 
 
 class TorchTransport:
-    """torch.distributed over the default backend of the accelerator that is here, or of the CPU."""
+    """torch.distributed over the default backend of the accelerator, or of the CPU."""
 
     name = "torch"
-    notes = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, device: torch.device, backend: str) -> None:
-        self._manner, self._backend = Manner(device), backend
+        self._context, self._backend = TorchCallContext(device), backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device)
-        self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a thread of its own
+        self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a separate thread
         self.library = _library(backend)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
@@ -152,25 +170,29 @@ class TorchTransport:
             return f"torch.distributed has no in-place {case.op}"
         if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
             return f"torch.distributed.{case.op} works in place only"
-        if case.op not in _BINDERS and self._manner.device.type == "cpu":
+        if case.op not in _BINDERS and self._context.device.type == "cpu":
             return NO_DEVICE
         if case.op == "send_recv" and case.ranks == 1:
-            return "torch.distributed does not send to the own rank"
+            return "torch.distributed does not support sending to the same rank"
         return None
 
     def communicator(self, ranks: int) -> TorchCommunicator | None:
         members = list(range(ranks))
-        timed = dist.new_group(members, timeout=_PATIENCE, backend=self._backend)
-        # the first group is of all ranks and over gloo: a second mesh of sockets between all would do nothing for us
-        control = dist.group.WORLD if ranks == self.size else dist.new_group(members, timeout=_PATIENCE, backend="gloo")
-        return TorchCommunicator(timed, control, self._manner) if self.rank < ranks else None
+        timed = dist.new_group(members, timeout=_TIMEOUT, backend=self._backend)
+        # The default group already is a gloo mesh of all ranks: no need for a second one.
+        control = dist.group.WORLD if ranks == self.size else dist.new_group(members, timeout=_TIMEOUT, backend="gloo")
+        return TorchCommunicator(timed, control, self._context) if self.rank < ranks else None
 
-    def configure(self, loop: str, persistent: bool, builds: bool, graph: bool = False) -> tuple[str, str | None]:
-        reason = graph_reason(self._manner.device) if graph else None
+    def configure(self, settings: CallSettings) -> LoopChoice:
+        if settings.loop == "native":
+            raise UsageError("--loop native: torch.distributed is called from Python")
+        if settings.persistent:
+            raise UsageError("--persistent: torch.distributed has no persistent collectives")
+        reason = graph_reason(self._context.device) if settings.graph else None
         if reason:
             raise UsageError(f"--graph: {reason}")
-        self._manner.graph = graph
-        return "python", "torch.distributed is called from Python"
+        self._context.graph = settings.graph
+        return LoopChoice("python", "torch.distributed is called from Python")
 
     def versions(self) -> dict[str, str]:
         return {"torch": str(torch.__version__)}
@@ -185,31 +207,31 @@ class TorchTransport:
 
 
 def open_transport(place: Place, device_name: str, meeting_s: float = 300.0) -> TorchTransport:
-    """Meet the other ranks and choose the backend from the device."""
+    """Rendezvous with the other ranks and choose the backend for the device."""
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
     device = find_device(device_name, place.local_rank)
     if place.size > 1 and place.address is None:
-        raise UsageError(f"{place.launcher} started {place.size} ranks but named no meeting point: "
+        raise UsageError(f"{place.launcher} started {place.size} ranks but gave no rendezvous address: "
                          "set MASTER_ADDR (and MASTER_PORT) to the first rank's host")
     backend = dist.get_default_backend_for_device(device)
     try:
-        store = _store(place, timedelta(seconds=meeting_s + _LONGER_S))
+        store = _store(place, timedelta(seconds=meeting_s + _EXTRA_WAIT_S))
         meet(store, place, own_claim(place, **identify(device)), meeting_s)
-    except RuntimeError as error:       # what torch raises for everything that goes wrong with a store
+    except RuntimeError as error:       # torch raises this for any problem with a store
         raise CollbenchError(why_apart(place, str(error))) from None
-    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_PATIENCE)
+    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT)
     return TorchTransport(device, backend)
 
 
-def _store(place: Place, patience: timedelta) -> dist.Store:
+def _store(place: Place, timeout: timedelta) -> dist.Store:
     host, port = place.address or ("127.0.0.1", 29500)
     listening = os.environ.get(LISTEN_FD)
     if listening is None or place.rank != 0:
-        # torchrun keeps a store of its own at this address; otherwise rank 0 does
+        # torchrun serves the store at this address; otherwise rank 0 does
         serves = place.rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-        return dist.TCPStore(host, port, place.size, serves, patience, wait_for_workers=False)
-    return dist.TCPStore(host, port, place.size, True, patience, wait_for_workers=False,
+        return dist.TCPStore(host, port, place.size, serves, timeout, wait_for_workers=False)
+    return dist.TCPStore(host, port, place.size, True, timeout, wait_for_workers=False,
                          master_listen_fd=int(listening))
 
 
@@ -225,9 +247,9 @@ def _library(backend: str) -> str:
 
 
 class _Tensors:
-    """One slot as the tensors that torch.distributed takes."""
+    """One slot as tensors for torch.distributed."""
 
-    def __init__(self, case: Case, memory: object, row: int, place: Layout) -> None:
+    def __init__(self, case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> None:
         dtype = getattr(torch, case.dtype) if case.dtype else torch.uint8
         self.case = case
         self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
@@ -235,13 +257,19 @@ class _Tensors:
         self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
 
     def messages(self, whole: torch.Tensor) -> list[torch.Tensor]:
-        """The buffers of a window, one a message; used again in turn where there are fewer."""
+        """The buffers of a window, one per message; reused in turn if there are fewer than messages."""
         parts = whole.split(self.case.count) if whole.numel() else ()
         return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
 
 
+def _op(case: Case) -> Any:
+    """torch's reduce operation of a case that reduces."""
+    assert case.redop is not None
+    return _OPS[case.redop]
+
+
 def _all_reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.all_reduce, at.recv, _OPS[case.redop], comm.timed)
+    return partial(dist.all_reduce, at.recv, _op(case), comm.timed)
 
 
 def _all_gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
@@ -249,7 +277,7 @@ def _all_gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[
 
 
 def _reduce_scatter(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(_reduce_scatter_flat, at.recv, at.send, _OPS[case.redop], comm.timed)
+    return partial(_reduce_scatter_flat, at.recv, at.send, _op(case), comm.timed)
 
 
 def _broadcast(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
@@ -257,7 +285,7 @@ def _broadcast(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[]
 
 
 def _reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.reduce, at.send, catalog.ROOT, _OPS[case.redop], comm.timed)
+    return partial(dist.reduce, at.send, catalog.ROOT, _op(case), comm.timed)
 
 
 def _gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
@@ -293,7 +321,7 @@ def _host_copy(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[]
 
 
 def _started(comm: TorchCommunicator, transfers: list[tuple[Callable, torch.Tensor, int]]) -> Callable[[], object]:
-    """Start all transfers at once, wait for all. Grouped, so that libraries that need it do not deadlock."""
+    """Start all transfers, then wait for all. Grouped, since some libraries would deadlock otherwise."""
     operations = [dist.P2POp(start, data, peer, comm.timed) for start, data, peer in transfers]
 
     def exchange() -> None:
@@ -322,7 +350,7 @@ def _ping_pong(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[]
 
 
 def _window(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    """All messages of a window in flight at once, then a byte back from each receiver to say they all arrived."""
+    """All messages of a window in flight at once, then a one-byte acknowledgement from each receiver."""
     other = catalog.partner(case, comm.rank)
     if other is None:
         return empty_call

@@ -1,23 +1,32 @@
-"""Buffers as tensors: the host's own memory where the device is the CPU, one allocation on the device otherwise."""
+"""Buffers as tensors: host memory if the device is the CPU, otherwise one allocation on the device."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import TypedDict
 
 import numpy as np
 import torch
 
 from ..errors import UsageError
-from ..interfaces import empty_call
-from ..loop.memory import HOST_POLICY, HostMemory, Pattern, slot_stride
+from ..interfaces import Pattern, empty_call
+from ..loop.memory import HOST_POLICY, HostMemory, slot_stride
 
 __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
            "tensor"]
 
-DEVICE_SLOTS_BYTES = 512 << 20      # of all slots together, on one rank: more than the caches of accelerators hold
+DEVICE_SLOTS_BYTES = 512 << 20      # limit for all slots together, on one rank: exceeds the caches of accelerators
+
+
+class DeviceIdentity(TypedDict, total=False):
+    """What tells devices apart: `device` as torch names it, the number of `devices` here, and a unique `identity`."""
+
+    device: str
+    devices: int
+    identity: str | None
 
 
 class DeviceMemory:
-    """`slots` buffers on an accelerator; compared there, so that nothing but a verdict crosses to the host."""
+    """`slots` buffers on an accelerator; compared there, so that only the verdict is copied to the host."""
 
     def __init__(self, slots: int, slot_bytes: int, device: torch.device) -> None:
         self.rows = torch.zeros((slots, slot_stride(slot_bytes)), dtype=torch.uint8, device=device)
@@ -35,13 +44,14 @@ class DeviceMemory:
         return bool((self.rows[rows, at:at + pattern.numel()] == pattern).all())
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
-        return self.rows[row, at:at + length].cpu().numpy()
+        copied: np.ndarray = self.rows[row, at:at + length].cpu().numpy()
+        return copied
 
 
 def find_device(wanted: str, local_rank: int) -> torch.device:
-    """The device of this rank, made current: `auto` is the accelerator that is here, or else the CPU.
+    """The device of this rank, made current: `auto` is the accelerator if there is one, otherwise the CPU.
 
-    UsageError when an accelerator was named that is not here.
+    UsageError if the requested accelerator is not available.
     """
     here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if wanted == "cpu" or (wanted == "auto" and here is None):
@@ -53,8 +63,8 @@ def find_device(wanted: str, local_rank: int) -> torch.device:
     return device
 
 
-def identify(device: torch.device) -> dict[str, object]:
-    """The device of this rank as others can recognise it; nothing for the CPU, which all ranks share."""
+def identify(device: torch.device) -> DeviceIdentity:
+    """Identification of this rank's device for the other ranks; empty for the CPU, which all ranks share."""
     if device.type == "cpu":
         return {}
     module = torch.get_device_module(device)
@@ -64,12 +74,12 @@ def identify(device: torch.device) -> dict[str, object]:
 
 
 def drain(device: torch.device) -> Callable[[], object]:
-    """What waits until everything that was started on `device` is complete."""
+    """A call that waits until all work on `device` is complete."""
     return empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
 
 
 def memory_policy(device: torch.device) -> str:
-    """How buffers on `device` are allocated, in words for the provenance."""
+    """Description of how buffers on `device` are allocated, for the provenance."""
     return HOST_POLICY if device.type == "cpu" else f"one torch allocation on {device}; slots on 64-byte lines"
 
 

@@ -1,1 +1,1 @@
-"""Detect hung, stopped and dead ranks; say what they were doing; end the job."""
+"""Detect hung, stopped and dead ranks, report what they were doing, and end the job."""

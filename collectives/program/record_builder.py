@@ -1,0 +1,115 @@
+"""Records of a sweep, built on rank 0 from the outcomes of all ranks."""
+
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Literal
+
+import msgspec
+
+from ..cases.case import Case, format_size
+from ..cases.catalog import ONE_CALL
+from ..interfaces import Transport
+from ..loop.measure import ModeSamples, Outcome
+from ..ranks.provenance import describe
+from ..records.digest import digest
+from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Status, Timing, Verification, makespans_ns
+from ..statistics.stopping import median
+from .session import Session
+
+__all__ = ["RecordBuilder"]
+
+
+class RecordBuilder:
+    """Builds the run line and the record of each case. `elapsed_s` is the time since the start of the run."""
+
+    def __init__(self, session: Session, transport: Transport, elapsed_s: Callable[[], float]) -> None:
+        self.session, self.transport, self._elapsed_s = session, transport, elapsed_s
+        self.plan, self.policy = session.plan, session.policy
+        self.run = self._run()
+
+    def _run(self) -> Run:
+        request, transport = self.session.request, self.transport
+        provenance = describe(self.session.facts, transport.versions())
+        provenance["buffers"] = transport.buffers
+        if self.session.loop_reason:
+            provenance["no native loop"] = self.session.loop_reason
+        return Run(
+            schema=SCHEMA, id=uuid.uuid4().hex[:12], started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            transport=transport.name, library=transport.library, device=transport.device, world=transport.size,
+            clock=Clock(kind="shared" if self.session.clocks.shared else "synchronised"), policy=self.policy,
+            sweep=request.sweep, command=request.command, provenance=provenance)
+
+    def refused(self, case: Case, reason: str) -> Record:
+        """A case that the library is known not to support."""
+        return Record(run=self.run.id, case=case, status="unsupported", reason=reason,
+                      asked_bytes=self.plan.cases[case])
+
+    def ended(self, case: Case, status: Status, reason: str) -> Record:
+        """A case that the watchdog ended."""
+        return Record(run=self.run.id, case=case, status=status, reason=reason, notes=(FAULT_NOTE,),
+                      asked_bytes=self.plan.cases[case], at_s=round(self._elapsed_s(), 3),
+                      reproduce=self._reproduce(case))
+
+    def measured(self, case: Case, outcomes: Sequence[Outcome], error_ns: float) -> Record:
+        """A case from the outcomes of its ranks; their clocks agree within `error_ns`."""
+        asked, first = self.plan.cases[case], outcomes[0]
+        checks = sum(outcome.checks for outcome in outcomes)
+        fault = next((outcome.fault for outcome in outcomes if outcome.fault), None)
+        reason = first.reason if fault is None else (
+            f"wrong result {fault.when}: rank {fault.rank}, element {fault.index}: "
+            f"expected {fault.expected}, found {fault.found}")
+        timings = tuple(self._timing(case, modes, error_ns)
+                        for modes in zip(*(outcome.modes for outcome in outcomes), strict=True))
+        return Record(
+            run=self.run.id, case=case, status=first.status, reason=reason, asked_bytes=asked,
+            notes=tuple(self._notes(case, asked, timings)), timings=timings,
+            digests=tuple(digest(case, timing, self.policy.precision) for timing in timings),
+            at_s=round(self._elapsed_s(), 3),
+            verification=Verification(checks=checks, wrong=sum(outcome.wrong for outcome in outcomes), fault=fault)
+            if checks else None,
+            reproduce=self._reproduce(case))
+
+    def _reproduce(self, case: Case) -> str:
+        return " ".join(["collbench run --transport", self.transport.name, "--ranks", str(self.transport.size),
+                         *case.options()])
+
+    def _notes(self, case: Case, asked: int, timings: tuple[Timing, ...]) -> Iterator[str]:
+        if case.bytes != asked:
+            yield f"{format_size(asked)} requested; {format_size(case.bytes)} is the next size that divides evenly"
+        if case.operation.measures != ONE_CALL:
+            yield f"time is {case.operation.measures}"
+        if case.op in ("bandwidth", "bi_bandwidth"):
+            yield from self.transport.notes
+        if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
+            yield "persistent collective: initialised once, started and waited for in each call"
+        for timing in timings:
+            if timing.alignment == "agreed" and timing.span == "slowest rank" and case.op != "noop":
+                yield (f"{timing.mode}: no makespan: the clocks agree only within "
+                       f"{(timing.clock_error_s or 0.0) * 1e6:.1f} us, which is longer")
+
+    def _timing(self, case: Case, modes: Sequence[ModeSamples], error_ns: float) -> Timing:
+        """The samples of all ranks in one mode."""
+        first = modes[0]
+        earliest_ns = [min(begins) for begins in zip(*(mode.begin_ns for mode in modes), strict=True)]
+        begin_ns = [[begin - earliest for begin, earliest in zip(mode.begin_ns, earliest_ns, strict=True)]
+                    for mode in modes]
+        timing = Timing(mode=first.mode, calls=first.calls, warmup=first.warmup, late=first.late,
+                        alignment=self.policy.alignment, loop=first.loop, stopwatch=first.stopwatch,
+                        graph=first.graph, clock_error_s=error_ns / 1e9,
+                        begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes], precision=first.precision,
+                        stopped_by=first.stopped_by)
+        return msgspec.structs.replace(timing, span=_span(case, timing, begin_ns, error_ns))
+
+
+def _span(case: Case, timing: Timing, begin_ns: list[list[int]],
+          error_ns: float) -> Literal["makespan", "slowest rank"]:
+    """A makespan is reported only if ranks agreed on a start and it exceeds the error of the clocks.
+
+    Ranks leave a barrier one by one, so the makespan would include that; an empty call waits for nobody.
+    """
+    if timing.alignment != "agreed" or case.op == "noop":
+        return "slowest rank"
+    timed = case.operation.timed_ranks(case.ranks)
+    makespan_ns = median(makespans_ns(begin_ns[:timed], timing.elapsed_ns[:timed], timing.counted()))
+    return "makespan" if makespan_ns > error_ns else "slowest rank"
