@@ -7,7 +7,9 @@ import click
 
 from collbench.collectives.errors import CollbenchError
 
-from .report.story import print_report, write_report
+from .report.story import build_story
+from .report.terminal import show
+from .report.write import write_report
 
 
 @click.command()
@@ -22,9 +24,9 @@ def main(data: Path, out: Path | None, targets: str) -> None:
         raise click.BadParameter(f"{targets!r}: expected rank counts such as 72,384", param_hint="--to") from None
     try:
         if out is None:
-            print_report(data, counts)
+            show(build_story(data, counts))
         else:
-            click.echo(write_report(data, out, counts))
+            click.echo(write_report(build_story(data, counts, page=True), out))
     except CollbenchError as error:
         click.echo(f"collbench: {error}", err=True)
         sys.exit(error.exit_status)

@@ -20,7 +20,7 @@ from collbench.analysis.findings.finding import Finding, in_order
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
 from collbench.analysis.frames.load import CASE, load
 from collbench.analysis.frames.record_id import _KEY, record_ids
-from collbench.analysis.report.story import tell
+from collbench.analysis.report.story import build_story
 from collbench.collectives.cases.case import Case
 from collbench.collectives.cases.catalog import OPERATIONS, received, round_up, sent
 from collbench.collectives.cases.traffic import PATTERNS
@@ -285,7 +285,7 @@ def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be
 def test_a_baseline_without_a_common_case_is_refused(log):
     other = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
     with pytest.raises(UsageError, match=r"has no case in common with .*log\.txt"):
-        tell(log, baseline=other)
+        build_story(log, baseline=other)
 
 
 def test_each_system_of_a_file_is_held_against_its_own_domain(tmp_path):
@@ -294,17 +294,17 @@ def test_each_system_of_a_file_is_held_against_its_own_domain(tmp_path):
     rows += [f"{system},NCCL 2.29,all_gather,default,half,8,8,{1 << 29},{1 << 29},,{time_us},s,"
              "nccl-tests mean over ranks" for system, time_us in (("8x A100", 2300), ("8x H100", 1400))]
     (tmp_path / "both.csv").write_text("\n".join(rows) + "\n")
-    points = tell(tmp_path / "both.csv").points.set_index("system")
+    points = build_story(tmp_path / "both.csv").points.set_index("system")
     assert points["ceiling_Bps"].to_dict() == {"8x A100": 300 * GB, "8x H100": 450 * GB}
     assert set(points["verdict"]) == {NORMAL}
 
 
 def test_a_log_alone_needs_a_place_for_the_page_or_a_document(log, collbench, tmp_path):
     refused = collbench("report", str(log))
-    assert (refused.returncode, "say with -o" in refused.stderr) == (2, True)
+    assert (refused.returncode, "the report with -o" in refused.stderr) == (2, True)
     other = collbench("report", str(log), "--json", "-", "--measured-on", "hgx_h200_8")
     assert (other.returncode, other.stderr, list(tmp_path.iterdir())) == (0, "", [])
-    assert json.loads(other.stdout)["on"]["Domain"].endswith("as you say: hgx_h200_8")
+    assert json.loads(other.stdout)["on"]["Domain"].endswith("--measured-on: hgx_h200_8")
 
 
 def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_records(tmp_path):
@@ -315,7 +315,7 @@ def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_rec
                   f"{factor(ranks) * (2 * (ranks - 1) * 5 + 2 * (ranks - 1) / ranks * size / 1e3)},makespan"
                   for ranks in (2, 4, 6, 8, 12, 16) for size in (1 << power for power in range(14, 25, 2))]
         (tmp_path / name).write_text("\n".join(lines) + "\n")
-        return tell(tmp_path / name, baseline=tmp_path / "then") if name != "then" else None
+        return build_story(tmp_path / name, baseline=tmp_path / "then") if name != "then" else None
     told("then", lambda ranks: 1)
     story = told("now", lambda ranks: 5 if ranks > 8 else 1)
     row = next(row for row in story.expected

@@ -24,7 +24,7 @@ from collbench.analysis.links import as_text
 from collbench.analysis.projection import project
 from collbench.analysis.projection import show as projection_show
 from collbench.analysis.report import html, terminal
-from collbench.analysis.report.story import tell
+from collbench.analysis.report.story import build_story
 from collbench.analysis.text.safe_console import Screen
 from collbench.analysis.text.safe_csv import to_csv, unescape
 from collbench.collectives.cases.case import Case, Sweep
@@ -203,7 +203,7 @@ def test_hostile_names_steer_no_terminal_no_page_and_no_table_of_another_tool(tm
     folder = a_hostile_journal(tmp_path)
     shown = io.StringIO()
     console = Screen(file=shown, width=150, force_terminal=True, color_system=None)
-    story = tell(folder)
+    story = build_story(folder)
     terminal.show(story, console)
     terminal.show_predictions(story.predictions, console)
     compared = compare(match(sides(str(folder)), sides(str(folder))))

@@ -79,18 +79,19 @@ def test_work_aside_comes_back_and_is_done_here_where_its_process_dies():
 
 
 def test_many_points_tell_the_same_story(journal, monkeypatch):
-    alone = story.tell(journal)
+    alone = story.build_story(journal, page=True)
     monkeypatch.setattr(story, "_MANY_POINTS", 0)
-    beside = story.tell(journal)
-    assert (alone.ahead, len(alone.answers)) == (None, len(beside.answers))
-    pd.testing.assert_frame_equal(beside.answers, alone.answers)
+    beside = story.build_story(journal, page=True)
+    pd.testing.assert_frame_equal(beside.predictions, alone.predictions)
+    pd.testing.assert_frame_equal(beside.page.predictions, alone.page.predictions)
+    pd.testing.assert_frame_equal(beside.page.curve, alone.page.curve)
 
 
 def test_of_very_many_series_only_those_shown_are_predicted_and_that_is_said(journal, monkeypatch):
-    everything = story.tell(journal)
+    everything = story.build_story(journal, page=True)
     assert not [finding for finding in everything.findings if "predicts them all" in finding.words]
     monkeypatch.setattr(story, "_MOST_SERIES", 0)
-    few = story.tell(journal)
-    assert few.predictions is few.answers
-    assert set(few.predictions["ranks"]) == set(everything.predictions["ranks"])
+    few = story.build_story(journal, page=True)
+    pd.testing.assert_frame_equal(few.page.predictions, few.predictions)
+    assert set(few.predictions["ranks"]) == set(everything.page.predictions["ranks"])
     assert [finding.severity for finding in few.findings if "predicts them all" in finding.words] == ["note"]

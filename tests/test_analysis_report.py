@@ -14,8 +14,10 @@ from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.collect import find
 from collbench.analysis.frames.load import load
 from collbench.analysis.models import extrapolate
-from collbench.analysis.report import build_figures, terminal
-from collbench.analysis.report.story import tell, write_report
+from collbench.analysis.report import terminal
+from collbench.analysis.report.page_data import fitted_lines
+from collbench.analysis.report.story import build_story
+from collbench.analysis.report.write import write_report
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import Journal, JournalError, seal
@@ -181,7 +183,7 @@ def test_a_bad_domain_file_is_one_clear_line(tmp_path, text, message):
 
 
 def test_the_line_over_payloads_is_the_latency_and_the_rate(tmp_path):
-    lines = build_figures._lines(tell(a_journal(tmp_path)).shown)
+    lines = fitted_lines(build_story(a_journal(tmp_path)).shown)
     assert set(lines["op"]) == {"all_reduce", "all_gather", "ping_pong"}
     mine = lines[lines["op"].eq("all_reduce") & lines["ranks"].eq(8) & lines["mode"].eq("isolated")]
     truth = OVERHEAD_S + 14 * ALPHA_S + 14 / 8 * mine["message_bytes"] / RATE_BPS
@@ -191,15 +193,15 @@ def test_the_line_over_payloads_is_the_latency_and_the_rate(tmp_path):
 
 def test_terminal_tells_the_same_story(tmp_path):
     out = io.StringIO()
-    terminal.show(tell(a_journal(tmp_path)), Console(file=out, width=120))
-    text = out.getvalue()
+    terminal.show(build_story(a_journal(tmp_path)), Console(file=out, width=120))
+    text = " ".join(out.getvalue().split())
     for words in ("All 33 cases checked and right", "72 ranks", "384 ranks", "extrapolated", "not extrapolated",
                   "not a forecast", "all_gather, measured, 8 ranks", "NVL72"):
         assert words in text
 
 
 def test_of_many_operations_the_terminal_has_tables_of_few_and_a_line_each_of_the_others(tmp_path, monkeypatch):
-    story = tell(a_journal(tmp_path))
+    story = build_story(a_journal(tmp_path))
 
     def shown(**ops):
         out = io.StringIO()
@@ -229,7 +231,7 @@ def test_terminal_shows_predictions_with_their_model_and_cautions(tmp_path):
     points = load(a_journal(tmp_path)).points
     terminal.show_predictions(extrapolate(points, [8, 72]), Console(file=out, width=140))
     text = " ".join(out.getvalue().split())
-    for words in ("measured", "extrapolated", "ring: overhead", "speculative: 9 times", "beware: involves pairs"):
+    for words in ("measured", "extrapolated", "ring: overhead", "speculative: 9 times", "warning: involves pairs"):
         assert words in text
 
 
@@ -239,15 +241,15 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     host = "<script>alert(1)</script>\"'&{{7*7}}"
     a_journal(folder, a_run(host=host), a_run(host=host, transport="mpi", cores=4))
-    return write_report(folder, folder / "out").parent
+    return write_report(build_story(folder, page=True), folder / "out").parent
 
 
 def test_report_is_whole(report):
     names = {path.name for path in report.iterdir()}
-    assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json"}
+    assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json", "curve.csv"}
     kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())}
     assert kinds == {"extrapolated", "refused"}
-    figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir()}
+    figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir() if path.is_file()}
     assert {"all_reduce-time-ranks.png", "all_reduce-busbw-size.svg"} <= set(figures)
     assert min(figures.values()) > 1000
 
@@ -266,10 +268,10 @@ def test_page_loads_nothing_and_escapes_everything(report):
 def test_report_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(CollbenchError, match="cannot be written"):
-        write_report(a_journal(tmp_path), tmp_path / "taken")
+        write_report(build_story(a_journal(tmp_path), page=True), tmp_path / "taken")
 
 
 def test_report_of_a_journal_without_a_single_point(tmp_path):
     a_journal(tmp_path, status=lambda case: "failed")
-    page = write_report(tmp_path, tmp_path / "out").read_text()
+    page = write_report(build_story(tmp_path, page=True), tmp_path / "out").read_text()
     assert "Nothing was measured" in page

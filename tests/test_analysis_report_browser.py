@@ -12,7 +12,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from collbench.analysis.report.story import write_report
+from collbench.analysis.report.story import build_story
+from collbench.analysis.report.write import write_report
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.records.journal import Journal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
@@ -47,7 +48,7 @@ PROBE = """<script>
     seen.hover = { text: tip().innerText, inside: box.left >= 0 && box.right <= innerWidth && box.bottom <= innerHeight,
       like_page: getComputedStyle(tip()).backgroundColor === page.backgroundColor };
   }
-  const select = document.getElementById("case");
+  const select = document.getElementById("pick-calls");
   if (select) {
     select.value = "2";
     select.dispatchEvent(new Event("change"));
@@ -126,7 +127,7 @@ def a_journal(folder, seed=1):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    return write_report(a_journal(folder), folder / "out")
+    return write_report(build_story(a_journal(folder), page=True), folder / "out")
 
 
 @pytest.mark.parametrize(("width", "more"), [(1280, ()), (390, ("--blink-settings=preferredColorScheme=0",))])
@@ -140,7 +141,8 @@ def test_report_is_whole_silent_and_fits(look, page, width, more):
     assert seen["answer"] < 844, "a phone's first screen ends before the answer"
     told = seen["hover"].pop("text")
     assert seen["hover"] == {"inside": True, "like_page": True}
-    assert re.search(r"payload\s+8 B\s+time\s+[0-9.]+ µs\s+interval of time\s+[0-9.]+ µs to [0-9.]+ µs", told), told
+    assert re.search(r"message size\s+8 B\s+time\s+[0-9.]+ µs\s+interval of time\s+[0-9.]+ µs to [0-9.]+ µs",
+                     told), told
 
 
 def test_comparison_is_whole_silent_and_fits(look, collbench, tmp_path):

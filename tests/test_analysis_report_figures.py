@@ -1,5 +1,6 @@
 """Figures: what they need from a journal is what was planted in it, and each says what of it was measured."""
 
+import dataclasses
 import io
 import math
 import re
@@ -13,10 +14,11 @@ from hypothesis import strategies as st
 from collbench.analysis.frames.samples import choose, read_calls
 from collbench.analysis.links import CELLS, LinkMatrix
 from collbench.analysis.projection.side_by_side import PAIR
-from collbench.analysis.report import figures, render_chart
-from collbench.analysis.report.build_figures import draw
-from collbench.analysis.report.figures import chart, files
-from collbench.analysis.report.story import tell
+from collbench.analysis.report import figure_files, figures, html, render_chart
+from collbench.analysis.report.figures import build_charts, links
+from collbench.analysis.report.figures.shared import chart
+from collbench.analysis.report.story import build_story
+from collbench.analysis.report.write import write_report
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.records.journal import Journal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
@@ -55,12 +57,12 @@ def journal(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def story(journal):
-    return tell(journal)
+    return build_story(journal, page=True)
 
 
 @pytest.fixture(scope="module")
 def drawn(story):
-    return {one.name: one for one in draw(story)}
+    return {one.name: one for one in build_charts(story)}
 
 
 def values(one):
@@ -145,7 +147,7 @@ def test_a_map_of_many_ranks_is_small_and_keeps_the_worst_pair():
     cells.loc[(cells["src"] == slow[0]) & (cells["dst"] == slow[1]), "latency_s"] = 9e-6
     tiers = pd.DataFrame({"quantity": ["latency"], "tier": [0], "cells": [len(cells)], "typical": [2e-6],
                           "lowest": [2e-6], "highest": [2e-6], "places": ["same host"]})
-    one, few = figures.link_charts([LinkMatrix("mpi", "lib", "cpu", ranks, (), {"latency": 8}, cells, tiers)])
+    one, few = links.link_charts([LinkMatrix("mpi", "lib", "cpu", ranks, (), {"latency": 8}, cells, tiers)])
     worst = values(one).sort_values("value").iloc[-1]
     assert (worst["from"], worst["to"], worst["value"]) == (*slow, 9e-6)
     assert len(str(one.spec)) + len(str(few.spec)) < 1_000_000
@@ -170,20 +172,21 @@ def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(tmp_path):
     (tmp_path / "data.csv").write_text("\n".join([
         "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
         "time_us,source,statistic", *rows]) + "\n")
-    assert {one.name for one in draw(tell(tmp_path / "data.csv"))} == {"all_reduce-time-size", "all_reduce-busbw-size"}
+    story = build_story(tmp_path / "data.csv", page=True)
+    assert {one.name for one in build_charts(story)} == {"all_reduce-time-size", "all_reduce-busbw-size"}
 
 
 def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, monkeypatch):
     some = [drawn[name] for name in ("all_reduce-busbw-ranks", "ranks-begin", "calls-1", "links-latency")]
     (tmp_path / "calls-1.svg").mkdir()
     with pytest.raises(IsADirectoryError):
-        figures.save(some, tmp_path)
+        figure_files.save_charts(some, tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(written) == {f"{one.name}.{kind}" for one in some for kind in ("png", "svg") if one.name != "calls-1"}
     assert not any(b"currentColor" in text for text in written.values())
-    monkeypatch.setattr(files, "_PROGRAM", "import sys; sys.stdin.readline()")
-    figures.save(some[:1], tmp_path / "by itself")      # since the process that is to draw ends without a word
-    assert len(list((tmp_path / "by itself").iterdir())) == 2
+    monkeypatch.setattr(figure_files, "_PROGRAM", "import sys; sys.stdin.readline()")
+    figure_files.save_charts(some[:1], tmp_path / "alone")      # the renderer ends without an answer
+    assert len(list((tmp_path / "alone").iterdir())) == 2
 
 
 def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):
@@ -192,3 +195,104 @@ def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):
         told = set(re.findall(r"'calculate': .*?, 'as': '([^']*)'", whole))
         assert told
         assert not any(f"'field': '{name}'" in still for name in told)
+
+
+DRAWING_ONLY = {"spread", "at", "from", "to", "row", "column"}     # where things are put; ranks of a pair are labels
+
+
+def tables(part):
+    """Every inline table of a specification."""
+    if isinstance(part, list):
+        for one in part:
+            yield from tables(one)
+    elif isinstance(part, dict):
+        if isinstance(part.get("data"), dict) and "values" in part["data"]:
+            rows = part["data"]["values"]
+            yield pd.read_csv(io.StringIO(rows)) if isinstance(rows, str) else pd.DataFrame(rows)
+        for one in part.values():
+            yield from tables(one)
+
+
+def digits(values):
+    """Numbers as a chart rounds them."""
+    numbers = pd.to_numeric(pd.Series(list(values)), errors="coerce").dropna()
+    return {float(f"{number:.4g}") for number in numbers}
+
+
+@pytest.fixture(scope="module")
+def written(story, tmp_path_factory):
+    """A report on disk: its folder, and every CSV in it by name."""
+    out = tmp_path_factory.mktemp("written")
+    write_report(story, out)
+    return out, {path.stem: pd.read_csv(path) for path in [*out.glob("*.csv"), *(out / "figures/data").glob("*.csv")]}
+
+
+def test_every_number_in_a_figure_is_in_its_file(written, drawn):
+    out, files = written
+    assert {path.stem for path in (out / "figures").glob("*.png")} == set(drawn)
+    checked = 0
+    for name, one in drawn.items():
+        for table in tables(one.spec):
+            for column in set(table.select_dtypes("number").columns) - DRAWING_ONLY:
+                on_disk = digits(files[name][column])
+                missing = digits(table[column]) - on_disk
+                assert not missing, (name, column, missing)
+                checked += 1
+    assert checked > 5 * len(drawn)
+
+
+def test_predicted_numbers_in_figures_are_those_of_the_report_s_tables(written, drawn):
+    _, files = written
+    sources = {"measured": "points", "extrapolated": "curve", "projected": "projected"}
+    seen = set()
+    for name, one in drawn.items():
+        if one.section not in ("all_reduce", "domains"):
+            continue
+        for kind, rows in values(one).groupby("kind"):
+            if kind not in sources:
+                continue
+            columns = ["ranks", "time_s", *([] if kind == "measured" else ["time_lo_s", "time_hi_s"])]
+            known = files[sources[kind]][columns].map(lambda value: float(f"{value:.4g}"))
+            shown = rows[columns].map(lambda value: float(f"{value:.4g}"))
+            assert set(shown.itertuples(index=False)) <= set(known.itertuples(index=False)), (name, kind)
+            seen.add(kind)
+    assert {"measured", "extrapolated"} <= seen
+    between = set(files["curve"]["ranks"]) - set(files["predictions"]["ranks"])
+    assert between
+    assert between <= set(values(drawn["all_reduce-time-ranks"])["ranks"])
+
+
+def test_a_figure_without_a_section_of_the_page_is_an_error(story, drawn):
+    astray = dataclasses.replace(drawn["ranks-begin"], section="nowhere")
+    with pytest.raises(ValueError, match="figure ranks-begin: the page has no section 'nowhere'"):
+        html.render(story, [*drawn.values(), astray])
+
+
+FIGURE = '''
+from .shared.chart import Chart, rows, spec
+from .shared.section import Section
+
+SECTION = Section("extra", "An extra figure", "extra", 15)
+
+
+def build(story):
+    table = story.shown[["ranks", "time_s"]].head(1)
+    yield Chart("extra", "extra", "extra (measured)", spec([], rows(table, ("ranks", "time_s"))), table)
+'''
+
+
+def test_one_file_in_the_folder_is_a_figure_on_the_page(story, tmp_path, monkeypatch):
+    (tmp_path / "extra.py").write_text(FIGURE)
+    monkeypatch.setattr(figures, "__path__", [*figures.__path__, str(tmp_path)])
+    charts = figures.build_charts(story)
+    page = html.render(story, charts)
+    assert [one.name for one in charts if one.section == "extra"] == ["extra"]
+    assert '<h2 id="extra">An extra figure</h2>' in page
+    assert 'id="chart-extra"' in page
+    keys = [one.key for one in figures.sections()]
+    assert keys[keys.index("extra") - 1:keys.index("extra") + 2] == ["domains", "extra", "lateness"]
+
+
+def test_a_story_without_its_page_cannot_be_written(journal, tmp_path):
+    with pytest.raises(ValueError, match="page=True"):
+        write_report(build_story(journal), tmp_path)

@@ -10,9 +10,9 @@ import pandas as pd
 
 from collbench.collectives.records.journal import read_lines
 from collbench.collectives.records.record import Record, Run
+from collbench.collectives.statistics.stability import spread
 
 from ..findings.finding import Finding
-from ..stats import spread
 from .link_findings import QUANTITIES, Measured, Quantity, findings, tier_numbers, tier_rows
 from .pair_kinds import Places
 from .structure import Structure, find_structure

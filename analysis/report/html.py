@@ -1,10 +1,8 @@
-"""The report as one web page that needs nothing else: styles, data, charts and the code that draws them are inside."""
-
-from __future__ import annotations
+"""The report as one self-contained web page: styles, data, charts and the code that draws them are inside."""
 
 import json
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -12,29 +10,53 @@ from markupsafe import Markup
 
 from ..frames.representative import HEADLINE_OPS, operation_table
 from ..text import units
-from .figures import Chart
-from .text import CAVEAT, METHOD, QUANTITIES, AnswerRow, answer_rows, domain_words, prediction_cell
+from .figures import Chart, sections
+from .page_data import PageData
+from .story import Story
+from .text import (
+    CAVEAT,
+    METHOD,
+    QUANTITIES,
+    TOP_FINDINGS,
+    AnswerRow,
+    answer_rows,
+    domain_words,
+    prediction_cell,
+)
 
-if TYPE_CHECKING:
-    from .story import Story
+__all__ = ["page_data", "render"]
 
-__all__ = ["render"]
-
-_TOP_FINDINGS = 3
-_PROJECTED = ("What the measured operations would take on these domains, per rank, which is an accelerator there: "
-             "projected from cited facts of each domain and efficiencies learned from measurements elsewhere, never "
-             "measured there; bands hold 90 % of draws. Which is ahead turns on what is held equal: collbench project "
-             "has it per accelerator, per FLOP, per watt and per domain.")
-_READING = ("In the figures a filled dot is a measured median and its bar the 95 % interval; hollow dots on dashed "
-            "lines are extrapolated, with 90 % bands; a thin line is latency + payload / rate, fitted to what was "
-            "measured; a dotted line is a ceiling. Hover for values.")
+_READING = ("In the figures a filled dot is a measured median and its bar the 95 % confidence interval; hollow dots on "
+            "dashed lines are extrapolated, with 90 % prediction intervals as bands; a thin line is latency + size / "
+            "rate, fitted to the measurements; a dotted line is a ceiling. Hover for values.")
 
 
-def render(story: Story, charts: list[Chart], library: str = "") -> str:
-    """The page as text. What comes from files is escaped, in the markup and in the embedded JSON.
+class PageSection(NamedTuple):
+    """A part of the page with its charts; `choices` where a reader chooses one set of charts of several."""
+
+    key: str
+    title: str
+    nav: str
+    intro: str
+    charts: list[Chart]
+    choices: list[dict[str, Any]]
+
+
+def page_data(story: Story) -> PageData:
+    """What the page shows beyond the story; ValueError: the story was built without."""
+    if story.page is None:
+        raise ValueError("the story has no page data: build it with page=True")
+    return story.page
+
+
+def render(story: Story, charts: Sequence[Chart], library: str = "") -> str:
+    """The page as text; everything that comes from files is escaped, in the markup and in the embedded JSON.
 
     Args:
-        library: the code that draws the charts, of `drawing.library`.
+        library: the code that draws the charts, from `render_chart.library`.
+
+    Raises:
+        ValueError: a chart stands in no section of the page, or the story was built without its page data.
     """
     pages = PackageLoader("collbench.analysis.report", "page")
     environment = Environment(loader=pages, undefined=StrictUndefined, autoescape=select_autoescape(),
@@ -42,30 +64,36 @@ def render(story: Story, charts: list[Chart], library: str = "") -> str:
     environment.filters |= {"seconds": units.seconds, "rate": units.rate, "size": units.payload,
                             "percent": units.percent, "microseconds": units.microseconds,
                             "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words}
-    answers = {quantity: answer_rows(story.answer, quantity, story.targets) for quantity in QUANTITIES}
-    sized = {chart.section for chart in charts} & set(story.shown["op"])
+    answers = {quantity: answer_rows(story.headline, quantity, story.targets) for quantity in QUANTITIES}
+    operations = _operations(story)
+    known, of_operation = _placed(charts, [operation["name"] for operation in operations])
     return environment.get_template("report.html").render(
-        story=story, head=story.overview, charts=charts,
-        specs={chart.name: chart.spec for chart in charts}, sections=_sections(charts), choices=_choices(charts),
-        projected_words=_PROJECTED, reading=_READING if sized else "", caveat=CAVEAT, method=METHOD,
-        findings=story.findings, top=story.findings[:_TOP_FINDINGS], quantities=QUANTITIES,
-        answers=answers, front=_front(answers),
-        operations=_operations(story), predictions=_predictions(story),
+        story=story, head=story.overview, charts=charts, specs={chart.name: chart.spec for chart in charts},
+        sections=known, of_operation=of_operation, reading=_READING if any(of_operation.values()) else "",
+        caveat=CAVEAT, method=METHOD, findings=story.findings, top=story.findings[:TOP_FINDINGS], quantities=QUANTITIES,
+        answers=answers, front=_front(answers), operations=operations,
+        predictions=_predictions(story, page_data(story).predictions),
         styles=Markup(pages.get_source(environment, "report.css")[0]),
         script=Markup(pages.get_source(environment, "report.js")[0]),
         library=_inside_script(library))
 
 
-def _sections(charts: list[Chart]) -> dict[str, list[Chart]]:
-    """Charts by the part of the page they stand in."""
-    found: dict[str, list[Chart]] = defaultdict(list)
+def _placed(charts: Sequence[Chart], operations: Sequence[str]) -> tuple[list[PageSection], dict[str, list[Chart]]]:
+    """Sections that have charts, in the order of the page, and the charts of each operation."""
+    declared = sections()
+    by_key: dict[str, list[Chart]] = {key: [] for key in (*(section.key for section in declared), *operations)}
     for chart in charts:
-        found[chart.section].append(chart)
-    return found
+        if chart.section not in by_key:
+            raise ValueError(f"figure {chart.name}: the page has no section {chart.section!r}")
+        by_key[chart.section].append(chart)
+    known = [PageSection(section.key, section.title, section.nav, section.intro, by_key[section.key],
+                         _choices(by_key[section.key]))
+             for section in declared if by_key[section.key]]
+    return known, {op: by_key[op] for op in operations}
 
 
-def _choices(charts: list[Chart]) -> list[dict[str, Any]]:
-    """What a reader chooses among, with the charts of each."""
+def _choices(charts: Sequence[Chart]) -> list[dict[str, Any]]:
+    """What a reader can choose, with the charts of each choice."""
     found: dict[str, list[Chart]] = {}
     for chart in charts:
         if chart.choice is not None:
@@ -74,7 +102,7 @@ def _choices(charts: list[Chart]) -> list[dict[str, Any]]:
 
 
 def _embedded(value: object) -> Markup:
-    """JSON that cannot end the script it stands in."""
+    """JSON that cannot close the script element around it."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False)
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -84,7 +112,7 @@ def _inside_script(code: str) -> Markup:
 
 
 def _front(answers: dict[str, list[AnswerRow]]) -> list[tuple[AnswerRow | None, AnswerRow | None]]:
-    """Latency and bandwidth of the operations most asked for, side by side; of all where none of those is there."""
+    """Latency and bandwidth of `HEADLINE_OPS` side by side; of all operations where none of those was measured."""
     by_key: dict[tuple[str, str], dict[str, AnswerRow]] = {}
     for quantity, rows in answers.items():
         for row in rows:
@@ -94,29 +122,29 @@ def _front(answers: dict[str, list[AnswerRow]]) -> list[tuple[AnswerRow | None, 
 
 
 def _operations(story: Story) -> list[dict[str, Any]]:
-    """Per operation: its name, and the tables of each fabric."""
+    """The name of each operation and its tables, one per fabric."""
     found: dict[str, dict[str, Any]] = {}
     for (fabric, op), points in story.shown.groupby(["fabric", "op"], sort=False):
         first = points.iloc[0]
-        what = [str(first[name]) for name in ("dtype", "redop", "traffic", "place") if pd.notna(first[name])]
+        variant = [str(first[name]) for name in ("dtype", "redop", "traffic", "place") if pd.notna(first[name])]
         rows = _rows(operation_table(points))
         found.setdefault(str(op), {"name": op, "tables": []})["tables"].append(
-            {"fabric": fabric, "what": " ".join(what), "rows": rows})
+            {"fabric": fabric, "what": " ".join(variant), "rows": rows})
     return list(found.values())
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """None instead of the several kinds of missing values, which a template cannot tell apart."""
+    """Rows with None for every kind of missing value, which a template cannot distinguish."""
     lists = [[None if gone else value for gone, value in zip(column.isna().tolist(), column.tolist(), strict=True)]
              for _, column in frame.items()]
-    return [dict(zip(frame.columns, row, strict=True)) for row in zip(*lists, strict=True)]
+    return [dict(zip(map(str, frame.columns), row, strict=True)) for row in zip(*lists, strict=True)]
 
 
-def _predictions(story: Story) -> list[dict[str, Any]]:
+def _predictions(story: Story, predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Every prediction of the representative series, in both quantities, as text."""
     keys = ["fabric", "op", "mode", "dtype", "redop", "place", "traffic"]
     wanted = story.shown[keys].drop_duplicates()
-    found = story.predictions.merge(wanted, on=keys)
+    found = predictions.merge(wanted, on=keys)
     shown = found["asked_bytes"].isin(story.shown["asked_bytes"]) | found["kind"].eq("refused")
     rows = _rows(found[shown])
     return [{**row, **{quantity: prediction_cell(row, quantity, row["message_bytes"]) for quantity in QUANTITIES}}

@@ -1,16 +1,12 @@
-"""The report as one document for machines: `collbench report --json`. docs/report.md says what each field means."""
+"""The report as one JSON document: `collbench report --json`. docs/report.md explains each field."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pandas as pd
 
 from ..findings.finding import as_json
+from .story import Story
 from .text import CAVEAT, METHOD
-
-if TYPE_CHECKING:
-    from .story import Story
 
 __all__ = ["SCHEMA", "document"]
 
@@ -20,8 +16,8 @@ _ANSWER = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s
 _WHOLE = ("ranks", "message_bytes")
 
 
-def document(story: Story) -> dict[str, object]:
-    """What the first screen of the report says, as values: SI units, None for what is unknown."""
+def document(story: Story) -> dict[str, Any]:
+    """The first screen of the report as values: SI units, None where unknown."""
     head, points, records = story.overview, story.points, story.loaded.records
     sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
     return {
@@ -41,13 +37,13 @@ def document(story: Story) -> dict[str, object]:
         "findings": [as_json(finding) for finding in story.findings],
         "expected": [dict(row.values) for row in story.expected],
         "expected_from": list(story.legend),
-        "answer": _answer(story.answer),
+        "answer": _answer(story.headline),
         "caveat": CAVEAT, "method": METHOD,
     }
 
 
-def _answer(answer: pd.DataFrame) -> list[dict[str, object]]:
-    rows = answer.reindex(columns=list(_ANSWER)).astype(object)
-    rows = rows.where(rows.notna(), None).to_dict("records")
-    return [{name: int(value) if name in _WHOLE and value is not None else value for name, value in row.items()}
+def _answer(headline: pd.DataFrame) -> list[dict[str, Any]]:
+    frame = headline.reindex(columns=list(_ANSWER)).astype(object)
+    rows = frame.where(frame.notna(), None).to_dict("records")
+    return [{str(name): int(value) if name in _WHOLE and value is not None else value for name, value in row.items()}
             for row in rows]

@@ -1,7 +1,7 @@
-"""Charts to files, by what draws them; also as a program that does it for another process, told line by line.
+"""Render charts to files; also as a server that another process drives line by line.
 
-The library that draws keeps the interpreter to itself all the while, so only a process of its own can draw while
-something else goes on. This module is all that such a process imports.
+The rendering library holds the interpreter lock all the time, so rendering can only overlap with other work in a
+separate process. This module is all that such a process imports.
 """
 
 import json
@@ -21,20 +21,20 @@ __all__ = ["VEGALITE", "draw", "library", "serve"]
 
 VEGALITE = vl_convert.get_vegalite_versions()[-1]
 _WIDTH = 460
-_SCALE = 1.5                   # of the PNG, for screens and slides; each doubling doubles the time of it
-_PAPER_INK = "#1c2430"         # of a file, which has no page to take its colour from
+_SCALE = 1.5                   # of the PNG, for screens and slides; doubling it doubles the rendering time
+_PAPER_INK = "#1c2430"         # replaces the page colour, which a file does not have
 _CONFIG = {"background": "white", "font": "sans-serif", "padding": 12, "view": {"stroke": None}, "aria": False,
            "title": {"anchor": "start", "fontSize": 13, "fontWeight": "normal", "offset": 12},
            "axis": {"gridOpacity": 0.5}, "legend": {"orient": "bottom", "labelLimit": 400, "columns": 4,
            "layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}}
-_TITLE_LETTERS = 72            # a line of a file's title
+_TITLE_LETTERS = 72            # per line of a title
 _FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts")
-_FOREIGN = re.compile("[^\0-\u04ff\u2000-\u22ff]")      # what the font in the library has no letter for
+_FOREIGN = re.compile("[^\0-\u04ff\u2000-\u22ff]")      # characters that the built-in font lacks
 Spec = dict[str, Any]
 
 
 def draw(spec: Spec, caption: str, path: str) -> None:
-    """A chart as files, its caption above it; `path` is without `.svg` and `.png`. OSError: cannot be written."""
+    """Write a chart with its caption to `path` + `.svg` and `.png`; OSError if that fails."""
     whole = json.dumps({**_still(spec), "width": _WIDTH, "title": list(_lines(caption))}, ensure_ascii=False)
     if _FOREIGN.search(whole):
         _take_fonts()
@@ -50,37 +50,38 @@ def library() -> str:
 
 
 def serve() -> None:
-    """Answer each line of standard input with one of standard output, both JSON, until there are no more.
+    """Answer each line of standard input with one on standard output, both JSON, until the input ends.
 
-    A line has the arguments of `draw`, or is null and asks for the library. The answer has the `library`, or `errno`
-    and `words` where a file cannot be written, or nothing.
+    A request holds the arguments of `draw`, or is null to ask for the library. The answer holds `library`, or `errno`
+    and `words` if a file cannot be written, or nothing.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # whoever asks is interrupted as well, and ends the input
-    # A font of the system is a file that is opened four times for every letter, the library's own is in memory. With
-    # it alone, a chart takes half the time and looks the same everywhere.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent is interrupted as well and closes the input
+    # A system font is a file that is opened four times for every letter; the built-in one is in memory. With it alone
+    # a chart takes half the time and looks the same everywhere.
     os.environ.setdefault("FONTCONFIG_FILE", str(Path(__file__).with_name("fonts.conf")))
     for line in sys.stdin.buffer:
-        asked, told = json.loads(line), {}
+        request = json.loads(line)
+        answer: dict[str, Any] = {}
         try:
-            if asked is None:
-                told = {"library": library()}
+            if request is None:
+                answer = {"library": library()}
             else:
-                draw(**asked)
+                draw(**request)
         except OSError as error:
-            told = {"errno": error.errno, "words": error.strerror}
-        print(json.dumps(told), flush=True)
+            answer = {"errno": error.errno, "words": error.strerror}
+        print(json.dumps(answer), flush=True)
 
 
 @cache
 def _take_fonts() -> None:
-    """Those of the system after all, for letters that the library's own does not have."""
+    """Register the system fonts, for characters that the built-in font lacks."""
     for folder in _FONTS:
         if (path := Path(folder).expanduser()).is_dir():
             vl_convert.register_font_directory(str(path))
 
 
 def _still(part: Any) -> Any:
-    """The chart without hover values, and without the texts that are worked out for them alone."""
+    """The chart without tooltips and without the fields that only they use."""
     if isinstance(part, list):
         return [_still(one) for one in part if not (isinstance(one, dict) and "calculate" in one)]
     return {name: _still(one) for name, one in part.items() if name != "tooltip"} if isinstance(part, dict) else part

@@ -1,9 +1,7 @@
-"""The report as text on a terminal: header, a table an operation, the extrapolations, findings."""
-
-from __future__ import annotations
+"""The report as text on a terminal: header, findings, headline numbers, tables."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -14,15 +12,23 @@ from rich.text import Text
 
 from collbench.collectives.records.record import MODES
 
+from ..findings.finding import Finding
 from ..frames.representative import HEADLINE_OPS, operation_table
 from ..models.predict import SERIES
 from ..text import units
 from ..text.safe_console import Screen
-from .text import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, Cell, answer_rows, domain_words, prediction_cell
-
-if TYPE_CHECKING:
-    from ..findings.finding import Finding
-    from .story import Story
+from .story import Story
+from .text import (
+    CAVEAT,
+    METHOD,
+    QUANTITIES,
+    TOP_FINDINGS,
+    PredictionCell,
+    answer_rows,
+    domain_words,
+    prediction_cell,
+    records_of,
+)
 
 __all__ = ["show", "show_predictions"]
 
@@ -31,30 +37,34 @@ _VERDICT = {"normal": "green", "below": "yellow", "above": "yellow"}
 _FRONT_OPS = 3
 _TIME, _BUSBW = ("time_s", "time_lo_s", "time_hi_s"), ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
 _MOST_TABLES = 12      # of operations
-_NARROWEST = 110       # columns; a table of numbers is unreadable below, and a pipe has no width of its own
+_NARROWEST = 110       # columns: narrower tables are unreadable, and a pipe has no width of its own
 
 
 def show(story: Story, console: Console | None = None, ops: Collection[str] | None = None) -> None:
-    """Print `story`, with tables of `ops` (as `summary.print_report`); to standard output unless `console` is given."""
+    """Print `story` to standard output or `console`.
+
+    Args:
+        ops: operations to show tables of; None: all, or `HEADLINE_OPS` where there are many.
+    """
     console = _wide(console or Screen())
     for part in _parts(story, _usual(story) if ops is None else ops):
         console.print(part)
 
 
 def _usual(story: Story) -> list[str]:
-    """The operations to show tables of: all, or those most asked for where nobody would read so many tables."""
+    """The operations to show tables of: all, or `HEADLINE_OPS` where there would be too many tables."""
     known = list(story.shown["op"].unique())
     tables = len(story.shown.drop_duplicates(["fabric", "op"]))
     return known if tables <= _MOST_TABLES else [op for op in HEADLINE_OPS if op in known] or known[:_FRONT_OPS]
 
 
 def show_predictions(predictions: pd.DataFrame, console: Console | None = None) -> None:
-    """Print a frame of `models.extrapolate`, one table a series with its model, and what to beware of."""
+    """Print a frame of `extrapolate`: one table per series with its model and warnings."""
     console = _wide(console or Screen())
     for _, rows in predictions.groupby(list(SERIES), dropna=False, sort=False):
         console.print(_series(rows))
-        for caution in rows["reason"].dropna().unique():
-            console.print(Text(f"beware: {caution}", style="yellow"))
+        for reason in rows["reason"].dropna().unique():
+            console.print(Text(f"warning: {reason}", style="yellow"))
         console.print()
     console.print(Text(f"{CAVEAT} {METHOD}", style="dim"))
 
@@ -63,14 +73,14 @@ def _series(rows: pd.DataFrame) -> Table:
     first = rows.iloc[0]
     names = [first[name] for name in ("op", "mode", "dtype", "redop", "traffic", "place", "transport", "library")]
     table = _table(escape(", ".join(str(name) for name in names if pd.notna(name))))
-    for name in ("ranks", "payload", "kind", "time", "interval", "busbw", "interval", "distance"):
+    for name in ("ranks", "size", "kind", "time", "interval", "busbw", "interval", "distance"):
         table.add_column(name, justify="right", no_wrap=name != "interval")
-    for row in rows[rows["kind"] != "refused"].to_dict("records"):
+    for row in records_of(rows[rows["kind"] != "refused"]):
         time, busbw = (prediction_cell(row, quantity, row["message_bytes"]) for quantity in QUANTITIES)
         table.add_row(str(row["ranks"]), units.payload(row["message_bytes"]), row["kind"], time.value,
                       escape(time.detail), busbw.value, escape(busbw.detail), f"{row['distance']:.3g}x")
     for model in rows[rows["kind"] == "extrapolated"].head(1).to_dict("records"):
-        table.caption = escape(f"{model['algorithm']}: {model['parameters']}; held-out error "
+        table.caption = escape(f"{model['algorithm']}: {model['parameters']}; hold-out error "
                                f"{units.percent(model['holdout_error'])}")
         table.caption_justify = "left"
     return table
@@ -82,10 +92,10 @@ def _wide(console: Console) -> Console:
 
 
 def _parts(story: Story, ops: Collection[str]) -> Iterator[RenderableType]:
-    """The first screen: what was measured on what, the verdict, what matters most, the answer; then everything else."""
+    """The first screen: what was measured, the verdict, top findings, headline numbers; then everything else."""
     yield _header(story)
     yield _findings(story.findings[:TOP_FINDINGS], "Findings")
-    answer = story.answer_of(ops)
+    answer = story.headline[story.headline["op"].isin(ops)]
     if len(answer):
         yield _front(answer, story.targets)
     if story.expected:
@@ -122,12 +132,12 @@ def _facts(story: Story) -> Group:
 
 
 def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
-    """The answer in a line for each quantity of the operations most asked for; the tables below have the rest."""
-    table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % intervals)")
+    """One line for each quantity of a few operations; the tables below have the rest."""
+    table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % prediction intervals)")
     rows = [row for quantity in QUANTITIES for row in answer_rows(answer, quantity, targets)]
     at_ranks = {row.at_ranks for row in rows}
-    alike = f"{at_ranks.pop()} ranks" if len(at_ranks) == 1 else ""       # said once, or with each row
-    table.add_column("operation\npayload", no_wrap=True)
+    alike = f"{at_ranks.pop()} ranks" if len(at_ranks) == 1 else ""       # in the column head, or with each row
+    table.add_column("operation\nmessage size", no_wrap=True)
     table.add_column(f"measured\n{alike}", justify="right", no_wrap=True)
     for target in targets:
         table.add_column(f"{target} ranks\nextrapolated", justify="right")
@@ -145,8 +155,8 @@ def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
 
 
 def _expected(story: Story) -> Group:
-    """Is it normal: measured, expected, and in a line below why."""
-    lines = [Text("Is it normal? Measured (bus bandwidth, time of a call), expected, why; streamed unless said",
+    """A few cases: measured, expected and, on the line below, why."""
+    lines = [Text("Is it normal? Measured (bus bandwidth, time of a call), expected, why; streamed unless marked",
                   style="bold")]
     wide = [max(len(text) for text in texts) for texts in zip(
         *((f"{row.op} {row.case}", f"{row.measured} ({row.took})", row.expected) for row in story.expected),
@@ -159,20 +169,20 @@ def _expected(story: Story) -> Group:
         case, measured = f"{row.op} {row.case}", f"{row.measured} ({row.took})"
         lines.append(Text.assemble(f" {case:<{wide[0]}}  {measured:>{wide[1]}}  {row.expected:>{wide[2]}}  ",
                                    (row.verdict, _VERDICT.get(row.verdict, ""))))
-        said = [text for text in (row.share, row.why) if text not in ("", units.UNKNOWN)]
-        lines += [Text(f"     {'; '.join(said)}", style="dim")] if said else []
+        details = [text for text in (row.share, row.why) if text not in ("", units.UNKNOWN)]
+        lines += [Text(f"     {'; '.join(details)}", style="dim")] if details else []
     return Group(*lines, Text(), *(Text(line, style="dim") for line in story.legend), Text())
 
 
 def _operation(fabric: str, op: str, points: pd.DataFrame) -> Table:
-    """As nccl-tests prints it, with the two modes side by side, at the largest rank count."""
+    """As nccl-tests prints it, with both modes side by side, at the largest rank count."""
     table = _table(_title(fabric, op, points))
     for name in ("size\n", "isolated\nµs", "95 % interval\nµs", "p99\nµs", "streamed\nµs", "algbw\nGB/s",
                  "busbw\nGB/s", "samples\n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("flags\n", style="yellow", max_width=24)
     largest = points[points["ranks"] == points["ranks"].max()]
-    for row in operation_table(largest).to_dict("records"):
+    for row in records_of(operation_table(largest)):
         table.add_row(
             units.payload(row["message_bytes"]), units.microseconds(row["time_s isolated"]),
             units.span(units.microseconds(row["time_lo_s isolated"]), units.microseconds(row["time_hi_s isolated"])),
@@ -198,15 +208,15 @@ def _samples(row: dict[str, Any]) -> str:
 
 
 def _flags(row: dict[str, Any]) -> str:
-    """Flags of both modes; missed precision is left to the interval beside it, or a busy host fills the column."""
-    said = {mode: [flag for flag in (row[f"flags {mode}"] or "").split(", ") if flag not in ("", "precision missed")]
+    """Flags of both modes; not `precision missed`, which the interval shows and a busy host sets everywhere."""
+    by_mode = {mode: [flag for flag in (row[f"flags {mode}"] or "").split(", ") if flag not in ("", "precision missed")]
             for mode in MODES if pd.notna(row[f"flags {mode}"])}
-    return escape(", ".join(dict.fromkeys(f"{flag} ({mode})" for mode, flags in said.items() for flag in flags)))
+    return escape(", ".join(dict.fromkeys(f"{flag} ({mode})" for mode, flags in by_mode.items() for flag in flags)))
 
 
 def _others(points: pd.DataFrame) -> Table:
-    """Operations without a table of their own: latency and bandwidth in a line each, at the largest rank count."""
-    table = _table("The other operations, measured: the smallest payload isolated, the largest streamed")
+    """Operations without a table of their own: one line each, at the largest rank count."""
+    table = _table("The other operations, measured: the smallest message isolated, the largest streamed")
     table.add_column("operation", no_wrap=True)
     for name in ("time", "95 % interval", "busbw", "95 % interval"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -221,29 +231,30 @@ def _others(points: pd.DataFrame) -> Table:
         if fabric != above:
             table.add_row(f"[bold]{escape(fabric)}[/bold]")
             above = fabric
-        cells = [_end(frame.loc[(fabric, op)], told) if (fabric, op) in frame.index else ("", "")
-                 for frame, told in zip(ends, (units.seconds, units.rate), strict=True)]
+        cells = [_end(frame.loc[(fabric, op)], formatted) if (fabric, op) in frame.index else ("", "")
+                 for frame, formatted in zip(ends, (units.seconds, units.rate), strict=True)]
         table.add_row(f"{escape(op)} [dim]{ranks} ranks[/dim]", *cells[0], *cells[1])
-    table.caption = "Their tables: on the page, or collbench summary DATA --ops NAME,... (all: every one)"
+    table.caption = "For their tables see the page, or collbench summary DATA --ops NAME,... (or all)"
     table.caption_justify = "left"
     return table
 
 
-def _end(values: pd.Series, told: Callable[[float], str]) -> tuple[str, str]:
-    """A value with its payload, and its interval; blank where there is none."""
+def _end(values: pd.Series, formatted: Callable[[float], str]) -> tuple[str, str]:
+    """A value with its message size, and its interval; blank if it was not measured."""
     value, low, high, size = values
     if pd.isna(value):
         return "", ""
-    return f"[dim]{units.payload(size) if size else ''}[/dim] {told(value)}", units.span(told(low), told(high))
+    shown = f"[dim]{units.payload(size) if size else ''}[/dim] {formatted(value)}"
+    return shown, units.span(formatted(low), formatted(high))
 
 
 def _answer(answer: pd.DataFrame, targets: Sequence[int], quantity: str) -> Table:
     table = _table(f"{QUANTITIES[quantity]}: measured here, extrapolated to more ranks of this fabric")
-    table.add_column("operation\npayload", no_wrap=True)
+    table.add_column("operation\nmessage size", no_wrap=True)
     table.add_column("measured\n", justify="right", no_wrap=True)
     for target in targets:
         table.add_column(f"{target} ranks\nextrapolated", justify="right", no_wrap=True)
-    table.add_column("held-out error\ndistance", justify="right", no_wrap=True)
+    table.add_column("hold-out error\ndistance", justify="right", no_wrap=True)
     fabric = None
     for row in answer_rows(answer, quantity, targets):
         if row.fabric != fabric:
@@ -254,8 +265,8 @@ def _answer(answer: pd.DataFrame, targets: Sequence[int], quantity: str) -> Tabl
     return table
 
 
-def _cell(cell: Cell) -> str:
-    """A reason is a sentence, which a column has no room for; the page and the JSON have it."""
+def _cell(cell: PredictionCell) -> str:
+    """Without the reason for a refusal, which is too long for a column; the page and the JSON have it."""
     small = "" if cell.kind == "refused" else escape(f"{cell.detail}\n{cell.note}".strip())
     return f"{cell.value}\n[dim]{small}[/dim]"
 

@@ -1,4 +1,4 @@
-"""Links: a heat map of every pair for each quantity, and the pairs in their tiers."""
+"""Links: for each quantity a heat map of all pairs of ranks, and the pairs by tier."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,19 +9,29 @@ import pandas as pd
 from ...links import LinkMatrix
 from ...links.link_findings import QUANTITIES, Quantity
 from ...text import units
-from .chart import DOT_LEGEND, INK, PALETTE, RATE, SECONDS, Chart, Spec, calculate, log_y, rows, spec, tooltip
+from ..story import Story
+from .shared.chart import DOT_LEGEND, INK, PALETTE, RATE, SECONDS, Chart, Spec, calculate, log_y, rows, spec, tooltip
+from .shared.section import Section
 
-__all__ = ["link_charts"]
+__all__ = ["SECTION", "build", "link_charts"]
 
-_MOST_RANKS = 72                # a side of a heat map; of more, blocks of ranks stand for their worst pair
-_MOST_PAIRS = 150               # dots of a tier
-# From good to bad: ever darker, so that it can be told without colour, and the worst stands out on any page.
+SECTION = Section("links", "Links", "links", 40,
+                  "Every pair of ranks in isolation. Anomalies are listed among the findings; a pair that stood out "
+                  "was measured again while all other ranks were idle. The diagonal is empty.")
+_MOST_RANKS = 72                # per side of a heat map; above, a cell is the worst pair of a block of ranks
+_MOST_PAIRS = 150               # dots per tier
+# From good to bad: ever darker, so that it reads without colour and the worst stands out on any background.
 _WORSE = ("#d6e6f2", "#f3d68a", "#e69f00", "#c8430a")
 _GOLDEN = (5**0.5 - 1) / 2
 
 
+def build(story: Story) -> Iterator[Chart]:
+    """For each link quantity of each matrix a heat map and the pairs by tier."""
+    return link_charts(story.links)
+
+
 def link_charts(matrices: Sequence[LinkMatrix]) -> Iterator[Chart]:
-    """For each quantity of each matrix: the map (rows send, columns receive), and the tiers."""
+    """For each quantity of each matrix: the heat map (rows send, columns receive), and the tiers."""
     for number, matrix in enumerate(matrices):
         for quantity in QUANTITIES:
             cells = matrix.cells[matrix.cells[quantity.column].notna()]
@@ -29,14 +39,19 @@ def link_charts(matrices: Sequence[LinkMatrix]) -> Iterator[Chart]:
                 continue
             size = units.payload(matrix.message_bytes.get(quantity.name))
             what = f"{quantity.words} of every pair of ranks, {size}, {matrix.ranks} ranks of {matrix.transport}"
-            yield Chart(f"links-{quantity.name}{number or ''}", "links",
+            pairs = _pairs(cells, quantity)
+            table = _blocks(pairs, matrix.ranks, quantity.unit == "Bps")
+            yield Chart(f"links-{quantity.name}{number or ''}", SECTION.key,
                         f"{what[0].upper()}{what[1:]} (measured); darker is worse{_blocks_words(matrix.ranks)}.",
-                        _heat_map(cells, quantity, matrix.ranks))
+                        _heat_map(table, quantity), table)
             tiers = matrix.tiers[matrix.tiers["quantity"] == quantity.name]
             if len(tiers):
                 words = (f"Tiers of {quantity.words} between pairs of ranks, {size}, {matrix.transport} (measured): 1 "
-                         "is the fastest; a dot is a pair, a line the typical one.")
-                yield Chart(f"tiers-{quantity.name}{number or ''}", "links", words, _tiers(cells, tiers, quantity))
+                         "is the fastest; a dot is a pair, a line the median of the tier.")
+                dots, typical = _dots_and_lines(pairs, tiers, quantity)
+                yield Chart(f"tiers-{quantity.name}{number or ''}", SECTION.key, words,
+                            _tiers(dots, typical, quantity), pd.concat([dots, typical], keys=["pair", "tier"],
+                                                                       names=["kind"]).reset_index("kind"))
 
 
 def _block(ranks: int) -> int:
@@ -48,15 +63,17 @@ def _blocks_words(ranks: int) -> str:
     return f"; each cell is the worst pair of {side} by {side} ranks" if side > 1 else ""
 
 
-def _heat_map(cells: pd.DataFrame, quantity: Quantity, ranks: int) -> Spec:
-    rate, side = quantity.unit == "Bps", _block(ranks)
-    table = _told(cells, quantity)
-    if side > 1:
-        worst = table.sort_values("value", ascending=rate, kind="stable")
-        table = worst.assign(row=worst["from"] // side * side, column=worst["to"] // side * side).drop_duplicates(
-            ["row", "column"])
-    else:
-        table = table.assign(row=table["from"], column=table["to"])
+def _blocks(pairs: pd.DataFrame, ranks: int, rate: bool) -> pd.DataFrame:
+    """`pairs` with the `row` and `column` of their cell; of many ranks only the worst pair of each cell."""
+    side = _block(ranks)
+    placed = pairs.assign(row=pairs["from"] // side * side, column=pairs["to"] // side * side)
+    if side == 1:
+        return placed
+    return placed.sort_values("value", ascending=rate, kind="stable").drop_duplicates(["row", "column"])
+
+
+def _heat_map(table: pd.DataFrame, quantity: Quantity) -> Spec:
+    rate = quantity.unit == "Bps"
     low, high = float(table["value"].min()), float(table["value"].max())
     if high <= low * 1.01:
         low, high = low / 1.1, high * 1.1
@@ -72,62 +89,66 @@ def _heat_map(cells: pd.DataFrame, quantity: Quantity, ranks: int) -> Spec:
     x = {"field": "column", "type": "ordinal", "title": "to rank (receives)", "sort": known, "axis": axis}
     y = {"field": "row", "type": "ordinal", "title": "from rank (sends)", "sort": known, "axis": axis}
     kind = "rate" if rate else "seconds"
-    told = [calculate(kind, "value", to="told"), calculate(kind, "value", "lo", "hi", to="interval told")]
-    tip = tooltip(from_rank="from", to_rank="to", **{quantity.words: "told"}, interval="interval told",
+    texts = [calculate(kind, "value", to="text"), calculate(kind, "value", "lo", "hi", to="interval text")]
+    tip = tooltip(from_rank="from", to_rank="to", **{quantity.words: "text"}, interval="interval text",
                   samples="n", tier="tier", place="place", measured="measured")
     return spec([{"mark": {"type": "rect"}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip}}],
                 rows(table, ("row", "column", "from", "to", "value", "lo", "hi", "n", "tier", "place", "measured")),
-                transform=told)
+                transform=texts)
 
 
-def _told(cells: pd.DataFrame, quantity: Quantity) -> pd.DataFrame:
+def _pairs(cells: pd.DataFrame, quantity: Quantity) -> pd.DataFrame:
     ends = [f"{quantity.name}_{end}_{quantity.unit}" for end in ("lo", "hi")]
     return pd.DataFrame({
         "from": cells["src"].astype(int), "to": cells["dst"].astype(int), "value": cells[quantity.column],
         "lo": cells[ends[0]], "hi": cells[ends[1]], "n": cells[f"{quantity.name}_n"].astype(int),
         "tier": cells[f"{quantity.name}_tier"].astype(int) + 1, "place": cells["place"],
-        "measured": np.where(cells["alone"], "alone", "beside other pairs")})
+        "measured": np.where(cells["alone"], "alone", "with other pairs")})
 
 
-def _tiers(cells: pd.DataFrame, tiers: pd.DataFrame, quantity: Quantity) -> Spec:
-    rate = quantity.unit == "Bps"
-    table = _told(cells, quantity)
-    if quantity.symmetric:
-        table = table[table["from"] < table["to"]]
+def _dots_and_lines(pairs: pd.DataFrame, tiers: pd.DataFrame,
+                    quantity: Quantity) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs to show as dots, and a row for each tier with its median (`value`) and range."""
+    table = pairs[pairs["from"] < pairs["to"]] if quantity.symmetric else pairs
     table = pd.concat([_some(own) for _, own in table.groupby("tier")])
-    names = {int(row.tier) + 1: f"tier {int(row.tier) + 1}: {row.places}" for row in tiers.itertuples()}
-    table["name"] = table["tier"].map(lambda tier: names.get(tier, f"tier {tier}"))
-    table["spread"] = np.arange(len(table)) * _GOLDEN % 1 * 2 - 1       # dots of one value beside one another
-    order = [names[tier] for tier in sorted(names)]
-    kind = "rate" if rate else "seconds"
-    typical = [{"value": float(row.typical), "name": names[int(row.tier) + 1], "pairs": int(row.cells),
-                "told": quantity.show(row.typical), "range": units.span(quantity.show(row.lowest),
-                                                                      quantity.show(row.highest))}
-               for row in tiers.itertuples()]
-    x = log_y("value", kind, quantity.words,
-              [*table["value"], *(one["value"] for one in typical)], aside="x")
+    number = tiers["tier"].astype(int) + 1
+    typical = pd.DataFrame({
+        "tier": number, "value": tiers["typical"].astype(float), "lowest": tiers["lowest"], "highest": tiers["highest"],
+        "pairs": tiers["cells"].astype(int),
+        "name": [f"tier {tier}: {places}" for tier, places in zip(number, tiers["places"], strict=True)]})
+    typical["text"] = typical["value"].map(quantity.show)
+    typical["range"] = [units.span(quantity.show(low), quantity.show(high))
+                        for low, high in zip(tiers["lowest"], tiers["highest"], strict=True)]
+    names = dict(zip(typical["tier"], typical["name"], strict=True))
+    return table.assign(name=[names.get(tier, f"tier {tier}") for tier in table["tier"]],
+                        spread=np.arange(len(table)) * _GOLDEN % 1 * 2 - 1), typical
+
+
+def _tiers(dots: pd.DataFrame, typical: pd.DataFrame, quantity: Quantity) -> Spec:
+    kind = "rate" if quantity.unit == "Bps" else "seconds"
+    order = typical.sort_values("tier")["name"].tolist()
+    x = log_y("value", kind, quantity.words, [*dots["value"], *typical["value"]], aside="x")
     y: Spec = {"field": "tier", "type": "ordinal", "title": "tier", "axis": {"grid": True}}
-    colour = {"field": "name", "type": "nominal", "title": None, "sort": order,
-              "scale": {"domain": order, "range": list(PALETTE)},
-              "legend": {**DOT_LEGEND, "columns": 1}}
-    tip = tooltip(from_rank="from", to_rank="to", **{quantity.words: "told"}, interval="interval told",
+    colour: Spec = {"field": "name", "type": "nominal", "title": None, "sort": order,
+                    "scale": {"domain": order, "range": list(PALETTE)},
+                    "legend": {**DOT_LEGEND, "columns": 1}}
+    tip = tooltip(from_rank="from", to_rank="to", **{quantity.words: "text"}, interval="interval text",
                   samples="n", place="place")
-    still = {"type": "quantitative", "scale": {"domain": [-1.6, 1.6]}}
-    jitter = {"field": "spread", **still}
-    told = [calculate(kind, "value", to="told"), calculate(kind, "value", "lo", "hi", to="interval told")]
-    for one, row in zip(typical, tiers.itertuples(), strict=True):
-        one["tier"] = int(row.tier) + 1
+    still: Spec = {"type": "quantitative", "scale": {"domain": [-1.6, 1.6]}}
+    jitter = {"field": "spread", **still}       # separates dots of equal value
+    texts = [calculate(kind, "value", to="text"), calculate(kind, "value", "lo", "hi", to="interval text")]
     return spec([
-        {"mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.75}, "transform": told,
-         "data": {"values": rows(table, ("from", "to", "value", "lo", "hi", "n", "tier", "name", "place", "spread"))},
+        {"mark": {"type": "point", "filled": True, "size": 30, "opacity": 0.75}, "transform": texts,
+         "data": {"values": rows(dots, ("from", "to", "value", "lo", "hi", "n", "tier", "name", "place", "spread"))},
          "encoding": {"x": x, "y": y, "yOffset": jitter, "color": colour, "tooltip": tip}},
-        {"mark": {"type": "tick", "color": INK, "thickness": 2, "size": 40}, "data": {"values": typical},
+        {"mark": {"type": "tick", "color": INK, "thickness": 2, "size": 40},
+         "data": {"values": rows(typical, ("tier", "value", "pairs", "name", "text", "range"))},
          "encoding": {"x": x, "y": y, "yOffset": {"datum": 0, **still},
-                      "tooltip": tooltip(typical="told", range="range", pairs="pairs", tier="name")}}],
-        height=56 * len(tiers))
+                      "tooltip": tooltip(median="text", range="range", pairs="pairs", tier="name")}}],
+        height=56 * len(typical))
 
 
 def _some(pairs: pd.DataFrame) -> pd.DataFrame:
-    """At most so many pairs, evenly over their order, the fastest and the slowest among them."""
+    """At most `_MOST_PAIRS` pairs, evenly spaced in order of value, including the fastest and the slowest."""
     ordered = pairs.sort_values("value")
     return ordered.iloc[np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), _MOST_PAIRS)).round().astype(int))]

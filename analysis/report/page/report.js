@@ -26,14 +26,13 @@
     }
     document.documentElement.dataset.drawn = Object.keys(specs).length;
   };
-  const picked = document.getElementById("case");
-  const pick = () => {
-    for (const choice of document.querySelectorAll(".choice")) {
-      choice.classList.toggle("aside", choice.dataset.choice !== picked.value);
-    }
-  };
-  if (picked) {
-    picked.addEventListener("change", pick);
+  for (const picker of document.querySelectorAll(".pick select")) {
+    const pick = () => {
+      for (const choice of picker.closest("section").querySelectorAll(".choice")) {
+        choice.classList.toggle("aside", choice.dataset.choice !== picker.value);
+      }
+    };
+    picker.addEventListener("change", pick);
     pick();
   }
   narrow.addEventListener("change", draw);

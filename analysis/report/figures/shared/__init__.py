@@ -1,0 +1,1 @@
+"""What all figures share: no figure is looked for here."""
