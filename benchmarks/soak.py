@@ -54,7 +54,8 @@ def main(minutes: float | str = 5.0, ranks: int | str = 4) -> int:
     """Run the job, print the growth; returns the exit status."""
     with tempfile.TemporaryDirectory() as folder:
         taken, status = soak(float(minutes), int(ranks), Path(folder) / "soak")
-        cases = (Path(folder) / "soak" / "journal.jsonl").read_bytes().count(b"\n") - 1
+        journal = Path(folder) / "soak" / "journal.jsonl"
+        cases = journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
     print(f"{cases} cases, exit status {status}")
     if len(taken) != int(ranks) or min(map(len, taken)) < FEWEST:
         print(f"fewer than {FEWEST} samples of each rank: run for longer")
