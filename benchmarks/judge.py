@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
-from collbench.analysis.models import extrapolate
 from collbench.analysis.simulate import cases_of, machine_of, run_cases
 
 TRUTH = Path(__file__).parent.parent / "analysis" / "data" / "simulated"

@@ -120,12 +120,13 @@ class Results:
         Raises:
             CollbenchError: a rank count below 2.
         """
-        from .analysis.models import extrapolate
+        from .analysis.forecast import extrapolate
         counts = sorted({int(count) for count in ([ranks] if isinstance(ranks, int) else ranks)})
         if not counts or counts[0] < 2 or counts[-1] > _MOST_RANKS:
             raise UsageError(f"{counts}: give rank counts from 2 to {_MOST_RANKS}")
         home = self._home
-        return extrapolate(self.points, counts, (home, self._domains[home]) if home else None)
+        frame: pd.DataFrame = extrapolate(self.points, counts, (home, self._domains[home]) if home else None)
+        return frame
 
     def project(self, domains: str | Iterable[str], *, ranks: int | None = None, dies: bool = False) -> pd.DataFrame:
         """Predict the measured operations and message sizes on other scale-up domains.

@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 from collbench.analysis.cost.algorithms import ALGORITHMS, profile
 from collbench.analysis.domains.facts import load_domains
-from collbench.analysis.models import as_json, extrapolate
+from collbench.analysis.forecast import COLUMNS, as_json, extrapolate
 from collbench.analysis.models.calibration import experience
 from collbench.analysis.models.curve import curve_of
 from collbench.analysis.models.ensemble import forecast
 from collbench.analysis.models.fit import anchored, fit_algorithm, size_by_size
 from collbench.analysis.models.holdout import hold_trials
-from collbench.analysis.models.predict import COLUMNS
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
@@ -280,7 +279,7 @@ def test_nothing_is_fitted_across_a_switch():
     def switching(n, size):
         return ring(n, size) if n < 8 else 4e-6 + 2 * math.log2(n) * 0.1e-6 + size / 40e9
     found = extrapolate(points(switching, [2, 3, 4, 6, 8, 16, 32], noise=0.01), [64])
-    assert found["reason"].str.contains("jumps at 8 ranks .* fitted from there on only").all()
+    assert found["reason"].str.contains("jumps at 8 ranks .* only larger rank counts were fitted").all()
     actual = np.array([switching(64, size) for size in found["message_bytes"]])
     assert np.median(np.abs(found["time_s"] / actual - 1)) < 0.05
 

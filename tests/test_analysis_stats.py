@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from collbench.analysis import stats
 from collbench.analysis.frames import bandwidth
 from collbench.analysis.text import units
+from collbench.collectives.statistics import stability
+from collbench.collectives.statistics.stopping import median_ranks
 
 # factor of busbw over algbw at 2, 8 and 384 ranks: nccl-tests, src/*.cu, functions *GetBw
 NCCL_TESTS = {
@@ -32,31 +33,31 @@ def test_no_bandwidth_without_payload_or_time():
 def test_median_ranks_are_the_published_ones():
     """Order statistics of the 95 % interval of the median, from 1: Le Boudec, Performance Evaluation, appendix A."""
     published = {6: (1, 6), 10: (2, 9), 20: (6, 15), 30: (10, 21), 50: (18, 33), 70: (27, 44)}
-    assert {n: tuple(k + 1 for k in stats.median_ranks(n)) for n in published} == published
-    assert stats.median_ranks(5) is None
+    assert {n: tuple(k + 1 for k in median_ranks(n)) for n in published} == published
+    assert median_ranks(5) is None
 
 
 def test_interval_of_the_median_covers_it_for_skewed_noise():
     rng, truth, trials = np.random.default_rng(3), math.log(2), 3000
     held = sum(found.lo <= truth <= found.hi
-               for found in (stats.spread(rng.exponential(size=25)) for _ in range(trials)))
+               for found in (stability.spread(rng.exponential(size=25)) for _ in range(trials)))
     assert 0.95 <= held / trials <= 0.975      # the exact level of ranks 8 and 18 of 25 is 95.7 %
 
 
 def test_few_samples_have_a_median_and_no_interval():
-    found = stats.spread(np.array([3.0, 1.0, 2.0]))
+    found = stability.spread(np.array([3.0, 1.0, 2.0]))
     assert found.median == 2.0
     assert math.isnan(found.lo)
-    assert stats.flags(np.array([3.0, 1.0, 2.0]), found, 0.02) == ("too few samples",)
+    assert stability.flags(np.array([3.0, 1.0, 2.0]), found, 0.02) == ("too few samples",)
 
 
 def test_quantiles_are_times_that_were_seen():
-    found = stats.spread(np.arange(1.0, 101.0))
+    found = stability.spread(np.arange(1.0, 101.0))
     assert (found.p5, found.p95, found.p99) == (5.0, 95.0, 99.0)
 
 
 def _flags(samples, target=1.0):
-    return stats.flags(samples, stats.spread(samples), target)
+    return stability.flags(samples, stability.spread(samples), target)
 
 
 def test_flags_say_drift_and_two_modes_and_nothing_of_plain_noise():

@@ -14,7 +14,8 @@ import pytest
 
 from collbench.analysis.findings.collect import find
 from collbench.analysis.findings.guidelines import find_contradictions
-from collbench.analysis.findings.stragglers import Lateness, find_stragglers
+from collbench.analysis.findings.stragglers import find_stragglers
+from collbench.analysis.frames.lateness import Lateness
 from collbench.analysis.frames.load import load
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.records.digest import digest

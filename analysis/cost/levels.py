@@ -1,19 +1,26 @@
 """Levels of the machine that a prediction meets: which were measured, and what is assumed of those that were not."""
 
-from __future__ import annotations
-
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from ..models.curve import Assumed
+from ..domains.facts import Domain
 from ..text.units import rate, seconds
 
-if TYPE_CHECKING:
-    from ..domains.facts import Domain
-
-__all__ = ["Tiers", "tiers_of"]
+__all__ = ["Assumed", "Tiers", "tiers_of"]
 
 _OUTSIDE_S = 5e-6      # what a step over a network card takes longer than one inside a scale-up domain
+
+
+class Assumed(NamedTuple):
+    """What is assumed of a level that was never crossed, against the level inside it.
+
+    Args:
+        rate: its rate per rank as a share of the rate inside.
+        latency_s: what a step through it takes longer.
+    """
+
+    rate: float
+    latency_s: float
 
 
 class Tiers(NamedTuple):

@@ -22,7 +22,6 @@ from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
 from collbench.collectives.records.record import Digest, Imported, Mismatch, Record, Run
 
-from ..findings.stragglers import Lateness
 from ..importers import Asked, read_log
 from ..importers.collbench import is_journal
 from .bandwidth import algbw_Bps, bus_factor
@@ -31,6 +30,7 @@ from .imported import EXTRA, extra
 from .imported import identity as imported_identity
 from .imported import point as imported_point
 from .imported import status as imported_status
+from .lateness import Lateness
 from .points import Point, points_of, shared
 
 __all__ = ["CASE", "Loaded", "load", "with_text"]

@@ -3,28 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["Assumed", "Curve", "Floats", "Ints", "curve_of", "gridded"]
+from ..cost.levels import Assumed
+
+__all__ = ["Curve", "Floats", "Ints", "curve_of", "gridded"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-class Assumed(NamedTuple):
-    """What is assumed of a level that was never crossed, against the level inside it.
-
-    Args:
-        rate: its rate per rank as a share of the rate inside.
-        latency_s: what a step through it takes longer.
-    """
-
-    rate: float
-    latency_s: float
 
 
 @dataclass(frozen=True, eq=False)

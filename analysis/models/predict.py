@@ -1,27 +1,22 @@
-"""Times at other rank counts of the fabric that was measured, with intervals that grow with the distance."""
-
-from __future__ import annotations
+"""One series at other rank counts of the fabric that was measured, with intervals that grow with the distance."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from typing import TYPE_CHECKING
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS, round_up
-from collbench.collectives.errors import UsageError
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.statistics.stability import LEVEL
 
 from ..cost.algorithms import ALGORITHMS
+from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
 from ..cost.selection import constants, knows, offered
-from ..frames.bandwidth import busbw_Bps
-from ..frames.load import with_text
-from ..projection.library_switch import follow_rule
-from ..stats import LEVEL
-from ..text.units import payload as payload_words
+from ..domains.facts import Domain
+from .advice import next_measurement, warnings
 from .bounds import faster_than_s
 from .calibration import experience, kind_of
 from .changepoints import jumps, since_switch
@@ -29,73 +24,64 @@ from .curve import Curve, Floats, Ints, gridded
 from .describe import describe
 from .ensemble import Forecast, forecast, interval
 from .holdout import Trials, hold_trials
-from .series import SERIES, Points, series_of
+from .message_sizes import sizes_at
+from .series import SERIES, Points
 from .single_algorithm import exact
 
-if TYPE_CHECKING:
-    from ..domains.facts import Domain
+__all__ = ["PREDICTION_LEVEL", "Home", "Revise", "Row", "predict_series"]
 
-__all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
-
-TARGETS = (72, 384)      # accelerators of one NVL72 and of one CloudMatrix 384
 PREDICTION_LEVEL = 0.9
 
-COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind", "time_s", "time_lo_s", "time_hi_s",
-           "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "bound_s", "domain",
-           "reason", "parameters")
-_TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters")
-_NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_error", "bound_s")
-
-_PRIOR_PER_DOUBLING = 0.4    # log error a doubling of ranks, where none could be held out
+_PRIOR_PER_DOUBLING = 0.4    # log error per doubling of ranks, where no hold-out is possible
 _NEW_LEVEL = 0.45            # log error of a level of the machine that was never crossed
-_WIDE = 1.25                 # times the usual width of a log interval, from where a size is worth measuring first
-_FAR = 8                     # times the largest measured rank count, from where a prediction is speculative
 _Z90 = 1.645
 _Z95 = 1.96
 
+Row = dict[str, Any]                    # one forecast, by column of `forecast.COLUMNS`
+Home = tuple[str, Domain]               # key and facts of the domain that the data were measured in
+# What a library's selection rule does to rows: (rows, operation, largest rank count fitted, target, home) -> rows.
+Revise = Callable[[list[Row], str, int, int, Home], list[Row]]
 
-def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS,
-                home: tuple[str, Domain] | None = None) -> pd.DataFrame:
-    """What each measured series would take at `ranks` ranks of the same fabric.
+
+class _Base(NamedTuple):
+    """What a forecast is fitted to.
 
     Args:
-        points: the frame of `tidy.load`.
-        ranks: rank counts wanted.
-        home: key and facts of the domain that it was measured in; its levels and its library's own choice of algorithm
-            are then known. None: only what the data say of nodes.
-
-    Returns:
-        A frame of COLUMNS, one row per series, payload and rank count. `kind` is `measured` where that rank count
-        was, `extrapolated` where a model says so, `refused` (one row a series and rank count, no times) where none
-        can; `reason` says why, or what to beware of. `bound_s` is the time that nothing at that rank count beats; no
-        prediction is below it. The interval covers `level` of cases like those that the tool has learned from.
-        `distance` is ranks over the largest rank count measured below, `holdout_error` the median relative error of the
-        latest trial in which the largest was held out.
-
-    Raises:
-        UsageError: fewer than 2 ranks were asked for.
+        whole: the curve with all rank counts.
+        trials: of the part that is fitted: below the target, and after the last jump.
+        counts: how many rank counts of `trials` are used.
+        jumps: rank counts at which times jump, and at how many sizes.
+        fitted_from: the smallest rank count fitted to, where a jump cut off those below.
     """
-    if any(target < 2 for target in ranks):
-        raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
-    rows = [row for key, series in series_of(points) for row in _rows(key, series, ranks, home)]
-    frame = with_text(pd.DataFrame(rows, columns=list(COLUMNS)), _TEXT).astype(dict.fromkeys(_NUMBERS, float))
-    known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
-    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
-        frame[rate] = busbw_Bps(*known, frame[time])
-    return frame
+
+    whole: Curve
+    trials: Trials
+    counts: int
+    jumps: list[tuple[int, int]]
+    fitted_from: int | None
+
+    @property
+    def largest(self) -> int:
+        """The largest rank count fitted to."""
+        return int(self.trials.curve.counts[self.counts - 1])
 
 
-def as_json(frame: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows as objects with None for what is unknown, and whole numbers as whole numbers."""
-    whole = ("message_bytes", "asked_bytes", "ranks")
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{name: int(value) if name in whole and value is not None else value for name, value in row.items()}
-            for row in rows]
+class _Times(NamedTuple):
+    """[size] log of time, and how far its interval reaches below and above, in logs."""
+
+    middle: Floats
+    below: Floats
+    above: Floats
 
 
-def _rows(key: dict[str, object], points: Points, targets: Sequence[int],
-          home: tuple[str, Domain] | None) -> Iterator[dict[str, object]]:
-    """Rows of one series, target by target."""
+def predict_series(key: dict[str, object], points: Points, targets: Sequence[int], home: Home | None = None,
+                   revise: Revise | None = None) -> Iterator[Row]:
+    """Rows for one series, target by target; see `forecast.extrapolate`.
+
+    Args:
+        key: what identifies the series, by column.
+        revise: applied where the library at home chooses its algorithm by a known rule.
+    """
     usable = points.where((points.ranks >= 2) & (points.time_s > 0))
     largest = int(usable.ranks.max()) if len(usable.ranks) else None
     why_not = _why_not(str(key["op"]), usable)
@@ -104,34 +90,33 @@ def _rows(key: dict[str, object], points: Points, targets: Sequence[int],
     for target in targets:
         below = usable.ranks[usable.ranks < target]
         start = int(below.max()) if len(below) else largest
-        common = {**named, "ranks": target, "distance": target / start if start else None}
+        common: Row = {**named, "ranks": target, "distance": target / start if start else None}
         if (usable.ranks == target).any():
             yield from _table({**common, "kind": "measured", "level": LEVEL}, _measured(usable, target))
             continue
-        tiers = None if why_not else _tiers(key, usable, target, home)
-        if tiers is None or tiers.refused:
-            yield {**common, "kind": "refused", "reason": why_not or tiers.refused}
+        tiers = Tiers((), refused=why_not) if why_not else _tiers(key, usable, target, home)
+        if tiers.refused:
+            yield {**common, "kind": "refused", "reason": tiers.refused}
             continue
         if tiers not in held:
-            names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home)
-            held[tiers] = hold_trials(_curve(key, usable, tiers, names, sliced))
-        for row in _predicted(key, usable, held[tiers], target, tiers, home):
+            held[tiers] = hold_trials(_curve(key, usable, tiers, target, home))
+        for row in _predicted(key, usable, held[tiers], target, tiers, home, revise):
             yield {**row, **common}
 
 
-def _table(common: dict[str, object], columns: dict[str, Iterable[object]]) -> list[dict[str, object]]:
+def _table(common: Row, columns: dict[str, list[Any]]) -> list[Row]:
     """Rows of columns, each with what all have in common."""
     return [{**common, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)]
 
 
-def _tiers(key: dict[str, object], points: Points, target: int, home: tuple[str, Domain] | None) -> Tiers:
+def _tiers(key: dict[str, object], points: Points, target: int, home: Home | None) -> Tiers:
     node = key.get("ranks_per_node")
-    known = int(node) if node is not None and not pd.isna(node) else None
+    known = int(node) if isinstance(node, (int, float)) and not pd.isna(node) else None
     return tiers_of(known, bool(points.one_node.all()), int(points.ranks.max()), target, home)
 
 
 def _why_not(op: str, points: Points) -> str | None:
-    """Why this series says nothing about more ranks, or None."""
+    """Why this series cannot be extrapolated to more ranks, or None."""
     if op in OPERATIONS and OPERATIONS[op].pairs:
         return "involves pairs of ranks: more ranks means more pairs at once, which was not measured"
     if op in OPERATIONS and op not in ALGORITHMS:
@@ -144,26 +129,25 @@ def _why_not(op: str, points: Points) -> str | None:
     return None
 
 
-def _offered(op: str, library: str | None, target: int,
-             home: tuple[str, Domain] | None) -> tuple[tuple[str, ...], bool]:
-    """Algorithms that the library at home has, and whether it slices rings; switches reduce within a domain only."""
-    from ..cost.fabric import fabric_of
-    if home is None or kind_of(library, op) != home[1].library or not knows(home[1].library) \
-            or (fabric := fabric_of(home[1])) is None:
+def _offered(op: str, library: str | None, target: int, home: Home | None) -> tuple[tuple[str, ...], bool]:
+    """Algorithms that the library at home has, and whether it slices rings; switches reduce only within a domain."""
+    if home is None or home[1].library is None or kind_of(library, op) != home[1].library \
+            or not knows(home[1].library) or (fabric := fabric_of(home[1])) is None:
         return (), False
     outside = home[1].accelerators is not None and target > home[1].accelerators.value
     names = offered(home[1].library, op, target, fabric._replace(in_network=fabric.in_network and not outside))
     return names, bool(constants(home[1].library).get("sliced_rings"))
 
 
-def _curve(key: dict[str, object], points: Points, tiers: Tiers, names: tuple[str, ...], sliced: bool) -> Curve:
+def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, home: Home | None) -> Curve:
+    names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home)
     curve = gridded(str(key["op"]), _text(key.get("algorithm")), points.size, points.ranks.astype(float),
                     points.message_bytes.astype(float), points.time_s, tiers.levels, _noise_log(points))
     return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
 
 
 def _noise_log(points: Points) -> float:
-    """Standard deviation of the log of a median at the largest rank count, from its 95 % interval; 0 where unknown."""
+    """Standard deviation of log median time at the largest rank count, from its 95 % interval; 0 where unknown."""
     top = points.ranks == points.ranks.max()
     with np.errstate(all="ignore"):
         widths = np.log(points.high_s[top] / points.low_s[top])
@@ -172,7 +156,7 @@ def _noise_log(points: Points) -> float:
     return found if math.isfinite(found) else 0.0
 
 
-def _measured(points: Points, ranks: int) -> dict[str, list[object]]:
+def _measured(points: Points, ranks: int) -> dict[str, list[Any]]:
     there = points.where(points.ranks == ranks)
     there = there.where(np.argsort(there.message_bytes, kind="stable"))
     return {name: getattr(there, name).tolist()
@@ -180,49 +164,69 @@ def _measured(points: Points, ranks: int) -> dict[str, list[object]]:
 
 
 def _predicted(key: dict[str, object], points: Points, trials: Trials, target: int, tiers: Tiers,
-               home: tuple[str, Domain] | None) -> list[dict[str, object]]:
-    """One row per payload, ascending."""
-    whole = trials.curve
-    known = experience()
-    counts = max(1, int(np.searchsorted(whole.counts, target)))       # between two, only what is below speaks
-    found, after = jumps(trials, counts), since_switch(trials, counts)
-    if after is not None:
-        counts, trials = len(after.counts), hold_trials(whole.since(int(after.counts[0])))
-    curve = trials.curve
-    largest = int(curve.counts[counts - 1])
-    payload, asked = _payloads(key, points, curve, target)
-    says = forecast(trials, counts, target, payload, kind_of(_text(key["library"]), curve.op), known,
+               home: Home | None, revise: Revise | None) -> list[Row]:
+    """One row per message size, ascending."""
+    base = _base(trials, target)
+    curve = base.trials.curve
+    sizes, asked = sizes_at(curve.op, str(key["dtype"]), _text(key["traffic"]), points, curve, target)
+    says = forecast(base.trials, base.counts, target, sizes, kind_of(_text(key["library"]), curve.op), experience(),
                     algorithms_only=bool(tiers.beyond and tiers.words))
-    doublings = abs(math.log2(target / largest))
-    low, high = interval(says, max(doublings, 0.25), counts, known.widths)
-    extra = _extra_log(curve, counts, target, doublings, bool(tiers.words))
-    if tiers.words and curve.algorithm is None:      # any of the candidates may run there, and trials cannot tell
-        extra = np.hypot(extra, _Z90 * says.spread)
-    middle = says.log_time_s
-    below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
-    sure = exact(whole.until(largest), target, payload) if tiers.beyond or not tiers.words else None
-    if sure is not None:       # a curve that its named algorithm explains as a whole has no switch
-        found, after = [], None
-        middle, below = sure
-        above = below
-    bound_s = faster_than_s(curve, target, payload)
-    time_s = np.maximum(np.exp(middle), bound_s)
-    names, words = describe(trials, says, home[1].tiers[-1].rate_Bps.value if home and home[1].tiers else None)
-    columns = {"message_bytes": payload.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
-               "time_lo_s": np.maximum(time_s * np.exp(-below), bound_s), "time_hi_s": time_s * np.exp(above),
-               "bound_s": bound_s, "algorithm": np.array(names, object), "parameters": np.array(words, object)}
-    sayable = np.isfinite(middle)
-    rows = _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "holdout_error": _holdout(trials, says),
-                   "domain": home[0] if home else None, "reason": _caution(points, whole, target, tiers, found, after)},
-                  {name: values[sayable].tolist() for name, values in columns.items()})
-    if home is not None and curve.algorithm is None and curve.offered:
-        rows = follow_rule(rows, str(key["op"]), largest, target, home)
-    advice = _next(rows, curve, target)
-    once = {row["message_bytes"]: {**row, "reason": _join(row["reason"], advice)} for row in reversed(rows)}
+    times = _times(base, says, target, tiers)
+    sure = exact(base.whole.until(base.largest), target, sizes) if tiers.beyond or not tiers.words else None
+    if sure is not None:        # a curve that its named algorithm explains as a whole has no jump
+        base, times = base._replace(jumps=[], fitted_from=None), _Times(sure[0], sure[1], sure[1])
+    rows = _rows(base, says, times, target, sizes, asked, home)
+    caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from, _PRIOR_PER_DOUBLING)
+    rows = [{**row, "reason": caution} for row in rows]
+    if revise is not None and home is not None and curve.algorithm is None and curve.offered:
+        rows = revise(rows, curve.op, base.largest, target, home)
+    advice = next_measurement(rows, curve, target)
+    once = {row["message_bytes"]: {**row, "reason": _joined(row["reason"], advice)} for row in reversed(rows)}
     return sorted(once.values(), key=lambda row: row["message_bytes"])
 
 
-def _join(*parts: str | None) -> str | None:
+def _base(trials: Trials, target: int) -> _Base:
+    """What speaks for `target`: the rank counts below it, and of those only the ones after the last jump."""
+    whole = trials.curve
+    counts = max(1, int(np.searchsorted(whole.counts, target)))
+    found, after = jumps(trials, counts), since_switch(trials, counts)
+    if after is None:
+        return _Base(whole, trials, counts, found, None)
+    first = int(after.counts[0])
+    return _Base(whole, hold_trials(whole.since(first)), len(after.counts), found, first)
+
+
+def _times(base: _Base, says: Forecast, target: int, tiers: Tiers) -> _Times:
+    """The learned interval, widened by what earlier measurements do not stand for."""
+    curve = base.trials.curve
+    doublings = abs(math.log2(target / base.largest))
+    low, high = interval(says, max(doublings, 0.25), base.counts, experience().widths)
+    extra: float | Floats = _extra_log(curve, base.counts, target, doublings, bool(tiers.words))
+    if tiers.words and curve.algorithm is None:      # any candidate may run there, and the trials cannot tell which
+        extra = np.hypot(extra, _Z90 * says.spread)
+    middle = says.log_time_s
+    below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
+    return _Times(middle, below, above)
+
+
+def _rows(base: _Base, says: Forecast, times: _Times, target: int, sizes: Floats, asked: Ints,
+          home: Home | None) -> list[Row]:
+    """Rows without warnings; nothing in them is faster than the bound."""
+    link = home[1].tiers[-1].rate_Bps if home and home[1].tiers else None
+    names, parameters = describe(base.trials, says, link.value if link else None)
+    bound_s = faster_than_s(base.trials.curve, target, sizes)
+    time_s = np.maximum(np.exp(times.middle), bound_s)
+    columns: dict[str, Any] = {
+        "message_bytes": sizes.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
+        "time_lo_s": np.maximum(time_s * np.exp(-times.below), bound_s), "time_hi_s": time_s * np.exp(times.above),
+        "bound_s": bound_s, "algorithm": np.array(names, object), "parameters": np.array(parameters, object)}
+    known = np.isfinite(times.middle)
+    return _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "domain": home[0] if home else None,
+                   "holdout_error": _holdout_error(base.trials, says)},
+                  {name: values[known].tolist() for name, values in columns.items()})
+
+
+def _joined(*parts: str | None) -> str | None:
     return "; ".join(part for part in parts if part) or None
 
 
@@ -230,85 +234,30 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _payloads(key: dict[str, object], points: Points, curve: Curve, target: int) -> tuple[Floats, Ints]:
-    """[size] payload at the target, and the size asked for that it stands for.
-
-    A payload that grew with the ranks goes on growing; one that stayed is rounded up to divide among the target.
-    """
-    asked = np.full(len(curve.sizes), np.iinfo(np.int64).max)
-    np.minimum.at(asked, np.searchsorted(curve.sizes, points.size), points.asked_bytes.astype(np.int64))
-    first, last = curve.payload_bytes[:, 0], curve.payload_bytes[:, -1]
-    grows = np.abs(last - first) > 0.5 * np.abs(first * curve.counts[-1] / curve.counts[0] - first)
-    grows &= (len(curve.counts) > 1) & (curve.sizes != asked)
-    op = str(key["op"])
-    if op not in OPERATIONS or not OPERATIONS[op].has_payload:
-        return np.where(grows, last * target / curve.counts[-1], last), asked
-    unit = _unit(op, target, str(key["dtype"]), _text(key["traffic"]) if OPERATIONS[op].uneven else None)
-    rounded = np.maximum(1, -(-asked // unit)) * unit
-    return np.where(grows, last * target / curve.counts[-1], rounded).astype(float), asked
-
-
-@cache
-def _unit(op: str, ranks: int, dtype: str, traffic: str | None) -> int:
-    """The payload that every other is a multiple of; cached, since weighing the traffic of 384 ranks takes time."""
-    try:
-        return round_up(op, 1, ranks, dtype, traffic)
-    except KeyError:      # an element type of another tool
-        return ranks
-
-
 def _extra_log(curve: Curve, counts: int, target: int, doublings: float, new_level: bool) -> float:
     """Half width of the 90 % interval, as a logarithm, that earlier measurements do not stand for.
 
-    Noise of this very measurement; a prior where nothing could be held out; and every level never crossed.
+    It holds the noise of this very measurement, a prior where no hold-out is possible, and each level never crossed.
     """
     new = max(int(new_level), sum(int(curve.counts[-1]) <= size < target for size in curve.levels))
     untried = _PRIOR_PER_DOUBLING * max(doublings, 0.25) if counts < 3 else 0.0
     return _Z90 * math.sqrt(curve.noise_log**2 + untried**2 + new * _NEW_LEVEL**2)
 
 
-def _holdout(trials: Trials, says: Forecast) -> float | None:
-    """Median over sizes of the relative error at the largest rank count, had it not been measured; weights as now."""
-    many = len(trials.curve.counts)
-    if many < 3:
+def _holdout_error(trials: Trials, says: Forecast) -> float | None:
+    """Median over sizes of the relative error at the largest rank count when it is held out; weights as now.
+
+    The trial is by one rank count fewer; where the largest two are less than a factor of 2 apart, which would be too
+    easy, by two fewer.
+    """
+    counts = trials.curve.counts
+    last = len(counts) - 1
+    if last < 2:
         return None
-    before = trials.log_time_s[:, many - 2 if trials.curve.counts[-2] > trials.curve.counts[-1] / 2 and many > 3
-                               else many - 1, :, many - 1]
-    weight = np.where(np.isfinite(before), says.weights, 0.0)
+    used = last - 1 if counts[-2] > counts[-1] / 2 and last > 2 else last
+    held_out = trials.log_time_s[:, used, :, last]          # [candidate][size]
+    weight = np.where(np.isfinite(held_out), says.weights, 0.0)
     with np.errstate(all="ignore"):
-        middle = (weight * np.nan_to_num(before)).sum(axis=0) / weight.sum(axis=0)
-        errors = np.abs(np.expm1(middle - trials.curve.log_time_s[:, -1]))
+        middle = (weight * np.nan_to_num(held_out)).sum(axis=0) / weight.sum(axis=0)
+        errors = np.abs(np.expm1(middle - trials.curve.log_time_s[:, last]))
     return float(np.nanmedian(errors)) if np.isfinite(errors).any() else None
-
-
-def _caution(points: Points, curve: Curve, target: int, tiers: Tiers, found: list[tuple[int, int]],
-             after: Curve | None) -> str | None:
-    """What to beware of, most important first; None when there is nothing."""
-    said = [tiers.words] if tiers.words else []
-    counts, largest = len(curve.counts), int(curve.counts[-1])
-    if target / largest > _FAR:
-        said.append(f"speculative: {target / largest:.3g} times the largest measured rank count")
-    if counts < 3:
-        said.append(f"only {counts} rank count{'s' if counts > 1 else ''} measured, so nothing could be held out: "
-                    f"width contains a prior, {_PRIOR_PER_DOUBLING:g} in log a doubling")
-    for at, sizes in found:
-        fitted = "; fitted from there on only" if after is not None and at == after.counts[0] else ""
-        said.append(f"time jumps at {at} ranks as if another algorithm took over there "
-                    f"({sizes} of {len(curve.sizes)} sizes){fitted}")
-    crowded = np.unique(points.ranks[points.crowded]).tolist()
-    if crowded:
-        said.append(f"ranks shared cores at {', '.join(map(str, crowded))} ranks")
-    return "; ".join(said) or None
-
-
-def _next(rows: list[dict[str, object]], curve: Curve, target: int) -> str | None:
-    """What to measure to narrow the interval most: the next rank count, and the sizes that are the least sure."""
-    largest = int(curve.counts[-1])
-    if len(curve.counts) < 2 or target / largest <= 2 or not rows:
-        return None
-    width = np.log([row["time_hi_s"] / row["time_lo_s"] for row in rows])
-    unsure = np.nonzero(width > _WIDE * np.median(width))[0]
-    wide = [rows[at]["message_bytes"] for at in unsure]
-    sizes = f", above all {payload_words(min(wide))} to {payload_words(max(wide))}" if len(wide) > 1 else \
-        f", above all {payload_words(wide[0])}" if wide else ""
-    return f"to narrow this most, measure {min(2 * largest, target)} ranks{sizes}"

@@ -3,34 +3,30 @@
 Only inside a domain whose facts are known, and only where neither data nor log name the algorithm.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from ..cost.fabric import fabric_of
 from ..cost.selection import choices, constants
+from ..domains.facts import Domain
 from ..text.units import seconds
-
-if TYPE_CHECKING:
-    from ..domains.facts import Domain
+from .monte_carlo import Target, cast
+from .references import shipped
 
 __all__ = ["follow_rule"]
 
 
-def follow_rule(rows: list[dict[str, object]], op: str, largest: int, target: int,
-                home: tuple[str, Domain]) -> list[dict[str, object]]:
+def follow_rule(rows: list[dict[str, Any]], op: str, largest: int, target: int,
+                home: tuple[str, Domain]) -> list[dict[str, Any]]:
     """Rows of a prediction, with those replaced for which the rule takes another algorithm at the target.
 
     The time is then the projection of the other algorithm at home, from published measurements of it; the interval
     covers both, since the rule is emulated. `reason` says what it would be if the algorithm stayed.
     """
     key, domain = home
-    from ..cost.fabric import fabric_of
-    from .monte_carlo import Target, cast
-    from .references import shipped
     library, fabric = domain.library, fabric_of(domain)
-    if not library or fabric is None or target > domain.accelerators.value:
+    if not library or fabric is None or domain.accelerators is None or target > domain.accelerators.value:
         return rows
     followed = []
     for row in rows:
@@ -45,7 +41,8 @@ def follow_rule(rows: list[dict[str, object]], op: str, largest: int, target: in
     return followed
 
 
-def _replaced(row: dict, draws: np.ndarray, here: str, there: str, rule: str, largest: int) -> dict[str, object]:
+def _replaced(row: dict[str, Any], draws: np.ndarray, here: str, there: str, rule: str,
+              largest: int) -> dict[str, Any]:
     low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
     stays = f"if instead {here}: {seconds(row['time_s'])}"
     words = (f"by the rule of {rule} this runs {here} at {largest} ranks and {there} here, which was not measured; "

@@ -21,8 +21,8 @@ from collbench.collectives.records.journal import BUFFER_BYTES, unseal
 from collbench.collectives.records.record import Record, Timing
 
 from ..findings.finding import Finding
+from ..frames.representative import HEADLINE_OPS
 from ..importers.collbench import is_journal
-from .representative import HEADLINE_OPS
 
 __all__ = ["Calls", "Choice", "choose", "read_calls"]
 

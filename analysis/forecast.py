@@ -1,0 +1,66 @@
+"""Times at other rank counts of the fabric that was measured: the one function that every forecast comes from.
+
+`models` predicts from the curve alone. Inside a domain whose facts are known, the library's own rule may change the
+algorithm on the way; then `projection` says what the other algorithm takes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from collbench.collectives.errors import UsageError
+
+from .frames.bandwidth import busbw_Bps
+from .frames.load import with_text
+from .models.predict import Home, predict_series
+from .models.series import SERIES, series_of
+from .projection.library_switch import follow_rule
+
+__all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
+
+TARGETS = (72, 384)      # accelerators of one NVL72 and of one CloudMatrix 384
+
+COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind", "time_s", "time_lo_s", "time_hi_s",
+           "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "bound_s", "domain",
+           "reason", "parameters")
+_TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters")
+_NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_error", "bound_s")
+
+
+def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home | None = None) -> pd.DataFrame:
+    """What each measured series would take at `ranks` ranks of the same fabric.
+
+    Args:
+        points: the frame of `frames.load`.
+        ranks: rank counts wanted.
+        home: key and facts of the domain that it was measured in; its levels and its library's own choice of algorithm
+            are then known. None: only what the data say of nodes.
+
+    Returns:
+        A frame of COLUMNS, one row per series, message size and rank count. `kind` is `measured` where that rank count
+        was measured, `extrapolated` where a model forecasts it, `refused` (one row per series and rank count, no times)
+        where none can; `reason` says why, or holds warnings. `bound_s` is a lower bound on the time at that rank count;
+        no forecast is below it. The interval covers the share `level` of cases like those that the models were
+        calibrated on. `distance` is the rank count over the largest measured one below it, `holdout_error` the median
+        relative error of the latest hold-out of the largest rank count.
+
+    Raises:
+        UsageError: a rank count is below 2.
+    """
+    if any(target < 2 for target in ranks):
+        raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
+    rows = [row for key, series in series_of(points) for row in predict_series(key, series, ranks, home, follow_rule)]
+    frame = with_text(pd.DataFrame(rows, columns=list(COLUMNS)), _TEXT).astype(dict.fromkeys(_NUMBERS, float))
+    known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
+    for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
+        frame[rate] = busbw_Bps(*known, frame[time])
+    return frame
+
+
+def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as objects with None for what is unknown, and whole numbers as whole numbers."""
+    whole = ("message_bytes", "asked_bytes", "ranks")
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): int(value) if name in whole and value is not None else value for name, value in row.items()}
+            for row in rows]
