@@ -97,7 +97,14 @@ def test_a_run_of_ones_own(measured, tmp_path):
     assert "all_reduce" in page.read_text()
     written = pd.read_csv(tmp_path / "report" / "points.csv")["time_s"]
     assert sorted(written) == pytest.approx(sorted(run.points["time_s"]))
-    compared = run.compare(cb.load(second), ops=["all_reduce"])
+    other = cb.load(second)
+    both = cb.load([first, second])
+    assert len(both.points) == len(run.points) + len(other.points)
+    assert len(both.runs) == 2
+    assert set(both.points["run"]) == set(run.points["run"]) | set(other.points["run"])
+    assert both.extrapolate(4)["time_s"].notna().any() or both.extrapolate(4)["reason"].notna().all()
+    assert both.report(tmp_path / "both").exists()
+    compared = run.compare(other, ops=["all_reduce"])
     assert set(compared.rows["op"]) == {"all_reduce"}
     assert compared.rows["ratio"].gt(0).all()
     assert set(compared.rows["verdict"]) <= {"slower", "faster", "same", "cannot tell"}
