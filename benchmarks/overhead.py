@@ -1,9 +1,9 @@
-"""What collbench's harness costs: side by side, in turn, with the smallest possible loop over the same library.
+"""Overhead of collbench's harness against a minimal timing loop over the same library, run alternately.
 
     python benchmarks/overhead.py [--rounds N] [--ranks N] [--only mpi|gloo]
 
-Every round runs each program once; a figure is the median over rounds of the ratio (or difference) within a round, with
-its distribution-free 95 % interval. Targets are those of docs/measuring.md.
+Every round runs each program once; a result is the median over rounds of the ratio (or difference) within a round, with
+its distribution-free 95 % confidence interval. Targets are in docs/measuring.md.
 """
 
 import argparse
@@ -19,27 +19,31 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
 from collbench.collectives.statistics.stopping import median_ranks
 from collbench.launch.job import Job
-from collbench.launch.launchers.base import launcher_for
+from collbench.launch.launchers import launcher_for
 
 HERE = Path(__file__).parent
 SIZES = (8, 128, 2048, 32768, 262144, 1 << 20, 4 << 20)
 OPS = ("ping_pong", "all_reduce", "all_to_all")
 SECONDS = 0.12
-Figures = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> us
+Times = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> us
 
 
-def collbench(transport: str, loop: str, ranks: int) -> tuple[Figures, dict[tuple[str, int], int]]:
-    """Times of one launch, and the calls that a streamed sample had."""
+def collbench(transport: str, loop: str, ranks: int) -> tuple[Times, dict[tuple[str, int], int]]:
+    """Times of one launch, and the number of calls per streamed sample."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ("--transport", transport, "--loop", loop, "--ops", ",".join(OPS), "--sizes",
-                 ",".join(map(str, SIZES)), "--group-ranks", str(ranks), "--case-seconds", str(SECONDS),
-                 "--precision", "0", "--in-order", "--out", folder, "--display", "quiet",
-                 "--place", "both" if transport == "torch" else "out")
-        start(launcher_for(transport).command(Job(arguments=words, ranks=ranks)))
-        _, records, _ = read_journal(Path(folder) / "journal.jsonl")
+        journal = Path(folder) / "journal.jsonl"
+        sweep = Sweep(ops=("noop", *OPS), sizes=SIZES, ranks=(ranks,),
+                      places=(False, True) if transport == "torch" else (False,))
+        config = RunConfig(transport=transport, sweep=sweep, journal=journal, display="quiet",
+                           policy=Policy(loop=loop, case_s=SECONDS, precision=0))
+        start(launcher_for(transport).command(Job(config=config, ranks=ranks)))
+        _, records, _ = read_journal(journal)
     times, calls = {}, {}
     for record in records:
         for timing in record.timings:
@@ -49,52 +53,59 @@ def collbench(transport: str, loop: str, ranks: int) -> tuple[Figures, dict[tupl
     return times, calls
 
 
+def mpi_launch(ranks: int) -> list[str]:
+    """The command that starts `ranks` MPI ranks, without the program."""
+    config = RunConfig(transport="mpi", sweep=Sweep(ops=OPS, sizes=SIZES, ranks=()), policy=Policy(),
+                       journal=Path("journal.jsonl"))
+    command = launcher_for("mpi").command(Job(config=config, ranks=ranks))
+    return command[:command.index(sys.executable)]
+
+
 def start(command: list[str]) -> str:
-    """Run to the end; what it printed."""
+    """Run a command to its end; returns its output."""
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-def parsed(printed: str) -> Figures:
-    """Lines `OP BYTES isolated_us streamed_us`."""
+def parse_times(output: str) -> Times:
+    """Times from lines `OP BYTES isolated_us streamed_us`."""
     times = {}
-    for op, size, isolated, streamed in map(str.split, printed.splitlines()):
+    for op, size, isolated, streamed in map(str.split, output.splitlines()):
         times[op, int(size), "isolated"], times[op, int(size), "streamed"] = float(isolated), float(streamed)
     return times
 
 
-def plan_words(calls: dict[tuple[str, int], int]) -> list[str]:
-    """`OP BYTES CALLS` of every case, as the smallest loops take them."""
+def case_arguments(calls: dict[tuple[str, int], int]) -> list[str]:
+    """`OP BYTES CALLS` of every case, the arguments of the minimal loops."""
     return [str(word) for (op, size), count in calls.items() if op in OPS for word in (op, size, count)]
 
 
 class CLoop:
-    """The C program, compiled with the mpicc beside this Python."""
+    """The C program, compiled with the mpicc next to this Python."""
 
     def __init__(self, folder: Path) -> None:
         mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or "mpicc"
         self.program = folder / "mpi_loop"
         subprocess.run([mpicc, "-O2", "-o", self.program, HERE / "mpi_loop.c"], check=True)
 
-    def run(self, ranks: int, calls: dict[tuple[str, int], int]) -> Figures:
-        command = launcher_for("mpi").command(Job(arguments=(), ranks=ranks))
-        launch = command[:command.index(sys.executable)]
-        # the C program tells operations apart by a letter: p(ing_pong), r(educe), a(ll_to_all)
-        words = ["reduce" if word == "all_reduce" else word for word in plan_words(calls)]
-        printed = start([*launch, str(self.program), str(SECONDS), *words])
+    def run(self, ranks: int, calls: dict[tuple[str, int], int]) -> Times:
+        launch = mpi_launch(ranks)
+        # The C program selects an operation by its first letter: p(ing_pong), r(educe), a(ll_to_all).
+        words = ["reduce" if word == "all_reduce" else word for word in case_arguments(calls)]
+        output = start([*launch, str(self.program), str(SECONDS), *words])
         return {("all_reduce" if op == "reduce" else op, size, mode): time
-                for (op, size, mode), time in parsed(printed).items()}
+                for (op, size, mode), time in parse_times(output).items()}
 
 
-def gloo_loop(ranks: int, calls: dict[tuple[str, int], int]) -> Figures:
-    return parsed(start([sys.executable, str(HERE / "gloo_loop.py"), str(ranks), str(SECONDS), *plan_words(calls)]))
+def gloo_loop(ranks: int, calls: dict[tuple[str, int], int]) -> Times:
+    program = [sys.executable, str(HERE / "gloo_loop.py")]
+    return parse_times(start([*program, str(ranks), str(SECONDS), *case_arguments(calls)]))
 
 
-def osu(ranks: int) -> Figures:
-    """OSU's own figures, where its programs are on the PATH; its all-to-all counts bytes a pair."""
+def osu(ranks: int) -> Times:
+    """Times of OSU's programs that are on the PATH; its all-to-all counts bytes per pair."""
     programs = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
-    command = launcher_for("mpi").command(Job(arguments=(), ranks=ranks))
-    launch, times = command[:command.index(sys.executable)], {}
+    launch, times = mpi_launch(ranks), {}
     for op, program in programs.items():
         if not shutil.which(program):
             continue
@@ -106,17 +117,17 @@ def osu(ranks: int) -> Figures:
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:
-    """Median, and its 95 % interval (the extremes where there are too few values for one)."""
+    """Median and its 95 % confidence interval (the extremes if there are too few values for one)."""
     ordered = sorted(values)
     low, high = median_ranks(len(ordered)) or (0, len(ordered) - 1)
     return statistics.median(ordered), ordered[low], ordered[high]
 
 
-def compare(ours: list[Figures], theirs: list[Figures], title: str, ratio: bool, target: float) -> dict:
-    """Print one table of ours against theirs; returns it as data."""
+def compare(ours: list[Times], theirs: list[Times], title: str, ratio: bool, target: float) -> dict:
+    """Print a table of `ours` against `theirs`; returns it as data."""
     unit = "ratio" if ratio else "difference, us"
     table = Table(title=f"{title} ({unit}; target at most {target:g}; {len(ours)} rounds)", title_justify="left")
-    for column in ("operation", "bytes", "mode", "smallest loop, us", unit, "95 % interval", ""):
+    for column in ("operation", "bytes", "mode", "minimal loop, us", unit, "95 % interval", ""):
         table.add_column(column, justify="left" if column in ("operation", "mode", "") else "right")
     rows = []
     for key in (key for key in ours[0] if key in theirs[0] and key[0] in OPS):
@@ -125,7 +136,7 @@ def compare(ours: list[Figures], theirs: list[Figures], title: str, ratio: bool,
         base = statistics.median(b for _, b in pairs)
         rows.append({"op": key[0], "bytes": key[1], "mode": key[2], "base_us": base, "value": middle, "lo": low,
                      "hi": high})
-        verdict = "" if middle <= target else "missed" if low > target else "over, within the interval"
+        verdict = "" if middle <= target else "missed" if low > target else "over, but within the interval"
         table.add_row(key[0], str(key[1]), key[2], f"{base:.2f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", verdict)
     Console(width=110).print(table)
     return {"title": title, "unit": unit, "target": target, "rows": rows}
@@ -134,7 +145,7 @@ def compare(ours: list[Figures], theirs: list[Figures], title: str, ratio: bool,
 def main() -> None:
     """Parse the options, run the rounds, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds; 6 at least for an interval")
+    parser.add_argument("--rounds", type=int, default=9, help="alternating rounds; 6 or more for an interval")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--only", choices=("mpi", "gloo"))
     parser.add_argument("--json", type=Path, help="also write the tables as JSON")
@@ -155,7 +166,7 @@ def main() -> None:
 
 
 def against_c(rounds: int, ranks: int) -> list[dict]:
-    """Both loops of collbench in turn with the C program (and OSU's, where they are)."""
+    """Both loops of collbench against the C program (and OSU's programs, if installed), run alternately."""
     native, python, bare, published = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         loop = CLoop(Path(folder))

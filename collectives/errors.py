@@ -1,26 +1,35 @@
-"""Errors a user can act on: one clear line, never a traceback, and an exit status that says what kind."""
+"""Errors a user can act on: one clear line, never a traceback unless requested, and an exit status for the kind."""
 
-__all__ = ["CollbenchError", "FaultError", "UsageError", "printable"]
+import os
+import traceback
+
+__all__ = ["CollbenchError", "FaultError", "UsageError", "printable", "show_traceback"]
 
 
 class CollbenchError(Exception):
-    """Anything that went wrong in a way a person can understand; `main` prints it as one line."""
+    """An error with a message for the user; `main` prints it as one line."""
 
     exit_status = 1
 
 
 class UsageError(CollbenchError):
-    """What was asked for cannot be: a bad option, size, file or environment. Nothing was started."""
+    """Invalid request or environment: a bad option, size or file. Nothing was started."""
 
     exit_status = 2
 
 
 class FaultError(CollbenchError):
-    """A rank hung, died or never came, and so the job has to end."""
+    """A rank hung, died or never arrived, so the job has to end."""
 
     exit_status = 3
 
 
 def printable(text: str, keep: str = "") -> str:
-    """`text` without what a terminal would obey: such characters as Python writes them, save those in `keep`."""
+    """`text` with control characters escaped as in Python, except those in `keep`."""
     return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print where `error` was raised on standard error if COLLBENCH_TRACEBACK is set, for developers."""
+    if os.environ.get("COLLBENCH_TRACEBACK"):
+        traceback.print_exception(error)

@@ -290,7 +290,8 @@ def _read_state(venv: Path) -> dict[str, str]:
     """What the last complete set-up left; empty after an interrupted one, or when its Python has gone."""
     with suppress(OSError, ValueError):
         if _python_in(venv).exists():
-            return json.loads(_state_file(venv).read_text(encoding="utf-8"))
+            state: dict[str, str] = json.loads(_state_file(venv).read_text(encoding="utf-8"))
+            return state
     return {}
 
 
@@ -409,7 +410,8 @@ def _tail(output: str) -> str:
 def _leave_own_venv() -> None:
     """Go on in the Python that `.venv` was made from: with it activated, `python3` is the one inside."""
     if Path(sys.prefix).resolve() == ROOT / ".venv":
-        os.execv(sys._base_executable, [sys._base_executable, *sys.argv])
+        base = str(getattr(sys, "_base_executable"))  # noqa: B009 (not in the type stubs)
+        os.execv(base, [base, *sys.argv])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

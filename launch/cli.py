@@ -1,83 +1,95 @@
-"""`collbench`: finds its subcommands, and turns errors into one line and an exit code; nothing else.
+"""The `collbench` command: finds its subcommands, and turns errors into one line and an exit status.
 
-Exit status: 0 all well; 1 a result was wrong or a run failed; 2 what was asked for cannot be; 3 a rank hung, died or
-failed and the job had to end, the case is in the journal and everything before it is safe; 124 out of time;
-143 told to stop, everything saved.
+Exit status: 0 success; 1 a result was wrong or a run failed; 2 invalid request or environment, nothing was started;
+3 a rank hung, died or failed and the job ended, with that case and everything before it in the journal; 124 time limit
+reached; 143 stopped by a signal, everything saved. 70 an internal error, 141 a closed pipe.
 """
 
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from collbench.collectives.errors import CollbenchError, UsageError, printable
+from collbench.collectives.errors import CollbenchError, UsageError, printable, show_traceback
 
 from . import commands
 
 __all__ = ["cli", "main"]
 
-_LONGEST = 1500         # characters of an error; a list of all operations is shorter
+_INTERNAL_ERROR = 70    # EX_SOFTWARE; 1 would read as "slower" or "wrong"
+_LONGEST = 1500         # characters of an error message; a list of all operations is shorter
 
 
-class _Found(click.Group):
-    """Subcommands are the modules of launch/commands, imported when they are asked for; import_ stands for import."""
+class _SubcommandGroup(click.Group):
+    """Subcommands are the modules of launch/commands, imported on demand; import_ stands for import."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context | None) -> list[str]:
         return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(commands.__path__))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
         name = next(module.name for module in pkgutil.iter_modules(commands.__path__)
                     if module.name.rstrip("_") == cmd_name)
-        return import_module(f"{commands.__name__}.{name}").command
+        command: click.Command = import_module(f"{commands.__name__}.{name}").command
+        return command
 
 
-@click.group(cls=_Found, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_SubcommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="collbench")
 def cli() -> None:
-    """Measure the interconnect you have, and say with honest error bars what it means at 72 and at 384 accelerators.
+    """Measure the interconnect at hand and predict its performance at 72 and 384 accelerators, with error bars.
 
     Start with: collbench bench
     """
 
 
 def _check_text(words: Sequence[str]) -> None:
-    """What is typed ends up in journals and scripts, which are UTF-8: say so before anything else is done."""
+    """UsageError for arguments that are not UTF-8: they end up in journals and scripts, which are."""
     for word in words:
         if any("\ud800" <= char <= "\udfff" for char in word):
-            raise UsageError(f"{word!r:.80} in the command line is not UTF-8 text; a file can be given another name")
+            raise UsageError(f"{word!r:.80} on the command line is not UTF-8 text; rename the file")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; errors that a person can act on are one line."""
+    """Run the command line. Errors are one line; COLLBENCH_TRACEBACK=1 adds where they were raised."""
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         _check_text(words)
         sys.exit(cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False))
-    except click.ClickException as error:
-        asked = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
-        _say(f"{error.format_message()}{asked}")
-        sys.exit(error.exit_code)
     except click.Abort:
-        _say("interrupted")
-        sys.exit(1)
-    except CollbenchError as error:
-        _say(str(error))
-        sys.exit(error.exit_status)
-    except BrokenPipeError:     # the reader of our output has seen enough
+        _fail("interrupted", 1)
+    except BrokenPipeError:     # the reader of our output has closed it
         sys.stderr.close()
         sys.exit(141)
+    except Exception as error:
+        show_traceback(error)
+        _fail(*_explained(error))
 
 
-def _say(words: str) -> None:
-    """One line on standard error, however long and strange what it quotes."""
-    words = printable(words)
-    if len(words) > _LONGEST:
-        words = f"{words[:_LONGEST - 200]} ... {words[-195:]}"
-    click.echo(f"collbench: {words}", err=True)
+def _explained(error: Exception) -> tuple[str, int]:
+    """One line about an error, and the exit status."""
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return error.format_message() + (f" (see {context.command_path} --help)" if context else ""), error.exit_code
+    if isinstance(error, CollbenchError):
+        return str(error), error.exit_status
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return (f"internal error: {type(error).__name__}: {error} [{Path(where.filename).name}:{where.lineno}]; "
+            "COLLBENCH_TRACEBACK=1 shows more"), _INTERNAL_ERROR
+
+
+def _fail(text: str, status: int) -> None:
+    """Exit with one line on standard error, shortened and with control characters escaped."""
+    text = printable(text)
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST - 200]} ... {text[-195:]}"
+    click.echo(f"collbench: {text}", err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is to be started: a frozen request that knows nothing of collectives."""
+"""What to start: a run configuration, and the processes that carry it out."""
 
 import re
 import sys
@@ -7,6 +7,10 @@ from pathlib import Path
 import msgspec
 
 from collbench.collectives.errors import UsageError
+from collbench.collectives.options import RunConfig
+from collbench.collectives.transport_names import TRANSPORTS
+
+from .render_options import rank_arguments, render_options
 
 __all__ = ["Job", "parse_time"]
 
@@ -20,29 +24,32 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Ranks of one program, on this host or on several.
 
     Args:
-        arguments: what each rank's program is given; the same for all.
-        ranks: how many processes.
-        nodes: how many hosts they are spread over, evenly.
-        hosts: their names where a launcher needs them, the one of rank 0 first; empty: the launcher knows.
-        transports: measured one after the other; with more than one or none, `arguments` say it all.
-        curve: rank counts to walk through, each as a launch of its own; empty: one launch over all ranks.
+        config: what every rank is to do.
+        ranks: number of processes.
+        nodes: number of hosts, with equally many ranks on each.
+        hosts: their names if the launcher needs them, that of rank 0 first; empty if the launcher knows them.
+        more_transports: measured after that of `config`, one after another; batch scripts only.
+        curve: rank counts to launch separately, one after another; empty for one launch of all ranks. Batch scripts
+            only.
         time_limit_s: the job is ended after this; None for no limit of ours.
-        out: directory of the results; None where `arguments` name it.
-        resume: go on with the journal that is in `out`.
-        name, partition, account, directives: what a scheduler is told; directives are whole options.
-        python: the interpreter that every host starts.
-        title: what this job is, for people who read its script.
+        out_by_name: results go to results/NAME, where NAME is the one that a batch script is submitted under.
+        draw_seed: the seed of `config` was not requested: options omit it, so that each start draws its own.
+        config_file: file that holds `config`, if every rank can read it; None to pass options instead.
+        name, partition, account, directives: for the batch system; directives are complete options.
+        python: the interpreter to start on every host.
+        title: one line on top of a batch script.
     """
 
-    arguments: tuple[str, ...]
+    config: RunConfig
     ranks: int
     nodes: int = 1
     hosts: tuple[str, ...] = ()
-    transports: tuple[str, ...] = ()
+    more_transports: tuple[str, ...] = ()
     curve: tuple[int, ...] = ()
     time_limit_s: float | None = None
-    out: Path | None = None
-    resume: bool = False
+    out_by_name: bool = False
+    draw_seed: bool = False
+    config_file: Path | None = None
     name: str = "collbench"
     partition: str | None = None
     account: str | None = None
@@ -54,51 +61,67 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if self.ranks < 1:
             raise UsageError(f"a job of {self.ranks} ranks: at least 1 is needed")
         if self.nodes < 1 or self.ranks % self.nodes:
-            raise UsageError(f"{self.ranks} ranks do not spread evenly over {self.nodes} nodes")
+            raise UsageError(f"{self.ranks} ranks do not divide evenly among {self.nodes} nodes")
         if self.hosts and len(self.hosts) != self.nodes:
             raise UsageError(f"{len(self.hosts)} hosts are named for a job of {self.nodes} nodes")
         if self.curve and not 0 < min(self.curve) <= max(self.curve) <= self.ranks:
-            raise UsageError(f"rank counts {self.curve} of a job of {self.ranks} ranks")
+            raise UsageError(f"rank counts {self.curve} for a job of {self.ranks} ranks")
         if self.time_limit_s is not None and not self.time_limit_s > 0:
-            raise UsageError(f"a time limit of {self.time_limit_s} s: it has to be more than 0")
+            raise UsageError(f"time limit {self.time_limit_s} s: must be more than 0")
         self._check_words()
 
     def _check_words(self) -> None:
-        for word in (*self.arguments, self.python, str(self.out or "")):
+        for word in (self.config.device, self.python, str(self.out)):
             if "\0" in word:
-                raise UsageError("an argument holds a NUL character, which no program can be given")
-        for what, word in (("name", self.name), ("partition", self.partition), ("account", self.account),
+                raise UsageError("an argument contains a NUL character, which cannot be passed to a program")
+        for what, text in (("name", self.name), ("partition", self.partition), ("account", self.account),
                            *(("host", host) for host in self.hosts)):
-            if word is not None and not _NAME.fullmatch(word):
-                raise UsageError(f"{what} {word!r}: letters, digits and any of _.@:+- are possible")
+            if text is not None and not _NAME.fullmatch(text):
+                raise UsageError(f"{what} {text!r}: must consist of letters, digits and _.@:+-")
         for word in self.directives:
             if not _DIRECTIVE.fullmatch(word):
                 raise UsageError(f"directive {word!r}: expected one option such as --constraint=gpu, without spaces")
         if "\n" in self.title:
-            raise UsageError("the title of a job is one line")
+            raise UsageError("the title of a job must be one line")
 
     @property
     def ranks_per_node(self) -> int:
         """Processes on each host."""
         return self.ranks // self.nodes
 
-    def words(self) -> list[str]:
-        """All arguments of the rank program; the transport and the directory too where they were given apart."""
-        words = list(self.arguments)
-        if len(self.transports) == 1:
-            words += ["--transport", self.transports[0]]
-        if self.out is not None:
-            words += ["--out", str(self.out)]
-        return [*words, "--resume"] if self.resume else words
+    @property
+    def transports(self) -> tuple[str, ...]:
+        """All transports, in the order in which they are measured."""
+        return (self.config.transport, *self.more_transports)
+
+    @property
+    def needs_mpi(self) -> bool:
+        """Whether ranks have to be started as MPI ranks."""
+        return any(TRANSPORTS[name].mpi_ranks for name in self.transports)
+
+    @property
+    def out(self) -> Path:
+        """Directory of the results."""
+        return self.config.journal.parent
+
+    def arguments(self) -> list[str]:
+        """Arguments of the rank program."""
+        if self.config_file is not None:
+            return ["--config", str(self.config_file)]
+        return rank_arguments(self.config, seed=not self.draw_seed)
+
+    def options(self) -> list[str]:
+        """What and how to measure, as options for a batch script that adds transport, directory and resume itself."""
+        return render_options(self.config, seed=not self.draw_seed)
 
 
 def parse_time(text: str) -> float:
-    """Seconds of a Slurm-like time: `90` minutes, `1:30:00`, `2-12:00:00`. UsageError when it is none."""
+    """Seconds in a Slurm-like time: `90` (minutes), `1:30:00`, `2-12:00:00`. UsageError if it is malformed."""
     match = _TIME.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"time {text!r}: expected minutes, HH:MM:SS or D-HH:MM:SS")
     if len(text) > _LONGEST_TIME:
-        raise UsageError(f"time {text!r:.40}...: no job takes so long")
+        raise UsageError(f"time {text!r:.40}...: too long")
     parts = [int(part) for part in match["parts"].split(":")]
     if match["days"]:
         hours, minutes, seconds = (*parts, 0, 0)[:3]
@@ -108,5 +131,5 @@ def parse_time(text: str) -> float:
         hours, (minutes, seconds) = 0, (*parts, 0)[:2]
     total_s = ((int(match["days"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
     if total_s == 0:
-        raise UsageError(f"time {text!r}: it has to be more than 0")
+        raise UsageError(f"time {text!r}: must be more than 0")
     return float(total_s)

@@ -1,13 +1,14 @@
 """What a scheduler lent: from its variables and files to hosts and ranks."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collbench.collectives.errors import UsageError
 from collbench.collectives.topology import Accelerators
-from collbench.launch import bench
-from collbench.launch.allocation import Allocation, find_allocation
+from collbench.launch.allocation import Allocation, default_ranks, find_allocation, ranks_per_host
 
 SLURM = {"SLURM_JOB_ID": "1", "SLURM_JOB_NODELIST": "n[1-3]", "SLURM_JOB_CPUS_PER_NODE": "96(x2),64",
          "SLURM_TASKS_PER_NODE": "8(x3)"}
@@ -35,10 +36,19 @@ def test_a_file_of_hosts_is_read(tmp_path, variable):
 
 def test_ranks_are_devices_or_tasks_or_cores():
     allocation = find_allocation(SLURM)
-    assert bench.default_ranks(Accelerators("cuda", 4), allocation) == 12
-    assert bench.default_ranks(None, allocation) == 24
-    assert bench.default_ranks(None, allocation._replace(slots=None)) == 192
-    assert bench.default_ranks(None, allocation._replace(slots=None, hosts=tuple("abcdefghijkl"))) == 384
+    assert default_ranks(Accelerators("cuda", 4), allocation) == 12
+    assert default_ranks(None, allocation) == 24
+    assert default_ranks(None, allocation._replace(slots=None)) == 192
+    assert default_ranks(None, allocation._replace(slots=None, hosts=tuple("abcdefghijkl"))) == 384
+    assert ranks_per_host(None, allocation) == 8
+
+
+def test_on_one_host_ranks_are_devices_or_a_power_of_two_of_the_cores():
+    assert default_ranks(Accelerators("cuda", 4)) == 4
+    cores = len(os.sched_getaffinity(0))
+    ranks = default_ranks(None)
+    assert ranks in (8, 16, 32)
+    assert ranks <= max(8, cores) < 2 * max(ranks, cores // 32 * 32)
 
 
 def test_the_main_job_is_no_rank(collbench, tmp_path):

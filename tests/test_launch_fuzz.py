@@ -12,11 +12,11 @@ import random
 import re
 import shutil
 import subprocess
+import tempfile
 import zlib
 from pathlib import Path
 
 import click
-import msgspec
 import pytest
 
 from collbench.collectives.cases.case import Case, Sweep
@@ -83,14 +83,16 @@ class Started(BaseException):
 
 
 def refuse(*words, **options):
-    """Instead of starting ranks: look whether they would understand their options, and could write them down."""
-    from collbench.collectives.options import config_from
+    """Instead of starting ranks: check that they would understand their options, and could store them."""
+    from collbench.collectives.options import RunConfig, config_from
     from collbench.collectives.program.rank import main as rank
     for job in words:
         if isinstance(job, Job):
-            request = config_from(rank.make_context("rank", job.words()).params, Path("."), ())
-            for part in (request.sweep, request.policy):
-                assert msgspec.json.decode(msgspec.json.encode(part), type=type(part)) == part
+            parsed = config_from(rank.make_context("rank", job.arguments()).params, job.out, job.config.command)
+            assert parsed == job.config
+            with tempfile.TemporaryDirectory() as folder:
+                job.config.write(Path(folder) / "config.json")
+                assert RunConfig.read(Path(folder) / "config.json") == job.config
     raise Started
 
 
@@ -117,7 +119,7 @@ def pristine(tmp_path_factory):
 @pytest.fixture
 def things(monkeypatch, tmp_path, pristine):
     """Its copy is where we are, and nothing can be started: no rank, no simulation, no probe; nor a page drawn."""
-    import collbench.analysis.report.story as story
+    import collbench.analysis.report.write as write
     import collbench.analysis.simulate as simulate
     import collbench.launch.bench as bench
     import collbench.launch.doctor.run_checks as run_checks
@@ -128,7 +130,7 @@ def things(monkeypatch, tmp_path, pristine):
             (supervise, "run_job", refuse), (supervise, "run_through_faults", refuse),
             (bench, "run_job", refuse), (run_checks, "examine", refuse), (os, "fork", refuse),
             (subprocess, "Popen", absent), (simulate, "run_cases", refuse),
-            (simulate, "version", str), (story, "write_report", refuse)):
+            (simulate, "version", str), (write, "write_report", refuse)):
         monkeypatch.setattr(module, name, stand_in)
     folder = tmp_path / "things"
     shutil.copytree(pristine, folder, symlinks=True)
@@ -265,7 +267,8 @@ def sealed(documents):
 
 
 def test_journals_with_contents_that_no_run_has(things):
-    from collbench.analysis.report.story import print_report, tell
+    from collbench.analysis.report.story import build_story
+    from collbench.analysis.report.terminal import show
     rng, lines = random.Random(7), JOURNAL.splitlines()
     for _ in range(6):
         (things / "strange").write_bytes(changed(lines, rng))
@@ -277,7 +280,7 @@ def test_journals_with_contents_that_no_run_has(things):
             assert plain.replace("\n", "").isprintable(), command
             assert "<script>alert" not in shown or "--html" not in command
         with contextlib.suppress(CollbenchError), contextlib.redirect_stdout(io.StringIO()) as shown:
-            print_report(tell(things / "strange"))
+            show(build_story(things / "strange"))
         assert shown.getvalue().replace("\n", "").isprintable()
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
 from collbench.launch.job import Job
 from collbench.launch.launchers.torchrun import Torchrun
+from collbench.launch.workload import Workload
 
 BESIDE = Path(sys.executable).parent
 QUICK = ("--case-seconds", "0.02", "--min-samples", "3", "--modes", "isolated", "--place", "both")
@@ -156,8 +158,10 @@ def verified(folder):
 @pytest.mark.needs("torch")
 def test_torchrun_meets_across_hosts_and_gloo_is_verified(hosts):
     """As `collbench launch` writes it: torchrun's own rendezvous, c10d, which gives the first host to whom it likes."""
-    job = Job(arguments=("--ops", "all_reduce,all_to_all,ping_pong", "--sizes", "4K", *QUICK), ranks=4, nodes=2,
-              hosts=("h0", "h1"), out=hosts.folder / "r")
+    workload = Workload(ops=("all_reduce", "all_to_all", "ping_pong"), sizes=(4096,),
+                        policy=Policy(case_s=0.02, min_samples=3, modes=("isolated",)))
+    job = Job(config=workload.config("torch", hosts.folder / "r", on_device=False), ranks=4, nodes=2,
+              hosts=("h0", "h1"))
     started = [hosts.run(host, *Torchrun().command(job)) for host in (0, 1)]
     for process in started:
         status, said = hosts.end(process)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +17,15 @@ from hypothesis import strategies as st
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import read_journal
 from collbench.launch.job import Job, parse_time
-from collbench.launch.launchers.base import LAUNCHERS, as_text
+from collbench.launch.launchers import LAUNCHERS
+from collbench.launch.launchers.base import as_text
 from collbench.launch.launchers.local import Local
 from collbench.launch.launchers.mpirun import Mpirun, find_mpirun
+from collbench.launch.launchers.pbs import Pbs
 from collbench.launch.launchers.slurm import Slurm, slurm_time
 from collbench.launch.launchers.srun import Srun
 from collbench.launch.launchers.torchrun import Torchrun
+from collbench.launch.workload import Workload
 
 OPEN_MPI, HYDRA = Mpirun("/opt/a b/mpirun", is_open_mpi=True), Mpirun("mpiexec", is_open_mpi=False)
 HOSTILE = ["a b", "it's", 'say "x"', "a;rm -rf b", "$HOME`id`$(id)", "new\nline", "-x", "*?[a]", "\\", "ü", "#", "%j",
@@ -29,30 +33,40 @@ HOSTILE = ["a b", "it's", 'say "x"', "a;rm -rf b", "$HOME`id`$(id)", "new\nline"
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12) | st.sampled_from(HOSTILE)
 
 
-@given(st.lists(TEXT, max_size=4), TEXT.filter(bool))
-def test_a_shell_gives_back_the_words(arguments, out):
-    job = Job(arguments=tuple(arguments), ranks=2, transports=("torch",), out=Path(out))
+def job_of(transport="torch", out="r", device="auto", **more):
+    """A job that measures one operation with the default options."""
+    config = Workload(ops=("all_reduce",), sizes=(1024,)).config(transport, Path(out), on_device=False, device=device)
+    return Job(**{"config": msgspec.structs.replace(config, display="auto"), "ranks": 2, "draw_seed": True, **more})
+
+
+@given(TEXT.filter(bool), TEXT.filter(bool))
+def test_a_shell_gives_back_the_words(device, out):
+    job = job_of(device=device, out=out)
     for launcher in (Local(), Torchrun(), OPEN_MPI, HYDRA, Srun("pmix")):
         command = launcher.command(job)
-        assert command[-len(job.words()):] == job.words()
+        assert command[-len(job.arguments()):] == job.arguments()
         assert shlex.split(launcher.script(job)) == ["PYTHONSAFEPATH=1", *command]
 
 
+BATCH = (Slurm(), Pbs(HYDRA))
+
+
+@pytest.mark.parametrize("launcher", BATCH, ids=lambda launcher: launcher.name)
 @pytest.mark.parametrize("word", HOSTILE)
-def test_a_real_shell_gives_back_the_words_too(word, tmp_path):
+def test_a_real_shell_gives_back_the_words_too(word, launcher, tmp_path):
     """bash itself, on the command of a launcher and on the options and the directory of a job script."""
-    job = Job(arguments=("--ops", word), ranks=1, transports=("torch",), out=Path(word) / word, name="n", python="p q")
-    echo = [sys.executable, "-c", "import sys; sys.stdout.write('\\0'.join(sys.argv[1:]))", *job.words()]
+    job = job_of(device=word, out=f"{word}/{word}", name="n", python="p q")
+    echo = [sys.executable, "-c", "import sys; sys.stdout.write('\\0'.join(sys.argv[1:]))", *job.arguments()]
     shown = subprocess.run(["bash", "-c", as_text(echo)], capture_output=True, check=True).stdout
-    assert shown.decode().split("\0") == job.words()
-    script = Slurm().script(job)
+    assert shown.decode().split("\0") == job.arguments()
+    script = launcher.script(job)
     variables = re.search(r"^python=.*?^# --$", script, re.MULTILINE | re.DOTALL)[0]
     program = f'{variables}\nprintf "%s\\0" "$python" "$out" "${{options[@]}}"\n'
     shown = subprocess.run(["bash", "-uc", program], capture_output=True, check=True, cwd=tmp_path,
-                           env={**os.environ, "SLURM_JOB_NUM_NODES": "1"}).stdout
-    assert shown.decode().split("\0")[:-1] == ["p q", str(job.out), *job.arguments]
+                           env={**os.environ, "SLURM_JOB_NUM_NODES": "1", "PBS_NODEFILE": "/dev/null"}).stdout
+    assert shown.decode().split("\0")[:-1] == ["p q", str(job.out), *job.options()]
     directives = [line for line in script.partition("\nset -uo")[0].splitlines() if line.startswith("#SBATCH")]
-    assert "#SBATCH --nodes=1" in directives
+    assert ("#SBATCH --nodes=1" in directives) == (launcher.name == "slurm")
     assert not any("99" in line for line in directives)
 
 
@@ -62,29 +76,29 @@ def test_a_real_shell_gives_back_the_words_too(word, tmp_path):
     dict(hosts=("h1", "h2")), dict(directives=("--comment=a b",)), dict(directives=("nodes=9",)),
     dict(directives=("--x=1\n#SBATCH --y",)), dict(ranks=0), dict(nodes=0), dict(nodes=2, ranks=3), dict(nodes=-1),
     dict(curve=(1, 3)), dict(curve=(0,)), dict(time_limit_s=0.0), dict(time_limit_s=float("nan")),
-    dict(arguments=("a\0b",)), dict(out=Path("a\0b")), dict(title="a\nb")], ids=str)
+    dict(device="a\0b"), dict(out="a\0b"), dict(title="a\nb")], ids=str)
 def test_a_job_that_cannot_be_is_refused_in_one_line(change):
     with pytest.raises(UsageError) as raised:
-        Job(**{"arguments": (), "ranks": 2, **change})
+        job_of(**change)
     assert "\n" not in str(raised.value)
 
 
-SPREAD = Job(arguments=("--ops", "all_reduce"), ranks=8, nodes=2, hosts=("h1", "h2"), transports=("mpi",),
-             out=Path("r"), python="py")
+SPREAD = job_of("mpi", ranks=8, nodes=2, hosts=("h1", "h2"), python="py")
+WORDS = "--ops all_reduce --sizes 1K"
 
 
 def test_several_hosts_are_reached_as_each_launcher_wants_it():
-    torch = Job(arguments=(), ranks=8, nodes=2, hosts=("h1", "h2"), transports=("torch",), python="py")
+    torch = job_of(ranks=8, nodes=2, hosts=("h1", "h2"), python="py")
     assert shlex.join(Torchrun().command(torch)) == (
         "py -m torch.distributed.run --nnodes 2 --rdzv-backend c10d --rdzv-endpoint h1:29400 --rdzv-id collbench "
-        "--nproc-per-node 4 -m collectives --transport torch")
+        f"--nproc-per-node 4 -m collbench.rank {WORDS} --transport torch --out r")
     assert Torchrun().script(torch).startswith("# on each of: h1 h2\n")
     assert shlex.join(OPEN_MPI.command(SPREAD)) == (
         "'/opt/a b/mpirun' --host h1:4,h2:4 --map-by ppr:4:node -x PYTHONSAFEPATH=1 -x MASTER_ADDR=h1 -n 8 "
-        "py -m collectives --ops all_reduce --transport mpi --out r")
+        f"py -m collbench.rank {WORDS} --transport mpi --out r")
     assert shlex.join(HYDRA.command(SPREAD)) == (
         "mpiexec -hosts h1,h2 -ppn 4 -genv PYTHONSAFEPATH 1 -genv MASTER_ADDR h1 -n 8 "
-        "py -m collectives --ops all_reduce --transport mpi --out r")
+        f"py -m collbench.rank {WORDS} --transport mpi --out r")
     for cores, asked in ((4, ["-bind-to", "core"]), (3, ["-hosts", "h1,h2"])):
         assert Mpirun("mpiexec", is_open_mpi=False, cores=cores, binds=True).command(SPREAD)[1:3] == asked
     assert Srun("pmix").command(SPREAD)[:6] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--mpi=pmix",
@@ -95,10 +109,9 @@ def test_several_hosts_are_reached_as_each_launcher_wants_it():
 
 
 @pytest.mark.parametrize(("launcher", "job", "said"), [
-    (Local(), SPREAD, "this host only"), (Torchrun(), SPREAD, "no ranks of MPI"), (Srun(None), SPREAD, "pmi2"),
-    (Local(), Job(arguments=(), ranks=2, transports=("mpi",)), "no ranks of MPI"),
-    (Torchrun(), Job(arguments=(), ranks=2, nodes=2), "--hosts"),
-    (Slurm(), Job(arguments=(), ranks=2), "--out")])
+    (Local(), SPREAD, "this host only"), (Torchrun(), SPREAD, "cannot start MPI ranks"), (Srun(None), SPREAD, "pmi2"),
+    (Local(), job_of("mpi"), "cannot start MPI ranks"),
+    (Torchrun(), job_of(nodes=2), "--hosts"), (Pbs(HYDRA), job_of(out="h:r"), "colon")])
 def test_what_a_launcher_cannot_start_is_said(launcher, job, said):
     with pytest.raises(UsageError, match=re.escape(said)):
         launcher.command(job)
@@ -131,7 +144,7 @@ def test_a_dry_run_shows_and_starts_nothing(collbench, tmp_path, name):
         assert re.search(r"no (srun|mpirun)", done.stderr)
     else:
         assert shlex.quote("it's here") in done.stdout
-        assert "--ops all_reduce --sizes 1024,4096" in done.stdout
+        assert "--ops all_reduce --sizes 1K,4K" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,8 +169,8 @@ TRANSPORTS = {"local": "torch", "torchrun": "torch", "mpirun": "mpi"}
 def started(tmp_path, temporary):
     """Start a job that measures for long, its temporary files apart; returned once it has measured."""
     def start(name):
-        words = ("--transport", TRANSPORTS[name], "--ops", "all_reduce,broadcast", "--case-seconds", "0.1",
-                 "--precision", "0", "--out", tmp_path / "it's")
+        words = ("--transport", TRANSPORTS[name], "--ranks-per-node", "2", "--ops", "all_reduce,broadcast",
+                 "--case-seconds", "0.1", "--precision", "0", "--out", tmp_path / "it's")
         job = subprocess.Popen([Path(sys.executable).parent / "collbench", "launch", "--launcher", name, *words],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                env={**os.environ, "TMPDIR": str(temporary)})
@@ -214,8 +227,8 @@ def test_too_little_shared_memory_is_said_before_the_start(tmp_path):
     if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
         pytest.skip("SKIPPED: mount namespaces need root and unshare")
     command = [Path(sys.executable).parent / "collbench", "launch", "--launcher", "mpirun", "--transport", "mpi",
-               "--ops", "noop", "--case-seconds", "0.01", "--out", tmp_path / "r"]
+               "--ranks-per-node", "2", "--ops", "noop", "--case-seconds", "0.01", "--out", tmp_path / "r"]
     done = subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=12m tmpfs /dev/shm && exec "
                            + shlex.join(map(str, command))], capture_output=True, text=True, timeout=120, check=False)
-    assert "/dev/shm has 12 MiB free, and 2 ranks take up to 32 MiB" in done.stderr.splitlines()[0]
+    assert "/dev/shm has 12 MiB free, and 2 ranks need up to 32 MiB" in done.stderr.splitlines()[0]
     assert read_journal(tmp_path / "r" / "journal.jsonl")[1][0].status == "ok"

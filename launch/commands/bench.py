@@ -1,4 +1,4 @@
-"""The main job: measure what is here, extrapolate, report."""
+"""The main job: measure this machine, extrapolate, report."""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ import click
 
 from collbench.collectives.errors import UsageError
 from collbench.collectives.options import Amount, RankCount
+from collbench.collectives.transport_names import TRANSPORTS
 
 from ..shared_options import csv_option, json_option, report_on, write_points
 
@@ -15,21 +16,21 @@ __all__ = ["command"]
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Directory for everything.  [default: results/<time>-<host>]")
+              help="Directory for all results.  [default: results/<time>-<host>]")
 @click.option("--budget", type=Amount(min=5.0), default=None,
-              help="Seconds to measure, all transports together.  [default: 170]")
+              help="Time to measure in seconds, all transports together.  [default: 170]")
 @click.option("--ranks", type=RankCount(2), default=None,
-              help="Ranks to start.  [default: one a device; on CPUs one a core, at least 8]")
-@click.option("--transport", type=click.Choice(("torch", "mpi", "all")), default="all", show_default=True,
-              help="The libraries to measure.")
+              help="Ranks to start.  [default: one per accelerator; on CPUs one per core, from 8 to 32 on one host]")
+@click.option("--transport", type=click.Choice((*TRANSPORTS, "all")), default="all", show_default=True,
+              help="Communication libraries to measure.")
 @click.option("--profile", type=click.Choice(("full", "smoke")), default="full", show_default=True,
-              help="smoke: every operation and element type once, in under a minute, for CI.")
-@click.option("--resume", is_flag=True, help="Go on with the measurement in --out: only what it lacks.")
+              help="smoke: every operation and element type once, in less than a minute, for CI.")
+@click.option("--resume", is_flag=True, help="Resume the measurement in --out: measure missing cases only.")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str, resume: bool,
           json_file: Path | None, csv_file: Path | None) -> None:
-    """The main job: measure what is here, extrapolate, report.
+    """The main job: measure this machine, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
     """
@@ -37,7 +38,7 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
     job.refuse_to_be_a_rank()
     transports = job.available_transports(transport)
     if resume and out is None:
-        raise UsageError("--resume needs --out: the directory of the measurement to go on with")
+        raise UsageError("--resume needs --out: the directory of the measurement to resume")
     path = job.new_run_directory(out)
     status = job.bench(path, job.PROFILES[profile], transports, ranks, budget, resume)
     if job.conclude(path):

@@ -1,4 +1,4 @@
-"""A gate for job prologues: is this machine as fast as its baseline?"""
+"""Compare this machine with its baseline: a gate for job prologues."""
 
 import json
 import os
@@ -11,37 +11,38 @@ import click
 
 from collbench.collectives.errors import CollbenchError, UsageError, printable
 from collbench.collectives.options import Amount, RankCount
+from collbench.collectives.transport_names import TRANSPORTS
 
 from ..shared_options import OutputFile, json_option, warn, write_text
 from ..supervise import STOPPED
 
 __all__ = ["command"]
 
-_ENOUGH = 4     # launches that judge where others did not end well
+_ENOUGH = 4     # launches that suffice for a verdict if others failed
 _FILE = click.Path(path_type=Path)
 
 
 @click.command()
 @click.option("--baseline", type=_FILE, default=None, help="Journal or run directory to compare with.")
-@click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Keep this measurement as a baseline.")
-@click.option("--data", type=_FILE, default=None, help="Take this run instead of measuring for about 90 seconds.")
+@click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Save this measurement as a baseline.")
+@click.option("--data", type=_FILE, default=None, help="Use this run instead of measuring for about 90 seconds.")
 @click.option("--over", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
-              help="A case slower by more than this fails.")
-@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as bench]")
-@click.option("--transport", type=click.Choice(("torch", "mpi")), default="torch", show_default=True,
-              help="The library to measure.")
+              help="Fail if a case is slower by more than this.")
+@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as many as collbench bench]")
+@click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
+              help="Communication library to measure.")
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
 def command(baseline: Path | None, save: Path | None, data: Path | None, over: float, ranks: int | None,
             transport: str, json_file: Path | None) -> None:
-    """Measure a few sizes of three operations and a permutation, in several launches; compare with a baseline.
+    """Measure a few cases in several launches and compare them with a baseline.
 
-    Exit status: 0 nothing is slower, 1 slower or wrong, 2 cannot be compared.
+    Exit status: 0 nothing is slower, 1 slower or wrong, 2 not comparable.
 
     Example: collbench check --save healthy.jsonl, and later: collbench check --baseline healthy.jsonl
     """
     if not (baseline or save):
         raise UsageError("nothing to do: give --baseline FILE to compare with, or --save FILE to make one")
-    if baseline and not os.path.exists(baseline):     # that of a Path raises where a name is too long
+    if baseline and not os.path.exists(baseline):     # Path.exists raises if a name is too long
         raise UsageError(f"--baseline {baseline}: no such file; make one with --save {baseline}")
     with TemporaryDirectory(prefix="collbench-check-") as folder:
         measured, status = data or Path(folder), 0
@@ -67,7 +68,7 @@ def _measure(folder: Path, ranks: int | None, transport: str) -> int:
 
 def _keep(measured: Path, save: Path) -> None:
     from collbench.analysis.frames.load import load
-    load(measured)      # what cannot be read is no baseline
+    load(measured)      # raises if unreadable
     try:
         save.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(measured / "journal.jsonl" if measured.is_dir() else measured, save)
@@ -77,7 +78,7 @@ def _keep(measured: Path, save: Path) -> None:
 
 
 def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, status: int) -> int:
-    """The exit status; `status` is that of the launches, of which one that failed does not decide alone."""
+    """The exit status, given that of the launches; failed launches are tolerated if enough others remain."""
     from collbench.analysis.compare.gate import check
     from collbench.analysis.compare.show import as_json, show
     try:
@@ -86,10 +87,10 @@ def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, 
         raise UsageError(str(error)) from None
     words = list(verdict.words)
     if status and (fewest := int(verdict.comparison.rows["launches_b"].min())) >= _ENOUGH:
-        words.append(f"a launch did not end well; judged by the others, of each case at least {fewest}")
+        words.append(f"a launch failed; the verdict is based on the others, at least {fewest} per case")
         status = 0
     elif status:
-        words.append("launches did not end well, and too few are left to judge by")
+        words.append("launches failed, and too few are left for a verdict")
     status = max(status, verdict.status)
     if str(json_file) != "-":
         show(verdict.comparison)

@@ -1,16 +1,22 @@
-"""What is here, what collbench will use, and what to do about what is missing."""
+"""Diagnose this machine: what it has, what collbench will use, and how to fix what is missing."""
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from collbench.collectives.errors import printable
 from collbench.collectives.options import RankCount
-from collbench.collectives.topology import find_accelerators, usable_cores
+from collbench.collectives.topology import find_accelerators
+from collbench.collectives.transport_names import TRANSPORTS
 
+from ..allocation import find_allocation, ranks_per_host
 from ..shared_options import json_option, write_text
+
+if TYPE_CHECKING:
+    from ..doctor.run_checks import Diagnosis
 
 __all__ = ["command"]
 
@@ -19,22 +25,23 @@ _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warning": ("warning"
 
 @click.command()
 @click.option("--ranks", type=RankCount(), default=None,
-              help="Ranks on this host to check limits for.  [default: as many as collbench bench starts]")
-@click.option("--transport", "transports", type=click.Choice(("torch", "mpi")), multiple=True,
-              help="What has to work, may be repeated.  [default: any]")
+              help="Ranks on this host to check limits for.  [default: as many as collbench bench starts on it]")
+@click.option("--transport", "transports", type=click.Choice(tuple(TRANSPORTS)), multiple=True,
+              help="A transport that has to work; may be repeated.  [default: at least one]")
 @json_option("Also write everything as JSON; - is standard output.")
 def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | None) -> None:
-    """Say what is here, what collbench will use and why, and what to do about what is missing.
+    """Diagnose this machine: what it has, what collbench will use and why, and how to fix what is missing.
 
-    Exit status, for a job's prologue: 0 what was asked for works, warnings or not; 1 it does not.
+    Exit status, for job prologues: 0 if everything required works, warnings or not; else 1.
 
     Example: collbench doctor --ranks 8 --transport torch || exit 1
     """
-    from ..doctor.check_api import Asked
+    from ..doctor.check_api import CheckRequest
     from ..doctor.run_checks import examine
     found = find_accelerators()
-    ranks = ranks or (found.count if found else len(usable_cores()))
-    diagnosis = examine(Asked(ranks=ranks, transports=transports, accelerators=found and tuple(found)))
+    accelerators = (found.kind, found.count) if found else None
+    ranks = ranks or ranks_per_host(found, find_allocation())
+    diagnosis = examine(CheckRequest(ranks=ranks, transports=transports, accelerators=accelerators))
     if str(json_file) != "-":
         _show(diagnosis)
     if json_file is not None:
@@ -43,7 +50,7 @@ def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | No
     sys.exit(diagnosis.worst == "error")
 
 
-def _show(diagnosis: "Diagnosis") -> None:    # noqa: F821  (its module is imported when it is used)
+def _show(diagnosis: "Diagnosis") -> None:
     width = max(len(finding.what) for finding in diagnosis.findings)
     for finding in diagnosis.findings:
         mark, colour = _MARKS[finding.level]
@@ -55,6 +62,6 @@ def _show(diagnosis: "Diagnosis") -> None:    # noqa: F821  (its module is impor
     for line in diagnosis.uses:
         click.echo(f"  {printable(line)}")
     counts = {level: sum(finding.level == level for finding in diagnosis.findings) for level in _MARKS}
-    said = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items()
-                     if count and level in ("warning", "error"))
-    click.echo(f"\n{said or 'nothing to complain about'} ({diagnosis.took_s:.1f} s)")
+    problems = ", ".join(f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items()
+                         if count and level in ("warning", "error"))
+    click.echo(f"\n{problems or 'no problems found'} ({diagnosis.took_s:.1f} s)")

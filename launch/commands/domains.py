@@ -1,4 +1,4 @@
-"""The scale-up domains that are known, with the source of every figure."""
+"""List the known scale-up domains, with the source of every number."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ __all__ = ["command"]
 @click.command()
 @click.argument("name", required=False)
 @click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
-              help="TOML file of domains of your own, in the form of the shipped ones.")
+              help="TOML file with additional domains, in the format of the shipped ones.")
 @json_option("Write the facts as a JSON object by name; - is standard output.")
 def command(name: str | None, file: Path | None, json_file: Path | None) -> None:
-    """List the scale-up domains that can be projected to or simulated; NAME shows every figure of one, with its source.
+    """List the scale-up domains that can be projected to or simulated; with NAME, every number of one and its source.
 
     Example: collbench domains cm384
     """

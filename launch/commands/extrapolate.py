@@ -1,4 +1,4 @@
-"""Times and bandwidths at other rank counts of the fabric that was measured."""
+"""Predict times and bandwidths at other rank counts on the measured fabric."""
 
 from pathlib import Path
 
@@ -24,10 +24,10 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file:
     import json
 
     from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.forecast import as_json
+    from collbench.analysis.forecast import extrapolate as predict
     from collbench.analysis.frames.load import load
     from collbench.analysis.importers import Asked
-    from collbench.analysis.models import as_json
-    from collbench.analysis.models import extrapolate as predict
     from collbench.analysis.projection import home_of
     domains = load_domains(file)
     asked = domain_named(measured_on, domains) if measured_on else None

@@ -1,4 +1,4 @@
-"""Logs of other tools into a journal."""
+"""Convert logs of other tools into a journal."""
 
 import sys
 from pathlib import Path
@@ -10,16 +10,27 @@ from ..shared_options import OutputFile, log_options, warn
 __all__ = ["command"]
 
 
-@click.command("import")
+class _ImportCommand(click.Command):
+    """Lists the tools in its help, looked up only when the help is shown: importers are slow to import."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from collbench.analysis.importers import importers
+        super().format_help_text(ctx, formatter)
+        titles = sorted((module.TITLE for module in importers()), key=str.lower)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(f"Reads the output of: {', '.join(titles)}.")
+
+
+@click.command("import", cls=_ImportCommand)
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=OutputFile(),
-              help="Journal to write; it must not exist yet.")
+@click.option("-o", "--out", required=True, type=OutputFile(), help="Journal to write; it must not exist yet.")
 @log_options
-@click.option("--system", default=None, help="What to call the system that was measured.")
-@click.option("--strict", is_flag=True, help="Exit with 1 if anything was left out or is doubtful.")
+@click.option("--system", default=None, help="Name for the system that was measured.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if anything was omitted or is doubtful.")
 def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None, system: str | None,
             strict: bool) -> None:
-    """Turn logs of other tools into a journal: nccl-tests, rccl-tests, hccl_test, OSU, IMB, PARAM, tidy CSV.
+    """Convert logs of other tools into a journal.
 
     Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
     """
@@ -27,7 +38,7 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
     result = import_logs(logs, out, Asked(ranks, op, system))
     for warning in result.warnings:
         warn(warning)
-    click.echo(f"{out}: {result.figures} figures of {result.rows} rows, from {result.files} of {len(logs)} "
+    click.echo(f"{out}: {result.figures} numbers from {result.rows} rows of {result.files} of {len(logs)} "
                f"log{'' if len(logs) == 1 else 's'}")
     if result.files < len(logs) or (strict and result.warnings):
         sys.exit(1)

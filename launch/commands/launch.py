@@ -1,101 +1,122 @@
-"""Start the measurement with a launcher, here or on many hosts, or show what would be started."""
+"""Start a measurement through a launcher, here or on several hosts, or print what would be started."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, config_from, measuring_options
+from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
+from collbench.collectives.topology import find_accelerators
 
+from ..allocation import ranks_per_host
 from ..job import Job, parse_time
-from ..launchers.base import LAUNCHERS, Launcher, open_launcher
-from ..shared_options import RankList, given_options
+from ..launchers import LAUNCHERS, open_launcher, titles
+from ..launchers.base import Launcher
+from ..presets import PRESETS
+from ..shared_options import RankList
+from ..workload import typed_command
 
 __all__ = ["command"]
 
-_OWN = ("launcher", "dry_run", "preset", "nodes", "ranks_per_node", "hosts", "time", "name", "partition", "account",
-        "sbatch", "curve", "python", "out", "transport", "display", "resume")
-_PRESETS = ("generic", "nvl72", "cloudmatrix384", "hgx8", "cpu")
+_SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 
 
 @click.command()
-@click.option("--launcher", type=click.Choice(tuple(LAUNCHERS)), required=True,
-              help="local forks ranks here; torchrun and mpirun reach hosts that are named; slurm submits a job "
-                   "script, srun starts ranks in the allocation that this shell is in.")
+@click.option("--launcher", type=click.Choice(LAUNCHERS), required=True,
+              help="; ".join(f"{name} {title}" for name, title in titles().items()) + ".")
 @click.option("--dry-run", is_flag=True, help="Print the command or the script, and start nothing.")
-@click.option("--preset", type=click.Choice(_PRESETS), default=None,
-              help="Nodes, ranks, sizes and rank counts of a known system; other options win.")
-@click.option("--nodes", type=RankCount(), default=None, help="Hosts.  [default: 1]")
-@click.option("--ranks-per-node", type=RankCount(), default=None, help="Ranks on each.  [default: 2]")
-@click.option("--hosts", default="", metavar="HOST,...", help="Their names, rank 0's first, for torchrun and mpirun.")
+@click.option("--preset", type=click.Choice(tuple(PRESETS)), default=None,
+              help="Nodes, ranks, sizes and rank counts for a known system; other options take precedence.")
+@click.option("--nodes", type=RankCount(), default=None, help="Number of hosts.  [default: 1]")
+@click.option("--ranks-per-node", type=RankCount(), default=None,
+              help="Ranks on each host.  [default: as many as collbench bench starts on this one]")
+@click.option("--hosts", default="", metavar="HOST,...", help="Names of the hosts, that of rank 0 first, for torchrun "
+              "and mpirun.")
 @click.option("--time", default=None, metavar="MINUTES|HH:MM:SS", help="Time limit of the job.")
 @click.option("--curve", type=RankList(), default=None,
-              help="slurm: rank counts to walk through, each as a launch of its own.")
-@click.option("--name", default=None, help="Name of the job.  [default: collbench, or the preset's]")
-@click.option("--partition", default=None, help="slurm: where to submit.")
-@click.option("--account", default=None, help="slurm: who pays.")
-@click.option("--sbatch", multiple=True, metavar="--OPTION=VALUE", help="slurm: a further directive; may be repeated.")
-@click.option("--python", default=None, metavar="PATH", help="Interpreter on every host.  [default: this one]")
+              help="Batch systems: rank counts to launch separately, one after another.")
+@click.option("--name", default=None, help="Name of the job.  [default: collbench, or that of the preset]")
+@click.option("--partition", default=None, help="Batch systems: partition or queue.")
+@click.option("--account", default=None, help="Batch systems: account to charge.")
+@click.option("--directive", "--sbatch", "directives", multiple=True, metavar="--OPTION=VALUE",
+              help="Batch systems: an additional directive; may be repeated.")
+@click.option("--python", default=None, metavar="PATH", help="Interpreter to start on every host.  [default: this one]")
 @measuring_options
-def command(launcher: str, dry_run: bool, **values: object) -> None:
-    """Start the measurement with a launcher, here or on many hosts, or show what would be started.
+def command(launcher: str, dry_run: bool, **values: Any) -> None:
+    """Start a measurement through a launcher, here or on several hosts, or print what would be started.
 
     Example: collbench launch --launcher slurm --preset nvl72 --partition batch --time 90 --dry-run > mine.sbatch
     """
-    config_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
-    job = _job(launcher, values)
     starter = open_launcher(launcher)
+    job = _job(starter, values)
     if dry_run:
         click.echo(starter.script(job), nl=False)
         return
-    sys.exit(_submit(starter, job) if launcher == "slurm" else _run(starter, job, str(values["on_fault"])))
+    sys.exit(_submit(starter, job) if starter.script_name else _run(starter, job, str(values["on_fault"])))
 
 
-def _job(launcher: str, values: dict) -> Job:
-    """The preset, with what was typed over it."""
+def _job(starter: Launcher, values: dict[str, Any]) -> Job:
+    """The preset, with the options that were given on the command line in place of its own."""
+    preset = PRESETS[values["preset"]] if values["preset"] else None
+    config = _config(starter, values, preset)
+    nodes = values["nodes"] or (preset.nodes if preset else 1)
+    each = values["ranks_per_node"] or (preset.ranks_per_node if preset else _ranks_here(config))
+    curve = _curve(values["curve"], preset, nodes * each) if starter.script_name else ()
+    return Job(
+        config=config, nodes=nodes, ranks=nodes * each, curve=curve, name=_name(values, preset),
+        hosts=tuple(host for host in values["hosts"].split(",") if host),
+        more_transports=preset.more_transports if preset and not _given("transport") else (),
+        time_limit_s=parse_time(values["time"]) if values["time"] else preset.time_limit_s if preset else None,
+        draw_seed=values["seed"] is None, partition=values["partition"], account=values["account"],
+        directives=(*(preset.directives if preset else ()), *values["directives"]),
+        python=values["python"] or sys.executable, title=preset.title if preset else "")
+
+
+def _config(starter: Launcher, values: dict[str, Any], preset: Job | None) -> RunConfig:
     from ..bench import run_directory
-    from ..presets import PRESETS
-    chosen = values["preset"] and PRESETS[str(values["preset"])]
-    base = chosen or Job(arguments=(), ranks=2)
-    nodes = values["nodes"] or base.nodes
-    ranks = nodes * (values["ranks_per_node"] or base.ranks_per_node)
-    measuring = tuple(given_options(_OWN))
-    typed = click.get_current_context().get_parameter_source("transport") is click.core.ParameterSource.COMMANDLINE
-    name = values["name"] or base.name
-    out = values["out"] or (Path("results") / str(name) if launcher == "slurm" else run_directory())
-    return msgspec.structs.replace(
-        base, arguments=measuring or base.arguments, nodes=nodes, ranks=ranks,
-        hosts=tuple(host for host in str(values["hosts"]).split(",") if host),
-        transports=(str(values["transport"]),) if typed or not base.transports else base.transports,
-        curve=_curve(values["curve"], base, ranks) if launcher == "slurm" else (),
-        time_limit_s=parse_time(str(values["time"])) if values["time"] else base.time_limit_s,
-        out=out, resume=bool(values.get("resume")) and launcher != "slurm", name=name,
-        partition=values["partition"], account=values["account"],
-        directives=(*base.directives, *values["sbatch"]), python=values["python"] or sys.executable)
+    batch = starter.script_name is not None
+    out = values["out"] or (Path("results") / _name(values, preset) if batch else run_directory())
+    if preset and not _given("transport"):
+        values = {**values, "transport": preset.config.transport}
+    config = config_from(values, out, typed_command())
+    if batch:       # a batch script resumes anyway
+        config = msgspec.structs.replace(config, resume="never")
+    if preset and not _given(*_SIZE_OPTIONS):
+        sweep = msgspec.structs.replace(config.sweep, sizes=preset.config.sweep.sizes)
+        config = msgspec.structs.replace(config, sweep=sweep)
+    return config
 
 
-def _curve(given: tuple[int, ...] | None, base: Job, ranks: int) -> tuple[int, ...]:
-    """What was asked for; else the preset's rank counts as far as this job has ranks, and all of them."""
-    if given is not None or not base.curve:
+def _name(values: dict[str, Any], preset: Job | None) -> str:
+    return str(values["name"] or (preset.name if preset else "collbench"))
+
+
+def _given(*names: str) -> bool:
+    """Whether any of these parameters was given on the command line."""
+    source = click.get_current_context().get_parameter_source
+    return any(source(name) is ParameterSource.COMMANDLINE for name in names)
+
+
+def _ranks_here(config: RunConfig) -> int:
+    return ranks_per_host(None if config.device == "cpu" else find_accelerators())
+
+
+def _curve(given: tuple[int, ...] | None, preset: Job | None, ranks: int) -> tuple[int, ...]:
+    """As given; else the rank counts of the preset that are below that of the job, and that of the job."""
+    if given is not None or preset is None or not preset.curve:
         return given or ()
-    return tuple(sorted({*(count for count in base.curve if count < ranks), ranks}))
+    return tuple(sorted({*(count for count in preset.curve if count < ranks), ranks}))
 
 
 def _submit(starter: Launcher, job: Job) -> int:
-    """Keep the script with its results, and hand it to Slurm."""
-    from ..bench import new_run_directory
-    from ..launchers.slurm import Slurm
-    from ..supervise import run_job
-    path = Slurm.script_path(job)
-    new_run_directory(job.out)
-    try:
-        path.write_text(starter.script(job))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from None
-    status = run_job(starter, msgspec.structs.replace(job, time_limit_s=None))
+    from ..supervise import submit
+    status = submit(starter, job)
     if status == 0:
+        path = job.out / str(starter.script_name)
         click.echo(f"# script: {path}; log and results beside it; then: collbench report {job.out}")
     return status
 
@@ -103,9 +124,10 @@ def _submit(starter: Launcher, job: Job) -> int:
 def _run(starter: Launcher, job: Job, on_fault: str) -> int:
     from ..bench import conclude, new_run_directory
     from ..supervise import run_job, run_through_faults
-    if len(job.transports) > 1:
-        raise UsageError(f"{starter.name} starts one transport at a time: give --transport torch or mpi")
-    starter.command(job)        # what this launcher cannot start leaves no directory behind
+    if job.more_transports:
+        raise UsageError(f"{starter.name} starts one transport at a time: give --transport "
+                         f"{' or '.join(job.transports)}")
+    starter.command(job)        # an impossible job must not leave a directory behind
     new_run_directory(job.out)
     status = (run_through_faults if on_fault == "continue" else run_job)(starter, job)
     if conclude(job.out):

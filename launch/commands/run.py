@@ -1,4 +1,4 @@
-"""Measure what the options say, as a rank of somebody's job or by starting ranks here."""
+"""Measure what the options say, as a rank of an existing job or by starting ranks here."""
 
 import sys
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, config_from, measuring_options
+from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
+from collbench.collectives.topology import find_accelerators
 
-from ..shared_options import csv_option, given_options, json_option, write_points
+from ..allocation import default_ranks
+from ..shared_options import RANKS_HERE, csv_option, json_option, write_points
+from ..workload import display_mode, typed_command
 
 __all__ = ["command"]
 
-_OWN = ("ranks", "json_file", "csv_file", "out", "display")        # what the ranks are not given as it was typed
-
 
 @click.command()
-@click.option("--ranks", type=RankCount(), default=None,
-              help="Ranks to start on this host, where no launcher has started any.  [default: 2]")
+@click.option("--ranks", type=RankCount(), default=None, help=RANKS_HERE)
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @measuring_options
@@ -26,36 +26,37 @@ def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **
 
     Example: collbench run --transport mpi --ranks 4 --ops all_reduce,all_to_all -b 8 -e 4M --in-order
     """
-    from collbench.collectives.ranks.rendezvous import find_place
-    place = find_place()
-    if place is not None:
-        _run_as_rank(place, values)
-    write_points(_run_here(ranks or 2, values), json_file, csv_file)
-
-
-def _run_as_rank(place: object, values: dict) -> None:
     from collbench.collectives.program.rank import run_rank
-    if values["out"] is None:
+    from collbench.collectives.ranks.rendezvous import find_place
+
+    from ..bench import run_directory
+    place, out = find_place(), values["out"]
+    if place is not None and out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
-    sys.exit(run_rank(config_from(values, values["out"], ("collbench", *sys.argv[1:])), place))
+    config = config_from(values, Path(str(out or run_directory())), typed_command())
+    if place is not None:
+        sys.exit(run_rank(config, place))
+    _run_here(config, ranks, str(values["on_fault"]))
+    write_points(config.journal.parent, json_file, csv_file)
 
 
-def _run_here(ranks: int, values: dict) -> Path:
+def _run_here(config: RunConfig, ranks: int | None, on_fault: str) -> None:
+    import msgspec
+
     from .. import bench as job
     from ..job import Job
-    from ..launchers.base import launcher_for
+    from ..launchers import launcher_for
     from ..supervise import run_job, run_through_faults
-    request = config_from(values, Path("."), ())     # what contradicts itself is refused before anything is started
-    if max(request.sweep.ranks, default=0) > ranks:
-        raise UsageError(f"--group-ranks asks for groups of {max(request.sweep.ranks)} ranks, but --ranks is {ranks}")
-    job.available_transports(str(values["transport"]))
-    path = job.new_run_directory(values["out"])
-    display = "live" if sys.stdout.isatty() and values["display"] == "auto" else values["display"]
-    words = [*given_options(_OWN), "--out", str(path), "--display", display]
-    start = run_through_faults if values["on_fault"] == "continue" else run_job
-    status = start(launcher_for(str(values["transport"])), Job(arguments=tuple(words), ranks=ranks))
+    job.available_transports(config.transport)
+    ranks = ranks or default_ranks(None if config.device == "cpu" else find_accelerators())
+    if max(config.sweep.ranks, default=0) > ranks:
+        raise UsageError(f"--group-ranks needs {max(config.sweep.ranks)} ranks, but --ranks is {ranks}")
+    path = job.new_run_directory(config.journal.parent)
+    if config.display == "auto":
+        config = msgspec.structs.replace(config, display=display_mode())
+    start = run_through_faults if on_fault == "continue" else run_job
+    status = start(launcher_for(config.transport), Job(config=config, ranks=ranks))
     if job.conclude(path):
         click.echo(f"# journal: {path / 'journal.jsonl'}")
     if status:
         sys.exit(status)
-    return path

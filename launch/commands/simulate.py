@@ -1,4 +1,4 @@
-"""Collectives on a network simulator, over a platform made from a domain's facts."""
+"""Simulate collectives on a platform derived from the facts of a domain."""
 
 import os
 import sys
@@ -24,30 +24,30 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 @click.option("--ops", default="all_reduce", show_default=True, metavar="NAME,...", callback=_names,
               help="Operations, or all that can be simulated.")
 @click.option("--algorithms", default="all", show_default=True, metavar="NAME,...", callback=_names,
-              help="By our names or SMPI's (ring, rab_rdb), or a library whose own choice is simulated: mpich, ompi, "
-                   "mvapich2, impi.")
+              help="Our names or those of SMPI (ring, rab_rdb), or a library whose selection is simulated: mpich, "
+                   "ompi, mvapich2, impi.")
 @click.option("--ranks", type=RankList(), default=None, help="Rank counts.  [default: 2, 4, 8, ... and the whole "
               "domain, up to 384]")
 @click.option("-b", "--begin", type=Size(), default="1K", show_default=True, help="Smallest message size.")
 @click.option("-e", "--end", type=Size(), default="256M", show_default=True, help="Largest message size.")
 @click.option("-f", "--factor", type=Amount(min=1, min_open=True), default=8, show_default=True,
-              help="Each size is this factor larger.")
-@click.option("--dies", is_flag=True, help="A rank is a die, where an accelerator has several.")
+              help="Multiply the size by this factor from step to step.")
+@click.option("--dies", is_flag=True, help="One rank per die rather than per accelerator.")
 @click.option("--latency", type=Amount(min=0, min_open=True), default=None, metavar="SECONDS",
-              help="Of a path, where no source gives one.  [default: 0.5e-6]")
+              help="Latency of a path, if no source states it.  [default: 0.5e-6]")
 @click.option("--oversubscription", type=Amount(min=1), default=None, metavar="RATIO",
-              help="Of the outermost of several levels, instead of the domain's own.")
+              help="Oversubscription of the outermost of several levels, instead of that of the domain.")
 @click.option("--timeout", type=Amount(min=1), default=120, show_default=True, metavar="SECONDS",
-              help="For one call; what takes longer is stopped and left out.")
+              help="Time limit per call; longer ones are stopped and omitted.")
 @click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
-              help="TOML file of domains of your own, in the form of the shipped ones.")
+              help="TOML file with additional domains, in the format of the shipped ones.")
 @click.option("-o", "--out", type=OutputFile(), default=None,
               help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
 @json_option("Write the rows as a list of JSON objects; - is standard output.")
 def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks: tuple[int, ...] | None, begin: int,
             end: int, factor: float, dies: bool, latency: float | None, oversubscription: float | None,
             timeout: float, file: Path | None, out: Path | None, json_file: Path | None) -> None:
-    """Simulate collectives on a domain with SimGrid, which knows its links and nothing of our formulas.
+    """Simulate collectives on a domain with SimGrid, which knows its links but none of our formulas.
 
     Example: collbench simulate --domain nvl72 --ops all_reduce --algorithms ring --ranks 8,72 -o nvl72.csv
     """
@@ -63,12 +63,12 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
     wanted, ways = tuple(ALGORITHMS) if ops == ("all",) else ops, () if algorithms == ("all",) else algorithms
     cases = cases_of(machine, wanted, ways, ranks or _counts(machine.levels[-1].ranks), size_range(begin, end, factor))
     if out is not None and os.path.exists(out):
-        raise UsageError(f"{out}: exists already; give another -o, or remove it")
+        raise UsageError(f"{out}: already exists; remove it or give another -o")
     click.echo(f"collbench: {len(cases)} calls on SimGrid {version()}; {machine.words()}", err=True)
     with click.progressbar(length=len(cases), file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         result = run_cases(machine, cases, timeout, len(usable_cores()), lambda: bar.update(1))
-    for words in result.failures:
-        warn(words)
+    for line in result.failures:
+        warn(line)
     if out is not None:
         save(result.rows, out)
     if json_file is not None:
@@ -80,6 +80,6 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
 
 
 def _counts(most: int) -> tuple[int, ...]:
-    """Powers of two, and the whole of a domain that is not too large to wait for."""
+    """Powers of two and the whole domain, up to a size that can be simulated in reasonable time."""
     whole = min(most or 8, 384)
     return tuple(sorted({*(1 << power for power in range(1, whole.bit_length())), whole}))

@@ -1,4 +1,4 @@
-"""What DATA says, on the terminal and nowhere else."""
+"""Print the report without writing files."""
 
 from pathlib import Path
 
@@ -13,25 +13,26 @@ __all__ = ["command"]
 
 @click.command()
 @DATA
-@click.option("--ops", "op_names", metavar="NAME,...", default="", help="Operations to show tables of; all is every "
-              "one.  [default: those most asked for, where there are many]")
+@click.option("--ops", "op_names", metavar="NAME,...", default="", help="Operations to show tables of, or all.  "
+              "[default: the most common ones if there are many]")
 @domains_options
 @log_options
 def command(data: Path, op_names: str, measured_on: str | None, file: Path | None, ranks: int | None,
             op: str | None) -> None:
-    """Print what DATA says: verdict, findings, the answer at 72 and 384, tables. Writes nothing.
+    """Print verdict, findings, predictions at 72 and 384 ranks, and tables of DATA. Writes no files.
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.importers import Asked
-    from collbench.analysis.report.story import print_report, tell
+    from collbench.analysis.report.story import build_story
+    from collbench.analysis.report.terminal import show
     domains = load_domains(file)
-    story = tell(data, asked=Asked(ranks, op), measured_on=domain_named(measured_on, domains) if measured_on else None,
-                 known=domains)
+    story = build_story(data, asked=Asked(ranks, op), known=domains,
+                        measured_on=domain_named(measured_on, domains) if measured_on else None)
     known = list(story.shown["op"].unique())
     wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            raise UsageError(f"--ops {name}: not in {data}, which has {', '.join(known)}")
-    print_report(story, ops=wanted or None)
+            raise UsageError(f"--ops {name}: not in {data}, which contains {', '.join(known)}")
+    show(story, ops=wanted or None)

@@ -1,1 +1,1 @@
-"""What is here, what collbench will use, and what to do about it. A thing checked is a file in `checks`."""
+"""Diagnose this machine. To add a check, add a file to `checks`."""

@@ -1,23 +1,24 @@
-"""What a check is asked, and what it answers."""
+"""Input and output of the checks."""
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-__all__ = ["LEVELS", "Asked", "Finding"]
+__all__ = ["LEVELS", "CheckRequest", "CheckResult"]
 
-LEVELS = ("ok", "note", "warning", "error")     # from harmless to what stops a run
+LEVELS = ("ok", "note", "warning", "error")     # from harmless to fatal
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
-    """What the checks are made for.
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What collbench is to be used for on this machine.
 
     Args:
-        ranks: on this host.
-        transports: those that have to work; empty when one, whichever, is enough.
-        accelerators: kind and number of the devices that torch can use; None when there are none.
-        environment: variables in force.
+        ranks: number of ranks on this host.
+        transports: those that have to work; empty if any one is enough.
+        accelerators: type and number of the devices that torch can use; None if there are none.
+        environment: environment variables.
     """
 
     ranks: int
@@ -26,19 +27,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = os.environ
 
     def lack(self, transport: str) -> str:
-        """How bad it is when `transport` does not work."""
+        """The level of a finding that `transport` does not work."""
         return "error" if transport in self.transports else "warning" if not self.transports else "note"
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that was looked at.
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The result of one check.
 
     Args:
-        what: short name of the thing.
-        found: what is there, in words.
-        do: what a person can do about it; always there for a warning or an error.
-        works: the transport that this says works (True) or does not (False), by name.
-        facts: the same for programs.
+        what: short name of what was checked.
+        found: the result in words.
+        do: advice; required for a warning or an error.
+        works: whether a transport works, by its name, as far as this check can tell.
+        facts: the result for programs.
     """
 
     level: str
@@ -46,8 +47,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     found: str
     do: str | None = None
     works: dict[str, bool] = {}
-    facts: dict[str, object] = {}
+    facts: Mapping[str, Any] = {}
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS or (self.level in LEVELS[2:] and not self.do):
-            raise ValueError(f"finding {self.what}: level {self.level!r} with advice {self.do!r}")
+            raise ValueError(f"check {self.what}: level {self.level!r} with advice {self.do!r}")

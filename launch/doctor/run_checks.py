@@ -1,4 +1,4 @@
-"""Run every check, side by side, and say what follows from all of them."""
+"""Run all checks concurrently and summarise them."""
 
 import importlib
 import pkgutil
@@ -10,17 +10,17 @@ from types import ModuleType
 import msgspec
 
 from . import checks
-from .check_api import LEVELS, Asked, Finding
+from .check_api import LEVELS, CheckRequest, CheckResult
 
 __all__ = ["Diagnosis", "examine"]
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings in the order of the checks, and what collbench will use because of them."""
+    """All findings in the order of the checks, and what collbench will therefore use."""
 
     host: str
     ranks: int
-    findings: list[Finding]
+    findings: list[CheckResult]
     uses: list[str]
     took_s: float
 
@@ -30,56 +30,58 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return max((finding.level for finding in self.findings), key=LEVELS.index, default="ok")
 
 
-def examine(asked: Asked) -> Diagnosis:
-    """Never raises for what is broken on this machine: that is a finding."""
+def examine(request: CheckRequest) -> Diagnosis:
+    """Run the checks. Whatever is broken on this machine is a finding, never an exception."""
     begin = time.monotonic()
     modules = sorted((importlib.import_module(f"{checks.__name__}.{module.name}")
                       for module in pkgutil.iter_modules(checks.__path__)), key=lambda module: module.ORDER)
     with ThreadPoolExecutor(len(modules)) as pool:
-        findings = [finding for found in pool.map(lambda module: _checked(module, asked), modules) for finding in found]
-    findings += _nothing_works(findings, asked)
-    return Diagnosis(host=socket.gethostname(), ranks=asked.ranks, findings=findings, uses=_uses(findings, asked),
+        results = list(pool.map(lambda module: _checked(module, request), modules))
+    findings = [finding for found in results for finding in found]
+    findings += _nothing_works(findings, request)
+    return Diagnosis(host=socket.gethostname(), ranks=request.ranks, findings=findings, uses=_uses(findings, request),
                      took_s=round(time.monotonic() - begin, 2))
 
 
-def _checked(module: ModuleType, asked: Asked) -> list[Finding]:
+def _checked(module: ModuleType, request: CheckRequest) -> list[CheckResult]:
     try:
-        return module.examine(asked)
-    except Exception as error:      # a check that fails is a defect of ours, and must not hide the others
+        results: list[CheckResult] = module.examine(request)
+        return results
+    except Exception as error:      # a bug of ours, which must not hide the other checks
         name = module.__name__.rpartition(".")[2].replace("_", " ")
-        return [Finding(level="warning", what=name, found=f"could not be looked at: {type(error).__name__}: {error}",
-                        do="report this line; everything else was checked")]
+        return [CheckResult(level="warning", what=name, found=f"check failed: {type(error).__name__}: {error}",
+                            do="please report this line; all other checks were made")]
 
 
-def _works(findings: list[Finding], transport: str) -> bool:
+def _works(findings: list[CheckResult], transport: str) -> bool:
     said = [finding.works[transport] for finding in findings if transport in finding.works]
     return bool(said) and all(said)
 
 
-def _nothing_works(findings: list[Finding], asked: Asked) -> list[Finding]:
-    if asked.transports or any(_works(findings, name) for name in ("torch", "mpi")):
+def _nothing_works(findings: list[CheckResult], request: CheckRequest) -> list[CheckResult]:
+    if request.transports or any(_works(findings, name) for name in ("torch", "mpi")):
         return []
-    return [Finding(level="error", what="transports", found="neither torch nor MPI works: nothing can be measured",
-                    do="pip install 'collbench[torch]' or 'collbench[mpi-runtime]'")]
+    return [CheckResult(level="error", what="transports", found="no transport works: nothing can be measured",
+                        do="pip install 'collbench[torch]' or 'collbench[mpi-runtime]'")]
 
 
-def _uses(findings: list[Finding], asked: Asked) -> list[str]:
-    """One line a transport: what `collbench run --transport` would do, and why."""
+def _uses(findings: list[CheckResult], request: CheckRequest) -> list[str]:
+    """One line per transport: what `collbench run --transport` would do, and why."""
     facts = {finding.what: finding.facts for finding in findings}
     lines = []
     if not _works(findings, "torch"):
-        lines.append("torch: nothing, it does not work here")
+        lines.append("torch: does not work here")
     else:
-        kind, count = asked.accelerators or ("cpu", 0)
+        kind, count = request.accelerators or ("cpu", 0)
         backend = facts["torch"].get("backend", {}).get(kind, "gloo")
         why = f"torch sees {count} device(s) of type {kind}" if count else "torch sees no accelerator"
-        lines.append(f"torch: {asked.ranks} ranks, backend {backend} on {kind}: {why}")
+        lines.append(f"torch: {request.ranks} ranks, backend {backend} on {kind}: {why}")
     if not _works(findings, "mpi"):
-        lines.append("mpi: nothing, it does not work here")
+        lines.append("mpi: does not work here")
     else:
         aware = facts["mpi4py"].get("device_aware")
-        where = "device buffers: this MPI says that it takes them" if aware and asked.accelerators else (
-            "host buffers: " + ("this MPI does not say that it takes device buffers" if asked.accelerators
+        where = "device buffers, which this MPI reports to support" if aware and request.accelerators else (
+            "host buffers: " + ("this MPI does not report support for device buffers" if request.accelerators
                                 else "there is no accelerator"))
         loop = "compiled" if facts.get("compiler", {}).get("works") else "Python"
         lines.append(f"mpi: {facts['mpi4py']['library']} through {facts['mpirun']['path']}, {where}; {loop} loop")

@@ -1,4 +1,4 @@
-"""Ask another process, so that a library that is broken, or slow, or ends its process, cannot take the doctor along."""
+"""Probe a library in a subprocess, so that one that is broken, slow or aborts cannot affect the doctor."""
 
 import json
 import os
@@ -13,9 +13,9 @@ _LIMIT_S = 60.0
 
 
 def ask(command: Sequence[str], environment: Mapping[str, str], limit_s: float = _LIMIT_S) -> tuple[dict, str]:
-    """Run a program that leaves JSON in the file named by $COLLBENCH_ANSWER; ({}, why in one line) when it left none.
+    """Run a program that writes JSON to the file $COLLBENCH_ANSWER; ({}, reason in one line) if it wrote none.
 
-    Not over standard output: vendor libraries write there as they like.
+    Standard output is unsuitable: vendor libraries write there, too.
     """
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
@@ -28,7 +28,7 @@ def ask(command: Sequence[str], environment: Mapping[str, str], limit_s: float =
 
 def output(command: Sequence[str], environment: Mapping[str, str] | None = None,
            limit_s: float = _LIMIT_S) -> tuple[int, str]:
-    """Exit status and all that was said; status -1 where the program could not be started or did not end."""
+    """Exit status and all output; status -1 if the program could not be started or did not finish."""
     try:
         done = subprocess.run(list(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
                               stdin=subprocess.DEVNULL, env=dict(os.environ if environment is None else environment),
@@ -41,7 +41,7 @@ def output(command: Sequence[str], environment: Mapping[str, str] | None = None,
 
 
 def _reason(said: str) -> str:
-    """The line of a traceback or message that tells most: the last that looks like an error, else the last one."""
+    """The most informative line of a traceback or message: the last that looks like an error, else the last one."""
     lines = [line.strip() for line in said.splitlines() if line.strip(" -*=")]
     telling = [line for line in lines if "rror" in line or "annot" in line]
-    return ((telling or lines or ["it ended without a word"])[-1])[:200]
+    return ((telling or lines or ["it ended without a message"])[-1])[:200]

@@ -1,41 +1,41 @@
-"""The launchers, and which one starts which transport here."""
+"""The protocol that every launcher follows."""
 
 import shlex
 import signal
-from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Protocol
 
 from ..job import Job
 
-__all__ = ["LAUNCHERS", "Launcher", "as_text", "launcher_for", "open_launcher"]
-
-# Name -> module of this folder and what makes the launcher there. UsageError when it is not on this machine.
-LAUNCHERS: Mapping[str, tuple[str, str]] = {
-    "local": ("local", "Local"),
-    "torchrun": ("torchrun", "Torchrun"),
-    "mpirun": ("mpirun", "find_mpirun"),
-    "slurm": ("slurm", "find_slurm"),
-    "srun": ("srun", "find_srun"),
-}
+__all__ = ["Launcher", "as_text", "indented"]
 
 
 class Launcher(Protocol):
-    """Knows how ranks are started; pure functions from a job to a command, or to a script.
+    """Pure functions from a job to a command, or to a script.
 
-    `stop_signal`, sent to the started process, reaches every rank and leaves them to end in order. A launcher that
-    `hides_status` ends with a status of its own then, whatever that of the ranks was.
+    Attributes:
+        name: value of `--launcher`.
+        stop_signal: the started process passes it on to every rank, and ranks then stop in order.
+        hides_status: it ends with a status of its own, whatever that of the ranks was.
+        only_here: it starts ranks on this host and nowhere else, so that they can read files of this host.
     """
 
     name: str
     stop_signal: signal.Signals
     hides_status: bool
+    only_here: bool
+
+    @property
+    def script_name(self) -> str | None:
+        """For a batch system, the file in the results' directory that `command` submits, once it has been written.
+
+        None for a launcher that starts the ranks itself.
+        """
 
     def command(self, job: Job) -> list[str]:
-        """The program and its arguments. UsageError where this launcher cannot start such a job."""
+        """The program and its arguments. UsageError if this launcher cannot start such a job."""
 
     def script(self, job: Job) -> str:
-        """What a person can paste or submit: the command as a shell takes it, or a whole script."""
+        """What a person can paste or submit: the command as a line for a shell, or a complete script."""
 
 
 def as_text(command: list[str]) -> str:
@@ -43,13 +43,6 @@ def as_text(command: list[str]) -> str:
     return f"PYTHONSAFEPATH=1 {shlex.join(command)}\n"
 
 
-def open_launcher(name: str) -> Launcher:
-    """The launcher of this name. UsageError when this machine does not have it."""
-    module, maker = LAUNCHERS[name]
-    make: Callable[[], Launcher] = getattr(import_module(f".{module}", __package__), maker)
-    return make()
-
-
-def launcher_for(transport: str) -> Launcher:
-    """The launcher that needs nothing but this host."""
-    return open_launcher("mpirun" if transport == "mpi" else "local")
+def indented(text: str, spaces: int) -> str:
+    """Lines of a script, moved to the right."""
+    return "\n".join(" " * spaces + line if line else line for line in text.splitlines())

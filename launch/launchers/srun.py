@@ -1,4 +1,4 @@
-"""Ranks across the Slurm allocation that this process is in."""
+"""Ranks as a step of the Slurm allocation that this process is in."""
 
 import os
 import re
@@ -12,39 +12,43 @@ from ..job import Job
 from .base import as_text
 from .mpirun import find_mpirun
 
-__all__ = ["Srun", "find_srun", "mpi_protocol"]
+__all__ = ["FACTORY", "TITLE", "Srun", "find_srun", "mpi_protocol"]
+
+TITLE = "starts ranks in the Slurm allocation of this shell"
 
 
 class Srun:
-    """One job step; `mpi` is how ranks of MPI find each other, of what `srun --mpi=list` names."""
+    """One job step; `mpi` is the PMI for MPI ranks, one of `srun --mpi=list`."""
 
     name = "srun"
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end srun itself
     hides_status = False
+    only_here = False
+    script_name = None
 
     def __init__(self, mpi: str | None = None, inside_step: bool = False) -> None:
-        """`inside_step`: this shell is itself a step, which the ranks have to share the processors with."""
+        """`inside_step`: this shell is itself a step, with which the ranks share the processors."""
         self.mpi, self.inside_step = mpi, inside_step
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
-        mpi = self.mpi if "mpi" in job.transports else "none"
+        mpi = self.mpi if job.needs_mpi else "none"
         if mpi is None:
             raise UsageError("srun --mpi=list names neither pmix (for Open MPI) nor pmi2 (for MPICH): "
-                             "this Slurm cannot start ranks of the MPI that is here; use mpirun in the allocation")
+                             "this Slurm cannot start ranks of this MPI; use mpirun in the allocation")
         options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
                    f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else [])]
-        return ["srun", *options, job.python, "-m", "collbench.rank", *job.words()]
+        return ["srun", *options, job.python, "-m", "collbench.rank", *job.arguments()]
 
     def script(self, job: Job) -> str:
-        """The command as a shell takes it."""
+        """The command as a line for a shell."""
         return as_text(self.command(job))
 
 
 def find_srun() -> Srun:
-    """UsageError where there is no srun."""
+    """With the PMI that this Slurm and this MPI share. UsageError without srun."""
     if shutil.which("srun") is None:
-        raise UsageError("no srun on the PATH: this is no machine of a Slurm cluster")
+        raise UsageError("no srun on the PATH: this machine is not part of a Slurm cluster")
     done = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=60, check=False)
     known = set(re.findall(r"[\w.-]+", done.stdout + done.stderr))
     wanted = mpi_protocol()
@@ -52,8 +56,11 @@ def find_srun() -> Srun:
 
 
 def mpi_protocol() -> str:
-    """What srun calls the way in which ranks of this Python's MPI find each other: MPICH and Intel MPI know PMI-2."""
+    """The value of `srun --mpi` for the MPI of this Python: PMIx for Open MPI, PMI-2 for MPICH and Intel MPI."""
     try:
         return "pmix" if find_mpirun().is_open_mpi else "pmi2"
     except UsageError:
         return "pmix"
+
+
+FACTORY = find_srun

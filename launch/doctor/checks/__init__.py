@@ -1,1 +1,1 @@
-"""One file for each thing: `ORDER`, where it stands in the list, and `examine(asked)`, its findings."""
+"""One file for each thing: `ORDER`, where it stands in the list, and `examine(request)`, its findings."""

@@ -1,33 +1,33 @@
-"""Accelerators, as torch counts them, and what joins them, as their drivers tell."""
+"""Accelerators that torch can use, and the links between them that their drivers report."""
 
 import msgspec
 
 from collbench.collectives.topology import describe
 
-from ..check_api import Asked, Finding
+from ..check_api import CheckRequest, CheckResult
 
 __all__ = ["ORDER", "examine"]
 
 ORDER = 40
 
 
-def examine(asked: Asked) -> list[Finding]:
-    """What torch can use against what the drivers show; then the links."""
+def examine(request: CheckRequest) -> list[CheckResult]:
+    """What torch can use compared with what the drivers show; then the links."""
     found = describe()
-    seen, used = len(found.devices), asked.accelerators[1] if asked.accelerators else 0
+    seen, used = len(found.devices), request.accelerators[1] if request.accelerators else 0
     facts = msgspec.to_builtins(found)
     if seen and not used:
-        first = Finding(level="warning", what="accelerators", facts=facts,
-                        found=f"{seen} found by {found.source}, but torch can use none",
-                        do="install the torch of this vendor, and see whether *_VISIBLE_DEVICES hides them")
-    elif asked.accelerators:
+        first = CheckResult(level="warning", what="accelerators", facts=facts,
+                            found=f"{seen} found by {found.source}, but torch can use none of them",
+                            do="install the torch of this vendor, and check that *_VISIBLE_DEVICES does not hide them")
+    elif request.accelerators:
         hidden = f"; {seen} found by {found.source}" if seen not in (0, used) else ""
-        first = Finding(level="ok", what="accelerators", found=f"{used} of type {asked.accelerators[0]}{hidden}",
-                        facts=facts)
+        first = CheckResult(level="ok", what="accelerators", found=f"{used} of type {request.accelerators[0]}{hidden}",
+                            facts=facts)
     else:
-        first = Finding(level="note", what="accelerators", found="none: payloads live in host memory", facts=facts)
-    findings = [first, Finding(level="ok", what="links", found=found.words())]
-    if used and asked.ranks > used:
-        findings.append(Finding(level="warning", what="ranks", found=f"{asked.ranks} ranks for {used} devices",
-                                do=f"start at most {used} on this host: two ranks of one device refuse to start"))
-    return findings + [Finding(level="note", what="links", found=note) for note in found.notes]
+        first = CheckResult(level="note", what="accelerators", found="none: buffers are in host memory", facts=facts)
+    findings = [first, CheckResult(level="ok", what="links", found=found.words())]
+    if used and request.ranks > used:
+        findings.append(CheckResult(level="warning", what="ranks", found=f"{request.ranks} ranks for {used} devices",
+                                    do=f"start at most {used} on this host: two ranks cannot share one device"))
+    return findings + [CheckResult(level="note", what="links", found=note) for note in found.notes]

@@ -1,14 +1,14 @@
-"""torch: whether it loads, and which of its backends are compiled in."""
+"""torch: whether it loads, and which backends it was built with."""
 
 import sys
 
-from ..check_api import Asked, Finding
+from ...bootstrap import OLDEST_TORCH
+from ..check_api import CheckRequest, CheckResult
 from ..subprocess_probe import ask
 
 __all__ = ["ORDER", "examine"]
 
 ORDER = 10
-_OLDEST = (2, 6)
 _PROBE = """
 import json, os
 import torch, torch.distributed as dist
@@ -22,23 +22,24 @@ with open(os.environ["COLLBENCH_ANSWER"], "w") as answer:
 """
 
 
-def examine(asked: Asked) -> list[Finding]:
-    """One line for the library."""
-    facts, why = ask([sys.executable, "-c", _PROBE], asked.environment)
-    lack = asked.lack("torch")
+def examine(request: CheckRequest) -> list[CheckResult]:
+    """One finding for the library."""
+    facts, why = ask([sys.executable, "-c", _PROBE], request.environment)
+    lack = request.lack("torch")
     if not facts:
         missing = "No module named 'torch'" in why
-        return [Finding(level=lack, what="torch", found="not installed" if missing else f"does not load: {why}",
-                        do="pip install 'collbench[torch]'" if missing else
-                        f"see {sys.executable} -c 'import torch'; reinstall it, or name another interpreter",
-                        works={"torch": False})]
+        return [CheckResult(level=lack, what="torch", found="not installed" if missing else f"does not load: {why}",
+                            do="pip install 'collbench[torch]'" if missing else
+                            f"run {sys.executable} -c 'import torch'; reinstall torch, or use another interpreter",
+                            works={"torch": False})]
     if not facts["distributed"] or "gloo" not in facts["backends"]:
-        return [Finding(level=lack, what="torch", found=f"{facts['version']} without torch.distributed over gloo",
-                        do="install a torch that was built with USE_DISTRIBUTED and gloo", works={"torch": False},
-                        facts=facts)]
+        return [CheckResult(level=lack, what="torch", found=f"{facts['version']} without torch.distributed over gloo",
+                            do="install a torch built with USE_DISTRIBUTED and gloo", works={"torch": False},
+                            facts=facts)]
     words = f"{facts['version']}, backends {', '.join(facts['backends'])}"
     number = tuple(int(part) for part in facts["version"].split("+")[0].split(".")[:2])
-    if number < _OLDEST:
-        return [Finding(level=lack, what="torch", found=words, do="install torch 2.6 or newer", works={"torch": False},
-                        facts=facts)]
-    return [Finding(level="ok", what="torch", found=words, works={"torch": True}, facts=facts)]
+    if number < OLDEST_TORCH:
+        oldest = ".".join(map(str, OLDEST_TORCH))
+        return [CheckResult(level=lack, what="torch", found=words, do=f"install torch {oldest} or newer",
+                            works={"torch": False}, facts=facts)]
+    return [CheckResult(level="ok", what="torch", found=words, works={"torch": True}, facts=facts)]

@@ -1,0 +1,129 @@
+"""PBS (OpenPBS, PBS Professional): a job script that people can read and edit, and the command that submits it.
+
+Within the job, mpirun starts the ranks of either transport on the hosts in $PBS_NODEFILE.
+"""
+
+import shlex
+import signal
+
+from collbench.collectives.errors import UsageError
+
+from ..job import Job
+from .mpirun import Mpirun, find_mpirun
+
+__all__ = ["FACTORY", "TITLE", "Pbs", "find_pbs"]
+
+TITLE = "submits a job script with qsub"
+
+# Doubled braces are those of the shell.
+_SCRIPT = """\
+#!/bin/bash
+{title}#
+#   qsub SCRIPT                                measure; results go to the directory `out` below
+#
+# If submitted again, or rerun after a failure, it resumes where it stopped.
+{directives}
+
+set -uo pipefail
+cd "${{PBS_O_WORKDIR:-.}}" || exit 2
+
+# -- adapt to your site: load modules here, and name a Python that has collbench on every node
+python={python}
+out={out}
+transports={transports}
+mpirun=({mpirun})
+ranks="{ranks}"
+options=({options})
+# --
+
+export PYTHONSAFEPATH=1
+MASTER_ADDR=$(head -n 1 "$PBS_NODEFILE")
+export MASTER_ADDR
+hosts=$(mktemp) || exit 2
+trap 'rm -f "$hosts"' EXIT
+stopped=
+trap 'stopped=1; kill -USR1 "${{step:-}}" 2>/dev/null' TERM       # qdel or the time limit; pass it on to the ranks
+
+worst=0
+for transport in $transports; do
+    for n in $ranks; do
+        [[ -z $stopped ]] || exit 143         # stopped by a signal, everything saved
+        head -n "$n" "$PBS_NODEFILE" > "$hosts"
+        "${{mpirun[@]}}" -machinefile "$hosts" -n "$n" \\
+            "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
+        step=$!
+        while kill -0 "$step" 2>/dev/null; do wait "$step"; done     # a signal interrupts `wait`, not the step
+        wait "$step"
+        status=$?
+        case $status in
+            0) ;;
+            1) worst=1 ;;       # a wrong result or a failed case; the journal names it
+            *) exit "$status" ;;
+        esac
+    done
+done
+
+[[ $worst == 0 ]] && echo "collbench: measured; next: collbench report $out"
+exit "$worst"
+"""
+
+
+class Pbs:
+    """Renders a job script, and submits it once it lies in the results' directory."""
+
+    name = "pbs"
+    stop_signal = signal.SIGTERM
+    hides_status = False
+    only_here = False
+    script_name = "job.pbs"
+
+    def __init__(self, mpirun: Mpirun) -> None:
+        """`mpirun` starts the ranks on the nodes."""
+        self.mpirun = mpirun
+
+    def command(self, job: Job) -> list[str]:
+        """What submits the script; the log is kept beside it."""
+        if ":" in str(job.out):
+            raise UsageError(f"--out {job.out}: qsub takes what precedes a colon for a host")
+        path = str(job.out / self.script_name)
+        return ["qsub", "-o", f"{job.out}/", path if path.startswith("/") else f"./{path}"]
+
+    def script(self, job: Job) -> str:
+        """The complete script."""
+        return _SCRIPT.format(
+            title=f"# {job.title}\n" if job.title else "",
+            directives="\n".join(f"#PBS {word}" for word in self._directives(job)),
+            python=shlex.quote(job.python),
+            out='"results/$PBS_JOBNAME"' if job.out_by_name else shlex.quote(str(job.out)),
+            transports=shlex.quote(" ".join(job.transports)), mpirun=shlex.join(self._mpirun()),
+            ranks=" ".join(map(str, job.curve)) if job.curve else '$(wc -l < "$PBS_NODEFILE")',
+            options=shlex.join(job.options()), groups='--group-ranks "$n" ' if job.curve else "")
+
+    def _directives(self, job: Job) -> list[str]:
+        """The #PBS lines; `Job` has checked that none needs quoting."""
+        each = job.ranks_per_node
+        time = [] if job.time_limit_s is None else [f"-l walltime={_clock(job.time_limit_s)}"]
+        named = (("q", job.partition), ("A", job.account))
+        return [f"-N {job.name}", f"-l select={job.nodes}:ncpus={each}:mpiprocs={each}", *time,
+                *(f"-{option} {value}" for option, value in named if value), *job.directives, "-j oe", "-r y"]
+
+    def _mpirun(self) -> list[str]:
+        """Open MPI passes variables to other hosts only on request, MPICH always."""
+        if not self.mpirun.is_open_mpi:
+            return [self.mpirun.path]
+        root = ["--allow-run-as-root"] if self.mpirun.is_root else []
+        return [self.mpirun.path, *root, "-x", "PYTHONSAFEPATH", "-x", "MASTER_ADDR"]
+
+
+def find_pbs() -> Pbs:
+    """With the mpirun of this host. UsageError if there is none."""
+    return Pbs(find_mpirun())
+
+
+def _clock(seconds: float) -> str:
+    """HH:MM:SS."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
+
+
+FACTORY = find_pbs
