@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.loop.alignment import ALIGNMENTS, choose
-from collbench.collectives.loop.clock import SAME, Clocks, Reading, estimate
+from collbench.collectives.loop.clock import SAME, ClockReading, Clocks, estimate
 from collbench.collectives.loop.measure import ModeSamples, Outcome
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program.record_builder import RecordBuilder
@@ -24,7 +24,7 @@ from collbench.collectives.transports.loopback import run_ranks
 
 
 class Skewed:
-    """A clock that is `offset` ns off and gains `drift` a second, beside a true one, both on simulated time."""
+    """A clock with an `offset` in ns and a relative `drift`, next to a true one, both on simulated time."""
 
     def __init__(self, chance, drift, offset):
         self.chance, self.drift, self.offset, self.true_ns = chance, drift, offset, 10**15
@@ -37,12 +37,12 @@ class Skewed:
         self.true_ns += round(there_ns + self.chance.expovariate(1 / there_ns))
         reference = self.true_ns
         self.true_ns += round(back_ns + self.chance.expovariate(1 / back_ns))
-        return Reading(sent, reference, self.local())
+        return ClockReading(sent, reference, self.local())
 
 
 @pytest.mark.parametrize("stretch_s", [0.0, 1.0, 60.0])
 def test_the_true_offset_is_within_the_bound(stretch_s):
-    """In at least 95 % of trials, with ways that differ tenfold and clocks that drift by up to 100 ppm."""
+    """In at least 95 % of trials, with delays that differ tenfold and clocks that drift by up to 100 ppm."""
     chance = random.Random(7)
     inside, trials = 0, 400
     for _ in range(trials):
@@ -81,7 +81,7 @@ def test_converting_to_rank_0s_clock_and_back_is_exact(local, offset, drift):
 
 
 def in_threads(size, hosts, skew_ns, program):
-    """Ranks of the loopback library, each with the clock of its host."""
+    """Ranks of the loopback transport, each with the clock of its host."""
     def one(transport, place):
         true_ns, offset = transport.now_ns, skew_ns[hosts[transport.rank]]
         transport.now_ns = lambda: true_ns() + offset

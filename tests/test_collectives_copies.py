@@ -1,4 +1,4 @@
-"""Copies within a rank, the ceiling under what is staged: by one rank alone and by all at once; caches warm or cold."""
+"""Copies within a rank, the ceiling of staged transfers: by one rank and by all at once; with warm or cold caches."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from collbench.collectives.transports.loopback import LoopbackCommunicator, run_
 QUICK = {"alignment": "barrier", "case_s": 0.002, "min_samples": 2, "precision": 0.5}
 
 
-def test_where_there_is_a_curve_a_copy_is_also_measured_by_one_rank_alone():
+def test_a_curve_over_rank_counts_includes_a_copy_by_one_rank():
     def ranks(*counts):
         return {case.ranks for case in Sweep(ops=("copy",), sizes=(64,), ranks=counts).cases()}
     assert ranks(2, 4, 8) == {1, 2, 4, 8}
@@ -21,14 +21,14 @@ def test_where_there_is_a_curve_a_copy_is_also_measured_by_one_rank_alone():
     assert Sweep(ops=("copy", "all_reduce"), sizes=(64,), ranks=(2, 4)).group_sizes() == {1, 2, 4}
 
 
-def test_a_group_of_operations_is_what_it_says():
+def test_groups_of_operations_have_the_right_members():
     assert set(catalog.GROUPS["all"]) | set(catalog.GROUPS["copies"]) | set(catalog.GROUPS["links"]) == set(
         catalog.OPERATIONS)
     assert not set(catalog.GROUPS["all"]) & set(catalog.GROUPS["links"])
     assert [name for name in catalog.GROUPS["copies"] if name in catalog.GROUPS["all"]] == ["copy"]
 
 
-def test_the_caches_are_emptied_before_every_sample_where_they_are_to_be_cold(tmp_path, monkeypatch):
+def test_cold_caches_are_evicted_before_every_sample(tmp_path, monkeypatch):
     emptied = []
     monkeypatch.setattr(LoopbackCommunicator, "evict", lambda self: emptied.append(self.rank))
     for cache in ("warm", "cold"):
@@ -46,7 +46,7 @@ def test_the_caches_are_emptied_before_every_sample_where_they_are_to_be_cold(tm
 
 @pytest.mark.ranks
 @pytest.mark.parametrize("transport", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("torch", "mpi")])
-def test_copies_of_the_host_are_measured_and_those_of_a_device_refused_with_a_reason(collbench, tmp_path, transport):
+def test_host_copies_are_measured_and_device_copies_refused_with_a_reason(collbench, tmp_path, transport):
     done = collbench("run", "--transport", transport, "--ranks", 2, "--ops", "copies", "--sizes", "8,1M",
                      "--group-ranks", "1,2", "--device", "cpu", "--cache", "cold", "--case-seconds", 0.01,
                      "--min-samples", 3, "--alignment", "barrier", "--out", "r")
@@ -64,7 +64,7 @@ def test_copies_of_the_host_are_measured_and_those_of_a_device_refused_with_a_re
 
 
 @pytest.mark.needs("torch")
-def test_a_graph_is_refused_where_nothing_is_queued(collbench):
+def test_a_graph_is_refused_on_the_cpu(collbench):
     done = collbench("run", "--ops", "copy", "--graph", "--device", "cpu", "--out", "r")
     assert done.returncode == 2
     assert "--graph: the CPU has no queue to capture" in done.stderr

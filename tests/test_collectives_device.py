@@ -1,7 +1,7 @@
-"""The device path on a device that torch knows nothing of: memory, events, streams, graphs, room, and a whole run.
+"""The device path on an out-of-tree torch device: memory, events, streams, graphs, free memory, and a whole run.
 
-The device is compiled from third_party_device.cpp and enters torch as any maker's does. It is not CUDA, and no part of
-collbench has heard of it.
+The device is compiled from third_party_device.cpp and registered with torch like any vendor's. It is not CUDA, and no
+part of collbench refers to it.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ from collbench.collectives.records.journal import read_journal
 
 HERE = Path(__file__).parent
 SOURCE, PROGRAM = HERE / "third_party_device.cpp", HERE / "third_party_device.py"
-RATE_BPS = 100e6        # of its asynchronous copies: 10 ms a MiB, far from what anything here disturbs
+RATE_BPS = 100e6        # of its asynchronous copies: 10 ms per MiB, far above timing noise
 
 pytestmark = pytest.mark.needs("torch")
 
 
 @pytest.fixture(scope="module")
 def device(pytestconfig):
-    """The compiled library; built once and kept in pytest's cache for as long as source and torch stay the same."""
+    """The compiled library, kept in pytest's cache as long as source and torch stay the same."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
-        pytest.skip("SKIPPED: no C++ compiler, so no device of our own")
+        pytest.skip("SKIPPED: no C++ compiler, so no test device")
     home, version = subprocess.run([sys.executable, "-c", "import torch; print(torch.__path__[0], torch.__version__)"],
                                    capture_output=True, text=True, check=True).stdout.split()
     digest = hashlib.sha256(SOURCE.read_bytes() + version.encode()).hexdigest()[:16]
@@ -59,21 +59,21 @@ def answers(device):
 
 
 @pytest.mark.parametrize("op", catalog.GROUPS["copies"])
-def test_queued_copies_take_what_the_device_takes_and_not_what_queueing_takes(answers, op):
+def test_queued_copies_are_timed_on_the_device_not_by_their_queueing(answers, op):
     measured_s, queueing_s = answers["times_s"][op]
     true_s = (1 << 20) / RATE_BPS
     assert true_s * 0.999 <= measured_s < 1.5 * true_s        # both directions at once too: two streams
     assert queueing_s < true_s / 2
 
 
-def test_a_rank_takes_its_device_and_its_share_of_the_memory(answers):
+def test_a_rank_uses_its_device_and_its_share_of_the_memory(answers):
     assert answers["device"] == "demo:1"        # local rank 3 of 2 devices
     assert answers["free"] <= answers["total"] == 1 << 30
     assert answers["room"] == answers["free"] // 3      # 5 ranks on 2 devices
     assert answers["evicted"] >= 256 << 20
 
 
-def test_calls_are_captured_on_a_stream_of_their_own_after_warming_up(answers):
+def test_calls_are_captured_on_a_side_stream_after_warm_up(answers):
     assert answers["graph"] is None
     assert answers["log"] == [["begin", True], ["end", 3 + 4], ["replay", 3 + 4]]
     assert answers["stream"] == 0
@@ -96,7 +96,7 @@ def run(device, out, *options, ranks=2):
 
 
 @pytest.mark.ranks
-def test_a_whole_run_on_its_memory_over_its_own_library(device, tmp_path):
+def test_a_whole_run_over_the_library_of_the_device(device, tmp_path):
     runs, records, warnings = run(device, tmp_path, "--ops", "all,copies,links", "--sizes", "16K", "--group-ranks", "2")
     assert warnings == []
     first = next(iter(runs.values()))
@@ -115,8 +115,8 @@ def test_a_whole_run_on_its_memory_over_its_own_library(device, tmp_path):
 
 
 @pytest.mark.ranks
-def test_what_does_not_fit_and_what_cannot_be_captured_are_records(device, tmp_path):
-    """A GiB of memory; torch has a class for graphs, but this device has none to put behind it."""
+def test_a_case_that_does_not_fit_or_cannot_be_captured_is_a_record(device, tmp_path):
+    """The device has 1 GiB of memory, and torch a class for graphs that this device does not implement."""
     _, records, _ = run(device, tmp_path, "--ops", "all_reduce", "--sizes", "8,400M", "--group-ranks", "2", "--modes",
                         "streamed", "--graph")
     by_size = {record.case.bytes: record for record in records if record.case.in_place}

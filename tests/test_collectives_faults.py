@@ -1,4 +1,4 @@
-"""A library that answers wrongly once in a thousand calls, on one rank: caught, named, and never a figure anywhere."""
+"""One wrong result in a thousand calls, on one rank: it is caught and located, and no time is reported anywhere."""
 
 import itertools
 import json
@@ -34,7 +34,7 @@ def stale_data(recv, kept):
 
 
 @pytest.mark.parametrize("spoil", [flipped_bit, dropped_chunk, swapped_chunks, stale_data])
-def test_one_wrong_call_in_a_thousand_is_named_and_gives_no_figure(collbench, tmp_path, spoil):
+def test_one_wrong_call_in_a_thousand_is_located_and_gives_no_time(collbench, tmp_path, spoil):
     calls, last = itertools.count(1), {}
 
     def fault(case, rank, recv):
@@ -50,7 +50,7 @@ def test_one_wrong_call_in_a_thousand_is_named_and_gives_no_figure(collbench, tm
     request = RunConfig(transport="loopback", sweep=sweep, policy=policy, journal=tmp_path / "journal.jsonl",
                       display="quiet")
     status = run_ranks(2, lambda transport, place: run_sweep(request, transport, place), fault)
-    assert next(calls) > AT_CALL, "the fault was never put in"
+    assert next(calls) > AT_CALL, "the fault was never injected"
     assert status == 1
     _, records, _ = read_journal(tmp_path / "journal.jsonl")
     (wrong,) = [record for record in records if record.status == "wrong"]

@@ -1,4 +1,4 @@
-"""Every link by itself: the rounds meet all pairs, and what is planted in a network or a library is found."""
+"""Links one by one: the rounds cover all pairs, and faults planted in a network or a library are found."""
 
 import json
 import os
@@ -23,7 +23,7 @@ SEVERAL = Path(__file__).with_name("namespaces.py")
 
 
 @pytest.mark.parametrize("ranks", range(2, 34))
-def test_rounds_meet_every_pair_once_and_no_rank_twice_at_a_time(ranks):
+def test_rounds_cover_every_pair_once_and_use_no_rank_twice(ranks):
     table = link_rounds.rounds(ranks)
     assert len(table) == ranks - 1 + ranks % 2
     assert sorted(tuple(sorted(pair)) for met in table for pair in met) == list(combinations(range(ranks), 2))
@@ -48,7 +48,7 @@ def test_links_are_measured_once_in_the_largest_group_at_both_ends_of_the_sizes(
 
 
 def measured(path, ranks, slow_s, ops=("link_latency", "link_bandwidth")):
-    """Run the rank program on the loopback library; `slow_s(source, target)` is how long a pair's calls take."""
+    """Run the rank program on the loopback transport; `slow_s(source, target)` is the time of a pair's calls."""
     def delay(case, rank, recv):
         partner = catalog.partner(case, rank)
         if case.operation.linked and partner is not None:
@@ -80,15 +80,15 @@ def test_a_slow_link_is_measured_again_alone_and_named(tmp_path):
     assert not any("slow with everybody" in words for words in warnings)
 
 
-def test_a_slow_rank_is_told_from_its_links(tmp_path):
+def test_a_slow_rank_is_distinguished_from_slow_links(tmp_path):
     matrix, _ = measured(tmp_path, 5, lambda source, target: 0.032 if 3 in (source, target) else 0.004)
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
     assert any("rank 3 is slow with everybody" in words for words in warnings), warnings
     assert not any("link from" in words for words in warnings)
 
 
-def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
-    """Two pairs that meet in one round share a wire: each is slow while the other one talks."""
+def test_a_link_that_is_slow_only_under_contention_is_reported_as_sound(tmp_path):
+    """Two pairs of one round share a wire: each is slow while the other one transfers."""
     wire, busy = set(link_rounds.rounds(6)[0][:2]), set()
 
     def slow_s(source, target):
@@ -110,7 +110,7 @@ def test_a_link_that_only_others_hinder_is_called_sound(tmp_path):
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
 def test_planted_faults_in_a_real_network_are_found(tmp_path):
-    """Eight hosts on two switches: fast within, slower between; one slow link, and one slow host."""
+    """Eight hosts on two switches: fast within a switch, slower between; one slow link and one slow host."""
     hosts, fast, between, slow = 8, 400, 130, 40
     rates = [[fast if a // 4 == b // 4 else between for b in range(hosts)] for a in range(hosts)]
     rates[1][2] = rates[2][1] = slow
@@ -160,7 +160,7 @@ def test_the_command_shows_a_matrix_over_mpi(collbench, tmp_path):
     assert (tmp_path / "links" / "figures" / "links-latency.png").stat().st_size > 1000
 
 
-def test_a_pair_is_timed_by_the_one_who_begins():
+def test_a_pair_is_timed_by_its_initiator():
     case = Case(op="link_latency", ranks=3, bytes=8, dtype="float32", traffic="pair-2-0")
     assert [catalog.partner(case, rank) for rank in range(3)] == [2, None, 0]
     assert catalog.sent(case, 1) == catalog.received(case, 1) == []

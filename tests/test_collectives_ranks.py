@@ -98,7 +98,7 @@ def test_a_killed_rank_ends_the_job_and_keeps_what_was_measured(long_job):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(tmp_path, transport):
+def test_a_stop_signal_ends_the_run_after_the_case_with_everything_saved(tmp_path, transport):
     job = subprocess.Popen([Path(sys.executable).parent / "collbench", "run", "--transport", transport, "--ranks", "2",
                             "--ops", "all", "--out", tmp_path / "r", "--case-seconds", "0.1", "--precision", "0"],
                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -115,7 +115,7 @@ def test_told_to_stop_it_ends_at_the_next_case_with_everything_saved(tmp_path, t
 
 
 def under_mpirun(ranks, program, tmp_path):
-    """Run a Python program as ranks of MPI; what it printed."""
+    """Run a Python program as ranks of MPI; returns its output."""
     from collbench.launch.job import Job
     from collbench.launch.launchers.mpirun import find_mpirun
     from collbench.launch.workload import Workload
@@ -141,19 +141,19 @@ from collbench.collectives.transports import mpi
 communicator = transport.communicator(transport.size)
 policy = Policy(alignment="barrier", case_s=0.001, min_samples=3, precision=0.5)
 for case in Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 5000), ranks=(transport.size,)).cases():
-    if case.operation.memories:      # made by this side of MPI
+    if case.operation.memories:      # not MPI calls
         continue
     outcome = measure(case, communicator, SAME, policy, 0.001, 1)
     assert outcome.status == "ok", (case.label(), outcome.status, outcome.reason, outcome.fault)
-    if communicator.rank == 0:      # ranks that print at once may share a line
+    if communicator.rank == 0:      # output of ranks that print at once may share a line
         print({probe}, flush=True)
 """
 
 
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
-def test_mpi_takes_tensors_as_a_device_aware_one_would(tmp_path):
-    """Device buffers reach mpi4py through DLPack; the CPU's tensors go the same way."""
+def test_mpi_accepts_tensors_as_a_device_aware_mpi_would(tmp_path):
+    """Device buffers reach mpi4py through DLPack, and so do CPU tensors here."""
     opening = "import torch\ntransport = mpi.MpiTransport(mpi.torch_buffers(torch.device('cpu')))"
     printed = under_mpirun(2, MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop"), tmp_path)
     assert set(printed.split()) == {"python"}
@@ -178,7 +178,7 @@ def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
 
 
 @pytest.mark.needs("mpi")
-def test_the_compiled_loop_notices_a_wrong_output_and_goes_on(tmp_path):
+def test_the_compiled_loop_notices_a_wrong_result_and_goes_on(tmp_path):
     """The expected result of every other sample is changed: the loop stops there, the inspector reports, it goes on."""
     program = """
 import numpy as np

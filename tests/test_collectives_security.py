@@ -1,4 +1,4 @@
-"""Nothing that is read is executed, nothing listens where it need not, no foreign variable is recorded."""
+"""No input is executed, no socket is reachable from outside without need, no unrelated variable is recorded."""
 
 import ast
 import os
@@ -32,7 +32,7 @@ def _calls(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
+def test_nothing_is_unpickled_evaluated_or_passed_to_a_shell(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not {alias.name.partition(".")[0] for alias in node.names} & BANNED_IMPORTS
@@ -46,21 +46,21 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path):
             assert keyword.arg not in ("shell", "allow_pickle") or allowed, f"{path}:{node.lineno}: {keyword.arg}"
 
 
-def test_mpi_carries_buffers_and_no_pickled_objects():
+def test_mpi_sends_buffers_and_no_pickled_objects():
     for path in (ROOT / "collectives" / "transports").glob("mpi*.py"):
         for node, name in _calls(path):
             owner, _, method = name.rpartition(".")
             assert method not in PICKLED_BY_MPI4PY or owner in ("self", "super()"), f"{path}:{node.lineno}: {name}"
 
 
-def test_only_settings_of_communication_are_recorded():
+def test_only_communication_settings_are_recorded():
     kept = settings({"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1", "AWS_SECRET_ACCESS_KEY": "s", "HOME": "/h",
                      "NCCL_AUTH_TOKEN": "s", "UCX_API_KEY": "s", "PATH": "/bin", "MY_NCCL_DEBUG": "x"})
     assert kept == {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
 
 
 def _listening(pids):
-    """Addresses, as Linux writes them, on which any of these processes listens."""
+    """Addresses, in the form of /proc/net, on which any of these processes listens."""
     inodes = set()
     for pid in pids:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
@@ -82,7 +82,7 @@ def _listening(pids):
 @pytest.mark.ranks
 @pytest.mark.needs("torch")
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="SKIPPED: no /proc/net/tcp here")
-def test_ranks_of_one_host_listen_on_loopback_alone_and_files_are_the_users(tmp_path):
+def test_ranks_of_one_host_listen_only_on_loopback_and_files_belong_to_the_user(tmp_path):
     job = subprocess.Popen([sys.executable, "-m", FORK, "2", "--ops", "all", "--case-seconds", "0.1",
                             "--out", str(tmp_path / "r")], stdout=subprocess.DEVNULL, umask=0o077,
                            env={**os.environ, "TMPDIR": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""Ranks do not grow while they measure; benchmarks/soak.py is the same for as long as one likes."""
+"""Ranks do not grow while they measure; benchmarks/soak.py is the same for longer runs."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The rank program on the loopback library: what it journals, in what order, and how it keeps to its budget."""
+"""The rank program on the loopback transport: what it journals, in what order, and how it keeps to its budget."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from collbench.collectives.interfaces import CallSettings
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program import time_budget
 from collbench.collectives.program.sweep import run_sweep
-from collbench.collectives.program.time_budget import SKIP, Decision, Probe, TimeKeeper, make_plan
+from collbench.collectives.program.time_budget import SKIP, Decision, ForecastProbe, TimeKeeper, make_plan
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
 from collbench.collectives.transports.loopback import run_ranks
@@ -56,13 +56,13 @@ def test_one_launch_journals_a_curve_over_rank_counts_in_both_modes(tmp_path):
     assert run.sweep.seed == 5
 
 
-def test_a_rounded_size_says_so(tmp_path):
+def test_a_rounded_size_is_noted(tmp_path):
     *_, records, _ = sweep(tmp_path, sweep={"ops": ("all_gather",), "sizes": (1000,), "ranks": (3,)})
     assert {r.case.bytes for r in records} == {1008}
     assert all(r.asked_bytes == 1000 and "1000 B requested" in r.notes[0] for r in records)
 
 
-def test_a_wrong_result_is_named_has_no_time_and_fails_the_run(tmp_path):
+def test_a_wrong_result_is_located_has_no_time_and_fails_the_run(tmp_path):
     def fault(case, rank, recv):
         if case.op == "all_reduce" and case.ranks == 4 and rank == 2:
             recv[6] ^= 1
@@ -129,7 +129,7 @@ def test_a_decision_survives_its_encoding_and_a_short_time_is_not_a_skip(mode_s,
 
 
 class Phases(NullWatchdog):
-    """Notes what the rank program tells its watchdog."""
+    """Records the phases that the rank program reports to its watchdog."""
 
     def __init__(self):
         self.seen = []
@@ -141,7 +141,7 @@ class Phases(NullWatchdog):
         self.seen.append(phase)
 
 
-def test_the_watchdog_is_told_every_phase_on_every_rank(tmp_path):
+def test_every_rank_reports_every_phase_to_its_watchdog(tmp_path):
     wanted = request(tmp_path, sweep={"ops": ("barrier",), "sizes": (8,), "ranks": (2,), "seed": None})
     watches = [Phases(), Phases()]
     run_ranks(2, lambda transport, place: run_sweep(wanted, transport, place, watches[transport.rank]))
@@ -181,7 +181,7 @@ def test_the_live_table_tells_traffic_patterns_apart(tmp_path, capsys):
 
 
 def probe(small_s, large_s):
-    return Probe(8, small_s, 1 << 20, large_s, 1e-4, 8)
+    return ForecastProbe(8, small_s, 1 << 20, large_s, 1e-4, 8)
 
 
 def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
@@ -197,7 +197,7 @@ def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
     assert {case.ranks for case in plans[3].cases} == {2, 4, 8}
 
 
-def test_what_the_library_is_known_not_to_have_takes_no_time_in_the_plan():
+def test_unsupported_cases_take_no_time_in_the_plan():
     recipe = Sweep(ops=("all_reduce", "ping_pong"), sizes=(64,), ranks=(3,))
     plan = make_plan(recipe, Policy(), probe(1e-4, 1e-4), lambda case: "no in-place" if case.in_place else None, None)
     assert sorted(plan.refused.values()) == [
@@ -205,7 +205,7 @@ def test_what_the_library_is_known_not_to_have_takes_no_time_in_the_plan():
     assert plan.expected_s < 0.7
 
 
-def test_reproducing_a_case_names_everything_that_matters(tmp_path):
+def test_the_command_to_reproduce_a_case_is_complete(tmp_path):
     *_, records, _ = sweep(tmp_path)
     record = next(r for r in records if r.case == Case(op="all_reduce", ranks=4, bytes=1000, dtype="float32",
                                                        redop="sum", in_place=True))

@@ -1,4 +1,4 @@
-"""The timing loop against a clock that is known exactly, and the rules that say when enough is enough."""
+"""The timing loop on a simulated clock, and the stopping rules."""
 
 import random
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from collbench.collectives.statistics import stopping
 
 
 class Simulated:
-    """A communicator of one rank whose clock moves only when something is done, at known prices in ns."""
+    """A communicator of one rank whose clock advances only with each operation, by known amounts in ns."""
 
     rank, size = 0, 1
 
@@ -34,7 +34,7 @@ class Simulated:
 
 
 class Barrier:
-    """An alignment that takes time, which must not be billed either."""
+    """An alignment that takes time, which must not be measured."""
 
     def __init__(self, world):
         self.world = world
@@ -48,7 +48,7 @@ class Barrier:
 
 
 class Inspected:
-    """Stands for the inspector; resetting and checking take time too, which must not be billed."""
+    """Stands for the inspector; resetting and checking take time too, which must not be measured."""
 
     def __init__(self, world, calls):
         block = python_block([world.call] * calls, world.now_ns, world.drain)
@@ -64,7 +64,7 @@ class Inspected:
 
 
 @pytest.mark.parametrize("calls", [1, 2, 64])
-def test_only_the_calls_and_the_last_drain_are_billed(calls):
+def test_only_the_calls_and_the_last_drain_are_timed(calls):
     world = Simulated()
     inspected = Inspected(world, calls)
     begin_ns, elapsed_ns, late_ns = time_samples(inspected, world, Barrier(world), 5, 10)
@@ -82,7 +82,7 @@ def test_a_steady_case_stops_as_soon_as_its_median_is_known():
     assert 6 <= len(samples.worst_s) <= 20
 
 
-def test_a_noisy_case_stops_when_its_time_is_up_but_not_before_the_least_number_of_samples():
+def test_a_noisy_case_stops_when_its_time_is_up_but_not_below_the_minimum_of_samples():
     noise = random.Random(1)
     world = Simulated(noise=lambda: noise.randrange(100_000))
     samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=1e-6), 0.2, 1)
@@ -93,7 +93,7 @@ def test_a_noisy_case_stops_when_its_time_is_up_but_not_before_the_least_number_
                .worst_s) == 7
 
 
-def test_the_most_samples_are_never_exceeded():
+def test_the_maximum_of_samples_is_never_exceeded():
     noise = random.Random(2)
     world = Simulated(align_ns=10, noise=lambda: noise.randrange(100_000))
     samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=0.0, max_samples=40), 100.0, 1)
@@ -105,7 +105,7 @@ def test_samples_that_begin_late_are_kept_and_not_counted():
     world = Simulated()
 
     class Agreed(Barrier):
-        """Every third start lies in the past; on the others the rank waits on the spot, a nanosecond at a time."""
+        """Every third start lies in the past."""
 
         seen = 0
 
@@ -140,14 +140,14 @@ def test_warm_up_goes_on_while_calls_get_faster():
     prices = iter([5_000_000, *[3_000_000] * 3, *[2_000_000] * 3, *[1_000_000] * 3])
     world.noise = lambda: next(prices, 0)
     samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0, 1)
-    assert samples.warmup == 16      # the cold call, three blocks that fell, and two that no longer did
+    assert samples.warmup == 16      # the cold call, three blocks that got faster, and two that did not
     assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
 
 
 @pytest.mark.parametrize("draw", [lambda r: r.gauss(100, 5), lambda r: r.expovariate(1),
                                   lambda r: r.paretovariate(1.5)])
 @pytest.mark.parametrize("n", [6, 11, 40, 200])
-def test_the_interval_of_the_median_covers_it_as_often_as_it_says(draw, n):
+def test_the_confidence_interval_of_the_median_has_its_nominal_coverage(draw, n):
     chance = random.Random(n)
     truth = stopping.median([draw(random.Random(k)) for k in range(40_000)])
     low, high = stopping.median_ranks(n)
@@ -158,19 +158,19 @@ def test_the_interval_of_the_median_covers_it_as_often_as_it_says(draw, n):
     assert 0.94 <= hits / 1500 <= 0.99
 
 
-def test_no_interval_is_claimed_from_fewer_than_six_samples():
+def test_there_is_no_confidence_interval_from_fewer_than_six_samples():
     assert stopping.median_ranks(5) is None
     assert stopping.median_precision([1.0] * 5) is None
     assert stopping.median_ranks(6) == (0, 5)
 
 
 @given(st.integers(6, 3000))
-def test_the_interval_is_symmetric_and_inside(n):
+def test_the_confidence_interval_is_symmetric_and_inside_the_samples(n):
     low, high = stopping.median_ranks(n)
     assert 0 <= low < high <= n - 1
     assert low + high == n - 1
 
 
 @given(call_s=st.floats(0, 10), block_s=st.floats(1e-6, 1), slots=st.integers(2, 64))
-def test_a_streamed_sample_has_two_calls_at_least_and_one_a_slot_at_most(call_s, block_s, slots):
+def test_a_streamed_sample_has_at_least_two_calls_and_at_most_one_per_slot(call_s, block_s, slots):
     assert 2 <= stopping.calls_per_block(call_s, block_s, slots) <= slots

@@ -1,6 +1,6 @@
-"""Wrong answers are caught: on every operation, and by construction whatever the order of combining.
+"""Wrong results are caught on every operation; reductions are exact whatever the order of combining.
 
-The library here is `loopback`, right by definition; faults are put into what a rank received.
+The transport here is `loopback`, right by definition; faults are injected into what a rank has received.
 """
 
 import itertools
@@ -26,7 +26,7 @@ WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has
 
 
 def measured(case, fault=None, policy=QUICK):
-    """Outcomes of all ranks of `case` on the loopback library."""
+    """Outcomes of all ranks of `case` on the loopback transport."""
     def program(transport, place):
         communicator = transport.communicator(case.ranks)
         outcome = measure(case, communicator, SAME, policy, policy.case_s, 1)
@@ -41,7 +41,7 @@ def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False
                 in_place=in_place, bytes=catalog.round_up(op, size, ranks, dtype, traffic))
 
 
-def test_every_operation_type_and_place_verifies_when_it_is_right():
+def test_right_results_pass_for_every_operation_dtype_and_placement():
     sweep = Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
                   redops=catalog.REDOPS, traffics=tuple(PATTERNS), places=(False, True))
     todo = [case for case in sweep.cases()
@@ -64,7 +64,7 @@ def swapped_chunks(recv):
 
 
 def dropped_chunk(recv):
-    recv[-8:] = 0xA5        # what was there before: the poison
+    recv[-8:] = 0xA5        # the poison: as if the chunk had never arrived
 
 
 FAULTS = (flipped_byte, swapped_chunks, dropped_chunk)
@@ -72,7 +72,7 @@ FAULTS = (flipped_byte, swapped_chunks, dropped_chunk)
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("op", WITH_PAYLOAD)
-def test_a_spoilt_answer_is_caught_and_named(op, fault):
+def test_a_corrupted_result_is_caught_and_located(op, fault):
     case = example(op)
     victim = next(rank for rank in reversed(range(case.ranks)) if catalog.received(case, rank))
     outcomes = measured(case, lambda case, rank, recv: fault(recv) if rank == victim else None)
@@ -84,7 +84,7 @@ def test_a_spoilt_answer_is_caught_and_named(op, fault):
 
 
 @pytest.mark.parametrize("op", WITH_PAYLOAD)
-def test_an_answer_kept_from_the_call_before_is_caught(op):
+def test_a_stale_result_of_the_previous_call_is_caught(op):
     case = example(op, ranks=2)
     victim = next(rank for rank in range(case.ranks) if catalog.received(case, rank))
     kept = {}
@@ -115,7 +115,7 @@ def test_one_wrong_call_in_many_is_caught(op):
 @pytest.mark.parametrize("redop", catalog.REDOPS)
 @pytest.mark.parametrize("dtype", catalog.DTYPES)
 @pytest.mark.parametrize("ranks", [2, 3, 8, 72])
-def test_a_rank_left_out_of_a_reduction_changes_the_answer(redop, dtype, ranks):
+def test_a_rank_missing_from_a_reduction_changes_the_result(redop, dtype, ranks):
     case = example("all_reduce", ranks=ranks, size=8 * 4 * ranks, dtype=dtype, redop=redop)
     index = np.arange(case.count, dtype=np.uint32)
     terms = [verify._CONTRIBUTIONS[redop](case, rank, index, 3) for rank in range(ranks)]
@@ -144,14 +144,14 @@ def test_partial_sums_and_products_are_exact_in_any_order(ranks, dtype, salt, se
 
 @pytest.mark.parametrize("ranks", [2, 8, 72, 256, 384])
 @pytest.mark.parametrize("dtype", catalog.DTYPES)
-def test_no_two_ranks_send_the_same_where_values_are_only_moved(ranks, dtype):
+def test_no_two_ranks_send_the_same_data(ranks, dtype):
     case = example("all_gather", ranks=ranks, size=16 * 8 * ranks, dtype=dtype)
     blocks = {verify.sent_pattern(case, rank, 1).image().tobytes() for rank in range(ranks)}
     assert len(blocks) == ranks
 
 
 @given(st.integers(-256, 256))
-def test_bfloat16_is_written_and_read_back(value):
+def test_bfloat16_survives_encoding_and_decoding(value):
     raw = verify._encode(np.array([value]), "bfloat16").view(np.uint8)
     assert verify.decode(raw, "bfloat16")[0] == value
 
@@ -170,7 +170,7 @@ def test_a_barrier_that_does_not_wait_is_caught():
 @pytest.mark.parametrize(("op", "dtype", "ranks", "size"), [
     ("all_reduce", "float32", 2, 1 << 20), ("all_gather", "int8", 3, 900_000), ("all_to_all", "float64", 4, 1 << 22),
     ("reduce_scatter", "int32", 4, 1 << 21), ("ping_pong", "bfloat16", 2, 1 << 20)])
-def test_a_large_pattern_repeats_its_tiles_and_a_fault_anywhere_is_seen(op, dtype, ranks, size):
+def test_a_tiled_pattern_detects_a_fault_anywhere(op, dtype, ranks, size):
     pattern = verify.expected_pattern(example(op, ranks, size, dtype), 1, 5)
     assert pattern.tiles.size < pattern.size / 4
     image, memory = pattern.image(), HostMemory(2, pattern.size)

@@ -71,8 +71,8 @@ SWEEP = ("--ops", "all_reduce", "--sizes", "64,1K,16K", "--group-ranks", 3, "--i
 
 
 @pytest.fixture
-def spoilt(collbench, tmp_path, temporary):
-    """Run a job with a fault in it; the finished process and its journal."""
+def faulty_job(collbench, tmp_path, temporary):
+    """Run a job with an injected fault; the finished process and its journal."""
     def run(launcher, kind, phase, victim=1, after=0, *more):
         (tmp_path / "hook").mkdir()
         (tmp_path / "hook" / "sitecustomize.py").write_text(HOOK)
@@ -95,7 +95,7 @@ def spoilt(collbench, tmp_path, temporary):
         assert not left, f"an orphan: {words}"
 
 
-# A selection in which every kind, every phase and every launcher comes; `--every-fault` takes all of them.
+# A selection that covers every kind, phase and launcher; `--every-fault` runs all combinations.
 KINDS = ("STOP", "KILL", "segfault", "exception", "hang")
 PHASES = ("rendezvous", "verify", "warm-up", "timed", "gather", "finalize")
 CHOSEN = (("local", "KILL", "gather"), ("local", "segfault", "verify"), ("local", "exception", "warm-up"),
@@ -114,24 +114,24 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("restarted", ["local", "torchrun"] if every else ["local"])
 
 
-def nobody_is_left(launcher, kind):
-    """MPICH's mpiexec kills all ranks when one is, and says so itself: none can say anymore which case it was."""
+def no_rank_is_left(launcher, kind):
+    """MPICH's mpiexec kills all ranks as soon as one is killed, so no rank is left to report the case."""
     return launcher == "mpirun" and kind in ("KILL", "segfault") and not find_mpirun().is_open_mpi
 
 
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
-def test_a_fault_on_one_rank_ends_the_job_and_names_it(spoilt, launcher, kind, phase):
-    done, journal = spoilt(launcher, kind, phase, 1, {"rendezvous": 0, "verify": 1, "finalize": 0}.get(phase, 2))
+def test_a_fault_on_one_rank_ends_the_job_and_names_it(faulty_job, launcher, kind, phase):
+    done, journal = faulty_job(launcher, kind, phase, 1, {"rendezvous": 0, "verify": 1, "finalize": 0}.get(phase, 2))
     assert launcher == "torchrun" or "Traceback" not in done.stderr     # torchrun shows its own
     if phase == "rendezvous":
-        assert done.returncode in (1, FAULT), done.stderr       # an exception there is an error as any other
+        assert done.returncode in (1, FAULT), done.stderr       # an exception there is an ordinary error
         assert not journal.exists()
         return
     assert done.returncode == FAULT, done.stderr
     _, records, warnings = read_journal(journal)
     assert warnings == []
-    if nobody_is_left(launcher, kind):
+    if no_rank_is_left(launcher, kind):
         assert "(signal " in done.stdout
         return
     if phase == "finalize":
@@ -157,12 +157,12 @@ def test_a_fault_on_one_rank_ends_the_job_and_names_it(spoilt, launcher, kind, p
 @pytest.mark.needs("torch", "mpi")
 @pytest.mark.parametrize(("launcher", "kind", "at"), [
     ("local", "STOP", "timed"), ("local", "KILL", "verify"), ("mpirun", "KILL", "timed")])
-def test_rank_0_itself_may_be_the_one(spoilt, launcher, kind, at):
-    done, journal = spoilt(launcher, kind, at, 0, 1)
+def test_a_fault_on_rank_0_is_reported_by_another_rank(faulty_job, launcher, kind, at):
+    done, journal = faulty_job(launcher, kind, at, 0, 1)
     assert done.returncode == FAULT, done.stderr
     _, records, warnings = read_journal(journal)
     assert warnings == []
-    if nobody_is_left(launcher, kind):
+    if no_rank_is_left(launcher, kind):
         assert "(signal " in done.stdout
         return
     assert records[-1].status == ("timeout" if kind == "STOP" else "failed")
@@ -172,13 +172,13 @@ def test_rank_0_itself_may_be_the_one(spoilt, launcher, kind, at):
 
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
-def test_on_fault_continue_resumes_with_the_next_case(spoilt, restarted):
+def test_on_fault_continue_resumes_with_the_next_case(faulty_job, restarted):
     """Rank 1 stops in the third case of the first start: only that case is given up, and no case is missed."""
-    done, journal = spoilt(restarted, "STOP", "verify", 1, 2, "--on-fault", "continue")
+    done, journal = faulty_job(restarted, "STOP", "verify", 1, 2, "--on-fault", "continue")
     runs, records, warnings = read_journal(journal)
     assert warnings == []
     assert done.returncode == FAULT, done.stderr
-    assert "starting the ranks again" in done.stderr
+    assert "restarting the ranks for the remaining cases" in done.stderr
     asked = [record.case for record in records]
     assert len(asked) == len(set(asked)) == 4
     assert [record.status for record in records].count("timeout") == 1
@@ -211,8 +211,8 @@ def test_ranks_that_are_not_where_the_others_wait_are_missing():
     assert missing_ranks({0: here, 1: here, 2: here._replace(phase="gather")}, range(2)) == set()
 
 
-def test_a_rank_in_a_call_of_its_library_is_told_from_one_that_is_elsewhere():
-    """The main thread is looked at from another one, which then lets it go on."""
+def test_a_rank_in_a_communication_call_is_recognised():
+    """Another thread inspects the main thread, which waits, and then releases it."""
     seen = []
 
     def look_and_release(release):

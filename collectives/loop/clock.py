@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 from ..interfaces import Communicator
 
-__all__ = ["SAME", "ClockModel", "Clocks", "Reading", "estimate"]
+__all__ = ["SAME", "ClockModel", "ClockReading", "Clocks", "estimate"]
 
 _UNKNOWN_DRIFT = 500e-6     # before the drift is measured: kernels slew by at most 500 ppm (adjtimex(2))
 _QUERIES = 24
 _INTERVALS = 8              # time intervals of which only the best reading is kept
 
 
-class Reading(NamedTuple):
+class ClockReading(NamedTuple):
     """One query to rank 0: local clock before, rank 0's clock, local clock after; in ns."""
 
     sent: int
@@ -71,7 +71,7 @@ class ClockModel(NamedTuple):
 SAME = ClockModel(0.0, 0.0, 0.0, 0.0, 0.0)      # for every rank on rank 0's host
 
 
-def estimate(readings: Sequence[Reading]) -> ClockModel:
+def estimate(readings: Sequence[ClockReading]) -> ClockModel:
     """The clock model that fits the readings, with its error bounds. Needs at least one reading.
 
     The reading with the shortest round trip in each time interval bounds the offset there; the drift follows from the
@@ -87,10 +87,10 @@ def estimate(readings: Sequence[Reading]) -> ClockModel:
     return ClockModel(last.when, last.offset, drift, last.error, drift_error)
 
 
-def _best_per_interval(readings: Sequence[Reading]) -> list[Reading]:
+def _best_per_interval(readings: Sequence[ClockReading]) -> list[ClockReading]:
     ordered = sorted(readings, key=lambda reading: reading.when)
     begin, length = ordered[0].when, max(ordered[-1].when - ordered[0].when, 1.0)
-    best: dict[int, Reading] = {}
+    best: dict[int, ClockReading] = {}
     for reading in ordered:
         interval = int(_INTERVALS * (reading.when - begin) / length)
         if interval not in best or reading.error < best[interval].error:
@@ -104,7 +104,7 @@ class Clocks:
     def __init__(self, hosts: Sequence[int]) -> None:
         """`hosts`: for each rank of the job the lowest rank on the same host (the same running kernel)."""
         self._hosts = list(hosts)
-        self._readings: list[Reading] = []
+        self._readings: list[ClockReading] = []
 
     @property
     def shared(self) -> bool:
@@ -132,7 +132,7 @@ class Clocks:
         for _ in range(_QUERIES):
             sent = communicator.now_ns()
             reference = communicator.ask(0)
-            self._readings.append(Reading(sent, reference, communicator.now_ns()))
+            self._readings.append(ClockReading(sent, reference, communicator.now_ns()))
         self._readings = _best_per_interval(self._readings)
         return estimate(self._readings)
 

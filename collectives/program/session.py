@@ -20,7 +20,7 @@ from ..ranks.provenance import RankFacts, host_cores, rank_facts
 from ..ranks.rendezvous import Place
 from ..records.record import Policy
 from ..statistics.stopping import median
-from .time_budget import Plan, Probe, make_plan
+from .time_budget import ForecastProbe, Plan, make_plan
 
 __all__ = ["Session", "open_session"]
 
@@ -115,7 +115,7 @@ def _hosts(facts: Sequence[RankFacts]) -> list[int]:
     return [first.setdefault(fact.boot, rank) for rank, fact in enumerate(facts)]
 
 
-def _probe(world: Communicator, largest: int, local_ranks: int) -> Probe:
+def _probe(world: Communicator, largest: int, local_ranks: int) -> ForecastProbe:
     """Time a few unrecorded all_reduces over the whole world, to forecast how long the sweep will take.
 
     The largest size is limited to an eighth of the memory; a case that does not fit becomes a record later.
@@ -145,4 +145,4 @@ def _probe(world: Communicator, largest: int, local_ranks: int) -> Probe:
     for _ in range(barriers):
         world.barrier()
     control_s, = world.all_max([(world.now_ns() - begin) / barriers / 1e9])
-    return Probe(sizes[0], times[0], sizes[1], times[1], control_s, world.size)
+    return ForecastProbe(sizes[0], times[0], sizes[1], times[1], control_s, world.size)

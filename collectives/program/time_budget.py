@@ -14,7 +14,7 @@ from ..cases.case import Case, Sweep
 from ..interfaces import Communicator
 from ..records.record import Policy
 
-__all__ = ["SKIP", "Decision", "Plan", "Probe", "TimeKeeper", "make_plan", "share_decision"]
+__all__ = ["SKIP", "Decision", "ForecastProbe", "Plan", "TimeKeeper", "make_plan", "share_decision"]
 
 _SETUP_S = 0.006         # buffers and patterns of a small case
 _FLOOR_S = 0.02          # minimum sampling time for a mode
@@ -23,7 +23,7 @@ _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum num
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 
 
-class Probe(NamedTuple):
+class ForecastProbe(NamedTuple):
     """Times measured over the whole world for a rough forecast: a small and a large all_reduce, and one decision."""
 
     small_bytes: int
@@ -62,7 +62,7 @@ class Plan(NamedTuple):
     dropped_sizes: tuple[int, ...]
 
 
-def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Case], str | None],
+def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Callable[[Case], str | None],
               budget_s: float | None) -> Plan:
     """Fit a sweep into `budget_s` seconds: shorten the sampling first, then drop sizes, but never verification.
 
@@ -86,7 +86,7 @@ def make_plan(sweep: Sweep, policy: Policy, probe: Probe, why_not: Callable[[Cas
         sizes = tuple(size for size in sizes if size != victim)
 
 
-def _fixed_s(case: Case, policy: Policy, probe: Probe) -> float:
+def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
     """Seconds that a case takes in addition to its sampling time: set-up, checks, and the minimum number of samples."""
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
     window = catalog.window_depth(case) if case.operation.windowed else 1
