@@ -1,13 +1,13 @@
-"""Rates that no point can pass: of links, of links between hosts, of memory. Bus bandwidths, as hard bounds.
+"""Hard upper bounds on bus bandwidth: from links, from links between hosts, from memory.
 
-Links. A rank must send, or receive, a known share of the payload through its own links; busbw is defined so that the
-bound is the one-way rate of a rank. Switches that reduce lower the share of an all-reduce from 2 (n - 1) / n to 1.
+Links. A rank must send, or receive, a known share of the data through its own links; busbw is defined so that the bound
+is the one-way rate of a rank. Switches that reduce lower the share of an all-reduce from 2 (n - 1) / n to 1.
 
-Memory. On a CPU there is no link: ranks of a host exchange through memory, and every byte is loaded and stored by some
-core. One copy of a byte is one load and one store, and the `copy` operation of the same data says how fast so many
-ranks copy at once. An operation that makes each rank load and store `share` times the payload takes at least
-share * payload / rate; a byte that passes through a shared segment or a socket is copied twice, so half is usual there.
-Any rank can do the copying for any other, as where it writes into the memory of a root, so shares are means over ranks.
+Memory. On a CPU there is no link: ranks of a host communicate through memory, and every byte is loaded and stored by
+some core. One copy of a byte is one load and one store; the `copy` operation of the same data measures how fast as many
+ranks copy at once. An operation that makes each rank load and store `share` times the message takes at least
+share * size / rate; a byte that passes through a shared segment or a socket is copied twice, so half is usual there.
+A rank may copy for another, for example into the memory of a root, so shares are means over ranks.
 """
 
 from functools import cache
@@ -28,8 +28,8 @@ __all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceiling
            "on_cpu"]
 
 LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
-_BY_BLOCK = ("gather", "scatter")       # a rank holds the payload, each of the others a block of it
-# `ceiling_most_Bps` is what the most generous source, or the upper end of the copy's interval, allows.
+_BY_BLOCK = ("gather", "scatter")       # one rank holds the whole message, each other rank a block of it
+# `ceiling_most_Bps` follows from the most generous source, or the upper end of the copy's confidence interval.
 COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps")
 
 
@@ -37,8 +37,8 @@ def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.Da
     """A frame of COLUMNS beside `points`; NaN and None where no ceiling is known.
 
     `ceiling_Bps` is in busbw; `ceiling_rate_Bps` is the rate that it follows from: of a link, a network card or a
-    copy. `wire_Bps` is what each rank's links carry where switches reduce: algbw, since each rank sends its payload
-    once; the ceiling is then that of this mechanism. NaN elsewhere: there busbw is what the links carry.
+    copy. `wire_Bps` is what each rank's links carry where switches reduce: algbw, since each rank sends its data once;
+    the ceiling is then that of this mechanism. NaN elsewhere, where busbw is what the links carry.
     """
     found = pd.DataFrame(np.nan, index=points.index, columns=list(COLUMNS)).astype({"ceiling_kind": object})
     found["ceiling_kind"] = None
@@ -51,14 +51,14 @@ def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.Da
 
 
 def on_cpu(points: pd.DataFrame) -> pd.Series:
-    """Which points were measured on a CPU, where no link of an accelerator says anything."""
+    """Which points were measured on a CPU, where no accelerator link applies."""
     cpus = [device for device in points["device"].unique()
             if isinstance(device, str) and device.lower().startswith("cpu")]
     return points["device"].isin(cpus)
 
 
 def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
-    """How many of `ranks` ranks can share one scale-up domain; fewer than `ranks` where they lie on several."""
+    """How many of `ranks` ranks share one scale-up domain; fewer than `ranks` if they span several."""
     size = int(domain.accelerators.value) * domain.dies if domain.accelerators else ranks
     one_host = domain.hosts is not None and domain.hosts.value == 1
     if one_host and not np.isnan(ranks_per_node):
@@ -68,7 +68,7 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
 
 @cache
 def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | None:
-    """Copies (a load and a store) of the payload that ranks must do, a mean over them; None where nothing is copied."""
+    """Copies (a load and a store) of the message per rank, on average over ranks; None where nothing is copied."""
     if ranks < 2 or op not in OPERATIONS or not OPERATIONS[op].has_payload:
         return None
     if op in ("reduce_scatter", "reduce"):
@@ -83,7 +83,7 @@ def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | Non
 
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
-    """Bounds from the rates of links, into `found`; where switches reduced, those of that mechanism."""
+    """Bounds from link rates, into `found`; where switches reduced, those of that mechanism."""
     slim = points[["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
     for (op, ranks, node), rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
         bound = _link_bound(domain, str(op), int(ranks), float(node))
@@ -102,7 +102,7 @@ def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None
 
 
 def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:
-    """Busbw of an all-reduce above which switches must have reduced, where the domain has such switches."""
+    """Busbw of an all-reduce above which switches must have reduced; infinite if the domain has no such switches."""
     if domain.in_network_reduction is None or not domain.in_network_reduction.value:
         return float("inf")
     ring = domain.all_reduce_ring_busbw_Bps
@@ -110,7 +110,7 @@ def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:
 
 
 def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float, float, str, float] | None:
-    """Busbw, the rate it follows from, its kind, and by what factor the most generous source exceeds it."""
+    """Busbw, the rate it follows from, its kind, and the factor by which the most generous source exceeds it."""
     outer, row = domain.tiers[-1], OPERATIONS.get(op)
     if row is None or not row.has_payload:
         return None
@@ -136,7 +136,7 @@ def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float
 
 
 def _between_hosts(op: str, ranks: int, group: int, card_Bps: float) -> float | None:
-    """Busbw that `group` network cards a host allow: what must leave a host, over the rate of its cards together."""
+    """Busbw that `group` network cards per host allow: bytes that must leave a host over their combined rate."""
     hosts, factor = -(-ranks // group), bus_factor(op, ranks)
     if op in ("all_to_all", "all_to_all_v"):
         leaves = (ranks - group) / ranks * group
@@ -152,11 +152,11 @@ def _between_hosts(op: str, ranks: int, group: int, card_Bps: float) -> float | 
 
 
 def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:
-    """Bounds from the copies of the same system: the best rate at this payload or a larger one, which caches help less.
+    """Bounds from copies on the same system: the best rate at this size or a larger one, which caches help less.
 
-    So many ranks as copy at once in the operation, or the next fewer that were measured: fewer copy faster, each. Where
-    only more were measured, what these reach together. The payload is what a rank copies at most, were all to do the
-    same: of a gather or scatter a block.
+    The rate is that of as many ranks as copy at once in the operation, or the next smaller measured count, since fewer
+    ranks copy faster each; if only larger counts were measured, their combined rate. The size is what a rank copies at
+    most if all ranks share the work: for gather and scatter one block.
     """
     is_copy = points["op"].eq("copy")
     copies = points.loc[is_copy & (points["algbw_Bps"] > 0),

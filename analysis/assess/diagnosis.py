@@ -1,42 +1,43 @@
-"""Why a point is slower than it could be: what these very data show, as a mask for each reason.
+"""Why a point is slower than it could be, as a mask for each reason, from the same data.
 
-A reason is named only where its evidence is in the data. Several may hold; they stand in the order in which one hides
-the next: ranks that wait for a core tell nothing of latency.
+A reason is named only if the data contain its evidence. Several may hold; they are ordered so that each masks the next:
+ranks that wait for a core show nothing about latency.
 """
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from ..models.predict import SERIES
+from ..frames.columns import SERIES
 
 __all__ = ["REASONS", "curves", "find_reasons"]
 
-# Words of each reason; braces are filled from the point's own figures (`rows.why`).
+# `wording.why` adds the evidence.
 REASONS = {
     "oversubscription": "more ranks than cores on a host",
-    "late rank": "one rank holds the others up",
-    "several hosts": "ranks lie on several hosts, and what leaves a host takes its network cards",
-    "latency": "a latency-bound size",
-    "switch": "slower than at a smaller payload, as where an algorithm or protocol switches",
+    "late rank": "one rank delays the others",
+    "several hosts": "ranks span several hosts, and traffic between hosts passes their network cards",
+    "latency": "a latency-bound message size",
+    "switch": "slower than for a smaller message, as if the algorithm or protocol changes",
     "unstable": "the timing is unstable",
     "harness": "an empty call takes much of the time",
 }
-_LATENCY = 0.5      # share of a time that is fixed cost, from where a size is called latency-bound
-_DROP = 0.2         # of bus bandwidth from a smaller to a larger payload, which noise alone seldom is
+_LATENCY = 0.5      # fixed cost over time from which a size is called latency-bound
+_DROP = 0.2         # of bus bandwidth from a smaller to a larger message; noise alone rarely causes more
 _HARNESS = 0.2
-_OF_A_RUN = ("system", "transport", "library", "device")       # the same in all points of a run
+_OF_A_RUN = ("system", "transport", "library", "device")       # constant within a run
 _CURVE = ["run", *(name for name in SERIES if name not in _OF_A_RUN), "ranks", "algorithm", "protocol", "variant"]
 
 
 def curves(points: pd.DataFrame) -> pd.DataFrame:
-    """What the curve over sizes that each point lies on says; columns below, beside `points`.
+    """Properties of the curve over message size that each point lies on; a frame beside `points`.
 
-    line_fixed_s, line_s_per_byte: a line fitted with relative weights, fixed cost + payload / rate; latency_share: the
-    fixed cost over the time on that line; NaN with fewer than 3 sizes. plateau_Bps: its best busbw. peak_Bps,
-    peak_bytes: the best busbw at a smaller payload.
+    line_fixed_s, line_s_per_byte: a line fitted with relative weights, fixed cost + size / rate; latency_share: the
+    fixed cost over the time on that line; NaN with fewer than 3 sizes. plateau_Bps: the best busbw of the curve.
+    peak_Bps, peak_bytes: the best busbw at a smaller size.
     """
     keys = [name for name in _CURVE if name in points]
-    # One code a column, then one a row: much faster than grouping by a dozen columns of text.
+    # One integer code per column, combined per row: much faster than grouping by a dozen text columns.
     code = np.zeros(len(points), dtype=np.int64)
     for name in keys:
         part, values = pd.factorize(points[name], use_na_sentinel=False)
@@ -47,9 +48,10 @@ def curves(points: pd.DataFrame) -> pd.DataFrame:
     weight = np.where(usable, 1 / np.where(usable, time, 1.0)**2, 0.0)
     many = int(code.max()) + 1 if len(code) else 0
 
-    def total(values: np.ndarray) -> np.ndarray:
+    def total(values: NDArray[np.float64] | float) -> NDArray[np.float64]:
         return np.bincount(code, weights=np.where(usable, values, 0.0), minlength=many)
 
+    # Weighted least squares of every curve at once, from its five sums.
     w, ws, wss, wt, wst = (total(weight * values) for values in (1.0, size, size**2, time, size * time))
     with np.errstate(all="ignore"):
         slope = np.maximum((w * wst - ws * wt) / (w * wss - ws**2), 0.0)
@@ -57,15 +59,16 @@ def curves(points: pd.DataFrame) -> pd.DataFrame:
         share = fixed[code] / (fixed[code] + slope[code] * size)
     sizes = pd.DataFrame({"code": code, "size": size})[usable].drop_duplicates()["code"].value_counts()
     enough = pd.Series(code).map(sizes).fillna(0).to_numpy() >= 3
-    told = {"latency_share": share, "line_fixed_s": fixed[code], "line_s_per_byte": slope[code]}
-    found = pd.DataFrame({name: np.where(usable & enough, values, np.nan) for name, values in told.items()},
+    fitted = {"latency_share": share, "line_fixed_s": fixed[code], "line_s_per_byte": slope[code]}
+    found = pd.DataFrame({name: np.where(usable & enough, values, np.nan) for name, values in fitted.items()},
                          index=points.index)
     found["plateau_Bps"] = pd.Series(bus, index=points.index).groupby(code).transform("max")
     return found.join(_peaks(code, size, bus, points.index))
 
 
-def _peaks(code: np.ndarray, size: np.ndarray, bus: np.ndarray, index: pd.Index) -> pd.DataFrame:
-    """The best busbw that the curve of each point has at a smaller payload, and where."""
+def _peaks(code: NDArray[np.int64], size: NDArray[np.float64], bus: NDArray[np.float64],
+           index: pd.Index) -> pd.DataFrame:
+    """The best busbw on the curve of each point at a smaller message size, and that size."""
     order = np.lexsort((size, code))
     frame = pd.DataFrame({"code": code[order], "size": size[order], "bus": np.nan_to_num(bus[order], nan=0.0)})
     best = frame.groupby("code")["bus"].cummax()
@@ -80,19 +83,19 @@ def find_reasons(points: pd.DataFrame, late: set[tuple[str, int]]) -> pd.DataFra
     """A column of booleans for each of REASONS; `points` with the columns of `curves`.
 
     Args:
-        late: (run, ranks) where a rank holds the others up.
+        late: (run, ranks) with a straggler.
     """
-    # In a log without intervals the median stands in for both ends.
+    # A log without intervals: the median stands in for both ends.
     high = points["busbw_hi_Bps"].fillna(points["busbw_Bps"])
     nodes = points["ranks_per_node"].astype(float)
     unstable = [flags for flags in points["flags"].dropna().unique()
                 if set(flags.split(", ")) & {"drift", "bimodal", "precision missed"}]
-    held_up = np.zeros(len(points), dtype=bool)
+    delayed = np.zeros(len(points), dtype=bool)
     for run, ranks in late:
-        held_up |= (points["run"].eq(run) & points["ranks"].eq(ranks)).to_numpy()
+        delayed |= (points["run"].eq(run) & points["ranks"].eq(ranks)).to_numpy()
     found = {
         "oversubscription": points["oversubscribed"].fillna(False).astype(bool),
-        "late rank": held_up,
+        "late rank": delayed,
         "several hosts": nodes < points["ranks"],
         "latency": points["latency_share"] > _LATENCY,
         "switch": high < (1 - _DROP) * points["peak_Bps"],

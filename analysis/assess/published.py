@@ -1,8 +1,8 @@
-"""What others measured of the same operation, rank count and payload on the same accelerators: the expected range.
+"""The expected range from published measurements of the same operation, rank count and size on the same accelerators.
 
-The tables that ship with the tool (see `projection.references.measured`) are means over ranks of calls that follow
-each other, as nccl-tests takes them, so only streamed points are held against them. How far two tables of the same
-accelerator disagree, at the 95th percentile, is the width that the range has beside the tables themselves.
+The tables that ship with the tool (see `projection.references.measured`) are means over ranks of back-to-back calls, as
+nccl-tests measures them, so only streamed points are compared with them. The range of the tables is widened by how much
+two tables of one accelerator differ, at the 95th percentile.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ COLUMNS = ("expected_lo_Bps", "expected_Bps", "expected_hi_Bps", "basis")
 def add_published(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.DataFrame:
     """A frame of COLUMNS beside `points`: the published range of busbw; NaN where nothing comparable is published.
 
-    Where no table has the payload there is a figure for large ones, or none: it is held against points on the plateau
-    of their own curve, at the rank count that it is for. `points` has `plateau_Bps` and `wire_Bps`.
+    For sizes that no table covers, a published value for large messages is compared with points on the plateau of their
+    own curve, at the rank count of that value. `points` has `plateau_Bps` and `wire_Bps`.
     """
     found = pd.DataFrame(np.nan, index=points.index, columns=list(COLUMNS)).astype({"basis": object})
     found["basis"] = None
@@ -48,23 +48,22 @@ def add_published(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.D
 
 
 def _plateau(domain: Domain, op: str, ranks: int, rows: pd.Index, wire_Bps: pd.Series, found: pd.DataFrame) -> None:
-    """Either mechanism of an all-reduce, by ring or by reducing switches, is normal; the middle is of the one seen."""
-    plain, switched = figures(domain, op)
-    plain, switched = (figure if figure and figure.ranks == ranks else None for figure in (plain, switched))
-    if not len(rows) or not (plain or switched):
+    """An all-reduce by ring or by reducing switches is normal; the middle is that of the mechanism seen."""
+    plain, switched = (known.value if known and known.ranks == ranks else None
+                       for known in plateau_values(domain, op))
+    values = [value for value in (plain, switched) if value is not None]
+    if not len(rows) or not values:
         return
     width = apart()[1]
-    values = [figure.value for figure in (plain, switched) if figure]
-    reduced = wire_Bps[rows].notna()
-    middle = np.where(reduced, (switched or plain).value, (plain or switched).value)
+    middle = np.where(wire_Bps[rows].notna(), switched or values[0], plain or values[-1])
     found.loc[rows, "expected_lo_Bps"] = min(values) / width
     found.loc[rows, "expected_Bps"] = middle
     found.loc[rows, "expected_hi_Bps"] = max(values) * width
     found.loc[rows, "basis"] = "published plateau"
 
 
-def figures(domain: Domain, op: str) -> tuple[Measured | None, Measured | None]:
-    """Published large-payload busbw of an operation: (plain, by reducing switches)."""
+def plateau_values(domain: Domain, op: str) -> tuple[Measured | None, Measured | None]:
+    """Published busbw of an operation for large messages: (plain, by reducing switches)."""
     if op == "all_reduce":
         return domain.all_reduce_ring_busbw_Bps, domain.all_reduce_in_network_busbw_Bps
     if op == "all_to_all":

@@ -1,31 +1,32 @@
-"""The published tables that ship with the tool, as ranges of bus bandwidth, and how far two of them disagree."""
+"""The published tables that ship with the tool, as ranges of bus bandwidth, and how much two of them differ."""
 
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..frames.bandwidth import busbw_Bps
 from ..projection.references import measured
 
-__all__ = ["Table", "apart", "tables_of"]
+__all__ = ["PublishedTable", "apart", "tables_of"]
 
-_LARGE = 4 << 20        # from here on, times are of bytes rather than of calls, and tables agree better
+_LARGE = 4 << 20        # from here on bandwidth dominates, and tables agree better
 _DISAGREE = 0.95
 
 
-class Table(NamedTuple):
+class PublishedTable(NamedTuple):
     """Published busbw of one operation and rank count: [size] lowest, middle and highest over tables."""
 
-    sizes: np.ndarray
-    low: np.ndarray
-    middle: np.ndarray
-    high: np.ndarray
+    sizes: NDArray[np.float64]
+    low: NDArray[np.float64]
+    middle: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
 @cache
 def apart() -> tuple[float, float]:
-    """By what factor tables of one accelerator, operation, rank count and payload differ, of small and large ones."""
+    """The factor by which tables for one accelerator and case differ, for small and for large messages."""
     frame = measured()
     spread = frame.groupby(["domain", "op", "ranks", "payload_bytes"])["time_s"].agg(["min", "max", "size"])
     spread = spread[spread["size"] > 1].reset_index()
@@ -35,7 +36,7 @@ def apart() -> tuple[float, float]:
 
 
 @cache
-def tables_of(domain: str) -> dict[tuple[str, int], Table]:
+def tables_of(domain: str) -> dict[tuple[str, int], PublishedTable]:
     """Published curves of a domain by operation and rank count."""
     frame = measured()
     frame = frame[frame["domain"] == domain]
@@ -48,6 +49,6 @@ def tables_of(domain: str) -> dict[tuple[str, int], Table]:
         spread = rows.groupby("payload_bytes")["bus"].agg(["min", "median", "max"])
         sizes = spread.index.to_numpy(float)
         width = np.where(sizes >= _LARGE, large, small)
-        found[str(op), int(ranks)] = Table(sizes, spread["min"].to_numpy() / width, spread["median"].to_numpy(),
-                                           spread["max"].to_numpy() * width)
+        found[str(op), int(ranks)] = PublishedTable(
+            sizes, spread["min"].to_numpy() / width, spread["median"].to_numpy(), spread["max"].to_numpy() * width)
     return found

@@ -1,36 +1,35 @@
-"""A point that is slow because time jumps below its rank count, as where a library takes another algorithm there.
+"""A point that is slow because time jumps at or below its rank count, as if the library changed its algorithm there.
 
-The models look for such jumps before they extrapolate (`models.switches`); here the same search explains one point. It
-fits a series a dozen times, so it is asked for the few points that are told, and not for all that are judged.
+The models look for such jumps before they extrapolate (`models.changepoints`); here the same search explains one point.
+It fits a series a dozen times, so it is done only for the few points that are reported.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from ..frames.columns import SERIES
 from ..frames.record_id import record_ids
 from ..models.changepoints import leaps
 from ..models.curve import curve_of
 from ..models.holdout import hold_trials
-from ..models.predict import SERIES
 
-__all__ = ["RankSwitch", "rank_switch"]
+__all__ = ["RankChangepoint", "find_rank_changepoint"]
 
 _ALIKE = (*SERIES, "algorithm", "protocol", "variant", "time_kind")
 _OTHERS = ("run", "ranks", "ranks_per_node", "oversubscribed", "message_bytes", "asked_bytes", "native_size_bytes",
            "time_s")
-_NEAR = 2       # ranks of the point over those of the jump, up to which one explains the other
+_NEAR = 2       # a jump explains points at up to this many times its rank count
 
 
-class RankSwitch(NamedTuple):
-    """A jump of time over rank counts.
+class RankChangepoint(NamedTuple):
+    """A jump of time between two rank counts.
 
     Args:
-        before, at: the rank counts between which it is.
-        factor: time at `at` over what that model of fewer ranks says that comes nearest.
-        records: ids of what was measured of this payload at the two.
+        before, at: those rank counts.
+        factor: time at `at` over the nearest prediction of the models fitted to fewer ranks.
+        records: ids of the measurements of this size at the two rank counts.
     """
 
     before: int
@@ -39,10 +38,10 @@ class RankSwitch(NamedTuple):
     records: tuple[str, ...]
 
 
-def rank_switch(points: pd.DataFrame, row: Mapping[str, object]) -> RankSwitch | None:
-    """The jump at or just below the rank count of `row`, a point of `points`; None where its time does not jump.
+def find_rank_changepoint(points: pd.DataFrame, row: pd.Series) -> RankChangepoint | None:
+    """The jump at or just below the rank count of `row`, a point of `points`; None if its time does not jump.
 
-    Nor where something else changes between the same two rank counts: ranks leave their host, or share cores.
+    Also None if something else changes between the same rank counts: ranks leave their host, or share cores.
     """
     series = _series(points, row)
     if series["ranks"].nunique() < 3:
@@ -58,11 +57,11 @@ def rank_switch(points: pd.DataFrame, row: Mapping[str, object]) -> RankSwitch |
     if (_crowded(there) and not _crowded(below)) or (_spread(there) and not _spread(below)):
         return None
     records = dict.fromkeys(record_ids(pd.concat([below, there])))
-    return RankSwitch(leap.before, leap.at, float(np.exp(leap.log[size])), tuple(records))
+    return RankChangepoint(leap.before, leap.at, float(np.exp(leap.log[size])), tuple(records))
 
 
-def _series(points: pd.DataFrame, row: Mapping[str, object]) -> pd.DataFrame:
-    """What was measured as `row` was, at up to as many ranks, and on as many of them a host as there were."""
+def _series(points: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    """The measurements like `row`, at up to as many ranks, with as many ranks per host."""
     wanted = points["op"].eq(row["op"]) & points["ranks"].between(2, row["ranks"]) & (points["time_s"] > 0)
     found = points.loc[wanted, [name for name in (*_ALIKE, *_OTHERS) if name in points]]
     alike = [found[name].isna() if pd.isna(row[name]) else found[name].eq(row[name]) for name in _ALIKE]
@@ -72,7 +71,7 @@ def _series(points: pd.DataFrame, row: Mapping[str, object]) -> pd.DataFrame:
 
 
 def _size(points: pd.DataFrame) -> pd.Series:
-    """What a size is followed by over rank counts, as the models do it."""
+    """The size that identifies a series over rank counts, as in the models."""
     return points["native_size_bytes"].fillna(points["asked_bytes"]) if "native_size_bytes" in points \
         else points["asked_bytes"]
 

@@ -35,7 +35,7 @@ def document(story: Story) -> dict[str, Any]:
         "sound": head.sound, "checked": head.checked,
         "verdict": head.verdict, "trust": head.trust, "judgement": head.judgement or None,
         "findings": [as_json(finding) for finding in story.findings],
-        "expected": [dict(row.values) for row in story.expected],
+        "expected": [row.case.as_json(row.why) for row in story.expected],
         "expected_from": list(story.legend),
         "answer": _answer(story.headline),
         "caveat": CAVEAT, "method": METHOD,

@@ -16,9 +16,9 @@ from ..domains.facts import Domain
 from ..findings.finding import Finding
 from ..frames.bandwidth import busbw_Bps
 from ..frames.representative import HEADLINE_OPS
-from ..frames.samples import Calls, choose, read_calls
 from ..projection.side_by_side import Pair, project_pair
 from ..text import units
+from .sampled_calls import Calls, choose, read_calls
 
 __all__ = ["PageData", "build_page_data", "curve_counts", "fitted_lines", "last_rank_shares"]
 

@@ -14,22 +14,23 @@ from numpy.typing import NDArray
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
-from ..assess import judge
-from ..assess.wording import Row, find_unexpected, judgement, legend
-from ..assess.wording import headline as expected_rows
+from ..assess import assess_points
+from ..assess.expectations import headline_cases
+from ..assess.unexpected import find_unexpected
+from ..assess.wording import ExpectationRow, expectation_row, legend, outcome
 from ..domains.facts import Domain, load_domains
 from ..findings.collect import Finding, find
 from ..findings.finding import in_order
 from ..findings.stragglers import late_ranks
+from ..forecast import TARGETS, extrapolate
 from ..frames.background import aside
+from ..frames.columns import SERIES
 from ..frames.load import Loaded, load
 from ..frames.pool import pool
 from ..frames.representative import HEADLINE_OPS, fabrics, headline, representative, with_fabric
 from ..importers import Asked
 from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
-from ..models import extrapolate
-from ..models.predict import SERIES, TARGETS
 from ..projection import home_of
 from .header import Overview, build_overview
 from .page_data import PageData, build_page_data, curve_counts
@@ -70,7 +71,7 @@ class Story:
     headline: pd.DataFrame
     links: tuple[LinkMatrix, ...] = ()
     home: tuple[str, Domain] | None = None
-    expected: tuple[Row, ...] = ()
+    expected: tuple[ExpectationRow, ...] = ()
     legend: tuple[str, ...] = ()
     page: PageData | None = None
 
@@ -108,7 +109,7 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
         return _predict(loaded.points, bare, names, tuple(targets), home, page)
     # The models need no assessment, so a second process fits them while this one assesses the points.
     predicted = aside(predict) if len(points) > _MANY_POINTS else predict
-    parts = _judged(points, known, measured_on, earlier, set(late))
+    parts = _assessed(points, known, measured_on, earlier, set(late))
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     if baseline and not points["basis"].eq("baseline").any():
         raise UsageError(f"{baseline} has no case in common with {', '.join(map(str, paths))}: the same operation, "
@@ -117,14 +118,15 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     findings = in_order([*find(loaded), *(finding for matrix in links for finding in matrix.findings),
                          *find_unexpected(points, late), *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
-    rows = expected_rows(shown, late)
+    cases = headline_cases(shown, late)
     every, few, between = predicted()
     details = build_page_data(paths, shown, points, findings, loaded.lateness, loaded.runs, home, every, between) \
         if page else None
     return Story(loaded, points, shown, findings,
-                 build_overview(loaded, findings, home, measured_on is not None, judgement(points, rows)),
+                 build_overview(loaded, findings, home, measured_on is not None, outcome(points, cases)),
                  _domains_of_size(known, targets), tuple(targets), few, headline(shown, few, targets), links, home,
-                 tuple(rows), tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), details)
+                 tuple(map(expectation_row, cases)),
+                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), details)
 
 
 class _Predicted(NamedTuple):
@@ -159,7 +161,7 @@ def _not_predicted(points: pd.DataFrame) -> list[Finding]:
     return [Finding("note", words)] if _many_series(points) else []
 
 
-def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str | None, earlier: pd.DataFrame | None,
+def _assessed(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str | None, earlier: pd.DataFrame | None,
             late: set[tuple[str, int]]) -> list[tuple[_Home, pd.DataFrame]]:
     """Points assessed against the domain that each system names: one file may hold several systems."""
     naming = points[["system", "device", "variant"]]
@@ -171,7 +173,7 @@ def _judged(points: pd.DataFrame, known: Mapping[str, Domain], measured_on: str 
     for key, some in (places or {measured_on: []}).items():
         its = (key, known[key]) if key else None
         mine = points.iloc[np.sort(np.concatenate(some))] if len(places) > 1 else points
-        found.append((its, judge(mine, its, earlier, late)))
+        found.append((its, assess_points(mine, its, earlier, late)))
     return found
 
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from collbench.collectives.records.record import MODES
 
 from ..findings.finding import Finding
+from ..frames.columns import SERIES
 from ..frames.representative import HEADLINE_OPS, operation_table
-from ..models.predict import SERIES
 from ..text import units
 from ..text.safe_console import Screen
 from .story import Story
@@ -159,16 +159,17 @@ def _expected(story: Story) -> Group:
     lines = [Text("Is it normal? Measured (bus bandwidth, time of a call), expected, why; streamed unless marked",
                   style="bold")]
     wide = [max(len(text) for text in texts) for texts in zip(
-        *((f"{row.op} {row.case}", f"{row.measured} ({row.took})", row.expected) for row in story.expected),
-        strict=True)]
+        *((f"{row.case.text('op')} {row.size}", f"{row.measured} ({row.took})", row.expected)
+          for row in story.expected), strict=True)]
     fabric = None
     for row in story.expected:
-        if row.fabric != fabric:
-            fabric = row.fabric
+        if row.case.text("fabric") != fabric:
+            fabric = row.case.text("fabric")
             lines.append(Text(f" {fabric}", style="bold"))
-        case, measured = f"{row.op} {row.case}", f"{row.measured} ({row.took})"
+        case, measured = f"{row.case.text('op')} {row.size}", f"{row.measured} ({row.took})"
+        verdict = row.case.text("verdict")
         lines.append(Text.assemble(f" {case:<{wide[0]}}  {measured:>{wide[1]}}  {row.expected:>{wide[2]}}  ",
-                                   (row.verdict, _VERDICT.get(row.verdict, ""))))
+                                   (verdict, _VERDICT.get(verdict, ""))))
         details = [text for text in (row.share, row.why) if text not in ("", units.UNKNOWN)]
         lines += [Text(f"     {'; '.join(details)}", style="dim")] if details else []
     return Group(*lines, Text(), *(Text(line, style="dim") for line in story.legend), Text())

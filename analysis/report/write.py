@@ -9,8 +9,8 @@ import pandas as pd
 
 from collbench.collectives.errors import CollbenchError
 
+from ..forecast import as_json
 from ..frames.record_id import record_ids
-from ..models import as_json
 from ..text.safe_csv import pieces
 from . import html
 from .figure_files import FigureFiles

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from ...frames.samples import Calls
 from ...text import units
+from ..sampled_calls import Calls
 from ..story import Story
 from .shared.chart import (
     DOT_LEGEND,

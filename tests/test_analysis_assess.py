@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collbench.analysis.assess import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, judge
+from collbench.analysis.assess import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, assess_points
 from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_share
 from collbench.analysis.assess.published_tables import apart, tables_of
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.finding import Finding, in_order
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
-from collbench.analysis.frames.load import CASE, load
-from collbench.analysis.frames.record_id import _KEY, record_ids
+from collbench.analysis.frames.columns import CASE, RECORD
+from collbench.analysis.frames.load import load
+from collbench.analysis.frames.record_id import record_ids
 from collbench.analysis.report.story import build_story
 from collbench.collectives.cases.case import Case
 from collbench.collectives.cases.catalog import OPERATIONS, received, round_up, sent
@@ -57,7 +58,7 @@ def points_of(*rows):
 
 
 def judged(*rows, home=H100, **more):
-    return judge(points_of(*rows), home, **more).to_dict("records")
+    return assess_points(points_of(*rows), home, **more).to_dict("records")
 
 
 def test_busbw_above_the_link_rate_is_in_network_reduction_and_the_wire_figure_is_below_it():
@@ -197,7 +198,8 @@ def test_any_point_gets_a_verdict_and_no_share_is_invented(cases, key):
     for row in judged(*rows, home=(key, DOMAINS[key]) if key else None):
         assert row["verdict"] in {NORMAL, BELOW, ABOVE, WITHIN, UNKNOWN}
         assert math.isnan(row["share"]) == math.isnan(row["ceiling_Bps"] * row["busbw_Bps"])
-        if row["share"] > 1.01 and row["basis"] is None:
+        # Sources may differ on a rate: only beyond the most generous one is a point above its ceiling.
+        if row["busbw_Bps"] > 1.01 * row["ceiling_most_Bps"] and row["basis"] is None:
             assert row["verdict"] == ABOVE
         if row["verdict"] == UNKNOWN:
             assert math.isnan(row["ceiling_Bps"])
@@ -210,7 +212,7 @@ def test_the_most_important_finding_goes_first():
 
 
 def test_ids_name_records():
-    assert ("run", *CASE) == _KEY
+    assert set(CASE) < set(RECORD)
     ids = record_ids(points_of(*({"busbw": 1, **change} for change in (
         {}, {"mode": "isolated"}, {"ranks": 4}, {"run": "other"}, {"place": None}))))
     assert (len(set(ids)), ids[0]) == (4, ids[1])
@@ -319,17 +321,18 @@ def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_rec
     told("then", lambda ranks: 1)
     story = told("now", lambda ranks: 5 if ranks > 8 else 1)
     row = next(row for row in story.expected
-               if (row.values["ranks"], row.values["message_bytes"], row.verdict) == (16, 1 << 14, BELOW))
-    assert row.values["reasons"][0] == "rank switch"
-    found = row.values["rank_switch"]
+               if (row.case.ranks, row.case.message_bytes, row.case.text("verdict")) == (16, 1 << 14, BELOW))
+    values = row.case.as_json(row.why)
+    assert values["reasons"][0] == "rank switch"
+    found = values["rank_switch"]
     assert (found["before"], found["at"], found["factor"]) == (8, 12, pytest.approx(5, rel=0.2))
     points = story.points
-    two = points["ranks"].isin([8, 12]) & points["message_bytes"].eq(row.values["message_bytes"])
+    two = points["ranks"].isin([8, 12]) & points["message_bytes"].eq(row.case.message_bytes)
     assert set(found["records"]) == set(record_ids(points[two]))
-    assert "from 8 to 12 ranks its time jumps, to at least" in row.why
+    assert "time jumps from 8 to 12 ranks, to at least" in row.why
     assert all(one in row.why for one in found["records"])
     assert any("from 8 to 12 ranks" in finding.words for finding in story.findings)
     slow, on_two = told("slow", lambda ranks: 5), told("hosts", lambda ranks: 5 if ranks > 8 else 1, node=8)
     for other in (slow, on_two):
-        assert BELOW in {row.verdict for row in other.expected}
-        assert "rank switch" not in {name for row in other.expected for name in row.values["reasons"]}
+        assert BELOW in {row.case.text("verdict") for row in other.expected}
+        assert "rank switch" not in {name for row in other.expected for name in row.case.reasons}
