@@ -15,10 +15,10 @@ def pool(parts: Sequence[Loaded]) -> Loaded:
         return parts[0]
     holder = {run: number for number, part in enumerate(parts) for run in part.runs}
 
-    def together(name: str) -> pd.DataFrame:
-        frames = [getattr(part, name) for part in parts]
+    def together(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         kept = [frame[frame["run"].map(holder) == number] for number, frame in enumerate(frames)]
         # Without those that are empty, which have no types to keep.
         return pd.concat([frame for frame in kept if len(frame)] or kept[:1], ignore_index=True)
-    return Loaded(together("points"), together("records"), {run: part.runs[run] for part in parts for run in part.runs},
-                  [words for part in parts for words in part.warnings], together("lateness"))
+    return Loaded(together([part.points for part in parts]), together([part.records for part in parts]),
+                  {run: part.runs[run] for part in parts for run in part.runs},
+                  [words for part in parts for words in part.warnings], together([part.lateness for part in parts]))
