@@ -1,6 +1,6 @@
-// An accelerator that torch knows nothing of, for tests: its memory is the host's, its streams are threads that work off
-// a queue, its events are stamped when the queue comes to them, and its asynchronous copies take the time that a rate
-// says. Registered as PrivateUse1, the door that makers of devices use.
+// An out-of-tree torch accelerator for tests: its memory is host memory, its streams are threads that process a queue,
+// its events are stamped when the queue reaches them, and its asynchronous copies take the time given by a rate.
+// Registered as PrivateUse1, the key reserved for device vendors.
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
@@ -77,7 +77,7 @@ private:
 
 Queue &queue(c10::DeviceIndex device, c10::StreamId stream)
 {
-    static auto *queues = new Queue[DEVICES * STREAMS];      // never destroyed: their threads run until the end
+    static auto *queues = new Queue[DEVICES * STREAMS];      // never destroyed: their threads run until exit
     return queues[device * STREAMS + stream];
 }
 
@@ -87,7 +87,7 @@ struct Mark {
     bool passed = true;
     Clock::time_point when;
 };
-using Event = std::shared_ptr<Mark>;        // the queue may come to it after the event itself is gone
+using Event = std::shared_ptr<Mark>;        // the queue may reach it after the event is destroyed
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::DeviceType type() const override { return KIND; }
@@ -199,7 +199,7 @@ struct Memory final : c10::DeviceAllocator {
 Memory memory;
 REGISTER_ALLOCATOR(KIND, &memory)
 
-struct Pinned final : c10::Allocator {      // any memory of the host will do
+struct Pinned final : c10::Allocator {      // any host memory will do
     c10::DataPtr allocate(size_t size) override
     {
         void *block = aligned_alloc(64, (size + 127) / 64 * 64);

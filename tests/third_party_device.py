@@ -1,9 +1,9 @@
-"""The rank program on an accelerator that torch knows nothing of. Not a test.
+"""The rank program on an out-of-tree torch accelerator. Not a test.
 
     python third_party_device.py LIBRARY [OPTION...]
 
-LIBRARY is third_party_device.cpp, compiled. Its collectives are those of a library that stages through the host: what
-gloo does there, with a copy before and after. LIBRARY alone asks the device itself, and prints JSON.
+LIBRARY is the compiled third_party_device.cpp. Its collectives stage through the host: gloo between two copies. With
+LIBRARY alone, the program queries the device and prints JSON.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ HOST = torch.device("cpu")
 
 
 class Waiting(dist.Work):
-    """Work that is done once what was started is, and what was received lies on the device."""
+    """Work that is complete once the host operation is, and the result has been copied to the device."""
 
     def __init__(self, work, after=lambda: None):
         super().__init__()
@@ -39,7 +39,7 @@ class Waiting(dist.Work):
 
 
 class Staged(dist.ProcessGroup):
-    """Every operation by gloo on copies in the host's memory."""
+    """Every operation by gloo on copies in host memory."""
 
     def __init__(self, store, rank, size, timeout):
         super().__init__(rank, size)
@@ -73,7 +73,7 @@ class Staged(dist.ProcessGroup):
     def _reduce_scatter_base(self, output, data, options=None):
         return self._staged(lambda at: self.gloo._reduce_scatter_base(at(output), at(data), options), [output], [data])
 
-    all_gather_single, reduce_scatter_single = _allgather_base, _reduce_scatter_base      # their names since torch 2.13
+    all_gather_single, reduce_scatter_single = _allgather_base, _reduce_scatter_base      # names since torch 2.13
 
     def gather(self, outputs, data, options=None):
         received = outputs[0] if outputs else []
@@ -100,7 +100,7 @@ class Staged(dist.ProcessGroup):
 
 
 def prepare(library, rate_Bps=2e9):
-    """Load the device and its collective library into torch, as `import torch_npu` does for its own."""
+    """Register the device and its collective library with torch, as `import torch_npu` does."""
     torch.utils.rename_privateuse1_backend(NAME)
     torch._register_device_module(NAME, SimpleNamespace(
         is_available=lambda: True, device_count=lambda: 2, current_device=torch._C._accelerator_getDeviceIndex,
@@ -115,7 +115,7 @@ def prepare(library, rate_Bps=2e9):
 
 
 class Tape:
-    """As a captured graph: notes where it was told to begin and end, and replays what it was given."""
+    """Stands for a captured graph: logs begin and end of the capture, and replays."""
 
     log, calls = [], []
 
@@ -130,7 +130,7 @@ class Tape:
 
 
 def ask():
-    """What the device offers through our own code, as a test can compare it."""
+    """Results of the product's device code on this device, for the tests to compare."""
     from collbench.collectives.cases.case import Case
     from collbench.collectives.cases.catalog import GROUPS
     from collbench.collectives.loop.timing import queued_block

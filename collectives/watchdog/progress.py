@@ -1,4 +1,4 @@
-"""What the main thread of a rank has told its watchdog; the watchdog's thread reads it."""
+"""The progress of the main thread of a rank, as its watchdog thread reads it."""
 
 import time
 
