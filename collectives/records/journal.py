@@ -1,6 +1,5 @@
 """The journal: one JSON line with a checksum per run and record, on disk before the next case starts."""
 
-import fcntl
 import os
 import stat
 import threading
@@ -78,8 +77,8 @@ class Journal:
         self._turn = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+            _lock(self._fd)
             self._end_cut_line()
         except BlockingIOError:
             raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
@@ -89,8 +88,10 @@ class Journal:
     def _end_cut_line(self) -> None:
         """Terminate a line that a crash truncated, so that the next record starts on a new line."""
         size = os.lseek(self._fd, 0, os.SEEK_END)
-        if size and os.pread(self._fd, 1, size - 1) != b"\n":
-            self._write(b"\n")
+        if size:
+            os.lseek(self._fd, size - 1, os.SEEK_SET)
+            if os.read(self._fd, 1) != b"\n":
+                self._write(b"\n")
 
     def append(self, line: Line) -> None:
         """Write one line with a single call and wait until it is on disk."""
@@ -124,6 +125,15 @@ class Journal:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _lock(file: int) -> None:
+    """Lock an open file for this process; BlockingIOError if another one has it. No lock where there is no flock."""
+    try:
+        import fcntl
+    except ImportError:     # Windows, where only analysis runs
+        return
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 class JournalChunk(NamedTuple):
