@@ -12,12 +12,13 @@ import pandas as pd
 from collbench.collectives.errors import UsageError
 
 from .frames.bandwidth import busbw_Bps
+from .frames.columns import SERIES
 from .frames.load import with_text
 from .models.predict import Home, predict_series
-from .models.series import SERIES, series_of
+from .models.series import series_of
 from .projection.library_switch import follow_rule
 
-__all__ = ["COLUMNS", "SERIES", "TARGETS", "as_json", "extrapolate"]
+__all__ = ["COLUMNS", "TARGETS", "as_json", "extrapolate"]
 
 TARGETS = (72, 384)      # accelerators of one NVL72 and of one CloudMatrix 384
 

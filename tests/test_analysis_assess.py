@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collbench.analysis.assess import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, assess_points
-from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_share
+from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY
 from collbench.analysis.assess.published_tables import apart, tables_of
+from collbench.analysis.cost.operations import copies_share
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.finding import Finding, in_order
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collbench.analysis.backtest import backtest, load_rows, scores
-from collbench.analysis.backtest.series import curves_of, op_name, read_tidy
+from collbench.analysis.backtest import backtest, load_rows, summarise
+from collbench.analysis.backtest.series import curves_of, read_data
 from collbench.analysis.backtest.show import as_json, table
-from collbench.collectives.errors import UsageError
+from collbench.analysis.frames.load import load
+from collbench.collectives.errors import CollbenchError, UsageError
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def tidy(tmp_path):
 
 def test_contract_of_the_json(tidy):
     points = backtest(load_rows([tidy]), 16)
-    found = json.loads(json.dumps(as_json(points, scores(points)), allow_nan=False))
+    found = json.loads(json.dumps(as_json(points, summarise(points)), allow_nan=False))
     wanted = {"system", "library", "op", "algorithm", "message_bytes", "train_max_ranks", "ranks", "distance",
               "actual_s", "predicted_s", "lo_s", "hi_s", "refused", "baselines"}
     assert all(wanted <= set(point) for point in found["points"])
@@ -50,37 +51,44 @@ def test_predictions_never_see_what_they_predict(tidy):
 
 
 def test_a_known_algorithm_is_predicted_well(tidy):
-    near = scores(backtest(load_rows([tidy])))[0]
+    near = summarise(backtest(load_rows([tidy])))[0]
     assert near.median_error < 0.04
     assert near.coverage > 0.85
     assert near.refused == 0
 
 
 def test_table_has_the_baselines_and_no_gaps(tidy):
-    words = table(scores(backtest(load_rows([tidy]))))
+    words = table(summarise(backtest(load_rows([tidy]))))
     assert "power law" in words
     assert len({line.count("|") for line in words.splitlines()}) == 1
 
 
 def test_a_full_node_continues_the_series_of_full_nodes(tidy):
-    rows = read_tidy(tidy).assign(ranks_per_node=lambda frame: frame["ranks"].clip(upper=8))
+    rows = read_data(tidy).assign(ranks_per_node=lambda frame: frame["ranks"].clip(upper=8))
     assert max(len(series.curve.counts) for series in curves_of(load_rows([tidy]))) == 6
     assert set(rows["ranks_per_node"]) == {2, 4, 8}
 
 
-def test_what_is_no_tidy_csv_is_one_clear_line(tmp_path):
+def test_a_file_without_measurements_is_one_clear_line(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="needs the columns"):
-        read_tidy(path)
+    with pytest.raises(CollbenchError, match="other.csv"):
+        read_data(path)
+
+
+def test_backtest_reads_what_every_other_command_reads(tmp_path):
+    """One reader and one table of names: a sparse CSV, whatever its suffix, gives the points that extrapolate uses."""
+    rows = [f"psum,{ranks},{size},{10 + ranks + size / 1000}" for ranks in (2, 4, 8, 16) for size in (1024, 65536)]
+    text = "collective,n_ranks,message_bytes,time_us\n" + "\n".join(rows) + "\n"
+    for name in ("sparse.csv", "sparse.txt"):
+        (tmp_path / name).write_text(text)
+    one, other = (load_rows([tmp_path / name]) for name in ("sparse.csv", "sparse.txt"))
+    assert one["op"].unique().tolist() == ["all_reduce"] == load(tmp_path / "sparse.csv").points["op"].unique().tolist()
+    columns = ["op", "ranks", "size", "payload_bytes", "time_s", "variant"]
+    assert one[columns].equals(other[columns])
+    assert [point.predicted_s for point in backtest(one)] == [point.predicted_s for point in backtest(other)]
 
 
 def test_nothing_to_test_is_said(tidy):
     with pytest.raises(UsageError, match="nothing to test"):
         backtest(load_rows([tidy]), 64)
-
-
-@pytest.mark.parametrize(("said", "name"), [("alltoall", "all_to_all"), ("AllReduce", "all_reduce"),
-                                            ("MPI_Bcast", "broadcast"), ("reduce-scatter", "reduce_scatter")])
-def test_names_of_collectives(said, name):
-    assert op_name(said) == name

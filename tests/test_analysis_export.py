@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from collbench.analysis.backtest.series import read_tidy
+from collbench.analysis.backtest.series import read_data
 from collbench.analysis.compare import compare, match, sides
 from collbench.analysis.compare import show as compare_show
 from collbench.analysis.domains.facts import load_domains
@@ -159,7 +159,7 @@ def test_names_from_outside_go_through_a_tidy_csv_unchanged(loaded, tmp_path, te
     assert len(read) == len(points)
     for name, value in names.items():
         assert set(read[name]) == {value}, name
-    tidy = read_tidy(tmp_path / "exported.csv")
+    tidy = read_data(tmp_path / "exported.csv")
     assert set(tidy["system"]) == {names["system"]}
     assert set(tidy["algorithm"]) == {names["algorithm"]}
 

@@ -304,7 +304,7 @@ def test_wider_with_distance_and_with_noise():
 def test_two_rank_counts_get_the_stated_prior_and_say_so():
     found = extrapolate(points(ring, [2, 4]), [8])
     assert found["holdout_error"].isna().all()
-    assert found["reason"].str.contains("nothing could be held out").all()
+    assert found["reason"].str.contains("too few for a hold-out").all()
     assert (found["time_hi_s"] / found["time_s"]).min() > math.exp(0.4)
 
 

@@ -34,3 +34,17 @@ def test_compare_wants_named_cases_that_are_there(collbench, tmp_path):
     done = collbench("compare", a, "b1.csv,a3.csv", "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K")
     assert done.returncode == 2
     assert "on both sides" in done.stderr
+
+
+def test_one_algorithm_against_two_is_no_slowdown(collbench, tmp_path):
+    """The side without `algorithm` cannot tell the other's two apart: status 2, never 1, which means slower."""
+    head = "collective,n_ranks,message_bytes,dtype"
+    (tmp_path / "a.csv").write_text(f"{head},time_us\nall_reduce,8,2097152,float32,100\n")
+    (tmp_path / "b.csv").write_text(f"{head},algorithm,time_us\nall_reduce,8,2097152,float32,ring,101\n"
+                                    "all_reduce,8,2097152,float32,tree,120\n")
+    for words in (("compare", "a.csv", "b.csv", "--fail-over", "10", "--ops", "all_reduce", "--sizes", "2M"),
+                  ("check", "--baseline", "a.csv", "--data", "b.csv")):
+        done = collbench(*words)
+        assert done.returncode == 2, done
+        assert done.stderr.count("\n") == 1
+        assert "does not say algorithm" in done.stderr

@@ -22,7 +22,7 @@ from ..models.curve import Floats
 from ..models.ensemble import features, weigh
 from ..models.holdout import Trials, hold_trials
 from ..text.safe_csv import to_csv
-from .series import Series, curves_of, read_tidy
+from .series import Series, curves_of, read_data
 
 __all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
 
@@ -126,7 +126,7 @@ def learn(paths: Sequence[Path]) -> tuple[list[dict[str, object]], list[dict[str
     """Rows of errors.csv, widths.csv and systems.csv from tidy CSV files."""
     cases, systems = [], {}
     for path in paths:
-        for series in curves_of(read_tidy(path)):
+        for series in curves_of(read_data(path)):
             systems[series.system] = path.stem
             if len(series.curve.counts) >= 3:
                 cases.append(Case(path.stem, series, hold_trials(series.curve)))

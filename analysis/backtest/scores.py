@@ -8,7 +8,7 @@ import pandas as pd
 
 from .run import Point
 
-__all__ = ["LABELS", "Line", "summary"]
+__all__ = ["LABELS", "Line", "summarise"]
 
 LABELS = ("up to 2x", "2x to 4x", "4x to 8x", "more than 8x")
 _EDGES = (0.0, 2.01, 4.01, 8.01, np.inf)
@@ -39,7 +39,7 @@ class Line(NamedTuple):
     baseline_winkler: dict[str, float]
 
 
-def summary(points: Sequence[Point]) -> list[Line]:
+def summarise(points: Sequence[Point]) -> list[Line]:
     """By distance, of all points, then of those within one scale-up domain, then of every system."""
     frame = pd.DataFrame([point.__dict__ for point in points])
     parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]

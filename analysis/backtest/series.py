@@ -1,6 +1,5 @@
-"""Tidy CSV files as curves: which rows belong together, and what identifies a size over rank counts."""
+"""Points as curves: which belong together, and what identifies a size over rank counts."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,23 +8,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.errors import UsageError
+from collbench.collectives.cases.catalog import OPERATIONS
 
 from ..cost.algorithms import ALGORITHMS
 from ..frames.load import load
+from ..frames.tokens import without_tokens
 from ..models.calibration import kind_of
 from ..models.curve import Curve, curve_of
-from ..text.safe_csv import unescape
 
-__all__ = ["Series", "curves_of", "levels_of", "op_name", "read_data", "read_tidy", "with_group"]
+__all__ = ["Series", "curves_of", "levels_of", "read_data", "rows_of", "with_group"]
 
-_NEEDED = ("system", "library", "collective", "algorithm", "dtype", "n_ranks", "ranks_per_node", "message_bytes",
-           "time_us")
-# Of a variant, what is a size and not a way of doing it: expert-parallel tables count tokens instead of bytes.
-_TOKENS = r"num_tokens_per_rank=(\d+);?"
-_MOST = 1e15        # of anything: more is no measurement
-_ALIKE = {"alltoall": "all_to_all", "alltoallv": "all_to_all_v", "allreduce": "all_reduce", "allgather": "all_gather",
-          "reducescatter": "reduce_scatter", "bcast": "broadcast", "sendrecv": "send_recv", "dissemination": "barrier"}
+_APART = ("transport", "redop", "place", "traffic", "mode", "time_kind")      # never pooled
 # Systems whose trays all hang on one tier of switches.
 _RACK = re.compile("NVL72|GB[23]00")
 _GROUP = ["system", "library", "op", "algorithm", "dtype", "variant", "node"]
@@ -52,79 +45,41 @@ class Series:
         return bool(_RACK.search(self.system)) or (not self.curve.levels and self.node_known)
 
 
-def op_name(collective: str) -> str:
-    """The catalog's name of a collective, however a tool spells it."""
-    plain = collective.strip().lower().replace("-", "_").removeprefix("mpi_")
-    return _ALIKE.get(plain.replace("_", ""), _ALIKE.get(plain, plain))
-
-
 def levels_of(node: int) -> tuple[int, ...]:
     """Inner levels of the machine, from the ranks a node; none where that is unknown or 1."""
     return (node,) if node > 1 else ()
 
 
 def read_data(path: Path) -> pd.DataFrame:
-    """Rows of DATA as `read_tidy` gives them: a tidy CSV with all its columns, else whatever `tidy.load` reads."""
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return read_tidy(path)
-    points = load(path).points
-    points = points[points["op"].isin(list(ALGORITHMS)) & (points["ranks"] >= 2) & (points["time_s"] > 0)]
-    apart = ["transport", "redop", "place", "traffic", "mode", "time_kind", "variant"]
-    variant = points[apart].astype(object).where(points[apart].notna(), "").astype(str).agg(";".join, axis=1) \
-        if len(points) else pd.Series(dtype=str)
-    return with_group(pd.DataFrame({
-        "system": points["system"].fillna("unknown"), "library": points["library"].fillna(""), "op": points["op"],
-        "algorithm": points["algorithm"].fillna("default"), "dtype": points["dtype"].fillna(""), "variant": variant,
-        "ranks": points["ranks"].astype(int), "ranks_per_node": points["ranks_per_node"].fillna(0).astype(int),
-        "size": points["native_size_bytes"].fillna(points["asked_bytes"]).astype(float), "time_s": points["time_s"],
-        "payload_bytes": points["message_bytes"].astype(float)}))
+    """Rows of DATA that a series can be made of, through the reader that every other command uses.
 
-
-def read_tidy(path: Path) -> pd.DataFrame:
-    """Rows of a tidy CSV with the columns that series are made of; UsageError when columns are missing.
-
-    Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s.
+    Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s. What
+    separates series and has no column of its own is in `variant`. Operations of other tools are kept; those of the
+    catalog that involve no other rank, or pairs, are left out.
     """
-    try:
-        # A name may look like a number, or like what pandas takes for none.
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as CSV: {error}") from None
-    missing = [name for name in _NEEDED if name not in rows.columns]
-    if missing:
-        raise UsageError(f"{path}: a tidy CSV needs the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    return _tidied(rows)
+    return rows_of(load(path).points)
 
 
-def _tidied(rows: pd.DataFrame) -> pd.DataFrame:
-    def text(name: str, unsaid: str = "") -> pd.Series:
-        told = rows.get(name, pd.Series(unsaid, index=rows.index)).astype(object)
-        return told.where(told.notna(), unsaid).astype(str).map(unescape)
-
-    def number(name: str) -> pd.Series:
-        told = rows.get(name, pd.Series(np.nan, index=rows.index)).map(_number).astype(float)
-        return told.where((told >= 0) & (told < _MOST))
-    variant = text("variant")
-    tokens = pd.to_numeric(variant.str.extract(_TOKENS)[0])
-    native, message = number("native_size_bytes"), number("message_bytes")
-    out = pd.DataFrame({
-        "system": text("system", "unknown"), "library": text("library"), "op": text("collective").map(op_name),
-        "algorithm": text("algorithm", "default"), "dtype": text("dtype"),
-        "variant": variant.str.replace(_TOKENS, "", regex=True),
-        "ranks": number("n_ranks"), "ranks_per_node": number("ranks_per_node").fillna(0).astype(int),
-        "size": native.fillna(tokens).fillna(message),
-        "time_s": 1e-6 * number("time_us")})
-    out["payload_bytes"] = message.fillna(out["size"])
-    usable = (out["ranks"] >= 2) & (out["time_s"] > 0) & out["size"].notna()
-    return with_group(out[usable].assign(ranks=out["ranks"][usable].astype(int)))
+def rows_of(points: pd.DataFrame) -> pd.DataFrame:
+    """As `read_data`, of the points of `frames.load`."""
+    usable = ~points["op"].isin([op for op in OPERATIONS if op not in ALGORITHMS])
+    points = points[usable & (points["ranks"] >= 2) & (points["time_s"] > 0)]
+    variant, tokens = without_tokens(points["variant"])
+    apart = [*(_text(points[name]) for name in _APART), _text(variant)]
+    size = points["native_size_bytes"].fillna(tokens).fillna(points["asked_bytes"]).astype(float)
+    payload = points["message_bytes"].astype(float)
+    return with_group(pd.DataFrame({
+        "system": points["system"].fillna("unknown"), "library": _text(points["library"]), "op": points["op"],
+        "algorithm": points["algorithm"].fillna("default"), "dtype": _text(points["dtype"]),
+        "variant": apart[0].str.cat(apart[1:], sep=";"),
+        "ranks": points["ranks"].astype(int), "ranks_per_node": points["ranks_per_node"].fillna(0).astype(int),
+        "size": size, "time_s": points["time_s"],
+        "payload_bytes": payload.where((payload > 0) | tokens.isna(), tokens)}))     # bytes are proportional to tokens
 
 
-def _number(cell: object) -> float:
-    """Its number; NaN where it is none, or one with hundreds of digits."""
-    try:
-        return float(cell)
-    except (ValueError, OverflowError):
-        return math.nan
+def _text(column: pd.Series) -> pd.Series:
+    """The column as text, empty where unknown."""
+    return column.astype(object).where(column.notna(), "").astype(str)
 
 
 def with_group(rows: pd.DataFrame) -> pd.DataFrame:
@@ -143,7 +98,7 @@ def with_group(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves_of(rows: pd.DataFrame) -> Iterator[Series]:
-    """The curves in rows of `read_tidy`."""
+    """The curves in rows of `read_data`."""
     for key, group in rows.groupby(_GROUP, sort=False, dropna=False):
         named = dict(zip(_GROUP, key, strict=True))
         levels = levels_of(int(named["node"]))

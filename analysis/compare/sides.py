@@ -10,14 +10,14 @@ import pandas as pd
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.record import Run
 
-from ..frames.load import CASE, Loaded, load
+from ..frames.columns import CASE, COMPARED, OPTIONAL, VARIANT
+from ..frames.load import Loaded, load
 from ..importers import Asked
 
 __all__ = ["KEY", "Match", "Side", "match", "sides"]
 
-KEY = [*CASE, "mode", "algorithm", "protocol"]
-_OPTIONAL = ("dtype", "redop", "place", "traffic", "algorithm", "protocol")     # a log may not say them
-_TEXT = ("transport", "op", "dtype", "redop", "place", "traffic")      # of one type, also where all are unknown
+KEY = [*COMPARED]
+_TEXT = ("transport", "op", *VARIANT)      # of one type, also where all are unknown
 _BAD_ENDS = ("wrong", "failed", "timeout")
 _ACCIDENTS, _FEWEST_RIGHT = 0.25, 3     # share of launches that may fail, and how many must be right, for it to be one
 _MEAN = "mean over ranks"
@@ -117,19 +117,26 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = (), 
     if common.empty:
         why = "; ".join(f"{words} ({count} cases)" for words, count in refused) or "they have no case in common"
         raise UsageError(f"{a.name} and {b.name} cannot be compared: {why}")
-    counts = common.groupby(["case", "side", "launch"]).size()
-    if (counts > 1).any():
-        twice = counts[counts > 1].index.get_level_values("case").unique()
-        common = common[~common["case"].isin(twice)]
-        refused += ((f"a side has several that the other does not tell apart ({', '.join(notes)})", len(twice)),)
-        if common.empty:
-            raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
+    common, refused = _without_ambiguous(common, refused, notes)
+    if common.empty:
+        raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
     if paired:
         common, refused = _in_pairs(common, refused)
     kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
     broken, excused = _ends(a, b, ops, sizes)
     return Match(common[kept].reset_index(drop=True), refused, broken, alone, tuple(notes), excused, twice,
                  paired)
+
+
+def _without_ambiguous(common: pd.DataFrame, refused: tuple[tuple[str, int], ...],
+                       notes: Sequence[str]) -> tuple[pd.DataFrame, tuple[tuple[str, int], ...]]:
+    """Leave out cases of which one launch has several points: what tells them apart, the other side does not state."""
+    counts = common.groupby(["case", "side", "launch"]).size()
+    ambiguous = counts[counts > 1].index.get_level_values("case").unique()
+    if ambiguous.empty:
+        return common, refused
+    reason = f"one side has several points that the other does not tell apart ({', '.join(notes)})"
+    return common[~common["case"].isin(ambiguous)], (*refused, (reason, len(ambiguous)))
 
 
 def _points(side: Side, letter: str) -> pd.DataFrame:
@@ -147,7 +154,7 @@ def _points(side: Side, letter: str) -> pd.DataFrame:
     frame = pd.concat(parts, ignore_index=True)
     width = np.log(frame["time_hi_s"] / frame["time_lo_s"]) / (2 * 1.96)
     frame["sampling"] = (width**2).replace([np.inf], np.nan).fillna(0.0)
-    frame[list(_OPTIONAL)] = frame[list(_OPTIONAL)].astype(object)
+    frame[list(OPTIONAL)] = frame[list(OPTIONAL)].astype(object)
     return frame
 
 
@@ -168,7 +175,7 @@ def _only(points: pd.DataFrame, ops: Sequence[str], sizes: Sequence[int]) -> pd.
 def _aligned(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     """Make the keys of both frames comparable, in place: what one side never says is not looked at."""
     notes = []
-    for name in _OPTIONAL:
+    for name in OPTIONAL:
         silent = [side for side, frame in (("A", left), ("B", right)) if frame[name].isna().all()]
         if len(silent) == 1:
             left[name] = right[name] = None

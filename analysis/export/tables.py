@@ -6,12 +6,12 @@ import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
 
+from ..frames.columns import BY_SOURCE
 from ..frames.load import Loaded
 
 __all__ = ["left_out", "native_bytes", "preferred", "tables"]
 
-_TABLE = ["run", "op", "dtype", "redop", "traffic", "ranks", "algorithm", "protocol", "variant", "ranks_per_node",
-          "time_kind"]
+_TABLE = ["run", "op", "dtype", "redop", "traffic", "ranks", *BY_SOURCE, "ranks_per_node", "time_kind"]
 
 
 def preferred(points: pd.DataFrame, mode: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
 
+from ..frames.columns import FABRIC
 from ..text.units import payload, percent
 from .finding import Finding, evidence_of
 
@@ -20,7 +21,7 @@ __all__ = ["find_contradictions"]
 
 _MARGIN = 0.05      # beyond the intervals, so that a small systematic difference is not a contradiction
 _CASE, _INTERVAL = ["op", "ranks", "message_bytes"], ["time_lo_s", "time_hi_s"]
-_SERIES = ["system", "transport", "library", "device", "dtype", "mode"]
+_SERIES = [*FABRIC, "dtype", "traffic", "mode"]
 Bounds = dict[str, dict[tuple[int, int], tuple[float, float, int]]]   # op -> (ranks, bytes) -> low s, high s, row
 
 

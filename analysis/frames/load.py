@@ -26,6 +26,7 @@ from ..importers import Asked, read_log
 from ..importers.collbench import is_journal
 from .bandwidth import algbw_Bps, bus_factor
 from .chunks import read_portions
+from .columns import CASE, RUN, STATUS, TEXT
 from .imported import EXTRA, extra
 from .imported import identity as imported_identity
 from .imported import point as imported_point
@@ -33,13 +34,8 @@ from .imported import status as imported_status
 from .lateness import Lateness
 from .points import Point, points_of, shared
 
-__all__ = ["CASE", "Loaded", "load", "with_text"]
+__all__ = ["Loaded", "load", "with_text"]
 
-# What identifies a case within a run, as columns of every frame.
-CASE = ("op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes")
-_RUN = ("system", "transport", "library", "device")
-_STATUS = ("label", "status", "reason", "checks", "wrong", "fault", "notes", "asked_bytes", "at_s", "reproduce")
-_TEXT = ("op", "dtype", "redop", "place", "traffic", "label")
 _EXTRA_TEXT = ("algorithm", "protocol", "variant", "statistic", "source")
 _EXTRA_NUMBERS = ("ranks_per_node", "native_size_bytes", "repeats")
 _CHUNK = 20_000
@@ -178,7 +174,7 @@ def _imported(figures: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 for number, figure in enumerate(figures)]
     points = [(number, *imported_point(figure), *extra(figure))
               for number, figure in enumerate(figures) if figure.status == "ok"]
-    return (pd.DataFrame(statuses, columns=["run", *CASE, *_STATUS, "figure"]),
+    return (pd.DataFrame(statuses, columns=["run", *CASE, *STATUS, "figure"]),
             pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
 
 
@@ -230,7 +226,7 @@ def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -
     first = records[["run", "op", "ranks"]].take(np.unique(groups, return_index=True)[1])
     keys = [*first.itertuples(index=False, name=None)]
     place = records.index.searchsorted(points["record"])
-    own = records[["run", *_RUN, *CASE, "asked_bytes", "label", "reproduce"]].take(place).reset_index(drop=True)
+    own = records[["run", *RUN, *CASE, "asked_bytes", "label", "reproduce"]].take(place).reset_index(drop=True)
     points = pd.concat([own, points.drop(columns="record").reset_index(drop=True)], axis=1)
     points = with_text(points, _EXTRA_TEXT).astype(dict.fromkeys(_EXTRA_NUMBERS, float))
     group = groups[place]
@@ -259,10 +255,10 @@ def with_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def _about_runs(frame: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     codes, identities = pd.factorize(frame["run"])
     facts = [(_system(run), run.transport, run.library, run.device) for run in map(runs.get, identities)]
-    for place, name in enumerate(_RUN):
+    for place, name in enumerate(RUN):
         values = np.array([fact[place] for fact in facts], dtype=object)[codes]
         frame.insert(frame.columns.get_loc("run") + 1 + place, name, pd.Series(values, frame.index, dtype=object))
-    return with_text(frame, _TEXT)
+    return with_text(frame, TEXT)
 
 
 def _system(run: Run) -> str | None:

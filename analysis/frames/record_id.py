@@ -4,10 +4,9 @@ import hashlib
 
 import pandas as pd
 
-__all__ = ["record_ids"]
+from .columns import RECORD
 
-# The run, and what identifies a case within it (`tidy.CASE`, which imports this).
-_KEY = ("run", "op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes")
+__all__ = ["record_ids"]
 
 
 def record_ids(frame: pd.DataFrame) -> list[str]:
@@ -15,8 +14,8 @@ def record_ids(frame: pd.DataFrame) -> list[str]:
 
     Both modes of a record have one id; so have figures of another tool's log that differ in no column of a case.
     """
-    known = frame.reindex(columns=list(_KEY))
-    columns = [_texts(known[name]) for name in _KEY]
+    known = frame.reindex(columns=list(RECORD))
+    columns = [_texts(known[name]) for name in RECORD]
     return [hashlib.blake2b("\x1f".join(row).encode(errors="surrogatepass"), digest_size=5).hexdigest()
             for row in zip(*columns, strict=True)]
 

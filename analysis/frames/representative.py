@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import MODES
 
+from .columns import BY_SOURCE, FABRIC, SHOWN, SIZED, VARIANT
+
 __all__ = ["HEADLINE_OPS", "MODE_OF", "fabrics", "headline", "operation_table", "representative", "with_fabric"]
 
 HEADLINE_OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast")
@@ -19,14 +21,10 @@ HEADLINE_OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "bro
 MODE_OF = {"time": "isolated", "busbw": "streamed"}
 
 _MOST_SIZES = 48
-_SYSTEM = ["system", "transport", "library", "device"]
-_VARIANT = ["dtype", "redop", "place", "traffic"]
-_NAMED = ["algorithm", "protocol", "variant"]       # by other tools' logs; different curves, never one
 _SHOWN = ["time_s", "time_lo_s", "time_hi_s", "p99_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps",
           "samples", "flags"]
 _OF_RANKS = ["last_rank", "last_share", "overhead_s"]
 _VALUES = ("time_s", "time_lo_s", "time_hi_s", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
-_CASE = ["fabric", "op", "mode", *_VARIANT]
 
 
 def fabrics(points: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +33,7 @@ def fabrics(points: pd.DataFrame) -> pd.DataFrame:
     It is transport and library; of the library only what stands before the first comma if that is enough, and device
     and host where they differ.
     """
-    known = points[_SYSTEM].drop_duplicates()
+    known = points[[*FABRIC]].drop_duplicates()
     text = known.fillna("unknown")
     short = text["library"].str.split(",").str[0]
     enough = len({*zip(text["transport"], short, strict=True)}) == len(text[["transport", "library"]].drop_duplicates())
@@ -48,7 +46,7 @@ def fabrics(points: pd.DataFrame) -> pd.DataFrame:
 
 def with_fabric(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
     """`frame` with the `fabric` of each row from `names` of `fabrics`, sorted by it and in the order of the catalog."""
-    named = frame.merge(names, on=_SYSTEM, how="left")
+    named = frame.merge(names, on=[*FABRIC], how="left")
     places = {op: place for place, op in enumerate(OPERATIONS)}      # what other tools have beside it comes after
     order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(places).fillna(len(places))})
     return named.take(order.sort_values(["fabric", "op"], kind="stable").index).reset_index(drop=True)
@@ -60,7 +58,7 @@ def representative(frame: pd.DataFrame) -> pd.DataFrame:
     Out-of-place goes before in-place and float32 before the others; then the one most measured. Of very many payloads
     only some are kept, evenly spaced in the logarithm: more than a page can show.
     """
-    keys, variant = ["fabric", "op"], [*_VARIANT, *(name for name in _NAMED if name in frame)]
+    keys, variant = ["fabric", "op"], [*VARIANT, *(name for name in BY_SOURCE if name in frame)]
     each = frame.groupby([*keys, *variant], dropna=False)
     counts = each.size().reset_index(name="rows")
     counts["usual"] = 2 * (counts["place"] == "out-of-place") + (counts["dtype"] == "float32")
@@ -84,7 +82,7 @@ def operation_table(points: pd.DataFrame) -> pd.DataFrame:
 
     One row per payload and rank count; both columns are there even where a mode was not measured.
     """
-    index = ["message_bytes", "ranks", *_VARIANT]
+    index = [*SIZED]
     known = points[[*index, *_SHOWN, *_OF_RANKS]].reset_index(drop=True)
     row = known.groupby(index, dropna=False, sort=False).ngroup().to_numpy()
     places = np.full((len(MODES), row.max(initial=-1) + 1), -1)
@@ -105,7 +103,7 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     Long form, one row per fabric, op, quantity (`time` or `busbw`) and rank count: the largest one measured, then
     each target. Columns besides: message_bytes, kind, reason, distance, holdout_error, level, and the values.
     """
-    read = [*_CASE, "ranks", "message_bytes", "asked_bytes", *_VALUES]
+    read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES]
     known = _by_case(predictions[[*read, "kind", "reason", "distance", "holdout_error", "level"]])
     rows = [row for quantity, mode in MODE_OF.items()
             for _, group in points.loc[points["mode"] == mode, read].groupby(["fabric", "op"], sort=False)
@@ -125,7 +123,7 @@ def _by_case(predictions: pd.DataFrame) -> dict[tuple[object, ...], list[dict[st
 
 def _case(row: dict[str, object]) -> tuple[object, ...]:
     """What a measurement and its prediction have in common; missing is alike to missing."""
-    return tuple(row[name] if isinstance(row[name], str) else None for name in _CASE)
+    return tuple(row[name] if isinstance(row[name], str) else None for name in SHOWN)
 
 
 def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[dict[str, object]]], targets: Sequence[int],

@@ -111,9 +111,14 @@ def _add(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: M
 
 def _add_without_size(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str], op: str,
                       ranks: int) -> str | None:
-    """A row whose source states no size is kept and not analysed; a barrier has none to state."""
+    """A row that states no message size is kept and not analysed, unless it needs none.
+
+    A barrier moves no data, and expert-parallel tables may count tokens instead (`frames.tokens`).
+    """
     time_s, notes = _time_s(cells, op, ranks, 0)
-    has_payload = not is_known(op) or OPERATIONS[op].has_payload
+    tokens = not is_known(op) and "num_tokens_per_rank=" in cells.get("variant", "")
+    has_payload = not tokens and (not is_known(op) or OPERATIONS[op].has_payload)
+    notes = (*notes, "message size unknown: sizes are tokens per rank") if tokens else notes
     harvest.add(_figure(harvest, _run(harvest, runs, cells, ranks), line, cells, op, ranks, 0, time_s, notes,
                         status="unsupported" if has_payload else "ok",
                         reason="no message_bytes" if has_payload else None))

@@ -16,6 +16,7 @@ from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
 from ..cost.selection import constants, knows, offered
 from ..domains.facts import Domain
+from ..frames.columns import SERIES
 from .advice import next_measurement, warnings
 from .bounds import faster_than_s
 from .calibration import experience, kind_of
@@ -25,7 +26,7 @@ from .describe import describe
 from .ensemble import Forecast, forecast, interval
 from .holdout import Trials, hold_trials
 from .message_sizes import sizes_at
-from .series import SERIES, Points
+from .series import Points
 from .single_algorithm import exact
 
 __all__ = ["PREDICTION_LEVEL", "Home", "Revise", "Row", "predict_series"]

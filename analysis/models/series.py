@@ -7,22 +7,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..frames.columns import SERIES, SERIES_BY_SOURCE
+from ..frames.tokens import without_tokens
 from .curve import Floats, Ints
 
-__all__ = ["SERIES", "Points", "series_of"]
-
-# Points that differ in any of these are never fitted together.
-SERIES = ("system", "transport", "library", "device", "op", "dtype", "redop", "place", "traffic", "mode")
-# Where a source says more than a journal does, that separates series too.
-_MORE = ("algorithm", "variant", "ranks_per_node")
+__all__ = ["Points", "series_of"]
 
 
 class Points(NamedTuple):
     """Points of one series; all [point].
 
     Args:
-        size: what a size is followed by over rank counts: the tool's own size where it is given, else the size asked
-            for.
+        size: what a size is followed by over rank counts: the tool's own size where it is given, else tokens per rank,
+            else the requested size.
         low_s, high_s: the interval of the time; where samples are too few for one, p5 and p95 of the samples.
         time_kind: definition of the time, or what is no text where none is known.
         crowded: ranks are known to have shared cores.
@@ -48,15 +45,19 @@ class Points(NamedTuple):
 
 
 def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]:
-    """Each series in the frame of `tidy.load`, with what separates it from others, in the order of appearance.
+    """Each series in the frame of `frames.load`, with what separates it from others, in the order of appearance.
 
     `ranks_per_node` is then the size of a node where nodes were filled one after the other, and unknown within one
     node: a source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8, which is one
     series and not three.
     """
-    keys = [*SERIES, *(name for name in _MORE if name in frame.columns)]
+    keys = [*SERIES, *(name for name in SERIES_BY_SOURCE if name in frame.columns)]
+    tokens = pd.Series(np.nan, frame.index)
+    if "variant" in frame.columns:
+        variant, tokens = without_tokens(frame["variant"])
+        frame = frame.assign(variant=variant)
     known, one_node = _with_levels(frame[keys].assign(ranks=frame["ranks"]))
-    points = _points(frame, one_node)
+    points = _points(frame, tokens, one_node)
     number = known.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
     said = [known[name].to_numpy(object) for name in keys]
@@ -77,11 +78,12 @@ def _with_levels(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
     return frame.assign(ranks_per_node=levels), (filled & (largest <= node)).to_numpy(bool)
 
 
-def _points(frame: pd.DataFrame, one_node: NDArray[np.bool_]) -> Points:
+def _points(frame: pd.DataFrame, tokens: pd.Series, one_node: NDArray[np.bool_]) -> Points:
     def number(name: str) -> Floats:
         return frame[name].to_numpy(float, na_value=np.nan)
     asked, low, high = number("asked_bytes"), number("time_lo_s"), number("time_hi_s")
     own = number("native_size_bytes") if "native_size_bytes" in frame.columns else np.full(len(frame), np.nan)
+    own = np.where(np.isnan(own), tokens.to_numpy(float), own)
     return Points(np.where(np.isnan(own), asked, own), frame["ranks"].to_numpy(np.int64),
                   frame["message_bytes"].to_numpy(), frame["asked_bytes"].to_numpy(), number("time_s"), low, high,
                   np.where(np.isnan(low), number("p5_s"), low), np.where(np.isnan(high), number("p95_s"), high),

@@ -10,8 +10,9 @@ from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
 from .monte_carlo import Cast
 
-__all__ = ["NORMALISATIONS", "Crossover", "Versus", "crossovers", "versus"]
+__all__ = ["NORMALISATIONS", "Crossover", "DrawKey", "Versus", "crossovers", "versus"]
 
+DrawKey = tuple[str, str, str | None, int]      # domain, operation, traffic, requested size in bytes
 _ENDS = (0.05, 0.5, 0.95)
 # What is held equal, and the unit of the bus bandwidth then: of one accelerator; of one against its dense BF16 rate;
 # of the domain against its power; of all of the domain. The answer turns on it, so it is always said.
@@ -34,6 +35,7 @@ class Versus(NamedTuple):
     faster: float
     figures: dict[str, tuple[tuple[float, float, float] | None, tuple[float, float, float] | None]]
     ahead: dict[str, float | None]
+    traffic: str | None = None
 
 
 class Crossover(NamedTuple):
@@ -45,19 +47,19 @@ class Crossover(NamedTuple):
     to: str
 
 
-def versus(kept: Mapping[tuple[str, str, int], Cast], first: str, second: str, domains: Mapping[str, Domain],
+def versus(kept: Mapping[DrawKey, Cast], first: str, second: str, domains: Mapping[str, Domain],
            ranks: Mapping[str, int]) -> list[Versus]:
     """Every operation and size that was drawn for both domains.
 
     Args:
-        kept: draws by domain, operation and asked size.
+        kept: draws by domain, operation, traffic and requested size.
         ranks: of each domain.
     """
     found = []
-    for key, op, size in kept:
-        if key != first or (second, op, size) not in kept:
+    for key, op, traffic, size in kept:
+        if key != first or (second, op, traffic, size) not in kept:
             continue
-        draws = [kept[name, op, size].time_s for name in (first, second)]
+        draws = [kept[name, op, traffic, size].time_s for name in (first, second)]
         rates = [_bus(op, size, ranks[name], time_s) for name, time_s in zip((first, second), draws, strict=True)]
         figures: dict[str, tuple] = {}
         ahead: dict[str, float | None] = {}
@@ -67,15 +69,16 @@ def versus(kept: Mapping[tuple[str, str, int], Cast], first: str, second: str, d
             figures[measure] = tuple(None if values is None else tuple(map(float, np.quantile(values, _ENDS)))
                                      for values in scaled)
             ahead[measure] = None if None in figures[measure] else _greater(scaled[0], scaled[1])
-        found.append(Versus(op, size, (first, second), _greater(draws[1], draws[0]), figures, ahead))
+        found.append(Versus(op, size, (first, second), _greater(draws[1], draws[0]), figures, ahead, traffic))
     return found
 
 
 def crossovers(lines: Sequence[Versus]) -> list[Crossover]:
     """Where the domain that is more likely faster changes from one payload to the next."""
     found = []
-    for op in dict.fromkeys(line.op for line in lines):
-        row = sorted((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
+    for op, traffic in dict.fromkeys((line.op, line.traffic) for line in lines):
+        row = sorted((line for line in lines if (line.op, line.traffic) == (op, traffic)),
+                     key=lambda line: line.asked_bytes)
         for here, there in pairwise(row):
             if (here.faster > 0.5) != (there.faster > 0.5):
                 found.append(Crossover(op, here.asked_bytes, there.asked_bytes,

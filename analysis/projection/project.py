@@ -7,29 +7,32 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS, round_up
+from collbench.collectives.cases.catalog import DTYPES, OPERATIONS, round_up
+from collbench.collectives.cases.traffic import is_traffic
 
 from ..cost.algorithms import ALGORITHMS
 from ..cost.fabric import fabric_of
 from ..domains.facts import Domain, load_domains
 from ..frames.bandwidth import busbw_Bps
+from ..frames.columns import PROJECTED
 from ..frames.load import with_text
-from .head_to_head import Versus
+from .head_to_head import DrawKey, Versus
 from .monte_carlo import Cast, Target, cast
 from .references import Reference, learn, shipped
 
 __all__ = ["COLUMNS", "LEVEL", "as_json", "home_of", "project"]
 
 LEVEL = 0.9
-COLUMNS = ("system", "op", "algorithm", "dtype", "message_bytes", "asked_bytes", "ranks", "kind", "time_s",
+COLUMNS = ("system", "op", "algorithm", "dtype", "traffic", "message_bytes", "asked_bytes", "ranks", "kind", "time_s",
            "time_lo_s", "time_hi_s", "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "bound_s", "distance",
            "domain", "rank_is", "instead", "basis", "variance_shares", "reason")
+_TEXT = ("system", "op", "algorithm", "dtype", "traffic", "domain", "rank_is", "instead", "basis", "reason")
 _ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
 
 
 def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Domain] | None = None,
             ranks: int | None = None, dies: bool = False, measured_on: str | None = None,
-            kept: dict[tuple[str, str, int], Cast] | None = None) -> pd.DataFrame:
+            kept: dict[DrawKey, Cast] | None = None) -> pd.DataFrame:
     """What the operations and payloads of `points` would take at other domains.
 
     Args:
@@ -38,7 +41,7 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
         ranks: how many ranks of each; all of the domain where None.
         dies: a rank is a die, where an accelerator has several.
         measured_on: the domain that `points` were measured in; found by the accelerator's name where None.
-        kept: filled with the draws, by domain, operation and asked size, for what compares domains.
+        kept: filled with the draws, by domain, operation, traffic and requested size, to compare domains with.
 
     Returns:
         A frame of COLUMNS: `kind` is `projected`, or `refused` with `reason`. `distance` is ranks over the most ranks
@@ -52,14 +55,14 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
     for key in keys:
         domain = domains[key]
         why_not = _why_not(key, domain, ranks)
-        for (system, op, dtype), sizes in _wanted(points):
-            common = {"system": system, "op": op, "dtype": dtype, "domain": key}
+        for (system, op, dtype, traffic), sizes in _wanted(points):
+            common: dict[str, object] = {"system": system, "op": op, "dtype": dtype, "traffic": traffic, "domain": key}
             if why_not:
                 rows.append({**common, "kind": "refused", "reason": why_not})
                 continue
             target = _target(key, domain, ranks, dies)
             common |= {"ranks": target.ranks, "rank_is": _rank_is(target)}
-            drawn = _series(target, op, [_payload(op, asked, target.ranks, dtype) for asked in sizes], own)
+            drawn = _series(target, op, [_payload(op, asked, target.ranks, dtype, traffic) for asked in sizes], own)
             if drawn is None:
                 rows.append({**common, "kind": "refused", "reason": f"no algorithm of {op} is known there"})
                 continue
@@ -67,9 +70,9 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
                 rows.append({**common, **_row(one, payload), "asked_bytes": asked, "reason": said,
                              "distance": target.ranks / max(reference.ranks for reference in (*shipped(), *own))})
                 if kept is not None:
-                    kept[key, op, asked] = one
+                    kept[key, op, traffic, asked] = one
     frame = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
-    frame = with_text(frame, ["system", "op", "algorithm", "dtype", "domain", "rank_is", "instead", "basis", "reason"])
+    frame = with_text(frame, _TEXT)
     known = (frame["op"], frame["ranks"].fillna(2), frame["message_bytes"].astype(float))
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
         frame[rate] = busbw_Bps(*known, frame[time].astype(float))
@@ -85,7 +88,8 @@ def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str,
     for row in found:
         row["beats"] = {}
         for line in lines:
-            if (line.op, line.asked_bytes) == (row["op"], row["asked_bytes"]) and row["domain"] in line.domains:
+            same = (line.op, line.traffic, line.asked_bytes) == (row["op"], row["traffic"], row["asked_bytes"])
+            if same and row["domain"] in line.domains:
                 first = row["domain"] == line.domains[0]
                 row["beats"][line.domains[1 if first else 0]] = round(line.faster if first else 1 - line.faster, 4)
     return found
@@ -155,21 +159,22 @@ def _rank_is(target: Target) -> str:
     return "die" if target.dies else f"accelerator of {target.domain.dies} dies"
 
 
-def _wanted(points: pd.DataFrame) -> list[tuple[tuple[str, str, str], list[int]]]:
-    """(system, op, dtype) with the sizes asked for; collectives only."""
+def _wanted(points: pd.DataFrame) -> list[tuple[tuple[object, str, str, str | None], list[int]]]:
+    """(system, op, dtype, traffic) with the sizes asked for; collectives only."""
     mask = points["op"].map(lambda op: op in ALGORITHMS and op in OPERATIONS)
     table = points[mask & (points["ranks"] >= 2)]
-    return [(tuple(key), sorted({int(size) for size in rows["asked_bytes"]}))
-            for key, rows in table.groupby(["system", "op", "dtype"], dropna=False, sort=False)]
+    return [((system, op, dtype, traffic if isinstance(traffic, str) else None),
+             sorted({int(size) for size in rows["asked_bytes"]}))
+            for (system, op, dtype, traffic), rows in table.groupby([*PROJECTED], dropna=False, sort=False)]
 
 
-def _payload(op: str, asked: int, ranks: int, dtype: str) -> int:
+def _payload(op: str, asked: int, ranks: int, dtype: str, traffic: str | None) -> int:
+    """The message size nearest above `asked` that the operation can divide among `ranks`."""
     if not OPERATIONS[op].has_payload:
         return 0
-    try:
-        return round_up(op, max(asked, 1), ranks, dtype, None)
-    except (KeyError, TypeError, ValueError):
+    if dtype not in DTYPES or (OPERATIONS[op].uneven and not is_traffic(traffic or "")):     # of another tool
         return -(-asked // ranks) * ranks
+    return round_up(op, max(asked, 1), ranks, dtype, traffic)
 
 
 def _series(target: Target, op: str, payloads: Sequence[int],

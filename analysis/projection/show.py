@@ -1,9 +1,6 @@
 """A projection on the terminal: one table an operation, the domains side by side, then what the comparison turns on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
@@ -12,12 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..domains.facts import Domain
+from ..frames.columns import PROJECTED
 from ..text import units
 from ..text.safe_console import Screen
 from .head_to_head import NORMALISATIONS, Versus, crossovers
-
-if TYPE_CHECKING:
-    from ..domains.facts import Domain
 
 __all__ = ["METHOD", "show", "verdict"]
 
@@ -36,8 +32,9 @@ def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Dom
         ops = ", ".join(dict.fromkeys(rows["op"]))
         console.print(Text(f"refused: {domain}: {ops}: {reason}", style="yellow"))
     good = frame[frame["kind"] == "projected"]
-    for (system, op, dtype), rows in good.groupby(["system", "op", "dtype"], dropna=False, sort=False):
-        console.print(_operation(system, op, dtype, rows, [line for line in lines if line.op == op]))
+    for (system, op, dtype, traffic), rows in good.groupby([*PROJECTED], dropna=False, sort=False):
+        its = [line for line in lines if line.op == op and line.traffic in (None, traffic)]
+        console.print(_operation(system, op, (dtype, traffic), rows, its))
     for pair in dict.fromkeys(line.domains for line in lines):
         _compare(console, [line for line in lines if line.domains == pair])
     for (domain, basis), rows in good.groupby(["domain", "basis"], sort=False):
@@ -45,7 +42,7 @@ def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Dom
         console.print(Text(f"{domain}: {domains[domain].name}, {first['ranks']} ranks, a rank is {_a(first['rank_is'])}"
                            f"; {', '.join(dict.fromkeys(rows['op']))}: efficiencies {basis}", style="dim"))
     for reason in good["reason"].dropna().unique():
-        console.print(Text(f"beware: {reason}", style="yellow"))
+        console.print(Text(f"warning: {reason}", style="yellow"))
     console.print(Text(METHOD, style="dim"))
 
 
@@ -61,8 +58,9 @@ def _chance(value: float) -> str:
     return "> 99 %" if value > 0.99 else units.percent(value)
 
 
-def _operation(system: object, op: str, dtype: object, rows: pd.DataFrame, lines: Sequence[Versus]) -> Table:
-    words = ", ".join(str(value) for value in (op, dtype) if pd.notna(value))
+def _operation(system: object, op: str, variant: tuple[object, object], rows: pd.DataFrame,
+               lines: Sequence[Versus]) -> Table:
+    words = ", ".join(str(value) for value in (op, *variant) if pd.notna(value))
     table = Table(title=escape(f"{words}: projected (from {system})"), box=box.SIMPLE_HEAD, title_justify="left",
                   pad_edge=False, caption_justify="left")
     table.add_column("payload", justify="right", no_wrap=True)

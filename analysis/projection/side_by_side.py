@@ -1,22 +1,16 @@
 """Two domains side by side, for a report: what the measured operations would take on each, and where the faster one
 changes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..domains.facts import load_domains
-from .head_to_head import Crossover, Versus, crossovers, versus
+from ..domains.facts import Domain, load_domains
+from .head_to_head import Crossover, DrawKey, Versus, crossovers, versus
 from .monte_carlo import Cast
 from .project import project
-
-if TYPE_CHECKING:
-    from ..domains.facts import Domain
 
 __all__ = ["PAIR", "Pair", "project_pair"]
 
@@ -56,7 +50,7 @@ def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domai
         return None
     points = shown[(shown["fabric"] == shown["fabric"].iloc[0]) & shown["op"].isin(ops)]
     points = points[points["asked_bytes"].isin(_some(points["asked_bytes"]))]
-    kept: dict[tuple[str, str, int], Cast] = {}
+    kept: dict[DrawKey, Cast] = {}
     domains = load_domains()
     frame = project(points, keys, domains, measured_on=home[0] if home else None, kept=kept)
     frame = frame[frame["kind"] == "projected"]

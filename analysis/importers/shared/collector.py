@@ -122,7 +122,9 @@ def _why_not(figure: Imported) -> str | None:
         return "no time above zero"
     if figure.ranks < 2:
         return "one rank: nothing crosses a link"
-    if (not is_known(figure.op) or OPERATIONS[figure.op].has_payload) and figure.message_bytes < 1:
+    sized_by_tokens = "num_tokens_per_rank=" in (figure.variant or "")
+    if (not is_known(figure.op) or OPERATIONS[figure.op].has_payload) and figure.message_bytes < 1 \
+            and not sized_by_tokens:
         return "size 0: a latency at most; it has no bandwidth and fits no model"
     return None
 

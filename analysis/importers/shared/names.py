@@ -18,6 +18,7 @@ _OPS = MappingProxyType({
     "allgatherbase": "all_gather", "allgatherintotensor": "all_gather", "reducescatterbase": "reduce_scatter",
     "reducescattertensor": "reduce_scatter",
     "sendrecv": "send_recv", "sendreceive": "send_recv", "pingpong": "ping_pong",
+    "dissemination": "barrier",
     "bibw": "bi_bandwidth", "bidirectionalbandwidth": "bi_bandwidth", "bw": "bandwidth",
 })
 _CATALOG = MappingProxyType({name.replace("_", ""): name for name in OPERATIONS})
@@ -47,6 +48,7 @@ def plain(name: str) -> str:
 def op_name(name: str) -> str:
     """What the catalog calls the operation `name`; the name itself, in lower case, where it has none such."""
     key = plain(name)
+    key = key if key in _OPS or key in _CATALOG else key.removeprefix("mpi")
     return _OPS.get(key) or _CATALOG.get(key) or name.strip().lower()[:80]
 
 
