@@ -162,12 +162,12 @@ def _block_from_each(case: CaseLike, rank: int) -> list[Piece]:
 
 def _uneven_for_each(case: CaseLike, rank: int) -> list[Piece]:
     counts = traffic_counts(case)
-    return [Piece(rank, to, 0, counts[rank][to]) for to in range(case.ranks)]
+    return [Piece(rank, to, 0, counts[rank][to]) for to in range(case.ranks) if counts[rank][to]]
 
 
 def _uneven_from_each(case: CaseLike, rank: int) -> list[Piece]:
     counts = traffic_counts(case)
-    return [Piece(source, rank, 0, counts[source][rank]) for source in range(case.ranks)]
+    return [Piece(source, rank, 0, counts[source][rank]) for source in range(case.ranks) if counts[source][rank]]
 
 
 def _reduced(case: CaseLike, rank: int) -> list[Piece]:
