@@ -1,12 +1,13 @@
 """The protocols between the timing loop and a communication library."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from .cases import catalog
 from .cases.case import Case
+
+if TYPE_CHECKING:       # numpy would make every command slow to start
+    import numpy as np
 
 __all__ = ["NO_DEVICE", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice", "LoopKind",
            "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "SampleBatch", "StartSpec", "Transport", "empty_call",
@@ -56,7 +57,7 @@ class Pattern(NamedTuple):
         piece_bytes: length of every piece; the last repetition of a tile may be cut.
     """
 
-    tiles: np.ndarray
+    tiles: "np.ndarray"
     piece_bytes: int
 
     @property
@@ -64,8 +65,9 @@ class Pattern(NamedTuple):
         """Total bytes."""
         return len(self.tiles) * self.piece_bytes
 
-    def image(self) -> np.ndarray:
+    def image(self) -> "np.ndarray":
         """All bytes, as uint8."""
+        import numpy as np
         return np.concatenate([np.resize(tile, self.piece_bytes) for tile in self.tiles])
 
 
@@ -84,7 +86,7 @@ class Memory(Protocol):
     def equal(self, rows: slice, at: int, pattern: Kept) -> bool:
         """Whether each of these slots holds exactly `pattern`."""
 
-    def read(self, row: int, at: int, length: int) -> np.ndarray:
+    def read(self, row: int, at: int, length: int) -> "np.ndarray":
         """Bytes of one slot, on the host."""
 
 

@@ -1,13 +1,16 @@
 """The command line as a user meets it: the main job to its report, help with examples, one line for every mistake."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
+from collbench.analysis.importers import importers
 from collbench.collectives.records.journal import read_journal
-from collbench.launch.cli import cli
+from collbench.launch.cli import cli, main
+from collbench.launch.commands import domains as domains_command
 
 SUBCOMMANDS = cli.list_commands(None)
 
@@ -78,6 +81,46 @@ def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
     assert done.stderr.startswith("collbench: ")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_help_of_import_lists_every_tool(collbench):
+    titles = {module.TITLE for module in importers()}
+    text = "".join(collbench("import", "--help").stdout.split())       # lines may break within a title
+    assert len(titles) > 10
+    assert not [title for title in titles if title.replace(" ", "") not in text]
+
+
+@pytest.mark.parametrize("words", [("run", "--ops", "nope"), ("report", "nowhere")])
+def test_a_traceback_is_shown_on_request_only(collbench, words):
+    for value, shown in (("", False), ("1", True)):
+        done = collbench(*words, COLLBENCH_TRACEBACK=value)
+        assert done.returncode == 2
+        assert ("Traceback (most recent call last)" in done.stderr) == shown
+        assert done.stderr.splitlines()[-1].startswith("collbench: ")
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_a_bug_of_ours_is_one_line_with_a_status_of_its_own(monkeypatch, capsys, value):
+    """1 would read as "slower" to a gate."""
+    monkeypatch.setenv("COLLBENCH_TRACEBACK", value)
+    monkeypatch.setattr(domains_command.command, "callback", lambda **values: {}["a key"])
+    with pytest.raises(SystemExit) as end:
+        main(["domains"])
+    assert end.value.code == 70
+    said = capsys.readouterr().err
+    assert said.splitlines()[-1].startswith("collbench: internal error: KeyError: 'a key' [test_launch_cli.py:")
+    assert ("Traceback (most recent call last)" in said) == bool(value)
+
+
+@pytest.mark.parametrize("value", ["", "1"])
+def test_the_rank_program_shows_a_traceback_on_request_only(tmp_path, value):
+    environment = {**os.environ, "COLLBENCH_TRACEBACK": value}
+    for words in (["--config", "nowhere"], ["--ops", "barrier"]):
+        done = subprocess.run([sys.executable, "-m", "collbench.rank", *words], cwd=tmp_path, capture_output=True,
+                              text=True, env=environment, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "collbench: " in done.stderr
+        assert ("Traceback (most recent call last)" in done.stderr) == bool(value)
 
 
 @pytest.mark.parametrize("stranger", ["launch.py", "analysis/__init__.py", "collectives/__init__.py"])

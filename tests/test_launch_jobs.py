@@ -1,10 +1,16 @@
 """The job scripts that are checked in: what they are rendered from renders them again, and bash reads them."""
 
+import os
 import re
 import subprocess
+from collections import Counter
 
+import msgspec
 import pytest
 
+from collbench.collectives.records.journal import read_journal
+from collbench.launch.launchers.mpirun import Mpirun
+from collbench.launch.launchers.pbs import Pbs
 from collbench.launch.presets import PRESETS, SCRIPTS, render
 
 
@@ -105,3 +111,80 @@ def test_cancelled_or_failed_it_does_not_requeue_itself(tmp_path, status):
     ended, calls, _ = walk(tmp_path, "nvl72", [status])
     assert (ended, len(calls)) == (143, 1)
     assert not (tmp_path / "requeued").exists()
+
+
+# PBS: a stand-in for qsub runs the script that it is given with bash, as a job on one host would
+
+FAKE_QSUB = """\
+#!/bin/bash
+# stands for qsub: notes its words, then runs the script on an allocation of two slots of this host
+printf '%s\\n' "$@" > "$SPOOL/submitted"
+printf 'localhost\\nlocalhost\\n' > "$SPOOL/nodes"
+PBS_NODEFILE="$SPOOL/nodes" PBS_JOBNAME=mine PBS_O_WORKDIR="$PWD" bash "${@: -1}" > "$SPOOL/log" 2>&1
+echo "$?" > "$SPOOL/status"
+echo 7.server
+"""
+
+
+@pytest.fixture
+def qsub(tmp_path):
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (spool / "qsub").write_text(FAKE_QSUB)
+    (spool / "qsub").chmod(0o755)
+    return spool
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("mpi", "torch")
+def test_a_job_for_pbs_is_submitted_measures_both_ways_and_resumes(collbench, tmp_path, qsub):
+    environment = {"SPOOL": str(qsub), "PATH": f"{qsub}:{os.environ['PATH']}"}
+    out = tmp_path / "it's 5% of; all"
+    for transport in ("mpi", "torch"):
+        words = ("launch", "--launcher", "pbs", "--ranks-per-node", 2, "--partition", "debug", "--transport", transport,
+                 "--time", 5, "--out", out, "--ops", "all_reduce", "--sizes", "64", "--case-seconds", "0.01")
+        for _ in range(2):
+            done = collbench(*words, **environment)
+            log = (qsub / "log").read_text()
+            assert done.returncode == 0, done.stderr
+            assert (qsub / "status").read_text() == "0\n", log
+            assert "collbench report" in log
+    assert (qsub / "submitted").read_text().splitlines() == ["-o", f"{out}/", str(out / "job.pbs")]
+    directives = [line for line in (out / "job.pbs").read_text().splitlines() if line.startswith("#PBS")]
+    assert directives == ["#PBS -N collbench", "#PBS -l select=1:ncpus=2:mpiprocs=2", "#PBS -l walltime=00:05:00",
+                          "#PBS -q debug", "#PBS -j oe", "#PBS -r y"]
+    runs, records, warnings = read_journal(out / "journal.jsonl")
+    assert warnings == []
+    measured = Counter((runs[record.run].transport, record.case) for record in records
+                       if record.status == "ok" and record.case.op != "noop")
+    assert {transport for transport, _ in measured} == {"mpi", "torch"}
+    assert set(measured.values()) == {1}
+    assert all(run.world == 2 for run in runs.values())
+
+
+def test_without_qsub_nothing_is_created(collbench, tmp_path):
+    done = collbench("launch", "--launcher", "pbs", "--out", "r", PATH="/nowhere")
+    assert done.returncode == 2
+    assert "no qsub on the PATH" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pbs_walks_the_rank_counts_and_stops_when_told(tmp_path):
+    """With a stand-in for mpirun, which ends as the file `status` says; the third launch is told to stop."""
+    mpirun = tmp_path / "mpi run"
+    mpirun.write_text(FAKE_SRUN)
+    mpirun.chmod(0o755)
+    (tmp_path / "status").write_text("0\n1\n143 TERM\n")
+    (tmp_path / "nodes").write_text("a\na\nb\nb\nc\nc\n")
+    job = msgspec.structs.replace(PRESETS["hgx8"], curve=(2, 4, 6, 8))
+    script = Pbs(Mpirun(str(mpirun), is_open_mpi=True)).script(job)
+    done = subprocess.run(["bash", "-c", script, "job", "--ops", "all reduce"], cwd=tmp_path, text=True, check=False,
+                          env={"PATH": "/usr/bin:/bin", "PBS_NODEFILE": str(tmp_path / "nodes"), "PBS_JOBNAME": "x"},
+                          capture_output=True)
+    calls = [line.split("\0")[:-1] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert done.returncode == 143, done.stderr
+    assert [call[call.index("-n") + 1] for call in calls] == ["2", "4", "6"]
+    assert [call[call.index("--group-ranks") + 1] for call in calls] == ["2", "4", "6"]
+    assert all(call[:4] == ["-x", "PYTHONSAFEPATH", "-x", "MASTER_ADDR"] for call in calls)
+    assert all(call[call.index("--out") + 1] == "results/x" for call in calls)
+    assert all(call[-2:] == ["--ops", "all reduce"] for call in calls)
