@@ -337,3 +337,16 @@ def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_rec
     for other in (slow, on_two):
         assert BELOW in {row.case.text("verdict") for row in other.expected}
         assert "rank switch" not in {name for row in other.expected for name in row.case.reasons}
+
+
+@pytest.mark.parametrize(("op", "ranks", "node", "leaves"), [
+    # Of a message over 2 hosts, half is reduced on each and sent out, and each sends its reduced half back: all of it.
+    ("all_reduce", 4, 2, 1.0), ("all_reduce", 8, 4, 1.0), ("all_reduce", 6, 2, 4 / 3), ("all_reduce", 4, 1, 3 / 2),
+    ("all_gather", 4, 2, 1 / 2), ("reduce_scatter", 8, 2, 3 / 4)])
+def test_what_must_leave_a_host_over_its_cards_is_the_ceiling_between_hosts(op, ranks, node, leaves):
+    """`leaves` is in messages and counted by hand; a card has 50 GB/s one way, and busbw counts 2 (n - 1) / n or half."""
+    (row,) = judged({"op": op, "redop": None if op == "all_gather" else "sum", "ranks": ranks, "busbw": 10,
+                     "ranks_per_node": float(node)})
+    factor = (2 if op == "all_reduce" else 1) * (ranks - 1) / ranks
+    assert row["ceiling_kind"] == BETWEEN
+    assert row["ceiling_Bps"] == pytest.approx(factor * node * 50 * GB / leaves)

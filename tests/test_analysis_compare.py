@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,8 @@ from scipy import stats
 
 from collbench.analysis.compare import compare, match, sides
 from collbench.analysis.compare.show import as_json, page
-from collbench.analysis.compare.verdict import _cumulative, _signed
+from collbench.analysis.compare.sides import KEY, Match
+from collbench.analysis.compare.verdict import _cumulative, _holm, _signed
 from collbench.collectives.errors import UsageError
 
 SIZES = (1024, 65536, 1 << 20)
@@ -149,3 +151,30 @@ def test_the_signed_rank_distribution_is_that_of_all_signs(pairs):
     sums = [sum(rank for rank, sign in enumerate(signs, 1) if sign) for signs in
             itertools.product((False, True), repeat=pairs)]
     assert np.allclose(_signed(pairs), np.cumsum(np.bincount(sums)) / len(sums))
+
+
+def equal_sides(rng, cases, launches):
+    """Two sides without any difference: every case of every launch scatters by 3 % on its own."""
+    case = dict.fromkeys(KEY) | {"transport": "mpi", "op": "all_reduce", "mode": "streamed"}
+    rows = [{**case, "ranks": 4, "message_bytes": 1 << number, "asked_bytes": 1 << number, "fabric": "x",
+             "label": f"case {number}", "side": which, "launch": f"{which}{launch}", "sampling": 0.0,
+             "time_s": 1e-5 * math.exp(rng.normal(0, 0.03))}
+            for number in range(cases) for which in "ab" for launch in range(launches)]
+    return Match(pd.DataFrame(rows), (), (), (0, 0), ())
+
+
+def test_the_family_wise_error_is_held_over_200_tables():
+    """With 12 independent cases a table, testing each at 5 % would raise an alarm in 46 % of tables."""
+    rng = np.random.default_rng(8)
+    alarms = sum(bool({"slower", "faster"} & set(compare(equal_sides(rng, 12, 8), band=0).rows["verdict"]))
+                 for _ in range(200))
+    assert 1 <= alarms <= 200 * 0.05 + 2 * math.sqrt(200 * 0.05 * 0.95)
+
+
+def test_holm_is_more_powerful_than_one_level_for_all():
+    """Each rejection relaxes the level of the next: 0.05 / 3, 0.05 / 2, 0.05."""
+    level, rejected = _holm(np.array([0.04, 0.01, 0.02]))
+    assert rejected.tolist() == [True, True, True]
+    assert level.tolist() == pytest.approx([0.05, 0.05 / 3, 0.025])
+    _, rejected = _holm(np.array([0.04, 0.03, 0.01]))       # the second fails at 0.025, so the third is not tested
+    assert rejected.tolist() == [False, False, True]

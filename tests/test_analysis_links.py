@@ -85,6 +85,18 @@ def test_a_link_that_was_not_measured_well_is_never_blamed():
     assert not find_structure(cost, halves, np.zeros(cost.shape, int)).odd.any()
 
 
+@pytest.mark.parametrize(("half", "excess", "odd"), [(0.02, 0.2, False), (0.02, 0.35, True), (0.2, 0.5, False),
+                                                     (0.2, 0.7, True)])
+def test_a_link_is_odd_only_beyond_30_percent_and_three_half_widths(half, excess, odd):
+    """Twelve equal ranks and one slower link; log(1.3) is 0.26, and the intervals are 3 * `half` wide where that is
+    more."""
+    cost = np.zeros((12, 12))
+    np.fill_diagonal(cost, np.nan)
+    cost[2, 5] = excess
+    structure = found_in(cost, half)
+    assert np.argwhere(structure.odd).tolist() == ([[2, 5]] if odd else [])
+
+
 def test_a_matrix_with_holes_is_taken_as_it_is():
     cost = np.full((5, 5), np.nan)
     structure = found_in(cost)

@@ -73,6 +73,20 @@ def test_a_planted_straggler_is_named_with_how_it_holds_the_others_up(spoil, ran
     assert {finding.words.split(" (")[0] for finding in found} == {rank}
 
 
+def last_by_most(cases_last, cases=100, ranks=4):
+    """Sums over `cases` in which rank 2 was last by most in `cases_last`, late by a fifth of the time of all calls."""
+    return pd.DataFrame([{"run": "r", "ranks": ranks, "kind": "end", "rank": 2, "samples": 50 * cases,
+                          "last": 50 * cases_last, "late_s": 0.2, "cases": cases, "cases_last": cases_last,
+                          "total_s": 1.0}])
+
+
+@pytest.mark.parametrize(("sigmas", "accused"), [(0.5, False), (3.0, False), (5.0, True)])
+def test_a_rank_is_accused_only_beyond_chance(sigmas, accused):
+    """Of 100 cases one of 4 equal ranks is last by most in 25, with a standard deviation of 4.33."""
+    found = list(find_stragglers(last_by_most(25 + round(sigmas * 4.33)), {"r": RUN}))
+    assert bool(found) == accused
+
+
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 def test_a_rank_that_is_really_slowed_is_named(tmp_path):
@@ -122,7 +136,7 @@ def points(times_us):
     """Points as `tidy` makes them, from {(op, ranks, bytes): time in us}, known within 1 %."""
     rows = [{"op": op, "ranks": ranks, "message_bytes": size, "time_lo_s": 0.99e-6 * time_us,
              "time_hi_s": 1.01e-6 * time_us, "label": f"{op} {size} {ranks}", "mode": "isolated", "system": "s",
-             "transport": "mpi", "library": "L", "device": "cpu", "dtype": "float32"}
+             "transport": "mpi", "library": "L", "device": "cpu", "dtype": "float32", "traffic": None}
             for (op, ranks, size), time_us in times_us.items()]
     return pd.DataFrame(rows)
 
