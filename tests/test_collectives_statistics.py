@@ -85,8 +85,8 @@ def test_late_samples_are_waited_for_four_times_the_budget_and_at_least_2_s(budg
     assert stopping.next_round(2, limit_s, budget_s, 5, 500) == 0
 
 
-@given(counted=st.integers(0, 600), spent_s=st.floats(0, 20), budget_s=st.floats(0.001, 5), minimum=st.integers(1, 20),
-       maximum=st.integers(20, 500))
+@given(counted=st.integers(0, 600), spent_s=st.just(0.0) | st.floats(1e-9, 20), budget_s=st.floats(0.001, 5),
+       minimum=st.integers(1, 20), maximum=st.integers(20, 500))
 def test_a_round_ends_within_samples_and_time(counted, spent_s, budget_s, minimum, maximum):
     size = stopping.next_round(counted, spent_s, budget_s, minimum, maximum)
     assert size >= 0
