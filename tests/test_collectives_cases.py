@@ -1,4 +1,4 @@
-"""Cases, sweeps and sizes: what is asked for is what is measured, and a case can be asked for again."""
+"""Cases, sweeps, sizes, traffic patterns and run configurations: round trips, limits and messages."""
 
 import hashlib
 import subprocess

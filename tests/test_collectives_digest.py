@@ -1,4 +1,4 @@
-"""The digest of a timing is what its samples say, by definitions written down anew, and readers of either agree."""
+"""Digests match their samples, by independent definitions; readers of digests and of samples agree."""
 
 import statistics
 
@@ -36,7 +36,7 @@ def timings(draw):
 
 @settings(max_examples=150)
 @given(timings())
-def test_it_says_what_the_samples_say(drawn):
+def test_the_digest_matches_the_samples(drawn):
     case, timing = drawn
     found, counted = digest(case, timing, 0.02), timing.counted()
     rows = timing.elapsed_ns[:case.operation.timed_ranks(case.ranks)]

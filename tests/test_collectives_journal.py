@@ -1,4 +1,4 @@
-"""The journal: what is in it survives whatever happens to its end."""
+"""The journal: records survive whatever happens to the end of the file."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Which rank is this: every launcher's variables, their contradictions, lists of nodes, and ranks that meet."""
+"""Rendezvous: the variables of every launcher, contradictions, node lists, and the handshake of ranks."""
 
 import os
 import re
@@ -82,7 +82,7 @@ def test_each_launcher_is_recognised_by_its_variables(environment, expected):
     ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "1", "RANK": "1", "WORLD_SIZE": "2"}, "use --nnodes 2"),
     ({**STEP, "SLURM_STEP_NODELIST": "n[1-"}, "brackets do not match"),
 ])
-def test_what_makes_no_sense_is_explained_in_one_line(environment, said):
+def test_contradictions_are_explained_in_one_line(environment, said):
     with pytest.raises(UsageError, match=re.escape(said)) as raised:
         find_place(environment)
     assert "\n" not in str(raised.value)
@@ -102,7 +102,7 @@ NUMBERS = [(TORCHRUN, "RANK", 0, 10**6), (TORCHRUN, "WORLD_SIZE", 1, 10**6), (TO
 
 
 @pytest.mark.parametrize(("environment", "name", "least", "most"), NUMBERS, ids=[case[1] for case in NUMBERS])
-def test_a_variable_that_is_no_such_number_is_named_with_what_is_allowed(environment, name, least, most):
+def test_an_invalid_variable_is_named_with_its_valid_range(environment, name, least, most):
     for value in ("", "x", "1.5", "0x2", "1_0", "+1", "\u0661", "\x1b[2J", "9" * 5000, str(least - 1), str(most + 1)):
         with pytest.raises(UsageError, match=f"{name}='") as raised:
             find_place({**environment, name: value})
@@ -119,7 +119,7 @@ def test_a_rank_outside_its_world_ends_at_once_and_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slurm_step_meets_on_its_first_node_at_a_port_of_its_own():
+def test_a_slurm_step_uses_its_first_node_and_a_port_derived_from_the_job():
     host, port = find_place(STEP).address
     assert host == "localhost"
     assert 15000 <= port < 30000
@@ -130,20 +130,20 @@ def test_a_slurm_step_meets_on_its_first_node_at_a_port_of_its_own():
     assert find_place(STEP).nodes == ("localhost", "elsewhere")
 
 
-def test_ranks_of_one_host_meet_on_it_and_others_nowhere_by_themselves():
+def test_only_ranks_of_a_single_host_have_a_default_address():
     assert find_place(OPEN_MPI).address[0] == "127.0.0.1"
     spread = {**OPEN_MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
     assert find_place(spread).address is None
 
 
-def test_ranks_that_mpi_did_not_start_are_told_before_it_is_initialised():
+def test_ranks_not_started_by_mpi_are_refused_before_it_is_initialised():
     for environment in (OPEN_MPI, MPICH, {**STEP, **PMIX}):
         assert mpi_obstacle(find_place(environment), environment) is None
     assert "srun --mpi=pmix" in mpi_obstacle(find_place(STEP), STEP)
     assert "use mpirun" in mpi_obstacle(find_place(TORCHRUN), TORCHRUN)
 
 
-def test_the_shell_of_a_job_is_not_taken_for_a_rank():
+def test_the_batch_shell_of_a_job_is_not_a_rank():
     assert "start it with srun" in why_not_a_rank(BATCH)
     assert why_not_a_rank({}) is None
     assert why_not_a_rank({**BATCH, "SLURM_NTASKS": "1"}) is None
@@ -157,7 +157,7 @@ def test_the_shell_of_a_job_is_not_taken_for_a_rank():
     ("", ()), ("a", ("a",)), ("a,b-1", ("a", "b-1")), ("n[1-3]", ("n1", "n2", "n3")),
     ("n[08-11,3].x,y", ("n08.x", "n09.x", "n10.x", "n11.x", "n3.x", "y")),
     ("r[1-2]n[0-1]", ("r1n0", "r1n1", "r2n0", "r2n1"))])
-def test_node_lists_are_spelt_out(text, names):
+def test_node_lists_are_expanded(text, names):
     assert expand_nodes(text) == names
 
 
@@ -169,7 +169,7 @@ def test_ranges_of_nodes_hold_every_number_once(spans):
 
 
 @given(st.text(alphabet="n[]-,0123456789", max_size=12))
-def test_a_node_list_is_spelt_out_or_refused(text):
+def test_a_node_list_is_expanded_or_refused(text):
     try:
         names = expand_nodes(text)
     except UsageError:
@@ -177,7 +177,7 @@ def test_a_node_list_is_spelt_out_or_refused(text):
     assert not any(set("[,") & set(name) for name in names)
 
 
-def test_counts_are_spelt_out():
+def test_counts_are_expanded():
     assert expand_counts("4(x2),3") == (4, 4, 3)
     assert expand_counts("") == expand_counts("many") == expand_counts("4(x99999999)") == ()
 
@@ -245,29 +245,29 @@ def place(rank, size, local_rank=0):
     return Place("plain variables", rank, size, local_rank, None, None)
 
 
-def test_ranks_that_agree_come_together():
+def test_consistent_ranks_pass():
     assert come_together([place(rank, 5) for rank in range(5)]) == [None] * 5
 
 
-def test_every_rank_is_told_of_two_that_are_one():
+def test_every_rank_reports_a_duplicate_rank():
     told = come_together([place(0, 3), place(1, 3), place(1, 3)])
     assert all("two processes have rank 1 of 3" in str(error) for error in told)
     assert str(socket.gethostname()) in str(told[0])
 
 
 @pytest.mark.parametrize("places", [(place(0, 2), place(1, 3)), (place(1, 3), place(0, 2))], ids=["0 first", "1 first"])
-def test_every_rank_is_told_of_a_world_of_another_size(places):
+def test_every_rank_reports_different_world_sizes(places):
     told = come_together(places, one_by_one=True)
     assert all(isinstance(error, UsageError) and "started with different sizes" in str(error) for error in told)
 
 
-def test_who_did_not_come_is_named():
+def test_missing_ranks_are_named():
     told = come_together([place(0, 6), place(4, 6)], patience_s=0.2)
     assert all("ranks 1-3, 5 of 6 did not arrive within" in str(error) for error in told)
     assert not any(isinstance(error, UsageError) for error in told)
 
 
-def test_every_rank_is_told_of_two_that_take_one_device():
+def test_every_rank_reports_two_ranks_on_one_device():
     told = come_together([place(0, 2), place(1, 2)], device="cuda:0", devices=4)
     assert all("ranks 0 and 1" in str(error) and "cuda:0" in str(error) for error in told)
 
@@ -287,7 +287,7 @@ def test_one_device_for_two_ranks_is_a_contradiction_where_it_is_certain(first, 
 
 
 @given(st.sets(st.integers(0, 99), min_size=1))
-def test_ranks_are_named_shortly_and_completely(ranks):
+def test_ranks_are_abbreviated_without_loss(ranks):
     named = set()
     for span in name_ranks(list(ranks)).partition(" ")[2].split(", "):
         first, _, last = span.partition("-")

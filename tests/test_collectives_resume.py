@@ -1,4 +1,4 @@
-"""Going on with a journal: exactly what is missing is measured, and nothing is mixed that must not be."""
+"""Resuming a journal: exactly the missing cases are measured, and runs with different settings are not mixed."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def _cases(journal):
 
 @pytest.mark.needs("mpi")
 @pytest.mark.ranks
-def test_a_killed_run_goes_on_and_ends_with_what_an_undisturbed_one_has(collbench, tmp_path):
+def test_a_killed_run_resumes_and_ends_with_the_cases_of_an_undisturbed_one(collbench, tmp_path):
     whole = collbench("run", *SWEEP, "--out", tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     words = [sys.executable, "-m", "collbench.launch.cli", "run", *map(str, SWEEP), "--out", str(tmp_path / "cut")]
@@ -51,7 +51,7 @@ def test_a_killed_run_goes_on_and_ends_with_what_an_undisturbed_one_has(collbenc
 
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
-def test_a_journal_taken_otherwise_is_refused_unless_told_to(collbench, tmp_path):
+def test_a_journal_with_other_settings_is_refused_without_resume_anyway(collbench, tmp_path):
     words = ("run", "--transport", "torch", "--ranks", 2, "--ops", "barrier", "--case-seconds", "0.05",
              "--group-ranks", 2, "--out", tmp_path)
     assert collbench(*words, "--resume").returncode == 0          # nothing there yet: it simply starts
@@ -65,7 +65,7 @@ def test_a_journal_taken_otherwise_is_refused_unless_told_to(collbench, tmp_path
     assert "nothing was left to measure" in mixed.stdout
 
 
-def test_the_main_job_cannot_go_on_with_a_directory_that_it_would_name_itself(collbench):
+def test_bench_refuses_resume_without_out(collbench):
     done = collbench("bench", "--resume")
     assert done.returncode == 2
     assert "--out" in done.stderr

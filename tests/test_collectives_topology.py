@@ -1,4 +1,4 @@
-"""The domain is found: on this machine, from recorded tables of npu-smi, from PCI trees, and through NVML's bindings.
+"""Topology discovery on this machine, from recorded npu-smi tables, PCI trees, and NVML's bindings.
 
 NVML itself needs a driver; what stands in for its bindings here answers as NVML's reference says that the hardware
 does. Tables of an 8-card 910B3 host: modelscope/ms-swift, docs/source/BestPractices/NPU-support.md (Apache-2.0).
@@ -107,7 +107,7 @@ Phy-ID3    HCCS_SW    HCCS_SW    SIO        X
     assert domain_of_rank(5, system, {"ASCEND_RT_VISIBLE_DEVICES": "2,3"}) == "superpod 3"
 
 
-def test_ascend_without_its_tool_is_a_note_and_no_guess(tmp_path):
+def test_ascend_without_npu_smi_is_a_note(tmp_path):
     found = describe(System(tree(tmp_path, devices=["davinci0"]), lambda command: None, lambda name: None))
     assert (found.devices, found.domain) == ([], None)
     assert "npu-smi" in found.notes[0]
@@ -221,7 +221,7 @@ def test_nvidia_without_the_bindings_falls_back_to_the_pci_tree_and_says_so(tmp_
     assert found.devices[0].pcie_Bps == pytest.approx(63.0e9, rel=0.001)
 
 
-def test_where_devices_meet_in_the_pci_tree(tmp_path):
+def test_pci_relations_of_devices(tmp_path):
     switch = "pci0000:00/0000:00:01.0/0000:01:00.0"
     cards = [(f"{switch}/0000:02:00.0/0000:03:00.0", 0), (f"{switch}/0000:02:08.0/0000:04:00.0", 0),
              (f"{switch}/0000:02:10.0/0000:05:00.0/0000:06:00.0/0000:07:00.0", 0),
@@ -250,11 +250,11 @@ def test_the_host_around_the_devices(tmp_path):
     assert [(network.name, network.rate_Bps) for network in found.networks] == [("mlx5_0:1", 50e9), ("eth0", 12.5e9)]
 
 
-def test_every_name_is_that_of_a_domain_we_have_facts_on():
+def test_every_known_domain_is_in_the_domain_table():
     assert {looks.key for looks in _KNOWN} <= set(load_domains())
 
 
-def test_nothing_at_all_is_described_too(tmp_path):
+def test_an_empty_file_system_is_described(tmp_path):
     found = describe(System(Path(tmp_path), lambda command: None, lambda name: None))
     assert (found.devices, found.numa, found.cache_bytes, found.domain) == ([], [], None, None)
     assert found.words() == "no accelerators; 0 cores share memory"
