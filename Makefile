@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke test test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
+.PHONY: soak help setup bench smoke test test-all test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,9 @@ smoke: setup ## the same in a minute, to check that everything works
 
 test: setup ## run the tests (ARGS="-k name")
 	@$(RUN)/python -m pytest $(ARGS)
+
+test-all: setup ## run the slow tests too
+	@$(RUN)/python -m pytest --all $(ARGS)
 
 test-mpich: setup ## repeat every test that needs MPI under MPICH
 	@$(RUN)/python tests/test_launch_mpich.py $(ARGS)

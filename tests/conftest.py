@@ -62,10 +62,15 @@ def _missing(need):
 
 def pytest_addoption(parser):
     parser.addoption("--only-needs", metavar="TRANSPORT", help="run only tests that need this transport")
+    parser.addoption("--all", action="store_true", help="also run tests that are marked slow")
     parser.addoption("--every-fault", action="store_true", help="every fault at every phase over every launcher")
 
 
 def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in slow]
+        config.hook.pytest_deselected(items=slow)
     only = config.getoption("--only-needs")
     if only:
         items[:] = [item for item in items if any(only in mark.args for mark in item.iter_markers("needs"))]

@@ -200,6 +200,7 @@ def test_mpirun_reaches_the_other_host_through_a_launch_agent(hosts):
     assert {(record.case.op, record.case.ranks) for record in good} >= {("all_reduce", 4), ("all_to_all", 4)}
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_point_to_point_follows_the_delay_of_a_link(hosts):
     if not hosts.shape(1, "netem", "delay", f"{DELAY_S * 2e3}ms"):       # there and back, half each in the mean
@@ -244,6 +245,7 @@ def measured(journal):
     return sum(record.status == "ok" and record.case.op != "noop" for record in read_journal(journal)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_a_host_that_vanishes_ends_the_job_with_the_names_of_its_ranks(hosts):
     """No farewell comes through a wire that was pulled: the time-out of the case has to notice."""

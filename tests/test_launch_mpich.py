@@ -20,7 +20,7 @@ SCRIPT = "import sys\nfrom collbench.launch.cli import main\nsys.argv[0] = 'coll
 # What MPI itself is asked for, or how its ranks are started; the rest of the set is the same code over other calls.
 FILES = ("collectives_ranks", "collectives_rendezvous", "launch_launchers")
 ELSEWHERE = "not local and not torchrun"       # launchers that start no MPI
-pytestmark = [pytest.mark.mpich, pytest.mark.ranks, pytest.mark.needs("mpi")]
+pytestmark = [pytest.mark.slow, pytest.mark.mpich, pytest.mark.ranks, pytest.mark.needs("mpi")]
 
 
 def environment():
@@ -70,5 +70,5 @@ def test_mpi_keeps_its_contract_under_mpich_too():
 
 
 if __name__ == "__main__":
-    sys.exit(subprocess.call([*map(str, pytest_words(make())), f"--ignore={Path(__file__).relative_to(ROOT)}", "tests",
+    sys.exit(subprocess.call([*map(str, pytest_words(make())), "--all", f"--ignore={Path(__file__).relative_to(ROOT)}", "tests",
                               *sys.argv[1:]], cwd=ROOT, env=environment()))

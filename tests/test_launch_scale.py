@@ -28,6 +28,7 @@ def fork(folder, ranks, *options, limit=None):
                           capture_output=True, timeout=200, check=False)
 
 
+@pytest.mark.slow
 def test_72_ranks_start_measure_and_end(tmp_path):
     """With a soft limit on open files that is too low: it is raised."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

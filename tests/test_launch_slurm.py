@@ -232,6 +232,7 @@ def started(cluster, tmp_path, name, transport, protocol="none"):
     return job, journal, log, script
 
 
+@pytest.mark.slow
 def test_out_of_time_it_requeues_itself_and_measures_what_is_missing(cluster, tmp_path):
     """Before the time limit Slurm signals the job's shell; here it is told so, as that clock ticks in minutes."""
     job, journal, log, _ = started(cluster, tmp_path, "cut", "torch")
@@ -251,6 +252,7 @@ def test_out_of_time_it_requeues_itself_and_measures_what_is_missing(cluster, tm
     assert not {case: times for case, times in after.items() if times > 1 and case[1].op != "noop"}
 
 
+@pytest.mark.slow
 def test_cancelled_it_loses_nothing_and_a_resubmission_goes_on(cluster, protocol, tmp_path):
     job, journal, log, script = started(cluster, tmp_path, "cancelled", "mpi", protocol)
     cluster.call("scancel", job)
