@@ -70,5 +70,5 @@ def test_mpi_keeps_its_contract_under_mpich_too():
 
 
 if __name__ == "__main__":
-    sys.exit(subprocess.call([*map(str, pytest_words(make())), "--all", f"--ignore={Path(__file__).relative_to(ROOT)}", "tests",
-                              *sys.argv[1:]], cwd=ROOT, env=environment()))
+    words = [*map(str, pytest_words(make())), "--all", f"--ignore={Path(__file__).relative_to(ROOT)}", "tests"]
+    sys.exit(subprocess.call([*words, *sys.argv[1:]], cwd=ROOT, env=environment()))
