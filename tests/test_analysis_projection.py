@@ -1,19 +1,23 @@
 """Projection to other domains: against measured systems it was not shown, published figures, and its own logic."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
 
+from collbench.analysis.cost.fabric import exchange_share
 from collbench.analysis.cost.selection import Fabric, choices
 from collbench.analysis.domains.facts import load_domains
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
 from collbench.analysis.projection import home_of, project, versus
 from collbench.analysis.projection.head_to_head import crossovers
 from collbench.analysis.projection.leave_one_out import lines
-from collbench.analysis.projection.monte_carlo import Target, cast
+from collbench.analysis.projection.monte_carlo import Target, sample_times
 from collbench.analysis.projection.references import shipped
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
@@ -45,7 +49,7 @@ def test_systems_that_were_left_out_lie_inside_the_interval_as_often_as_it_says(
     ("all_to_all", None, 640, 31 / 32)])
 def test_published_figures_inside_an_nvl72_lie_inside_the_interval(op, algorithm, published, factor):
     size = 1 << 33
-    drawn = cast(Target("nvl72", DOMAINS["nvl72"], 32), op, size, shipped(), (), only=algorithm)
+    drawn = sample_times(Target("nvl72", DOMAINS["nvl72"], 32), op, size, shipped(), (), only=algorithm)
     low, high = np.quantile(size * factor / drawn.time_s / 1e9, (0.05, 0.95))
     assert low <= published <= high
 
@@ -99,8 +103,8 @@ def test_what_is_held_equal_turns_the_answer(projected):
 
 def test_a_crossover_lies_between_the_payloads_where_the_faster_domain_changes():
     times = {"a": {8: 1.0, 1 << 20: 2.0, 1 << 30: 90.0}, "b": {8: 5.0, 1 << 20: 6.0, 1 << 30: 30.0}}
-    base = cast(Target("nvl72", DOMAINS["nvl72"], 8), "all_gather", 8, shipped(), ())
-    kept = {(name, "all_gather", size): base.__class__(**{**base.__dict__, "time_s": np.full(10, seconds)})
+    base = sample_times(Target("nvl72", DOMAINS["nvl72"], 8), "all_gather", 8, shipped(), ())
+    kept = {(name, "all_gather", None, size): base.__class__(**{**base.__dict__, "time_s": np.full(10, seconds)})
             for name, sizes in times.items() for size, seconds in sizes.items()}
     domains = {"a": DOMAINS["nvl72"], "b": DOMAINS["cm384"]}
     (change,) = crossovers(versus(kept, "a", "b", domains, {"a": 8, "b": 8}))
@@ -158,6 +162,53 @@ def test_every_shipped_domain_is_projected_to_or_refused_in_one_line(example):
         else:
             assert 0 < row["time_lo_s"] <= row["time_hi_s"] < 10
     assert (frame["kind"] == "projected").sum() >= 20
+
+
+@pytest.mark.parametrize("key", DOMAINS)
+def test_data_measured_on_any_shipped_domain_are_extrapolated_and_projected(example, key):
+    """Some domains have no link rate, and some no number of accelerators."""
+    some = example[(example["op"] == "all_reduce") & (example["asked_bytes"] <= 1 << 20)]
+    assert set(extrapolate(some, [72], (key, DOMAINS[key]))["kind"]) <= {"extrapolated", "refused"}
+    assert set(project(some, ["nvl72"], DOMAINS, measured_on=key)["kind"]) == {"projected"}
+
+
+@pytest.mark.parametrize(("measure", "figure"), [
+    ("per accelerator", 70.0), ("per domain", 5.04), ("per watt", 42.0), ("per FLOP", 28.0)])
+def test_figures_per_watt_and_per_flop_by_hand(measure, figure):
+    """72 accelerators of 2.5 PFLOP/s and 120 kW in all, 70 GB/s bus bandwidth each.
+
+    72 * 70 GB/s = 5.04 TB/s; over 120 kW that is 42 GB/s per kW. 70e9 B/s over 2.5e15 FLOP/s is 2.8e-5 B/FLOP, which
+    is 0.028 B/kFLOP.
+    """
+    figure = figure / 1000 if measure == "per FLOP" else figure
+    domain = msgspec.structs.replace(
+        DOMAINS["nvl72"], power_W=msgspec.structs.replace(DOMAINS["nvl72"].power_W, value=120e3),
+        dense_bf16_flops=msgspec.structs.replace(DOMAINS["nvl72"].dense_bf16_flops, value=2.5e15))
+    base = sample_times(Target("nvl72", DOMAINS["nvl72"], 72), "all_gather", 8, shipped(), ())
+    size = 72 << 20
+    kept = {(key, "all_gather", None, size): replace(base, time_s=np.full(10, size * 71 / 72 / 70e9))
+            for key in ("a", "b")}
+    (line,) = versus(kept, "a", "b", {"a": domain, "b": domain}, {"a": 72, "b": 72})
+    assert line.figures[measure][0] == pytest.approx((figure,) * 3)
+
+
+def test_the_bound_takes_the_most_generous_source():
+    """Two sources: 400 and 500 GB/s. An all-gather of 1 GB over 8 ranks receives 7/8 GB: 1.75 ms at 500 GB/s."""
+    domain = DOMAINS["nvl72"]
+    rate = msgspec.structs.replace(domain.tiers[-1].rate_Bps, value=400e9, alternatives=())
+    rate = msgspec.structs.replace(rate, alternatives=(msgspec.structs.replace(rate, value=500e9),))
+    tier = msgspec.structs.replace(domain.tiers[-1], rate_Bps=rate)
+    domain = msgspec.structs.replace(domain, tiers=(*domain.tiers[:-1], tier))
+    drawn = sample_times(Target("nvl72", domain, 8), "all_gather", 1e9, shipped(), ())
+    assert drawn.bound_s == pytest.approx(1.75e-3)
+
+
+def test_in_a_mesh_a_rank_reaches_its_peers_only_through_their_own_links():
+    """Of 7 links to 7 peers, 4 ranks use 3."""
+    tier = msgspec.structs.replace(DOMAINS["nvl72"].tiers[-1], topology="mesh", accelerators=8)
+    mesh = msgspec.structs.replace(DOMAINS["hgx_h100_8"], tiers=(tier,))
+    assert exchange_share(mesh, "all_gather", 4) == pytest.approx(3 / 7)
+    assert exchange_share(mesh, "all_gather", 8) == 1
 
 
 def test_nothing_that_can_be_projected_is_one_line(collbench):

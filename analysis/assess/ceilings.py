@@ -10,22 +10,18 @@ share * size / rate; a byte that passes through a shared segment or a socket is 
 A rank may copy for another, for example into the memory of a root, so shares are means over ranks.
 """
 
-from functools import cache
-
 import numpy as np
 import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.cases.traffic import is_traffic, weights
 
 from ..cost.fabric import exchange_share
+from ..cost.operations import copies_share, least_share, share_between_hosts
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
-from ..models.bounds import least_share
 from .published_tables import apart
 
-__all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceilings", "copies_share", "host_group",
-           "on_cpu"]
+__all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceilings", "host_group", "on_cpu"]
 
 LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
 _BY_BLOCK = ("gather", "scatter")       # one rank holds the whole message, each other rank a block of it
@@ -64,22 +60,6 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
     if one_host and not np.isnan(ranks_per_node):
         size = min(size, int(ranks_per_node))
     return max(1, min(size, ranks))
-
-
-@cache
-def copies_share(op: str, ranks: int, traffic: str | None = None) -> float | None:
-    """Copies (a load and a store) of the message per rank, on average over ranks; None where nothing is copied."""
-    if ranks < 2 or op not in OPERATIONS or not OPERATIONS[op].has_payload:
-        return None
-    if op in ("reduce_scatter", "reduce"):
-        return (1 + 1 / ranks) / 2      # all is loaded, a share of it is stored
-    if op == "all_to_all_v" and traffic is not None and is_traffic(traffic):
-        sent = np.array(weights(traffic, ranks))
-        busiest = max(sent.sum(axis=0).max(), sent.sum(axis=1).max())       # whose total is the payload
-        return float((sent.sum() - np.trace(sent)) / busiest / ranks)
-    if op in ("all_gather", "all_to_all", "all_to_all_v", "broadcast"):
-        return (ranks - 1) / ranks
-    return (ranks - 1) / ranks**2 if op in _BY_BLOCK else 1.0
 
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
@@ -137,18 +117,8 @@ def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float
 
 def _between_hosts(op: str, ranks: int, group: int, card_Bps: float) -> float | None:
     """Busbw that `group` network cards per host allow: bytes that must leave a host over their combined rate."""
-    hosts, factor = -(-ranks // group), bus_factor(op, ranks)
-    if op in ("all_to_all", "all_to_all_v"):
-        leaves = (ranks - group) / ranks * group
-    elif op == "all_reduce":
-        leaves = 2 * (hosts - 1) / hosts
-    elif op in ("all_gather", "reduce_scatter"):
-        leaves = (hosts - 1) / hosts
-    elif op in ("broadcast", "reduce", "send_recv"):
-        leaves = 1.0
-    else:
-        return None
-    return factor * group * card_Bps / leaves
+    share = share_between_hosts(op, ranks, group)
+    return bus_factor(op, ranks) * group * card_Bps / share if share else None
 
 
 def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:

@@ -4,14 +4,10 @@ import math
 from typing import NamedTuple
 
 from ..domains.facts import Domain, Figure
+from .operations import cost_of
 from .selection import Fabric
 
 __all__ = ["Level", "algorithms_without_a_rule", "exchange_share", "fabric_of", "levels_of", "log_spread"]
-
-_PLAIN = {"all_reduce": ("ring",), "all_gather": ("ring",), "reduce_scatter": ("ring",), "all_to_all": ("pairwise",),
-          "all_to_all_v": ("pairwise",), "broadcast": ("pipelined tree",), "reduce": ("pipelined tree",),
-          "gather": ("linear",), "scatter": ("linear",), "barrier": ("dissemination",),
-          "send_recv": ("neighbour shift",)}
 
 
 def fabric_of(domain: Domain) -> Fabric | None:
@@ -55,15 +51,15 @@ def exchange_share(domain: Domain, op: str, ranks: int) -> float:
     if outer.topology == "mesh" and outer.accelerators and 1 < ranks <= outer.accelerators:
         return (ranks - 1) / (outer.accelerators - 1)
     dimensions = {"torus 2d": 2, "torus 3d": 3}.get(outer.topology)
-    if dimensions and op.startswith("all_to_all"):
+    if dimensions and cost_of(op).exchange:
         return min(1.0, 4 / dimensions / ranks ** (1 / dimensions))
     return 1.0
 
 
 def algorithms_without_a_rule(op: str, in_network: bool) -> tuple[str, ...]:
     """What is assumed to run where no library's rule is known."""
-    plain = _PLAIN.get(op, ())
-    return (*plain, "in-switch") if in_network and op == "all_reduce" else plain
+    row = cost_of(op)
+    return (*row.algorithms, "in-switch") if in_network and row.least_in_switch is not None else row.algorithms
 
 
 def log_spread(values: list[float]) -> tuple[float, float]:

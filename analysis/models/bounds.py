@@ -5,7 +5,7 @@ import numpy as np
 from .curve import Curve, Floats
 from .trends import bus_scale
 
-__all__ = ["faster_than_s", "least_share"]
+__all__ = ["faster_than_s"]
 
 
 def faster_than_s(curve: Curve, ranks: int, payload: Floats) -> Floats:
@@ -21,16 +21,3 @@ def faster_than_s(curve: Curve, ranks: int, payload: Floats) -> Floats:
         return np.zeros(len(measured))
     less = np.minimum(bus_scale(curve, np.array([ranks]), payload[:, None])[:, 0], 0.0)
     return measured / 2 * np.exp(less)
-
-
-def least_share(op: str, ranks: int, in_network: bool) -> float:
-    """Share of the payload that some rank must send whatever the algorithm; times over rate it bounds any time.
-
-    An all-reduce without reducing switches moves 2 (n - 1) / n, with them each rank still sends its payload once.
-    """
-    share = (ranks - 1) / ranks
-    if op == "all_reduce":
-        return 1.0 if in_network else 2 * share
-    if op in ("all_gather", "reduce_scatter", "all_to_all", "all_to_all_v", "gather", "scatter"):
-        return share
-    return 0.0 if op in ("barrier", "noop") else 1.0

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..cost.operations import bus_factor
 from .curve import Curve, Floats, Ints
 
 __all__ = ["bus_scale", "constant", "last_slope", "power_law"]
@@ -11,21 +12,16 @@ __all__ = ["bus_scale", "constant", "last_slope", "power_law"]
 _STEEPEST = 2.0        # of a power law: every pair of ranks talking in turn
 
 
-def _bus_factor(op: str, ranks: Floats) -> Floats:
-    share = (ranks - 1) / ranks
-    if op == "all_reduce":
-        return 2 * share
-    return np.ones_like(ranks) if op in ("broadcast", "reduce", "send_recv", "barrier") else share
+def _log_bus_factor(op: str, ranks: Ints) -> Floats:
+    return np.log([bus_factor(op, int(n)) for n in ranks])
 
 
 def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """[size][target] log of the factor that keeps the bus bandwidth of the last measured rank count."""
     last = curve.last
     rows = np.arange(len(last))
-    here = curve.counts[last].astype(float)
     moved = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
-    return np.log(_bus_factor(curve.op, ranks.astype(float)))[None, :] + moved \
-        - np.log(_bus_factor(curve.op, here))[:, None]
+    return _log_bus_factor(curve.op, ranks)[None, :] + moved - _log_bus_factor(curve.op, curve.counts[last])[:, None]
 
 
 def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:

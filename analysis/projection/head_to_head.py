@@ -8,7 +8,7 @@ import numpy as np
 
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
-from .monte_carlo import Cast
+from .monte_carlo import Draws
 
 __all__ = ["NORMALISATIONS", "Crossover", "DrawKey", "Versus", "crossovers", "versus"]
 
@@ -47,7 +47,7 @@ class Crossover(NamedTuple):
     to: str
 
 
-def versus(kept: Mapping[DrawKey, Cast], first: str, second: str, domains: Mapping[str, Domain],
+def versus(kept: Mapping[DrawKey, Draws], first: str, second: str, domains: Mapping[str, Domain],
            ranks: Mapping[str, int]) -> list[Versus]:
     """Every operation and size that was drawn for both domains.
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..domains.facts import load_domains
-from .monte_carlo import Target, cast
+from .monte_carlo import Target, sample_times
 from .references import measured, shipped
 
 __all__ = ["Line", "lines", "main", "trials"]
@@ -48,7 +48,7 @@ def trials(left_out: str) -> pd.DataFrame:
         gone = {key} if left_out == "system" else \
             {other for other in set(table["domain"]) if domains[other].generation == domains[key].generation}
         pool = [reference for reference in shipped() if reference.domain not in gone]
-        drawn = cast(Target(key, domains[key], int(ranks)), op, float(payload), pool, (), _DRAWS)
+        drawn = sample_times(Target(key, domains[key], int(ranks)), op, float(payload), pool, (), _DRAWS)
         ends = np.quantile(drawn.time_s, _ENDS)
         rows += [(key, op, time_s, *ends) for time_s in part["time_s"]]
     return pd.DataFrame(rows, columns=["domain", "op", "time_s", "low_s", "middle_s", "high_s"])

@@ -11,7 +11,7 @@ from ..cost.fabric import fabric_of
 from ..cost.selection import choices, constants
 from ..domains.facts import Domain
 from ..text.units import seconds
-from .monte_carlo import Target, cast
+from .monte_carlo import Target, sample_times
 from .references import shipped
 
 __all__ = ["follow_rule"]
@@ -33,7 +33,7 @@ def follow_rule(rows: list[dict[str, Any]], op: str, largest: int, target: int,
         weighed = [choices(library, op, row["message_bytes"], ranks, fabric)[:1] for ranks in (largest, target)]
         here, there = ([choice.algorithm for choice in found] for found in weighed)
         if here and there and here != there:
-            drawn = cast(Target(key, domain, target), op, row["message_bytes"], shipped(), (), only=there[0])
+            drawn = sample_times(Target(key, domain, target), op, row["message_bytes"], shipped(), (), only=there[0])
             if drawn is not None:
                 row = row | _replaced(row, drawn.time_s, here[0], there[0], f"{constants(library)['library']} "
                                  f"{constants(library)['version']}", largest)

@@ -1,7 +1,8 @@
-"""Times at a domain as vectors of draws: every uncertain thing is drawn, so quantiles and shares are exact.
+"""Times at a domain as Monte Carlo draws, from which quantiles and variance shares follow.
 
-A draw takes one reference (systems count alike, however many of their tables ship), one of the values that sources give
-for each fact, an algorithm by the library's rule blurred where its estimates are close, and the transfer's own errors.
+Each draw takes one reference (every system has the same weight, however many of its tables ship), one of the values
+that sources give for each fact, an algorithm by the selection rule of the library (at random where its estimates are
+close), and the errors of the transfer to another domain.
 """
 
 import math
@@ -11,15 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..cost.algorithms import Algorithm, algorithm_named, profile
 from ..cost.fabric import Level, algorithms_without_a_rule, exchange_share, fabric_of, levels_of, log_spread
+from ..cost.operations import cost_of, least_share
 from ..cost.selection import Choice, Fabric, choices
 from ..domains.facts import Domain, Figure
-from ..models.bounds import least_share
 from .references import Reference
 
 if sys.version_info >= (3, 11):
@@ -27,27 +29,32 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["DRAWS", "Cast", "Target", "cast", "priors"]
+__all__ = ["DRAWS", "Draws", "Target", "priors", "sample_times"]
 
 DRAWS = 2000
-_BLUR = 0.2            # log of the ratio of two estimates at which the rule's order is worth little
-_OWN = 0.5             # what the user's own measurements weigh against all that ship
+_BLUR = 0.2            # log ratio of two estimates within which the rule may well be wrong about their order
+_OWN = 0.5             # weight of the user's own measurements; the shipped ones share the rest
 _MAIN = 0.7            # weight of a fact's value where sources disagree; the alternatives share the rest
+_LIKELY = 0.02         # an algorithm of less weight is dropped
+_MENTIONED = 0.05      # and one of less weight is not reported as an alternative
+_CONSTANTS_LOG_SCATTER = 0.1    # where published constants stand in for a measured curve
+_CONSTANTS_RANKS = 8.0          # rank count at which those constants hold
+_MOST_EFFICIENT = 0.99
 _SOURCES = ("facts", "references", "algorithm", "transfer")
 
 Floats = NDArray[np.float64]
 
 
 @cache
-def priors() -> dict:
-    """What is assumed where nothing was measured (analysis/data/projection/priors.toml)."""
+def priors() -> dict[str, Any]:
+    """Prior assumptions where nothing was measured (analysis/data/projection/priors.toml)."""
     table = resources.files("collbench.analysis").joinpath("data", "projection", "priors.toml")
     return tomllib.loads(table.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where to: a domain by its key, how many ranks of it, and what a rank is."""
+    """A domain with its key, the number of ranks, and whether a rank is a die."""
 
     key: str
     domain: Domain
@@ -55,21 +62,21 @@ class Target:
     dies: bool = False
 
     def levels(self) -> list[Level]:
-        """The tiers that its ranks meet."""
+        """The levels that its ranks span."""
         return levels_of(self.domain, self.ranks, self.dies)
 
 
 @dataclass(frozen=True)
-class Cast:
-    """Draws of one operation and payload.
+class Draws:
+    """Draws of one operation and message size.
 
     Args:
         time_s: [draw].
-        algorithm: the one with the greatest weight, `weight` its weight.
-        instead: other algorithms: name, weight, and median time if it were that one.
-        shares: of the variance of log time, by `facts`, `references`, `algorithm`, `transfer`.
-        basis: what the efficiencies were taken from, in words.
-        bound_s: nothing at the nominal rates is faster.
+        algorithm: the one with the largest weight, which is `weight`.
+        instead: other algorithms: name, weight, and median time with that algorithm.
+        shares: of the variance of log time, by source: `facts`, `references`, `algorithm`, `transfer`.
+        basis: where the efficiencies come from, in words.
+        bound_s: least time at the nominal rates.
     """
 
     time_s: Floats
@@ -81,40 +88,48 @@ class Cast:
     bound_s: float
 
 
-def cast(target: Target, op: str, payload_bytes: float, references: Sequence[Reference], own: Sequence[Reference],
-         draws: int = DRAWS, only: str | None = None) -> Cast | None:
-    """Draws of `op` at the target, by the algorithm `only` if given; None where the registry has none there."""
+def sample_times(target: Target, op: str, payload_bytes: float, references: Sequence[Reference],
+                 own: Sequence[Reference], draws: int = DRAWS, only: str | None = None,
+                 traffic: str | None = None) -> Draws | None:
+    """Draws of the time of `op` at the target; None if no algorithm of the registry runs there.
+
+    Args:
+        references: measurements that ship with the tool.
+        own: measurements of the user.
+        only: the algorithm, if it is known.
+        traffic: pattern of an uneven exchange, which decides what the busiest rank must move.
+    """
     fabric = fabric_of(target.domain)
     if fabric is None:
         return None
-    ways = [way for way in _ways(target, fabric, op, payload_bytes) if only in (None, way[1].name)]
-    total = sum(weight for *_, weight in ways)
-    ways = [(choice, algorithm, weight / total) for choice, algorithm, weight in ways]
-    if not ways:
+    options = [option for option in _options(target, fabric, op, payload_bytes) if only in (None, option[1].name)]
+    total = sum(weight for *_, weight in options)
+    options = [(choice, algorithm, weight / total) for choice, algorithm, weight in options]
+    if not options:
         return None
     seed = zlib.crc32(f"{target.key}|{target.ranks}|{target.dies}|{op}".encode())
     noise = {name: np.random.default_rng([seed, at]) for at, name in enumerate(_SOURCES)}
     rates = _rates(target, noise["facts"], draws)
-    weights = np.array([weight for _, _, weight in ways])
-    picked = noise["algorithm"].choice(len(ways), size=draws, p=weights)
-    each = [_Way(target, op, choice, algorithm, references, own) for choice, algorithm, _ in ways]
-    drawn = [way.draw(payload_bytes, rates, noise, draws) for way in each]
-    bound_s = _bound_s(target, op, payload_bytes, fabric)
+    weights = np.array([weight for _, _, weight in options])
+    picked = noise["algorithm"].choice(len(options), size=draws, p=weights)
+    each = [_Option(target, op, choice, algorithm, references, own) for choice, algorithm, _ in options]
+    drawn = [option.draw(payload_bytes, rates, noise, draws) for option in each]
+    bound_s = _bound_s(target, op, payload_bytes, fabric, traffic)
     times = np.maximum(np.stack([draw.time_s for draw in drawn]), bound_s)
     lead = int(weights.argmax())
     by_name = {}
-    for at, (_, algorithm, weight) in enumerate(ways):
-        if algorithm.name != ways[lead][1].name and weight >= 0.05:
+    for at, (_, algorithm, weight) in enumerate(options):
+        if algorithm.name != options[lead][1].name and weight >= _MENTIONED:
             known = by_name.get(algorithm.name)
             by_name[algorithm.name] = (algorithm.name, weight + (known[1] if known else 0.0),
                                        float(np.median(times[at])))
     mixed = times[picked, np.arange(draws)]
-    return Cast(mixed, ways[lead][1].name, float(sum(w for _, a, w in ways if a.name == ways[lead][1].name)),
+    return Draws(mixed, options[lead][1].name, float(sum(w for _, a, w in options if a.name == options[lead][1].name)),
                 tuple(by_name.values()), _shares(times, picked, lead, drawn[lead]), each[lead].basis, bound_s)
 
 
-def _ways(target: Target, fabric: Fabric, op: str, payload_bytes: float) -> list[tuple[Choice, Algorithm, float]]:
-    """What may run, with weights that sum to 1."""
+def _options(target: Target, fabric: Fabric, op: str, payload_bytes: float) -> list[tuple[Choice, Algorithm, float]]:
+    """Algorithms that may run, with weights that sum to 1."""
     library = target.domain.library
     ruled = choices(library, op, payload_bytes, target.ranks, fabric) if library else []
     if not ruled:
@@ -126,19 +141,19 @@ def _ways(target: Target, fabric: Fabric, op: str, payload_bytes: float) -> list
     least = found[0][0].estimate_s
     weights = [math.exp(-math.log(choice.estimate_s / least) / _BLUR) for choice, _ in found]
     kept = [(choice, algorithm, weight) for (choice, algorithm), weight in zip(found, weights, strict=True)
-            if weight > 0.02]
+            if weight > _LIKELY]
     total = sum(weight for *_, weight in kept)
     return [(choice, algorithm, weight / total) for choice, algorithm, weight in kept]
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _OptionTimes:
     time_s: Floats
     by_source: dict[str, float]
 
 
-class _Way:
-    """One algorithm at the target, with the references that speak for it."""
+class _Option:
+    """One algorithm at the target, with the references that support it."""
 
     def __init__(self, target: Target, op: str, choice: Choice, algorithm: Algorithm,
                  references: Sequence[Reference], own: Sequence[Reference]) -> None:
@@ -156,10 +171,10 @@ class _Way:
         if self.own:
             self.basis = f"this measurement and, as much again, what was {self.basis}"
         if self.foreign:
-            self.basis += "; no measurement of this domain's library ships, so those of another stand for it"
+            self.basis += "; no measurement of this domain's library ships, so those of another library are used"
 
     def draw(self, payload_bytes: float, rates: list[Floats], noise: dict[str, np.random.Generator],
-             draws: int) -> _Drawn:
+             draws: int) -> _OptionTimes:
         overhead, step, efficiency, scatter, reach = self._parameters(noise["references"], draws)
         transfer = priors()["transfer"]
         wide = transfer["foreign"] if self.foreign or self.assumed else transfer["generation"] if self.another else 0.0
@@ -168,30 +183,31 @@ class _Way:
                   for name in ("overhead", "step", "efficiency")}
         further = np.log2(np.maximum(self.target.ranks / reach, 1.0))
         model = rng.normal(0.0, 1.0, draws) * np.hypot(transfer["per_doubling"] * further, scatter)
-        lost = self._lost(rng, draws) * further if self.op.startswith("all_to_all") else np.zeros(draws)
+        lost = self._lost(rng, draws) * further if cost_of(self.op).exchange else np.zeros(draws)
         middle = [np.full(draws, np.median(rate)) for rate in rates]
         still = np.zeros(draws)
 
         def time(overhead: Floats, step: Floats, efficiency: Floats, rates: list[Floats], slip: dict[str, Floats],
                  beyond: Floats) -> Floats:
+            reached = np.minimum(efficiency * np.exp(slip["efficiency"]), _MOST_EFFICIENT)
             return self._time(payload_bytes, overhead * np.exp(slip["overhead"]), step * np.exp(slip["step"]),
-                              np.minimum(efficiency * np.exp(slip["efficiency"]), 0.99), rates) * np.exp(beyond)
+                              reached, rates) * np.exp(beyond)
         none = dict.fromkeys(errors, still)
         flat = [np.full(draws, np.median(values)) for values in (overhead, step, efficiency)]
         full = time(overhead, step, efficiency, rates, errors, model + lost)
         alone = {"facts": time(*flat, rates, none, still),
                  "references": time(overhead, step, efficiency, middle, none, still),
                  "transfer": time(*flat, middle, errors, model + lost)}
-        return _Drawn(full, {name: float(np.var(np.log(values))) for name, values in alone.items()})
+        return _OptionTimes(full, {name: float(np.var(np.log(values))) for name, values in alone.items()})
 
     def _parameters(self, rng: np.random.Generator, draws: int) -> tuple[Floats, ...]:
         if self.assumed or not (self.pool or self.own):
             known = priors()["hccl"]
-            share = known["exchange_efficiency" if self.op.startswith("all_to_all") else "efficiency"]
-            overhead, step, efficiency = (np.exp(rng.normal(*log_spread(known[name]["values"] if name != "e" else
-                                                                        share["values"]), draws))
-                                          for name in ("overhead_us", "step_us", "e"))
-            return overhead / 1e6, step / 1e6, efficiency, np.full(draws, 0.1), np.full(draws, 8.0)
+            rate_share = "exchange_efficiency" if cost_of(self.op).exchange else "efficiency"
+            overhead, step, efficiency = (np.exp(rng.normal(*log_spread(known[name]["values"]), draws))
+                                          for name in ("overhead_us", "step_us", rate_share))
+            return (overhead / 1e6, step / 1e6, efficiency, np.full(draws, _CONSTANTS_LOG_SCATTER),
+                    np.full(draws, _CONSTANTS_RANKS))
         table, weights = [], []
         for pool, total in ((self.own, _OWN if self.pool else 1.0), (self.pool, 1 - _OWN if self.own else 1.0)):
             homes = {reference.domain for reference in pool}
@@ -221,12 +237,10 @@ class _Way:
 
 
 def _closest(pool: Sequence[Reference], library: str | None, op: str, choice: Choice) -> list[Reference]:
-    """References that are the most like it: the same protocol, else the same algorithm, else another of the library."""
+    """The most similar references: of the same algorithm and protocol, else the same algorithm, else the operation."""
     if library == "hccl":
         pool = [reference for reference in pool if reference.library == "hccl"]
-    alike = {"all_to_all_v": "all_to_all", "broadcast": "all_gather", "reduce": "reduce_scatter",
-             "gather": "all_gather", "scatter": "all_gather", "barrier": "all_reduce"}
-    for name in dict.fromkeys((op, alike.get(op, op))):
+    for name in dict.fromkeys((op, cost_of(op).similar or op)):
         same = [reference for reference in pool if reference.op == name]
         for part in ([r for r in same if (r.algorithm, r.protocol) == (choice.algorithm, choice.protocol)],
                      [r for r in same if r.algorithm == choice.algorithm], same):
@@ -236,9 +250,9 @@ def _closest(pool: Sequence[Reference], library: str | None, op: str, choice: Ch
 
 
 def _rates(target: Target, rng: np.random.Generator, draws: int) -> list[Floats]:
-    """[level][draw] one-way rate per rank; where sources disagree, one of their values in each draw.
+    """[level][draw] one-way rate per rank; where sources disagree, each draw takes one of their values.
 
-    The same source is believed at every level, so levels are drawn together.
+    Each draw takes the same source at every level.
     """
     chance = rng.random(draws)
     return [_values(level.rate_Bps, chance) / level.per for level in target.levels()]
@@ -252,15 +266,17 @@ def _values(figure: Figure, chance: Floats) -> Floats:
     return np.where(chance < _MAIN, figure.value, others[np.maximum(at, 0)])
 
 
-def _bound_s(target: Target, op: str, payload_bytes: float, fabric: Fabric) -> float:
-    """Seconds below which the nominal rates allow nothing; the best value of any source counts."""
-    rate_Bps = max(target.domain.tiers[-1].rate_Bps.all_values()) / (target.domain.dies if target.dies else 1)
+def _bound_s(target: Target, op: str, payload_bytes: float, fabric: Fabric, traffic: str | None) -> float:
+    """Least time in seconds at the nominal rate; of several sources, the highest rate counts."""
+    nominal = target.domain.tiers[-1].rate_Bps
+    assert nominal is not None      # else there is no `fabric`
+    rate_Bps = max(nominal.all_values()) / (target.domain.dies if target.dies else 1)
     rate_Bps *= exchange_share(target.domain, op, target.ranks)
-    return least_share(op, target.ranks, fabric.in_network) * payload_bytes / rate_Bps
+    return least_share(op, target.ranks, fabric.in_network, traffic) * payload_bytes / rate_Bps
 
 
-def _shares(times: Floats, picked: NDArray, lead: int, drawn: _Drawn) -> dict[str, float]:
-    """Shares of the variance of log time, each source alone; they are scaled to sum to 1."""
+def _shares(times: Floats, picked: NDArray[np.int64], lead: int, drawn: _OptionTimes) -> dict[str, float]:
+    """Share of the variance of log time that each source causes alone; scaled to sum to 1."""
     medians = np.log(np.median(times, axis=1))
     found = {**drawn.by_source, "algorithm": float(np.var(medians[picked]))}
     total = sum(found.values())

@@ -17,7 +17,7 @@ from ..frames.bandwidth import busbw_Bps
 from ..frames.columns import PROJECTED
 from ..frames.load import with_text
 from .head_to_head import DrawKey, Versus
-from .monte_carlo import Cast, Target, cast
+from .monte_carlo import Draws, Target, sample_times
 from .references import Reference, learn, shipped
 
 __all__ = ["COLUMNS", "LEVEL", "as_json", "home_of", "project"]
@@ -32,7 +32,7 @@ _ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
 
 def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Domain] | None = None,
             ranks: int | None = None, dies: bool = False, measured_on: str | None = None,
-            kept: dict[DrawKey, Cast] | None = None) -> pd.DataFrame:
+            kept: dict[DrawKey, Draws] | None = None) -> pd.DataFrame:
     """What the operations and payloads of `points` would take at other domains.
 
     Args:
@@ -62,7 +62,8 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
                 continue
             target = _target(key, domain, ranks, dies)
             common |= {"ranks": target.ranks, "rank_is": _rank_is(target)}
-            drawn = _series(target, op, [_payload(op, asked, target.ranks, dtype, traffic) for asked in sizes], own)
+            payloads = [_payload(op, asked, target.ranks, dtype, traffic) for asked in sizes]
+            drawn = _series(target, op, payloads, own, traffic)
             if drawn is None:
                 rows.append({**common, "kind": "refused", "reason": f"no algorithm of {op} is known there"})
                 continue
@@ -177,10 +178,10 @@ def _payload(op: str, asked: int, ranks: int, dtype: str, traffic: str | None) -
     return round_up(op, max(asked, 1), ranks, dtype, traffic)
 
 
-def _series(target: Target, op: str, payloads: Sequence[int],
-            own: Sequence[Reference]) -> list[tuple[int, Cast]] | None:
-    """Draws of one operation over payloads; no draw is slower for less than for more: a library would pad."""
-    drawn = [cast(target, op, payload, shipped(), own) for payload in payloads]
+def _series(target: Target, op: str, payloads: Sequence[int], own: Sequence[Reference],
+            traffic: str | None) -> list[tuple[int, Draws]] | None:
+    """Draws of one operation over message sizes; within a draw, no size is slower than a larger one, by padding."""
+    drawn = [sample_times(target, op, payload, shipped(), own, traffic=traffic) for payload in payloads]
     if None in drawn:
         return None
     times = np.minimum.accumulate(np.stack([one.time_s for one in drawn])[::-1])[::-1]
@@ -188,7 +189,7 @@ def _series(target: Target, op: str, payloads: Sequence[int],
             for payload, one, time_s in zip(payloads, drawn, times, strict=True)]
 
 
-def _row(drawn: Cast, payload: int) -> dict[str, object]:
+def _row(drawn: Draws, payload: int) -> dict[str, object]:
     low, middle, high = np.quantile(drawn.time_s, _ENDS)
     instead = "; ".join(f"if instead {name}: {time_s * 1e6:.4g} us" for name, _, time_s in drawn.instead)
     algorithm = drawn.algorithm if drawn.weight > 0.98 else f"{drawn.algorithm} ({drawn.weight:.0%})"

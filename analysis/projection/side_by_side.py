@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..domains.facts import Domain, load_domains
 from .head_to_head import Crossover, DrawKey, Versus, crossovers, versus
-from .monte_carlo import Cast
+from .monte_carlo import Draws
 from .project import project
 
 __all__ = ["PAIR", "Pair", "project_pair"]
@@ -50,7 +50,7 @@ def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domai
         return None
     points = shown[(shown["fabric"] == shown["fabric"].iloc[0]) & shown["op"].isin(ops)]
     points = points[points["asked_bytes"].isin(_some(points["asked_bytes"]))]
-    kept: dict[DrawKey, Cast] = {}
+    kept: dict[DrawKey, Draws] = {}
     domains = load_domains()
     frame = project(points, keys, domains, measured_on=home[0] if home else None, kept=kept)
     frame = frame[frame["kind"] == "projected"]
