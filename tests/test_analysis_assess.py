@@ -13,11 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collbench.analysis.assess import ABOVE, BELOW, NORMAL, UNKNOWN, WITHIN, assess_points
-from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY
+from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_share
 from collbench.analysis.assess.published_tables import apart, tables_of
-from collbench.analysis.cost.operations import copies_share
 from collbench.analysis.domains.facts import load_domains
-from collbench.analysis.findings.finding import Finding, in_order
+from collbench.analysis.findings.finding import Finding, sort_findings
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
 from collbench.analysis.frames.columns import CASE, RECORD
 from collbench.analysis.frames.load import load
@@ -209,7 +208,7 @@ def test_any_point_gets_a_verdict_and_no_share_is_invented(cases, key):
 def test_the_most_important_finding_goes_first():
     found = [Finding("note", "n", effect=0.9), Finding("warning", "b", effect=0.1), Finding("warning", "c"),
              Finding("warning", "a", effect=0.5), Finding("error", "e", effect=0.01)]
-    assert [finding.words for finding in in_order(found)] == ["e", "a", "b", "c", "n"]
+    assert [finding.words for finding in sort_findings(found)] == ["e", "a", "b", "c", "n"]
 
 
 def test_ids_name_records():
@@ -344,7 +343,7 @@ def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_rec
     ("all_reduce", 4, 2, 1.0), ("all_reduce", 8, 4, 1.0), ("all_reduce", 6, 2, 4 / 3), ("all_reduce", 4, 1, 3 / 2),
     ("all_gather", 4, 2, 1 / 2), ("reduce_scatter", 8, 2, 3 / 4)])
 def test_what_must_leave_a_host_over_its_cards_is_the_ceiling_between_hosts(op, ranks, node, leaves):
-    """`leaves` is in messages and counted by hand; a card has 50 GB/s one way, and busbw counts 2 (n - 1) / n or half."""
+    """`leaves` is in messages, counted by hand; a card has 50 GB/s one way."""
     (row,) = judged({"op": op, "redop": None if op == "all_gather" else "sum", "ranks": ranks, "busbw": 10,
                      "ranks_per_node": float(node)})
     factor = (2 if op == "all_reduce" else 1) * (ranks - 1) / ranks

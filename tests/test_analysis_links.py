@@ -168,7 +168,7 @@ def test_a_journal_becomes_cells_tiers_and_words(tmp_path):
     assert list(tiers["cells"]) == [8, 40]
     words = [finding.words for finding in matrix.findings]
     assert sum("all links between host n0 and host n3 are slow" in one for one in words) == 1
-    assert not any("the link from" in one or "with everybody" in one for one in words)
+    assert not any("the link from" in one or "with every partner" in one for one in words)
     assert "2 tiers of latency" in " ".join(words)
     assert "all links between host n0" in as_text(matrix)
     cut = next(finding for finding in matrix.findings if "all links between" in finding.words)
@@ -188,7 +188,7 @@ def test_all_ranks_of_a_slow_host_are_one_finding(tmp_path):
     (matrix,) = read_links(tmp_path)
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
     assert len(warnings) == 1, warnings
-    assert "host n2 (ranks 4-5) is slow with everybody" in warnings[0]
+    assert "host n2 (ranks 4-5) is slow with every partner" in warnings[0]
 
 
 def test_a_journal_without_links_has_no_matrix_and_a_log_is_refused(tmp_path):

@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from collbench.analysis.domains.facts import load_domains
-from collbench.analysis.findings.collect import find
+from collbench.analysis.findings.collect import collect_findings
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
-from collbench.analysis.models import extrapolate
 from collbench.analysis.report import terminal
 from collbench.analysis.report.page_data import fitted_lines
 from collbench.analysis.report.story import build_story
@@ -141,14 +141,14 @@ def test_a_newer_schema_is_refused(tmp_path):
 
 
 def test_findings_say_what_is_there_and_nothing_else(tmp_path):
-    assert find(load(a_journal(tmp_path))) == []
+    assert collect_findings(load(a_journal(tmp_path))) == []
 
 
 def test_findings_are_ranked_and_name_their_evidence(tmp_path):
     a_journal(tmp_path, a_run(cores=4),
               status=lambda case: "wrong" if case.op == "ping_pong" else
               "unsupported" if case.op == "barrier" else "ok")
-    found = find(load(tmp_path))
+    found = collect_findings(load(tmp_path))
     words = [finding.words for finding in found]
     assert [finding.severity for finding in found] == sorted((finding.severity for finding in found),
                                                              key=["error", "warning", "note"].index)

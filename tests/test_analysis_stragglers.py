@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from collbench.analysis.findings.collect import find
-from collbench.analysis.findings.guidelines import find_contradictions
+from collbench.analysis.findings.collect import collect_findings
+from collbench.analysis.findings.guidelines import find_violations
 from collbench.analysis.findings.stragglers import find_stragglers
 from collbench.analysis.frames.lateness import Lateness
 from collbench.analysis.frames.load import load
@@ -101,7 +101,7 @@ def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     output, _ = job.communicate(timeout=120)
     assert job.returncode in (0, 1), output     # 1: of some case no sample began on time
     slowing.join()
-    words = [finding.words for finding in find(load(tmp_path / "r")) if "last by most" in finding.words]
+    words = [finding.words for finding in collect_findings(load(tmp_path / "r")) if "last by most" in finding.words]
     assert words, load(tmp_path / "r").lateness.to_string()
     assert all(line.startswith("rank 1 ") for line in words), words
 
@@ -147,7 +147,7 @@ CONSISTENT = {("all_reduce", 4, 64): 20, ("all_reduce", 4, 128): 30, ("all_reduc
 
 
 def test_figures_that_agree_are_no_finding():
-    assert list(find_contradictions(points(CONSISTENT))) == []
+    assert list(find_violations(points(CONSISTENT))) == []
 
 
 @pytest.mark.parametrize(("change", "words"), [
@@ -158,10 +158,10 @@ def test_figures_that_agree_are_no_finding():
     ({("all_reduce", 8, 64): 15}, "over 4 ranks than over 8"),
     ({("bandwidth", 4, 64): 8}, "more than twice")])
 def test_a_contradiction_is_found_where_it_is_planted(change, words):
-    found = list(find_contradictions(points(CONSISTENT | change)))
+    found = list(find_violations(points(CONSISTENT | change)))
     assert len(found) == 1
     assert words in found[0].words
 
 
 def test_a_difference_within_the_noise_is_no_contradiction():
-    assert list(find_contradictions(points(CONSISTENT | {("all_reduce", 4, 64): 22.5}))) == []
+    assert list(find_violations(points(CONSISTENT | {("all_reduce", 4, 64): 22.5}))) == []

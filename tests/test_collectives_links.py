@@ -75,15 +75,15 @@ def test_a_slow_link_is_measured_again_alone_and_named(tmp_path):
     assert cells["bandwidth_n"].min() >= 6
     assert cells["bandwidth_Bps"].idxmin() == (4, 1)
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
-    assert any("link from rank 4 to rank 1 is slow in this direction, also while all other ranks rested" in words
+    assert any("link from rank 4 to rank 1 is slow in this direction, even while all other ranks were idle" in words
                for words in warnings), warnings
-    assert not any("slow with everybody" in words for words in warnings)
+    assert not any("slow with every partner" in words for words in warnings)
 
 
 def test_a_slow_rank_is_distinguished_from_slow_links(tmp_path):
     matrix, _ = measured(tmp_path, 5, lambda source, target: 0.032 if 3 in (source, target) else 0.004)
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
-    assert any("rank 3 is slow with everybody" in words for words in warnings), warnings
+    assert any("rank 3 is slow with every partner" in words for words in warnings), warnings
     assert not any("link from" in words for words in warnings)
 
 
@@ -136,7 +136,7 @@ def test_planted_faults_in_a_real_network_are_found(tmp_path):
         assert "ranks 0-3 | 4-5, 7" in row.places
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]
     assert len(warnings) == 2, warnings
-    assert "host h6 (rank 6) is slow with everybody" in warnings[0]
+    assert "host h6 (rank 6) is slow with every partner" in warnings[0]
     assert "the link from rank 1 (host h1) to rank 2 (host h2) is slow in both directions" in warnings[1]
 
 

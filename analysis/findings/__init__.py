@@ -1,1 +1,1 @@
-"""What stands out in a run: stragglers, broken performance guidelines, instability."""
+"""What stands out in a run: stragglers, violated performance guidelines, instability."""

@@ -1,4 +1,4 @@
-"""Findings: what a reader should know first, as values, most important first; nothing when there is nothing."""
+"""Collect the findings of a report, most important first."""
 
 from collections.abc import Iterator
 
@@ -6,21 +6,21 @@ import pandas as pd
 
 from ..frames.load import Loaded
 from ..text.units import percent
-from .finding import Finding, evidence_of, in_order
-from .guidelines import find_contradictions
+from .finding import Finding, evidence_of, sort_findings
+from .guidelines import find_violations
 from .stragglers import find_stragglers
 
-__all__ = ["Finding", "find"]
+__all__ = ["Finding", "collect_findings"]
 
-_OVERHEAD = 0.2          # share of a time from where the harness is part of the answer
+_OVERHEAD = 0.2          # share of a time above which the harness affects the result
 
 
-def find(loaded: Loaded) -> list[Finding]:
-    """Everything that can be said truly about `loaded`."""
+def collect_findings(loaded: Loaded) -> list[Finding]:
+    """Every finding about `loaded`."""
     found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
-             *find_contradictions(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
-    return in_order(found)
+             *find_violations(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
+    return sort_findings(found)
 
 
 def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _failed(records: pd.DataFrame) -> Iterator[Finding]:
-    for status, words in (("timeout", "did not end in time"), ("failed", "failed")):
+    for status, words in (("timeout", "timed out"), ("failed", "failed")):
         some = records[records["status"] == status]
         if len(some):
             yield Finding("error", f"{_cases(len(some))} {words}{_reasons(some)}", effect=len(some) / len(records),
@@ -45,14 +45,15 @@ def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
     if len(crowded):
         counts = ", ".join(str(count) for count in sorted(crowded.unique()))
         yield Finding("warning", f"with {counts} ranks there were more ranks on a host than cores: {len(crowded)} of "
-                      f"{len(points)} points show the software path and the scheduler, and not a fabric",
+                      f"{len(points)} points measure the software path and the scheduler, not the fabric",
                       effect=len(crowded) / len(points), **evidence_of(points, crowded.index))
 
 
 def _flagged(points: pd.DataFrame) -> Iterator[Finding]:
-    meanings = {"precision missed": "missed the precision asked for before their time was up",
-                "too few samples": "have too few samples for an interval",
-                "drift": "drifted while they were measured", "bimodal": "have two modes, so their median is neither"}
+    meanings = {"precision missed": "ran out of time before reaching the target precision",
+                "too few samples": "have too few samples for a confidence interval",
+                "drift": "drifted during the measurement",
+                "bimodal": "are bimodal, so the median represents neither mode"}
     known = points["flags"].unique()
     for flag, meaning in meanings.items():
         some = points["precision"][points["flags"].isin([flags for flags in known if flag in flags.split(", ")])]
@@ -67,7 +68,7 @@ def _overhead(points: pd.DataFrame) -> Iterator[Finding]:
     some = points.index[(points["overhead_s"] > _OVERHEAD * points["time_s"]) & (points["op"] != "noop")]
     if len(some):
         yield Finding("warning", f"in {len(some)} of {len(points)} points an empty call takes over "
-                      f"{percent(_OVERHEAD)} of the time: the harness is part of these numbers",
+                      f"{percent(_OVERHEAD)} of the time: the measurement overhead is part of these numbers",
                       effect=len(some) / len(points), **evidence_of(points, some))
 
 

@@ -1,29 +1,36 @@
-"""What a finding is, and which goes first."""
+"""A finding, and the order of findings."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 import pandas as pd
 
 from ..frames.record_id import record_ids
 
-__all__ = ["Finding", "as_json", "evidence_of", "in_order"]
+__all__ = ["Evidence", "Finding", "as_json", "evidence_of", "sort_findings"]
 
 _ORDER = ("error", "warning", "note")
 _SHOWN = 5      # records named as evidence
 
 
+class Evidence(TypedDict):
+    """Two fields of a finding."""
+
+    evidence: tuple[str, ...]
+    records: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One sentence a reader should know, and the records that show it (some of them).
+    """One sentence that a reader should know, and some of the records that show it.
 
     Args:
-        severity: `error`: the run is not to be trusted as a whole; `warning`: these numbers mean less than they seem
-            to; `note`: what was not looked at, or what explains a number.
+        severity: `error`: the run as a whole cannot be trusted; `warning`: some numbers mean less than they seem to;
+            `note`: what was not measured, or what explains a number.
         evidence: labels of records.
-        records: their ids, in the same order, where they are records of a journal; see `identity`.
-        effect: how much it touches, as a share: of the cases, the points, or the time; None where that means nothing.
+        records: their ids in the same order, for records of a journal; see `frames.record_id`.
+        effect: the share of the cases, the points or the time that it affects; None if that is undefined.
     """
 
     severity: Literal["error", "warning", "note"]
@@ -33,25 +40,25 @@ class Finding:
     effect: float | None = None
 
 
-def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """The most important first: by severity, then by effect; those of unknown effect last in the order given."""
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """By severity, then by effect; findings without an effect come last, in the given order."""
     return sorted(findings, key=lambda found: (_ORDER.index(found.severity), found.effect is None,
                                                -(found.effect or 0.0)))
 
 
-def evidence_of(rows: pd.DataFrame, which: Sequence[Hashable] | pd.Index | None = None) -> dict[str, tuple[str, ...]]:
-    """The first few records of `rows`, each once, as the fields `evidence` and `records` of a finding.
+def evidence_of(rows: pd.DataFrame, which: Sequence[Hashable] | pd.Index | None = None) -> Evidence:
+    """The first few distinct records of `rows`, as the fields `evidence` and `records` of a finding.
 
     Args:
-        which: labels of the rows meant, in order; None: all of them.
+        which: labels of the rows to use, in order; None: all rows.
     """
-    few = rows.head(4 * _SHOWN) if which is None else rows.loc[which[:4 * _SHOWN]]
+    few = rows.head(4 * _SHOWN) if which is None else rows.loc[list(which[:4 * _SHOWN])]
     named = dict(zip(record_ids(few), few["label"], strict=True))
-    return {"evidence": tuple(named.values())[:_SHOWN], "records": tuple(named)[:_SHOWN]}
+    return {"evidence": tuple(map(str, named.values()))[:_SHOWN], "records": tuple(named)[:_SHOWN]}
 
 
 def as_json(finding: Finding) -> dict[str, object]:
-    """The finding with its evidence as pairs of id and label; the id is None where no record stands behind it."""
+    """The finding with its evidence as pairs of id and label; the id is None for evidence that is no record."""
     ids = (*finding.records, *(None,) * (len(finding.evidence) - len(finding.records)))
     return {"severity": finding.severity, "words": finding.words, "effect": finding.effect,
             "evidence": [{"record": record, "label": label}

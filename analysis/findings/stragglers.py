@@ -1,10 +1,10 @@
-"""Which rank holds the others up, and how: by coming late, or by being slow once it has come.
+"""Stragglers: ranks that delay the others, by arriving late or by transferring slowly.
 
-In each sample somebody is last, some time after the next one; added up over the samples of a case, that time is
-largest for one rank, with n equal ranks for each in 1 of n cases. For a straggler it is in case after case, over
-different sizes, whether it is a little late always or very late now and then. Begins and ends are looked at apart: who
-begins last arrives late (busy elsewhere, a slow loop before the call); who ends last but began with the others moves
-its data slowly (its core, its link, its device).
+In each sample one rank is last, by some time. Summed over the samples of a case, that time is largest for one rank;
+among n equal ranks each is that one in 1 of n cases. A straggler is, in case after case and over different sizes,
+whether it is always a little late or occasionally very late. Begins and ends are examined separately: a rank that
+begins last arrives late (busy elsewhere, a slow loop before the call); one that ends last but began with the others
+transfers slowly (its core, its link, its device).
 """
 
 import math
@@ -20,39 +20,55 @@ from .finding import Finding
 
 __all__ = ["find_stragglers", "late_ranks"]
 
-_SIGMAS = 4.0       # cases in which a rank was last by most, beyond chance
+_SIGMAS = 4.0       # number of cases in which a rank was last by most: standard deviations above chance
 _FEWEST_CASES = 8
-_SHARE_OF_TIME = 0.05       # lateness that adds up to less than this of the time of all calls holds nobody up
+_SHARE_OF_TIME = 0.05       # total lateness below this share of the time of all calls delays nobody
+
+
+class _LateRank(NamedTuple):
+    """A row of `Loaded.lateness`."""
+
+    run: str
+    ranks: int
+    kind: str
+    rank: int
+    samples: int
+    last: int
+    late_s: float
+    cases: int
+    cases_last: int
+    total_s: float
 
 
 def find_stragglers(lateness: pd.DataFrame, runs: dict[str, Run]) -> Iterator[Finding]:
-    """Ranks that were last too often and by too much to be chance; the most often first."""
+    """Ranks that were last too often and by too much to be chance; the largest total lateness first."""
     for row in _beyond_chance(lateness):
         yield Finding("warning", _words(row, runs[row.run]), effect=row.late_s / row.total_s,
                       evidence=(f"all isolated calls over {row.ranks} ranks in run {row.run}",))
 
 
 def late_ranks(lateness: pd.DataFrame, runs: dict[str, Run]) -> dict[tuple[str, int], str]:
-    """By run and rank count, the rank that holds the others up most, in words; only where that is no chance."""
+    """By run and rank count, the worst straggler in words; without entries where there is none."""
     found: dict[tuple[str, int], str] = {}
     for row in _beyond_chance(lateness):
-        did = "arrives late" if row.kind == "begin" else "is slow to end"
+        did = "arrives late" if row.kind == "begin" else "finishes late"
         found.setdefault((row.run, row.ranks), f"{_name(runs[row.run], row.rank)} {did} and")
     return found
 
 
-def _beyond_chance(lateness: pd.DataFrame) -> Iterator[NamedTuple]:
-    for row in lateness.sort_values("late_s", ascending=False).itertuples():
+def _beyond_chance(lateness: pd.DataFrame) -> Iterator[_LateRank]:
+    for values in lateness.sort_values("late_s", ascending=False)[list(_LateRank._fields)].itertuples(index=False):
+        row = _LateRank(*values)
         if (row.cases >= _FEWEST_CASES and row.cases_last > _by_chance(row.cases, row.ranks)
                 and row.late_s > _SHARE_OF_TIME * row.total_s):
             yield row
 
 
-def _words(row: NamedTuple, run: Run) -> str:
+def _words(row: _LateRank, run: Run) -> str:
     did, means = ("begins", "it arrives late") if row.kind == "begin" else ("ends", "its transfers are slow")
     return (f"{_name(run, row.rank)} {did} last by most in {row.cases_last} of {row.cases} cases over {row.ranks} "
             f"ranks of {run.transport} ({percent(1 / row.ranks)} by chance): in {percent(row.last / row.samples)} of "
-            f"{row.samples} samples it is last, on average by {seconds(row.late_s / row.last)}, which adds up to "
+            f"{row.samples} samples it is last, by {seconds(row.late_s / row.last)} on average, in total "
             f"{_share(row.late_s / row.total_s)} the time of all calls: {means}")
 
 
@@ -61,7 +77,7 @@ def _share(of_time: float) -> str:
 
 
 def _by_chance(cases: int, ranks: int) -> float:
-    """In so many cases at most a rank is last by most, when all are alike."""
+    """The number of cases in which one of equal ranks is last by most, at most."""
     share = 1 / ranks
     return min(cases * share + _SIGMAS * math.sqrt(cases * share * (1 - share)), 0.95 * cases)
 

@@ -1,4 +1,4 @@
-"""The link matrix: what every pair of ranks has between it, which tiers that makes, and what does not fit."""
+"""The link matrix: latency and bandwidth of every pair of ranks, the tiers they form, and anomalies."""
 
 from .matrix import CELLS, LinkMatrix, read_links
 from .terminal import as_text

@@ -1,8 +1,8 @@
-"""Groups of values on a line: the division into k runs with the least squared distances, and the k that pays off.
+"""Optimal one-dimensional k-means clustering, with k chosen by the Bayesian information criterion.
 
-For one dimension the best division is found exactly by dynamic programming (Wang and Song, "Ckmeans.1d.dp", The R
-Journal 3(2), 2011); how many groups there are is decided by the Bayesian information criterion (Schwarz 1978) of a
-mixture of normals with one common width, which is never taken to be less than what measurements repeat to.
+In one dimension the optimal clustering is found exactly by dynamic programming (Wang and Song, "Ckmeans.1d.dp", The R
+Journal 3(2), 2011). The number of clusters minimises the Bayesian information criterion (Schwarz 1978) of a mixture of
+normals with a common width, which is bounded below by the repeatability of measurements.
 """
 
 import itertools
@@ -12,28 +12,28 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["levels"]
 
-_MOST_POINTS = 400      # more are summed up beforehand: time and memory grow with the square
+_MOST_POINTS = 400      # more are binned beforehand: time and memory grow with the square
 _MOST_LEVELS = 6
 
 Floats = NDArray[np.float64]
 
 
 def levels(values: ArrayLike, width: float, apart: float) -> NDArray[np.int64]:
-    """For each value the number of its group, counted from the smallest value on.
+    """For each value the number of its group, in ascending order of value.
 
     Args:
-        values: at least one, finite; logarithms, where factors are what counts.
-        width: values this close belong together whatever the criterion says.
-        apart: groups whose means are not at least this far apart are one.
+        values: at least one, finite; logarithms if factors matter.
+        width: lower bound of the common width.
+        apart: groups whose means are closer than this are merged.
     """
     values = np.asarray(values, float)
-    points, weights = _summed_up(np.sort(values))
+    points, weights = _binned(np.sort(values))
     starts = _division(points, weights, width)
     borders = _merged(points, weights, starts, apart)
     return np.searchsorted(borders, values, side="right")
 
 
-def _summed_up(ordered: Floats) -> tuple[Floats, Floats]:
+def _binned(ordered: Floats) -> tuple[Floats, Floats]:
     if len(ordered) <= _MOST_POINTS:
         return ordered, np.ones(len(ordered))
     step = (ordered[-1] - ordered[0]) / _MOST_POINTS or 1.0
@@ -43,7 +43,7 @@ def _summed_up(ordered: Floats) -> tuple[Floats, Floats]:
 
 
 def _division(points: Floats, weights: Floats, width: float) -> list[int]:
-    """Where the groups begin."""
+    """Start index of each group."""
     total, most = weights.sum(), min(_MOST_LEVELS, len(np.unique(points)))
     costs, cuts = _best_divisions(points, weights, most)
     scores = [total * np.log(max(costs[k - 1] / total, width**2)) + 2 * k * np.log(total) for k in range(1, most + 1)]
@@ -55,16 +55,16 @@ def _division(points: Floats, weights: Floats, width: float) -> list[int]:
 
 
 def _best_divisions(points: Floats, weights: Floats, most: int) -> tuple[list[float], NDArray[np.int64]]:
-    """Squared distances of the best division of all points into 1, 2 ... groups, and where its last group begins.
+    """Within-group sums of squares of the best division into 1, 2 ... groups, and where its last group begins.
 
-    `cuts[k, j]`: of the points up to j, divided into k + 1 groups.
+    `cuts[k, j]` is that start for the points up to j divided into k + 1 groups.
     """
     n = len(points)
-    shifted = points - points.mean()        # sums of squares of large numbers would lose the differences
+    shifted = points - points.mean()        # centred, since sums of squares of large numbers would lose precision
     mass, first, second = (np.concatenate([[0.0], np.cumsum(weights * shifted**power)]) for power in (0, 1, 2))
 
     def within(begins: NDArray[np.int64], end: int) -> Floats:
-        """Squared distances from the mean of the points from each of `begins` up to and with `end`."""
+        """Sums of squares about the mean of the points from each of `begins` to `end`, inclusive."""
         heavy = mass[end + 1] - mass[begins]
         return np.maximum(second[end + 1] - second[begins] - (first[end + 1] - first[begins])**2 / heavy, 0.0)
 
@@ -83,7 +83,7 @@ def _best_divisions(points: Floats, weights: Floats, most: int) -> tuple[list[fl
 
 
 def _merged(points: Floats, weights: Floats, starts: list[int], apart: float) -> Floats:
-    """Values between neighbouring groups that are far enough apart; the closest two become one first."""
+    """Borders between groups that are far enough apart; the closest two are merged first."""
     groups = [(points[begin:end], weights[begin:end])
               for begin, end in zip(starts, [*starts[1:], len(points)], strict=True)]
     while len(groups) > 1:
@@ -92,6 +92,6 @@ def _merged(points: Floats, weights: Floats, starts: list[int], apart: float) ->
         closest = int(np.argmin(gaps))
         if gaps[closest] >= apart:
             break
-        groups[closest:closest + 2] = [tuple(np.concatenate(both) for both in zip(*groups[closest:closest + 2],
-                                                                                  strict=True))]
+        (left, left_weight), (right, right_weight) = groups[closest:closest + 2]
+        groups[closest:closest + 2] = [(np.concatenate([left, right]), np.concatenate([left_weight, right_weight]))]
     return np.array([(left[0][-1] + right[0][0]) / 2 for left, right in itertools.pairwise(groups)])

@@ -1,4 +1,4 @@
-"""What was found in a link matrix, in words: tiers, slow ranks and hosts, slow links, links that hinder each other."""
+"""Findings from a link matrix: tiers, slow ranks and hosts, slow links, links that contend."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from collbench.collectives.cases.case import Case
 from collbench.collectives.records.record import Run
@@ -13,19 +14,19 @@ from collbench.collectives.records.record import Run
 from ..findings.finding import Finding, evidence_of
 from ..text.units import rate, seconds
 from .pair_kinds import Places
-from .structure import SlowRank, Structure
+from .structure import Group, SlowRank, Structure
 
-__all__ = ["QUANTITIES", "TIERS", "Quantity", "findings", "tier_numbers", "tier_rows"]
+__all__ = ["QUANTITIES", "TIERS", "LinkQuantity", "findings", "tier_numbers", "tier_rows"]
 
-_HINDERED = 1.5         # a link that is so much better alone shares something with others
-_NAMED = 5              # links of a finding
+_HINDERED = 1.5         # a link that is this much faster alone contends with others
+_NAMED = 5              # links named in a finding
 Pair = tuple[int, int]
 Measured = tuple[str, Case]     # run and case: what identifies a record
 TIERS = ("quantity", "tier", "cells", "typical", "lowest", "highest", "places")
 
 
-class Quantity(NamedTuple):
-    """One figure of a link: which operation measures it, its unit, and how it comes from the time of a message."""
+class LinkQuantity(NamedTuple):
+    """A property of a link: the operation that measures it, its unit, and how it follows from the time of a message."""
 
     name: str
     unit: str
@@ -42,15 +43,18 @@ class Quantity(NamedTuple):
 
 
 QUANTITIES = (
-    Quantity("latency", "s", "link_latency", lambda time_s, size: time_s, True, "latency", seconds),
-    Quantity("bandwidth", "Bps", "link_bandwidth", lambda time_s, size: size / time_s, False, "bandwidth", rate),
-    Quantity("bi_bandwidth", "Bps", "link_bi_bandwidth", lambda time_s, size: 2 * size / time_s, True,
+    LinkQuantity("latency", "s", "link_latency", lambda time_s, size: time_s, True, "latency", seconds),
+    LinkQuantity("bandwidth", "Bps", "link_bandwidth", lambda time_s, size: size / time_s, False, "bandwidth", rate),
+    LinkQuantity("bi_bandwidth", "Bps", "link_bi_bandwidth", lambda time_s, size: 2 * size / time_s, True,
              "two-way bandwidth", rate),
 )
 
 
+Factor = tuple[LinkQuantity, float]     # how much worse than usual
+
+
 def tier_numbers(structure: Structure) -> list[int]:
-    """For each group of links the tier that it belongs to; groups that are alike are one tier, 0 is the fastest."""
+    """The tier of each group of links; groups of similar speed form one tier, 0 is the fastest."""
     typical = [float(np.nanmedian(structure.expected[structure.group == index]))
                for index in range(len(structure.groups))]
     order = sorted(range(len(typical)), key=typical.__getitem__)
@@ -62,7 +66,7 @@ def tier_numbers(structure: Structure) -> list[int]:
 
 
 def tier_rows(cells: pd.DataFrame, structures: Mapping[str, Structure], places: Places) -> pd.DataFrame:
-    """A row for every tier of every quantity, columns `TIERS`; slow ranks and odd links are not counted in."""
+    """A row for every tier of every quantity, columns `TIERS`, without slow ranks and odd links."""
     rows = []
     for quantity in QUANTITIES:
         if quantity.name not in structures:
@@ -78,7 +82,7 @@ def tier_rows(cells: pd.DataFrame, structures: Mapping[str, Structure], places: 
     return pd.DataFrame(rows, columns=list(TIERS))
 
 
-def _unusual(structure: Structure) -> np.ndarray:
+def _unusual(structure: Structure) -> NDArray[np.bool_]:
     unusual = structure.odd.copy()
     for slow in structure.slow:
         unusual[slow.rank, :] |= slow.out
@@ -86,7 +90,7 @@ def _unusual(structure: Structure) -> np.ndarray:
     return unusual
 
 
-def _group_words(group: object, places: Places) -> str:
+def _group_words(group: Group, places: Places) -> str:
     words = places.kind_words(group.kind)
     if not group.blocks:
         return words
@@ -96,10 +100,10 @@ def _group_words(group: object, places: Places) -> str:
 
 def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure], tiers: pd.DataFrame,
              places: Places, shown_in: Callable[[str, int, int], Measured | None]) -> Iterator[Finding]:
-    """Everything that can be said of the links of a run, faults first.
+    """Every finding about the links of a run, faults first.
 
     Args:
-        shown_in: the record behind the figure of a quantity, source and target.
+        shown_in: the record behind the value of a quantity, source and target.
     """
     where = f"links of {run.transport} ({run.device})"
     found = _Faults(cells, structures, places)
@@ -111,13 +115,13 @@ def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure],
 
 
 def _identities(records: Sequence[Measured]) -> pd.DataFrame:
-    """What identifies records, as `tidy` has it, with their labels."""
+    """The columns that identify records, with their labels."""
     return pd.DataFrame([{"run": run, "op": case.op, "dtype": case.dtype, "traffic": case.traffic, "ranks": case.ranks,
                           "message_bytes": case.bytes, "label": case.label()} for run, case in records])
 
 
-class _Fault(NamedTuple):
-    """Words, and the names of quantities and the pairs that show it."""
+class _LinkFault(NamedTuple):
+    """A sentence, and the names of quantities and the pairs that show it."""
 
     words: str
     quantities: tuple[str, ...]
@@ -125,7 +129,7 @@ class _Fault(NamedTuple):
 
 
 class _Faults:
-    """Slow ranks and links over all quantities, each said once with every figure that shows it."""
+    """Slow ranks and links over all quantities, each reported once with every quantity that shows it."""
 
     def __init__(self, cells: pd.DataFrame, structures: Mapping[str, Structure], places: Places) -> None:
         self.cells, self.structures, self.places = cells, structures, places
@@ -134,20 +138,20 @@ class _Faults:
         self._blocks = list(self._between_hosts(odd))
         self._links = list(self._single(odd))
 
-    def certain(self) -> Iterator[_Fault]:
-        """What many links show, or one that was measured alone."""
+    def certain(self) -> Iterator[_LinkFault]:
+        """Faults that many links show, or one that was measured alone."""
         yield from self._hosts_and_ranks()
         yield from self._blocks
         yield from (fault for alone, fault in self._links if alone)
 
-    def seeming(self) -> Iterator[_Fault]:
-        """What only looks like a fault, or was not looked at by itself."""
+    def seeming(self) -> Iterator[_LinkFault]:
+        """Possible faults: not measured alone, or due to contention."""
         yield from (fault for alone, fault in self._links if not alone)
         yield from self._hindered()
 
-    def _hosts_and_ranks(self) -> Iterator[_Fault]:
-        """A host is named where all its ranks are slow, and there are hosts."""
-        slow: dict[int, list[tuple[Quantity, SlowRank]]] = {}
+    def _hosts_and_ranks(self) -> Iterator[_LinkFault]:
+        """A host is named if all its ranks are slow and there are several hosts."""
+        slow: dict[int, list[tuple[LinkQuantity, SlowRank]]] = {}
         for quantity in self._known():
             for one in self.structures[quantity.name].slow:
                 slow.setdefault(one.rank, []).append((quantity, one))
@@ -159,18 +163,18 @@ class _Faults:
             whole = all(mate in slow for mate in mates) and len(set(self.places.hosts)) > 1
             done |= set(mates) if whole else {rank}
             subject = f"host {self.places.hosts[rank]} ({_plural(mates)})" if whole else self.places.name(rank)
-            cause = "that host, its port or its way to the switch" if whole else "that device, its core or its port"
+            cause = "that host, its port or its path to the switch" if whole else "that device, its core or its port"
             if whole and len(mates) == 1:
-                cause = "that host, its device, its port or its way to the switch"
-            yield _Fault(f"{subject} is slow with everybody: {_slow_words(slow[rank])}: {cause}",
+                cause = "that host, its device, its port or its path to the switch"
+            yield _LinkFault(f"{subject} is slow with every partner: {_slow_words(slow[rank])}: {cause}",
                          _names(quantity for quantity, _ in slow[rank]), self._pairs_of(slow[rank]))
 
-    def _pairs_of(self, slow: list[tuple[Quantity, SlowRank]]) -> list[Pair]:
+    def _pairs_of(self, slow: list[tuple[LinkQuantity, SlowRank]]) -> list[Pair]:
         return [pair for pair in self.by_pair
                 if any((one.out and pair[0] == one.rank) or (one.into and pair[1] == one.rank) for _, one in slow)]
 
-    def _odd(self) -> dict[tuple[int, int], list[tuple[Quantity, float]]]:
-        odd: dict[tuple[int, int], list[tuple[Quantity, float]]] = {}
+    def _odd(self) -> dict[Pair, list[Factor]]:
+        odd: dict[Pair, list[Factor]] = {}
         for quantity in self._known():
             structure = self.structures[quantity.name]
             for source, target in np.argwhere(structure.odd).tolist():
@@ -178,8 +182,8 @@ class _Faults:
                 odd.setdefault((source, target), []).append((quantity, factor))
         return odd
 
-    def _between_hosts(self, odd: dict) -> Iterator[_Fault]:
-        """Where every link from one host to another is slow, what they have in common is."""
+    def _between_hosts(self, odd: dict[Pair, list[Factor]]) -> Iterator[_LinkFault]:
+        """If every link between two hosts is slow, the fault is what those links share."""
         hosts = self.places.hosts
         if len(set(hosts)) < 2:
             return
@@ -189,31 +193,31 @@ class _Faults:
             if len(block) < 4 or len(bad) < 0.9 * len(block):
                 continue
             figures = [figure for pair in bad for figure in odd.pop(pair)]
-            yield _Fault(f"all links between host {one} and host {other} are slow: {_factors(figures)}: "
+            yield _LinkFault(f"all links between host {one} and host {other} are slow: {_factors(figures)}: "
                          "the link or switch between these two hosts", _names(quantity for quantity, _ in figures), bad)
 
-    def _single(self, odd: dict) -> Iterator[tuple[bool, _Fault]]:
-        """Slow links, and whether each was measured alone; one fault of both directions where both are slow."""
+    def _single(self, odd: dict[Pair, list[Factor]]) -> Iterator[tuple[bool, _LinkFault]]:
+        """Slow links, and whether each was measured alone; one fault if both directions are slow."""
         for (source, target), figures in sorted(odd.items()):
             back = odd.get((target, source), [])
             if back and source > target and not _one_way_only(figures, back):
                 continue
             if back and _one_way_only(back, figures):
-                continue        # of the other direction all that is known is shared with this one
+                continue        # everything known about the other direction is shared with this one
             both = bool(back) and not _one_way_only(figures, back)
             ways = "in both directions" if both else "in this direction" if any(
                 not quantity.symmetric for quantity, _ in figures) else "either way"
             row = self.by_pair[source, target]
             link = f"the link from {self.places.name(source)} to {self.places.name(target)}"
             worse = _factors([*figures, *(back if both else [])])
-            words = (f"{link} is slow {ways}, also while all other ranks rested: {worse}: that link, since both ranks "
-                     "are as fast as others with everybody else") if row.alone else (
-                     f"{link} looked slow {ways} beside other pairs: {worse}; it was not measured alone, so others may "
-                     "be to blame")
-            yield bool(row.alone), _Fault(words, _names(quantity for quantity, _ in [*figures, *back]),
+            words = (f"{link} is slow {ways}, even while all other ranks were idle: {worse}: that link, since both "
+                     "ranks are as fast as others with every other partner") if row.alone else (
+                     f"{link} looked slow {ways} with other pairs active: {worse}; it was not measured alone, so "
+                     "contention may be the cause")
+            yield bool(row.alone), _LinkFault(words, _names(quantity for quantity, _ in [*figures, *back]),
                                           [(source, target), *([(target, source)] if both else [])])
 
-    def _hindered(self) -> Iterator[_Fault]:
+    def _hindered(self) -> Iterator[_LinkFault]:
         for quantity in self._known():
             some = self.cells[self.cells["alone"] & self.cells[quantity.column].notna()]
             if quantity.symmetric:
@@ -225,27 +229,27 @@ class _Faults:
                 worst = float(ratio.max())
                 pairs = [(row.src, row.dst) for row in hindered.itertuples()]
                 names = ", ".join(f"{source} -> {target}" for source, target in pairs[:_NAMED])
-                yield _Fault(f"{len(hindered)} link{'s' if len(hindered) > 1 else ''} that looked slow in "
+                yield _LinkFault(f"{len(hindered)} link{'s' if len(hindered) > 1 else ''} that looked slow in "
                              f"{quantity.words} {'are' if len(hindered) > 1 else 'is'} up to {worst:.3g} times as "
-                             f"fast while all other ranks rest ({names}): the link is sound, but shares something with "
-                             "others",
+                             f"fast while all other ranks are idle ({names}): the link itself is healthy, but contends "
+                             "with others",
                              (quantity.name,), pairs)
 
-    def _known(self) -> Iterator[Quantity]:
+    def _known(self) -> Iterator[LinkQuantity]:
         return (quantity for quantity in QUANTITIES if quantity.name in self.structures)
 
 
-def _names(quantities: Iterable[Quantity]) -> tuple[str, ...]:
+def _names(quantities: Iterable[LinkQuantity]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(quantity.name for quantity in quantities))
 
 
-def _one_way_only(figures: list, back: list) -> bool:
-    """Whether only one direction shows it, in the figures that have a direction."""
+def _one_way_only(figures: list[Factor], back: list[Factor]) -> bool:
+    """Whether only one direction shows it, among the quantities that have a direction."""
     return (any(not quantity.symmetric for quantity, _ in figures)
             and not any(not quantity.symmetric for quantity, _ in back))
 
 
-def _slow_words(found: list[tuple[Quantity, SlowRank]]) -> str:
+def _slow_words(found: list[tuple[LinkQuantity, SlowRank]]) -> str:
     parts = []
     for quantity, one in found:
         ways = {(True, True): "in and out", (True, False): "out", (False, True): "in"}[one.out, one.into]
@@ -254,7 +258,7 @@ def _slow_words(found: list[tuple[Quantity, SlowRank]]) -> str:
     return ", ".join(parts)
 
 
-def _factors(figures: list[tuple[Quantity, float]]) -> str:
+def _factors(figures: list[Factor]) -> str:
     parts = []
     for quantity in QUANTITIES:
         factors = [factor for one, factor in figures if one is quantity]

@@ -1,4 +1,4 @@
-"""From a journal to the link matrix: a row for every pair of ranks and direction, with what was found in them."""
+"""Build the link matrix from a journal: a row for every pair of ranks and direction, with findings."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from collbench.collectives.records.record import Record, Run
 from collbench.collectives.statistics.stability import spread
 
 from ..findings.finding import Finding
-from .link_findings import QUANTITIES, Measured, Quantity, findings, tier_numbers, tier_rows
+from .link_findings import QUANTITIES, LinkQuantity, Measured, findings, tier_numbers, tier_rows
 from .pair_kinds import Places
 from .structure import Structure, find_structure
 
@@ -33,10 +33,10 @@ class LinkMatrix:
 
     Args:
         cells: a row for each ordered pair (src sends to dst), columns `CELLS`: median and ends of its 95 % interval
-            (NaN for fewer than 6 samples), number of samples; `alone` where they were taken while all other ranks
-            rested, then `*_in_round_*` is what was measured beside other pairs; `place` of the pair in words;
-            `*_tier` is a row of `tiers`. Latency is half a round trip and the two-way bandwidth a sum, so that both
-            directions of a pair have the same one.
+            (NaN for fewer than 6 samples), number of samples; `alone` if measured while all other ranks were idle,
+            with `*_in_round_*` then the value measured with other pairs active; `place` of the pair in words; `*_tier`
+            is a row of `tiers`. Latency is half a round trip and two-way bandwidth a sum, so both are the same for
+            both directions of a pair.
         tiers: quantity, tier (0 is the fastest), cells, typical, lowest, highest, places (words).
         message_bytes: by quantity.
     """
@@ -57,9 +57,10 @@ class LinkMatrix:
 
 
 def read_links(path: Path, warnings: list[str] | None = None) -> list[LinkMatrix]:
-    """The link matrices that a journal, or a run directory with one, holds; none where no links were measured.
+    """The link matrices in a journal or run directory; none if no links were measured.
 
-    JournalError: it is no journal.
+    Raises:
+        JournalError: it is not a journal.
     """
     journal = path / "journal.jsonl" if path.is_dir() else path
     gathered: dict[Key, _Cells] = {}
@@ -75,7 +76,7 @@ def read_links(path: Path, warnings: list[str] | None = None) -> list[LinkMatrix
 
 
 class _Cells:
-    """Gathers samples of one matrix; what was measured last counts."""
+    """Collects the samples of one matrix; the latest measurement counts."""
 
     def __init__(self, run: Run, ranks: int) -> None:
         self.run, self.ranks = run, ranks
@@ -99,7 +100,7 @@ class _Cells:
                 self.measured_in[(alone, quantity.name, *pair)] = record.run, record.case
 
     def matrix(self) -> LinkMatrix:
-        """What was gathered, with tiers and findings."""
+        """The matrix with tiers and findings."""
         cells = pd.DataFrame(list(self._rows()))
         structures: dict[str, Structure] = {}
         for quantity in QUANTITIES:
@@ -108,7 +109,7 @@ class _Cells:
             if not cells[f"{quantity.name}_{quantity.unit}"].notna().any():
                 continue
             structures[quantity.name] = structure = self._structure(cells, quantity)
-            numbers = np.array([*tier_numbers(structure), -1])      # -1 of a cell is the last one: not measured
+            numbers = np.array([*tier_numbers(structure), -1])      # group -1 (not measured) indexes the last entry
             cells[column] = numbers[structure.group[cells["src"], cells["dst"]]]
         tiers = tier_rows(cells, structures, self.places)
         cells = cells[list(CELLS)]
@@ -117,7 +118,7 @@ class _Cells:
                           tuple(findings(self.run, cells, structures, tiers, self.places, self._shown_in)))
 
     def _shown_in(self, quantity: str, source: int, target: int) -> Measured | None:
-        """Where the figure that is shown of a link comes from."""
+        """The record behind the value shown for a link."""
         key = quantity, source, target
         return self.measured_in.get((True, *key)) or self.measured_in.get((False, *key))
 
@@ -136,7 +137,7 @@ class _Cells:
                 row[f"{quantity.name}_in_round_{quantity.unit}"] = in_round[0] if in_round else math.nan
             yield row
 
-    def _structure(self, cells: pd.DataFrame, quantity: Quantity) -> Structure:
+    def _structure(self, cells: pd.DataFrame, quantity: LinkQuantity) -> Structure:
         middle, best = np.full((2, self.ranks, self.ranks), np.nan)
         at = cells["src"], cells["dst"]
         fast = "_lo" if quantity.name == "latency" else "_hi"

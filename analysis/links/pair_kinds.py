@@ -1,4 +1,4 @@
-"""What a run says of where its ranks are, for pairs of ranks."""
+"""Where ranks are, as recorded in a run, and what that means for pairs of ranks."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ __all__ = ["KINDS", "Places"]
 
 KINDS = ("same host", "other host of the same domain", "other host", "other domain")
 _SAME_HOST, _SAME_DOMAIN, _OTHER_HOST, _OTHER_DOMAIN = range(len(KINDS))
-_UNKNOWN = "place unknown"
+_UNKNOWN = "location unknown"
 
 
 class Places:
-    """Hosts of ranks, and the scale-up domains that they were found in; empty where the run does not say."""
+    """Hosts of ranks, and their scale-up domains; empty if the run does not record them."""
 
     def __init__(self, provenance: Mapping[str, object], ranks: int) -> None:
         self.hosts = _names(provenance.get("hosts"), ranks)
@@ -37,7 +37,7 @@ class Places:
         return KINDS[kind] if self.hosts else _UNKNOWN
 
     def host_ranks(self, rank: int) -> tuple[int, ...]:
-        """All ranks on a rank's host; the rank alone where hosts are not known."""
+        """All ranks on the host of `rank`; only itself if hosts are unknown."""
         if not self.hosts:
             return (rank,)
         return tuple(other for other, host in enumerate(self.hosts) if host == self.hosts[rank])
@@ -47,5 +47,5 @@ class Places:
         return f"rank {rank} (host {self.hosts[rank]})" if len(set(self.hosts)) > 1 else f"rank {rank}"
 
 
-def _names(values: object, ranks: int) -> tuple:
+def _names(values: object, ranks: int) -> tuple[str, ...]:
     return tuple(values[:ranks]) if isinstance(values, list) and len(values) >= ranks else ()

@@ -1,13 +1,13 @@
-"""What a matrix of links is made of: slow ranks, tiers, and single links that fit neither.
+"""Structure of a link matrix: slow ranks, tiers, and single slow links.
 
-Works on the logarithm of the time that a link takes (of a small message, or of a byte), so that links differ by
-factors. A pair of ranks is of a kind that is known beforehand (same host or not); within a kind three questions are
-asked in turn, each of what the one before left over:
+Works on the logarithm of the time of a link (for a small message, or per byte), so that differences are factors. The
+kind of a pair of ranks is known (same host or not); within a kind three questions are asked in turn, each about what
+the previous one left unexplained:
 
-1. Is a rank slow whomever it talks to? Its best link of the kind is compared with the other ranks' best ones.
-2. Do the links fall into groups, and do the fast ones divide the ranks into blocks with slow links only in between?
-   That is a tier, as of switches that are joined by fewer or longer wires.
-3. Which links take longer than others of their tier?
+1. Is a rank slow with every partner? Its best link of the kind is compared with the best links of the other ranks.
+2. Do the links fall into groups, and do the fast ones divide the ranks into blocks with only slow links in between?
+   That is a tier, for example switches joined by fewer or longer cables.
+3. Which links are slower than others of their tier?
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from .ckmeans import levels
 
 __all__ = ["WORTH_SAYING", "Group", "SlowRank", "Structure", "find_structure"]
 
-WORTH_SAYING = 1.3      # a factor in time below which differences are of no interest
-_NOISES = 3.0           # nor are those of fewer typical half widths of a link's interval
-_SPREADS = 4.0          # or of fewer (robust) standard deviations of what is compared
-_WIDTH = 0.05           # logarithm: what medians of one link repeat to at best
-_FEWEST_RANKS = 4       # fewer cannot show whose fault it is
-_WITHIN, _BETWEEN = 0.75, 0.1       # shares of fast links on the two sides of a border: some links may be odd
+WORTH_SAYING = 1.3      # smaller factors in time are of no interest
+_NOISES = 3.0           # nor are differences of fewer typical half widths of a link's confidence interval
+_SPREADS = 4.0          # or of fewer robust standard deviations of the compared values
+_WIDTH = 0.05           # logarithm: best repeatability of the median of one link
+_FEWEST_RANKS = 4       # with fewer the slow rank cannot be identified
+_WITHIN, _BETWEEN = 0.75, 0.1       # shares of fast links within and between blocks: some links may be odd
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -32,7 +32,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SlowRank:
-    """A rank all of whose links of a kind are slow: those out of it, into it, or both. `factor` in time."""
+    """A rank whose links of a kind are all slow: outgoing, incoming, or both. `factor` is in time."""
 
     rank: int
     out: bool
@@ -42,10 +42,7 @@ class SlowRank:
 
 @dataclass(frozen=True)
 class Group:
-    """Links that are of one kind and on one side of every border: within the blocks, or between them.
-
-    `blocks` are the ranks that fast links join, where the kind falls into tiers.
-    """
+    """Links of one kind, within blocks or between them; `blocks` (of ranks joined by fast links) if there are tiers."""
 
     kind: int
     between: bool
@@ -54,14 +51,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Structure:
-    """What was found.
+    """Structure of a link matrix.
 
     Args:
-        groups: of links that are alike; `group` has for each cell the index in it, -1 where nothing was measured.
-        expected: logarithm of the time that a link of its group takes; NaN where nothing was measured.
+        groups: of equivalent links; `group` is the index of each cell in it, -1 where nothing was measured.
+        expected: logarithm of the typical time of the group; NaN where nothing was measured.
         excess: how much longer each link takes than that, as a logarithm.
-        odd: cells that take longer than they should, though neither of their ranks is slow.
-        apart: logarithm of the factor from which differences counted.
+        odd: cells slower than expected although neither of their ranks is slow.
+        apart: logarithm of the smallest factor that counted as a difference.
     """
 
     groups: tuple[Group, ...]
@@ -74,13 +71,13 @@ class Structure:
 
 
 def find_structure(cost: Floats, halves: Floats, kinds: Ints) -> Structure:
-    """Take a matrix apart.
+    """Find slow ranks, tiers and single slow links.
 
     Args:
-        cost: [from, to] logarithm of the time of a link at its best, the lower end of an interval where it has one:
-            whatever else runs can only make it slower. NaN where there is none or none was measured.
-        halves: how far above that its median is; NaN where there is no interval: such a link is never found odd.
-        kinds: what is known of a pair beforehand, as a number from 0 on.
+        cost: [from, to] logarithm of the time of a link at its best, the lower end of its confidence interval if it
+            has one: other activity can only slow it down. NaN where nothing was measured.
+        halves: how far above that its median is; NaN without an interval: such a link is never reported as odd.
+        kinds: the known kind of each pair, numbered from 0.
     """
     group = np.full(cost.shape, -1)
     expected, odd = np.full(cost.shape, np.nan), np.zeros(cost.shape, bool)
@@ -109,19 +106,19 @@ def find_structure(cost: Floats, halves: Floats, kinds: Ints) -> Structure:
 
 
 def _apart(halves: Floats) -> float:
-    """From which difference on two links differ, by how well each is known."""
+    """The smallest difference that counts, given how precisely links are known."""
     known = halves[np.isfinite(halves)]
     noise = float(np.median(known)) if known.size else 0.0
     return max(float(np.log(WORTH_SAYING)), _NOISES * noise)
 
 
 def _scatter(values: Floats) -> float:
-    """Standard deviation of the bulk of the values, by their median distance from the median."""
+    """Robust standard deviation, from the median absolute deviation."""
     return 1.4826 * float(np.median(np.abs(values - np.median(values)))) if values.size else 0.0
 
 
 def _slow_ranks(cost: Floats, here: NDArray[np.bool_], apart: float) -> list[SlowRank]:
-    """Ranks whose best link of a kind, out or in, is far worse than that of most ranks."""
+    """Ranks whose best link of a kind, outgoing or incoming, is far worse than that of most ranks."""
     best = [np.where(here, cost, np.inf).min(axis=axis) for axis in (1, 0)]
     late = []
     for side in best:
@@ -147,7 +144,7 @@ def _masks(slow: list[SlowRank], ranks: int) -> tuple[NDArray[np.bool_], NDArray
 
 
 def _blocks(cost: Floats, sound: NDArray[np.bool_], apart: float) -> tuple[tuple[int, ...], ...]:
-    """Ranks that fast links join, at the border that divides best; all in one block where there is none."""
+    """Ranks joined by fast links, at the first border that separates blocks; one block if there is none."""
     ranks = [int(rank) for rank in np.flatnonzero(sound.any(axis=0) | sound.any(axis=1))]
     level = np.full(cost.shape, -1)
     level[sound] = levels(cost[sound], _WIDTH, apart)
@@ -159,7 +156,7 @@ def _blocks(cost: Floats, sound: NDArray[np.bool_], apart: float) -> tuple[tuple
 
 
 def _joined(fast: NDArray[np.bool_], ranks: list[int]) -> tuple[tuple[int, ...], ...]:
-    """Connected parts; a link joins only if it is fast both ways, where both were measured."""
+    """Connected components; a link joins two ranks only if it is fast both ways."""
     from scipy.sparse.csgraph import connected_components
     _, part = connected_components((fast & fast.T)[np.ix_(ranks, ranks)], directed=False)
     return tuple(tuple(rank for rank, own in zip(ranks, part, strict=True) if own == number)
@@ -167,7 +164,7 @@ def _joined(fast: NDArray[np.bool_], ranks: list[int]) -> tuple[tuple[int, ...],
 
 
 def _is_border(fast: NDArray[np.bool_], sound: NDArray[np.bool_], blocks: tuple[tuple[int, ...], ...]) -> bool:
-    """Whether most links within blocks are fast and hardly any between them, and there are blocks worth the name."""
+    """Whether most links within blocks are fast and hardly any between, with at least two blocks of several ranks."""
     if len(blocks) < 2 or sum(len(block) > 1 for block in blocks) < 2:
         return False
     same = _same_block(blocks, len(fast))

@@ -1,6 +1,7 @@
-"""A link matrix for a terminal."""
+"""A link matrix as text for a terminal."""
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ _SHOWN = (("latency", "µs", microseconds), ("bandwidth", "GB/s", gigabytes), ("
 
 
 def as_text(matrix: LinkMatrix) -> str:
-    """Tiers, findings, and, where they fit on a screen, the figures: rows send, columns receive."""
+    """Tiers and findings, and the matrix itself if it fits on a screen: rows send, columns receive."""
     hosts = len(set(matrix.hosts))
     lines = [f"links: {matrix.transport} ({matrix.library}) on {matrix.device}: {matrix.ranks} ranks"
              + (f" on {hosts} host{'s' if hosts > 1 else ''}" if hosts else "")]
@@ -23,13 +24,13 @@ def as_text(matrix: LinkMatrix) -> str:
         if name in matrix.message_bytes and matrix.ranks <= _MOST_COLUMNS:
             lines += ["", f"{quantity.words} in {unit} of {payload(matrix.message_bytes[name])}"
                       + ("" if quantity.symmetric else ", rows send, columns receive")
-                      + "; * measured again while all others rested"]
+                      + "; * measured again while all other ranks were idle"]
             lines += _grid(matrix.cells, quantity.column, show, matrix.ranks)
     lines += ["", *(f"{finding.severity}: {finding.words}" for finding in matrix.findings)]
     return "\n".join(lines)
 
 
-def _grid(cells: pd.DataFrame, column: str, show: object, ranks: int) -> list[str]:
+def _grid(cells: pd.DataFrame, column: str, show: Callable[[float | None], str], ranks: int) -> list[str]:
     values = {(row.src, row.dst): (getattr(row, column), row.alone) for row in cells.itertuples()}
     lines = ["      " + "".join(f"{rank:>9}" for rank in range(ranks))]
     for source in range(ranks):

@@ -189,5 +189,5 @@ def _lateness(case: Case, timing: Timing) -> pd.DataFrame | None:
     return pd.concat(tables, ignore_index=True)
 
 
-def _text(value: object) -> str | None:
+def _text(value: Any) -> str | None:
     return None if pd.isna(value) else str(value)

@@ -19,16 +19,16 @@ from ..assess.expectations import headline_cases
 from ..assess.unexpected import find_unexpected
 from ..assess.wording import ExpectationRow, expectation_row, legend, outcome
 from ..domains.facts import Domain, load_domains
-from ..findings.collect import Finding, find
-from ..findings.finding import in_order
+from ..findings.collect import Finding, collect_findings
+from ..findings.finding import sort_findings
 from ..findings.stragglers import late_ranks
 from ..forecast import TARGETS, extrapolate
-from ..frames.background import aside
+from ..frames.background import run_in_child
 from ..frames.columns import SERIES
 from ..frames.load import Loaded, load
 from ..frames.pool import pool
 from ..frames.representative import HEADLINE_OPS, fabrics, headline, representative, with_fabric
-from ..importers import Asked
+from ..importers import LogHints
 from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
 from ..projection import home_of
@@ -76,7 +76,7 @@ class Story:
     page: PageData | None = None
 
 
-def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, asked: Asked | None = None,
+def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, asked: LogHints | None = None,
                 measured_on: str | None = None, known: Mapping[str, Domain] | None = None,
                 baseline: Path | None = None, loaded: Loaded | None = None, page: bool = False) -> Story:
     """Load DATA and compute everything that a report on it shows.
@@ -108,14 +108,14 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     def predict() -> _Predicted:
         return _predict(loaded.points, bare, names, tuple(targets), home, page)
     # The models need no assessment, so a second process fits them while this one assesses the points.
-    predicted = aside(predict) if len(points) > _MANY_POINTS else predict
+    predicted = run_in_child(predict) if len(points) > _MANY_POINTS else predict
     parts = _assessed(points, known, measured_on, earlier, set(late))
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     if baseline and not points["basis"].eq("baseline").any():
         raise UsageError(f"{baseline} has no case in common with {', '.join(map(str, paths))}: the same operation, "
                          "element type, ranks, message size, mode and definition of time")
     links = _links(paths, loaded)
-    findings = in_order([*find(loaded), *(finding for matrix in links for finding in matrix.findings),
+    findings = sort_findings([*collect_findings(loaded), *(finding for matrix in links for finding in matrix.findings),
                          *find_unexpected(points, late), *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
     cases = headline_cases(shown, late)

@@ -74,7 +74,7 @@ def _name(pair: Pair, key: str, ranks: int) -> str:
 
 def _measured(shown: pd.DataFrame, op: str) -> pd.DataFrame:
     """What was measured at the most ranks, in the mode with the most points."""
-    own = shown[(shown["op"] == op) & (shown["fabric"] == shown["fabric"].iloc[0])]
+    own: pd.DataFrame = shown[(shown["op"] == op) & (shown["fabric"] == shown["fabric"].iloc[0])]
     own = own[own["ranks"].eq(own["ranks"].max()) & own["mode"].eq(own["mode"].mode().iloc[0])]
     return own.assign(domain=[f"here, {ranks} ranks, measured" for ranks in own["ranks"]], kind="measured",
                       faster="", algorithm=None)

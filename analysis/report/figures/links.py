@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ...links import LinkMatrix
-from ...links.link_findings import QUANTITIES, Quantity
+from ...links.link_findings import QUANTITIES, LinkQuantity
 from ...text import units
 from ..story import Story
 from .shared.chart import DOT_LEGEND, INK, PALETTE, RATE, SECONDS, Chart, Spec, calculate, log_y, rows, spec, tooltip
@@ -72,7 +72,7 @@ def _blocks(pairs: pd.DataFrame, ranks: int, rate: bool) -> pd.DataFrame:
     return placed.sort_values("value", ascending=rate, kind="stable").drop_duplicates(["row", "column"])
 
 
-def _heat_map(table: pd.DataFrame, quantity: Quantity) -> Spec:
+def _heat_map(table: pd.DataFrame, quantity: LinkQuantity) -> Spec:
     rate = quantity.unit == "Bps"
     low, high = float(table["value"].min()), float(table["value"].max())
     if high <= low * 1.01:
@@ -97,7 +97,7 @@ def _heat_map(table: pd.DataFrame, quantity: Quantity) -> Spec:
                 transform=texts)
 
 
-def _pairs(cells: pd.DataFrame, quantity: Quantity) -> pd.DataFrame:
+def _pairs(cells: pd.DataFrame, quantity: LinkQuantity) -> pd.DataFrame:
     ends = [f"{quantity.name}_{end}_{quantity.unit}" for end in ("lo", "hi")]
     return pd.DataFrame({
         "from": cells["src"].astype(int), "to": cells["dst"].astype(int), "value": cells[quantity.column],
@@ -107,7 +107,7 @@ def _pairs(cells: pd.DataFrame, quantity: Quantity) -> pd.DataFrame:
 
 
 def _dots_and_lines(pairs: pd.DataFrame, tiers: pd.DataFrame,
-                    quantity: Quantity) -> tuple[pd.DataFrame, pd.DataFrame]:
+                    quantity: LinkQuantity) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Pairs to show as dots, and a row for each tier with its median (`value`) and range."""
     table = pairs[pairs["from"] < pairs["to"]] if quantity.symmetric else pairs
     table = pd.concat([_some(own) for _, own in table.groupby("tier")])
@@ -124,7 +124,7 @@ def _dots_and_lines(pairs: pd.DataFrame, tiers: pd.DataFrame,
                         spread=np.arange(len(table)) * _GOLDEN % 1 * 2 - 1), typical
 
 
-def _tiers(dots: pd.DataFrame, typical: pd.DataFrame, quantity: Quantity) -> Spec:
+def _tiers(dots: pd.DataFrame, typical: pd.DataFrame, quantity: LinkQuantity) -> Spec:
     kind = "rate" if quantity.unit == "Bps" else "seconds"
     order = typical.sort_values("tier")["name"].tolist()
     x = log_y("value", kind, quantity.words, [*dots["value"], *typical["value"]], aside="x")
