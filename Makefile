@@ -24,7 +24,7 @@ smoke: setup ## the same in a minute, to check that everything works
 test: setup ## run the tests (ARGS="-k name")
 	@$(RUN)/python -m pytest $(ARGS)
 
-test-all: setup ## run the slow tests too
+test-all: setup ## run the slow tests too (ARGS="-m slow": only those)
 	@$(RUN)/python -m pytest --all $(ARGS)
 
 test-mpich: setup ## repeat every test that needs MPI under MPICH

@@ -34,7 +34,8 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     assert all(point["time_s"] > 0 for point in points)
     said = collbench("summary", latest, "--ops", "all_reduce")
     assert said.returncode == 0, said.stderr
-    assert "all_reduce, measured, " in said.stdout
+    counts = {point["ranks"] for point in points if point["op"] == "all_reduce"}     # a busy machine drops the largest
+    assert any(f"all_reduce, measured, {ranks} ranks" in said.stdout for ranks in counts)
     unknown = collbench("summary", latest, "--ops", "all_reduce,nope")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("collbench: --ops nope: not in")
