@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -98,7 +99,7 @@ def read_calls(data: Path, choices: Sequence[Choice]) -> list[Calls]:
     for choice in ours:
         record = records.get(choice.key)
         timing = next((one for one in record.timings if one.mode == choice.point["mode"]), None) if record else None
-        if timing is not None:
+        if record is not None and timing is not None:
             found.append(_calls(choice, record.case, timing))
     return found
 
