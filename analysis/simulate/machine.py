@@ -1,4 +1,4 @@
-"""A domain as a simulator sees it: levels of ranks with rates and latencies, and the platform file that says so."""
+"""A domain as levels of ranks with rates and latencies, and the SimGrid platform file made from it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,25 +9,25 @@ from collbench.collectives.errors import UsageError
 from ..domains.facts import Domain, Figure, Tier
 from ..text.units import rate, seconds
 
-__all__ = ["ASSUMED_LATENCY_S", "Level", "Machine", "machine_of", "platform"]
+__all__ = ["ASSUMED_LATENCY_S", "Machine", "MachineLevel", "machine_of", "platform"]
 
-ASSUMED_LATENCY_S = 0.5e-6      # of a path through the innermost switches, where no source gives one
+ASSUMED_LATENCY_S = 0.5e-6      # path through the innermost switches, if no source gives it
 _HEAD = """<?xml version='1.0'?>
 <!DOCTYPE platform SYSTEM "https://simgrid.org/simgrid.dtd">
 <platform version="4.1">"""
-_FREE_BPS = 1e18                # of a link that stands for no wire
+_FREE_BPS = 1e18                # of a link that models no wire
 
 
 @dataclass(frozen=True)
-class Level:
-    """Ranks joined by switches, by a link for every pair, or by a torus.
+class MachineLevel:
+    """Ranks connected by switches, by a full mesh, or by a torus.
 
     Args:
-        ranks: how many ranks it joins.
-        rate_Bps: one way, per rank, into the level from below; of a mesh or torus, of one link.
-        latency_s: of a path through it and back down; of a mesh or torus, of one link.
-        kind: switched, mesh or torus; a mesh is the innermost level, a torus the only one.
-        dimensions: of a torus.
+        ranks: number of ranks connected.
+        rate_Bps: one way, per rank, into the level from below; per link for a mesh or torus.
+        latency_s: of a path up through the level and back down; per link for a mesh or torus.
+        kind: switched, mesh or torus; a mesh must be the innermost level, a torus the only one.
+        dimensions: number of dimensions of a torus.
     """
 
     name: str
@@ -40,37 +40,38 @@ class Level:
 
 @dataclass(frozen=True)
 class Machine:
-    """Levels from the innermost out; `assumed` says in words what no source gives."""
+    """Levels from the innermost out; `assumed` lists values that no source gives, as text."""
 
     key: str
-    levels: tuple[Level, ...]
+    levels: tuple[MachineLevel, ...]
     assumed: tuple[str, ...] = ()
 
     def words(self) -> str:
-        """Levels with their figures, as one line."""
-        said = "; ".join(f"{level.name}: {level.ranks} ranks, {rate(level.rate_Bps)}, {seconds(level.latency_s)}"
-                         for level in self.levels)
-        return "; ".join([said, *self.assumed])
+        """The levels with rates and latencies, and the assumptions, as one line."""
+        levels = "; ".join(f"{level.name}: {level.ranks} ranks, {rate(level.rate_Bps)}, {seconds(level.latency_s)}"
+                           for level in self.levels)
+        return "; ".join([levels, *self.assumed])
 
 
 def machine_of(key: str, domain: Domain, dies: bool = False, latency_s: float | None = None,
                oversubscription: float | None = None) -> Machine:
-    """The machine that `domain` describes.
+    """Build the machine that `domain` describes.
 
     Args:
-        dies: a rank is a die, where an accelerator has several.
-        latency_s: of every level that no source gives a latency for; ASSUMED_LATENCY_S if None.
-        oversubscription: of the outermost of several levels, instead of the domain's own.
+        dies: one rank per die instead of one per accelerator.
+        latency_s: latency of levels for which no source gives one; ASSUMED_LATENCY_S if None.
+        oversubscription: replaces the domain's value for the outermost of several levels.
 
     Raises:
-        UsageError: no source gives what a simulator needs.
+        UsageError: a value that the simulator needs is unknown.
     """
     per = domain.dies if dies else 1
     if not domain.tiers:
         raise UsageError(f"{key}: no source gives a link rate: cannot simulate")
     if dies and per == 1:
-        raise UsageError(f"{key}: no source says that an accelerator has several dies: leave --dies out")
-    levels, assumed = [], []
+        raise UsageError(f"{key}: no source gives several dies per accelerator: omit --dies")
+    levels: list[MachineLevel] = []
+    assumed: list[str] = []
     for at, tier in enumerate(domain.tiers):
         ranks = (tier.accelerators or 0) * per
         if tier.accelerators == 1 and per == 1:
@@ -81,27 +82,27 @@ def machine_of(key: str, domain: Domain, dies: bool = False, latency_s: float | 
         found = tier.latency_s.value if tier.latency_s else latency_s or ASSUMED_LATENCY_S
         if tier.latency_s is None:
             assumed.append(f"latency of {tier.name} assumed: {seconds(found)}")
-        level_rate = _rate(tier, own)
+        level_rate = _rate(tier, tier.rate_Bps, own)
         outermost = at == len(domain.tiers) - 1 and len(levels) > 0
         narrow = oversubscription if outermost and oversubscription else _value(tier.oversubscription, 1.0)
         kind, dimensions = _kind(tier)
-        levels.append(Level(tier.name, ranks, level_rate / narrow, found, kind, dimensions))
+        levels.append(MachineLevel(tier.name, ranks, level_rate / narrow, found, kind, dimensions))
     if oversubscription and len(levels) < 2:
-        raise UsageError(f"{key}: has one level, which nothing oversubscribes: leave --oversubscription out")
+        raise UsageError(f"{key}: has only one level, so nothing is oversubscribed: omit --oversubscription")
     _check(key, levels)
     return Machine(key, tuple(levels), tuple(assumed))
 
 
-def _rate(tier: Tier, dies: int) -> float:
-    """One way per rank; of a mesh or torus, of one link."""
+def _rate(tier: Tier, rate_Bps: Figure, dies: int) -> float:
+    """One-way rate per rank; per link for a mesh or torus."""
     if tier.topology in ("mesh", "torus 2d", "torus 3d"):
         others = max(1, (tier.accelerators or 2) - 1)
-        return _value(tier.pair_Bps, tier.rate_Bps.value / others)
-    return tier.rate_Bps.value / dies
+        return _value(tier.pair_Bps, rate_Bps.value / others)
+    return rate_Bps.value / dies
 
 
-def _value(figure: Figure | None, otherwise: float) -> float:
-    return figure.value if figure else otherwise
+def _value(figure: Figure | None, default: float) -> float:
+    return figure.value if figure else default
 
 
 def _kind(tier: Tier) -> tuple[str, int]:
@@ -110,16 +111,16 @@ def _kind(tier: Tier) -> tuple[str, int]:
     return ("mesh" if tier.topology == "mesh" else "switched"), 0
 
 
-def _check(key: str, levels: list[Level]) -> None:
+def _check(key: str, levels: list[MachineLevel]) -> None:
     for at, level in enumerate(levels):
         if (level.kind == "mesh" and at > 0) or (level.kind == "torus" and len(levels) > 1):
-            raise UsageError(f"{key}: {level.name} is a {level.kind} around other levels, which is not simulated")
+            raise UsageError(f"{key}: {level.name} is a {level.kind} around other levels, which cannot be simulated")
 
 
 def platform(machine: Machine, ranks: int) -> str:
-    """The platform file for `ranks` hosts h0, h1, ...: one simulated second is a microsecond.
+    """The platform file for `ranks` hosts h0, h1, ...; one simulated second stands for a microsecond.
 
-    Time is printed in microseconds and computed to a nanosecond, so scaled times are exact to a femtosecond.
+    SimGrid prints six decimals and computes nine, so times scaled by 10^6 are exact to a femtosecond.
     """
     inner = machine.levels[0]
     if inner.kind == "torus":
@@ -145,7 +146,7 @@ def _host(rank: int) -> str:
     return f'<host id="h{rank}" speed="1Gf"/>'
 
 
-def _torus(level: Level, ranks: int) -> Iterator[str]:
+def _torus(level: MachineLevel, ranks: int) -> Iterator[str]:
     sides = ",".join(map(str, _sides(ranks, level.dimensions)))
     yield (f'<cluster id="torus" prefix="h" radical="0-{ranks - 1}" suffix="" speed="1Gf" topology="TORUS" '
            f'topo_parameters={quoteattr(sides)} bw="{level.rate_Bps * 1e-6!r}Bps" lat="{level.latency_s * 1e6!r}s" '
@@ -153,15 +154,15 @@ def _torus(level: Level, ranks: int) -> Iterator[str]:
 
 
 def _sides(ranks: int, dimensions: int) -> list[int]:
-    """Sides of the torus of `ranks` nodes that is nearest to a cube."""
+    """Side lengths of the most cubic torus of `ranks` nodes."""
     if dimensions == 1:
         return [ranks]
     fit = [side for side in range(1, ranks + 1) if ranks % side == 0 and side**dimensions <= ranks]
     return [max(fit), *_sides(ranks // max(fit), dimensions - 1)]
 
 
-def _mesh(level: Level, zone: str, members: range, out: Level | None = None) -> Iterator[str]:
-    """Hosts with a link for every pair; with `out`, each also has a port to the router R of the zone."""
+def _mesh(level: MachineLevel, zone: str, members: range, out: MachineLevel | None = None) -> Iterator[str]:
+    """Fully connected hosts; with `out`, each also has a port to the router R of the zone."""
     yield f'<zone id="{zone}" routing="Full">'
     yield from map(_host, members)
     if out:
@@ -183,7 +184,7 @@ def _route(kind: str, here: str, there: str, links: str, gates: str = "") -> str
     return f'<{kind} src="{here}" dst="{there}"{gates} symmetrical="NO">{links}</{kind}>'
 
 
-def _mesh_zone(levels: tuple[Level, ...], ranks: int) -> Iterator[str]:
+def _mesh_zone(levels: tuple[MachineLevel, ...], ranks: int) -> Iterator[str]:
     """Meshes as the innermost groups of switched levels."""
     inner, out = levels[0], levels[1]
     groups = _groups(range(ranks), inner.ranks)
@@ -192,8 +193,8 @@ def _mesh_zone(levels: tuple[Level, ...], ranks: int) -> Iterator[str]:
                    bodies, inner.ranks, ports=True)
 
 
-def _switched(levels: tuple[Level, ...], ranks: int) -> Iterator[str]:
-    """Stars of hosts as the innermost groups of further levels."""
+def _switched(levels: tuple[MachineLevel, ...], ranks: int) -> Iterator[str]:
+    """Stars of hosts as the innermost groups of switched levels."""
     inner = levels[0]
     groups = _groups(range(ranks), inner.ranks or ranks)
     bodies = [[f'<cluster id="z0_{at}" prefix="h" radical="{members[0]}-{members[-1]}" suffix="" speed="1Gf" '
@@ -205,11 +206,11 @@ def _switched(levels: tuple[Level, ...], ranks: int) -> Iterator[str]:
     return _joined(levels, 1, zones, bodies, inner.ranks, ports=False)
 
 
-def _joined(levels: tuple[Level, ...], depth: int, zones: list[tuple[str, str, int]], bodies: list[list[str]],
+def _joined(levels: tuple[MachineLevel, ...], depth: int, zones: list[tuple[str, str, int]], bodies: list[list[str]],
             size: int, ports: bool) -> Iterator[str]:
-    """Zones (name, gateway, hosts) joined by the switches of the next level, until one zone holds all.
+    """Join zones (name, gateway, hosts) by the switches of the next level until one zone holds all.
 
-    Each has an uplink of the rate of all its ranks; the first level above a mesh has none, as each rank has a port.
+    The uplink of a zone carries the rate of all its ranks. The first level above a mesh has none: each rank has a port.
     """
     while len(zones) > 1:
         level, below = (levels[0], None) if ports else (levels[1], levels[0])
@@ -225,8 +226,8 @@ def _joined(levels: tuple[Level, ...], depth: int, zones: list[tuple[str, str, i
     yield from bodies[0]
 
 
-def _uplink(level: Level, below: Level | None, size: int) -> tuple[float, float]:
-    """Rate and latency of the uplink of a group of `size` ranks; above a mesh a link that costs nothing."""
+def _uplink(level: MachineLevel, below: MachineLevel | None, size: int) -> tuple[float, float]:
+    """Rate and latency of the uplink of a group of `size` ranks; above a mesh the link is free."""
     if below is None:
         return _FREE_BPS, 0.0
     return level.rate_Bps * size, max(0.0, level.latency_s - below.latency_s) / 2

@@ -1,4 +1,4 @@
-"""Many simulated calls, a few at a time, as the tidy rows that every other command reads."""
+"""Simulate many calls, several at a time, and return them as tidy rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,15 +14,15 @@ from collbench.collectives.errors import CollbenchError, UsageError
 from .machine import Machine, platform
 from .smpi import ALGORITHMS, SELECTORS, replay, version
 
-__all__ = ["COLUMNS", "Case", "Result", "cases_of", "run_cases"]
+__all__ = ["COLUMNS", "Result", "SimulatedCase", "cases_of", "run_cases"]
 
 COLUMNS = ("system", "library", "transport", "collective", "algorithm", "dtype", "redop", "n_ranks", "ranks_per_node",
            "message_bytes", "native_size_bytes", "variant", "time_us", "statistic", "mode", "source")
 _DTYPE, _ITEM = "float32", 4
 
 
-class Case(NamedTuple):
-    """One call: `algorithm` is what the row says, `smpi` what the simulator is told."""
+class SimulatedCase(NamedTuple):
+    """One call; `algorithm` is our name, printed in the row, and `smpi` is the simulator's."""
 
     op: str
     algorithm: str
@@ -34,21 +34,20 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """Rows of COLUMNS, and a sentence for each call that the simulator did not finish."""
+    """Rows of COLUMNS, and an error message for each call that the simulator did not finish."""
 
     rows: pd.DataFrame
     failures: list[str]
 
 
 def cases_of(machine: Machine, ops: Sequence[str], algorithms: Sequence[str], ranks: Sequence[int],
-             sizes: Sequence[int]) -> list[Case]:
-    """What to simulate, cheapest first.
+             sizes: Sequence[int]) -> list[SimulatedCase]:
+    """The calls to simulate, cheapest first.
 
-    A payload is rounded up to whole elements for every rank, as simulated algorithms treat a remainder in ways of
-    their own.
+    A message size is rounded up to whole elements per rank, since simulated algorithms treat remainders differently.
 
     Args:
-        algorithms: by our names, by SMPI's, or a library whose own choice is to be made; empty for all of ours.
+        algorithms: our names, SMPI's names, or libraries whose selection is simulated; empty for all of ours.
 
     Raises:
         UsageError: an operation or algorithm cannot be simulated, or the ranks do not fit into the domain.
@@ -58,20 +57,20 @@ def cases_of(machine: Machine, ops: Sequence[str], algorithms: Sequence[str], ra
         raise UsageError(f"{machine.key} has {most} ranks: {max(ranks)} do not fit")
     found = []
     for op in ops:
-        for algorithm, smpi in dict.fromkeys(_ways(op, algorithms)):
+        for algorithm, smpi in dict.fromkeys(_algorithms(op, algorithms)):
             for n in ranks:
                 for size in sizes if OPERATIONS[op].has_payload else (0,):
                     unit = n * _ITEM
-                    found.append(Case(op, algorithm, smpi, n, size, -(-size // unit) * unit))
+                    found.append(SimulatedCase(op, algorithm, smpi, n, size, -(-size // unit) * unit))
     if not found:
-        raise UsageError(f"no algorithm {', '.join(algorithms)} of {', '.join(ops)} is simulated; known are "
+        raise UsageError(f"no algorithm {', '.join(algorithms)} of {', '.join(ops)} can be simulated; supported are "
                          + "; ".join(f"{op}: {', '.join(ALGORITHMS[op])}" for op in ops))
     return sorted(found, key=lambda case: (case.ranks, case.message_bytes))
 
 
-def _ways(op: str, algorithms: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _algorithms(op: str, algorithms: Sequence[str]) -> Iterator[tuple[str, str]]:
     if op not in ALGORITHMS:
-        raise UsageError(f"{op} is not simulated; these are: {', '.join(ALGORITHMS)}")
+        raise UsageError(f"{op} cannot be simulated; supported are {', '.join(ALGORITHMS)}")
     known = ALGORITHMS[op]
     if not algorithms:
         yield from known.items()
@@ -84,17 +83,17 @@ def _ways(op: str, algorithms: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield "default", name
 
 
-def run_cases(machine: Machine, cases: Sequence[Case], timeout_s: float, workers: int = 1,
+def run_cases(machine: Machine, cases: Sequence[SimulatedCase], timeout_s: float, workers: int = 1,
               done: Callable[[], None] | None = None) -> Result:
     """Simulate every case; `done` is called after each.
 
     Raises:
-        CollbenchError: none could be finished; the reason of the first.
+        CollbenchError: no call finished; gives the reason of the first.
     """
     library = f"SMPI replay, SimGrid {version()}"
     hosts = lru_cache(maxsize=workers + 1)(lambda ranks: platform(machine, ranks))
 
-    def one(case: Case) -> float | str:
+    def one(case: SimulatedCase) -> float | str:
         try:
             return replay(hosts(case.ranks), case.op, case.smpi, case.ranks, case.message_bytes, timeout_s).time_s
         except UsageError:
@@ -117,7 +116,7 @@ def run_cases(machine: Machine, cases: Sequence[Case], timeout_s: float, workers
     return Result(frame.astype({"ranks_per_node": "Int64"}), failures)
 
 
-def _row(machine: Machine, library: str, case: Case, time_s: float) -> tuple[object, ...]:
+def _row(machine: Machine, library: str, case: SimulatedCase, time_s: float) -> tuple[object, ...]:
     node = machine.levels[-2].ranks if len(machine.levels) > 1 else None
     return (f"simulated {machine.key}", library, "smpi", case.op, case.algorithm, _DTYPE,
             "sum" if OPERATIONS[case.op].reduces else "", case.ranks, min(node, case.ranks) if node else None,

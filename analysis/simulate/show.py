@@ -1,4 +1,4 @@
-"""Simulated rows on the terminal, as JSON, and as files that every other command reads."""
+"""Simulated rows as a table on the terminal, as JSON, and as a journal or tidy CSV."""
 
 import tempfile
 from pathlib import Path
@@ -12,7 +12,7 @@ from rich.text import Text
 from collbench.collectives.errors import UsageError
 
 from ..frames.bandwidth import algbw_Bps, busbw_Bps
-from ..importers import Asked, import_logs
+from ..importers import LogHints, import_logs
 from ..text import units
 from ..text.safe_console import Screen
 from ..text.safe_csv import to_csv
@@ -30,11 +30,12 @@ def as_json(rows: pd.DataFrame, domain: str) -> list[dict[str, object]]:
         "variant": rows["variant"], "dtype": rows["dtype"], "ranks": rows["n_ranks"],
         "message_bytes": rows["message_bytes"], "asked_bytes": rows["native_size_bytes"], "time_s": time_s, **rates,
         "kind": "simulated", "domain": domain, "source": rows["source"]})
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
 
 
 def save(rows: pd.DataFrame, out: Path) -> None:
-    """Write a journal where the name ends in .jsonl, else tidy CSV; UsageError when that cannot be."""
+    """Write a journal if the name ends in .jsonl, else tidy CSV; UsageError if the file cannot be written."""
     if rows["variant"].eq("").all():
         rows = rows.drop(columns="variant")
     try:
@@ -45,22 +46,22 @@ def save(rows: pd.DataFrame, out: Path) -> None:
         with tempfile.TemporaryDirectory() as name:
             table = Path(name) / f"{out.stem}.csv"
             table.write_text(to_csv(rows), encoding="utf-8")
-            import_logs([table], out, Asked())
+            import_logs([table], out, LogHints())
     except OSError as error:
         raise UsageError(f"{out}: cannot be written: {error.strerror}") from None
 
 
 def show(rows: pd.DataFrame, console: Console | None = None) -> None:
-    """One table an operation and algorithm: times by payload and rank count."""
+    """One table per operation and algorithm: times by message size and rank count."""
     console = console or Screen()
-    for (op, algorithm, variant), part in rows.groupby(["collective", "algorithm", "variant"], sort=False):
-        words = ", ".join(filter(None, (op, algorithm, variant, part["system"].iloc[0])))
-        console.print(Text(f"{words}, µs", style="bold"))
+    for names, part in rows.groupby(["collective", "algorithm", "variant"], sort=False):
+        title = ", ".join(str(name) for name in (*names, part["system"].iloc[0]) if name)
+        console.print(Text(f"{title}, µs", style="bold"))
         table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
-        table.add_column("payload", justify="right", no_wrap=True)
+        table.add_column("message size", justify="right", no_wrap=True)
         grid = part.pivot_table(index="native_size_bytes", columns="n_ranks", values="time_us")
         for ranks in grid.columns:
             table.add_column(f"{ranks} ranks", justify="right", no_wrap=True)
-        for size, times in grid.iterrows():
+        for size, times in zip(grid.index.tolist(), grid.to_numpy(dtype=float), strict=True):
             table.add_row(units.payload(size), *(units.microseconds(time / 1e6) for time in times))
         console.print(table)
