@@ -16,7 +16,7 @@ from .analysis.domains.facts import Domain, domain_named, load_domains
 from .analysis.frames.load import Loaded
 from .analysis.frames.load import load as load_one
 from .analysis.frames.pool import pool
-from .analysis.importers import Asked
+from .analysis.importers import LogHints
 from .collectives.errors import CollbenchError, UsageError
 from .collectives.records.record import Run
 
@@ -70,7 +70,7 @@ def load(data: StrPath | Iterable[StrPath], *, ranks: int | None = None, op: str
         raise UsageError("no data: give a path, or a list with at least one path")
     known = load_domains() if domains is None else domains
     home = domain_named(measured_on, known) if measured_on else None
-    asked = Asked(ranks, op, system)
+    asked = LogHints(ranks, op, system)
     return Results(paths, [load_one(path, asked) for path in paths], known, home)
 
 

@@ -19,7 +19,7 @@ from collbench.analysis.compare import show as compare_show
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.export import FORMATS, export
 from collbench.analysis.frames.load import load
-from collbench.analysis.importers import Asked, import_logs
+from collbench.analysis.importers import LogHints, import_logs
 from collbench.analysis.links import as_text
 from collbench.analysis.projection import project
 from collbench.analysis.projection import show as projection_show
@@ -203,7 +203,7 @@ def test_hostile_names_steer_no_terminal_no_page_and_no_table_of_another_tool(tm
     folder = a_hostile_journal(tmp_path)
     shown = io.StringIO()
     console = Screen(file=shown, width=150, force_terminal=True, color_system=None)
-    story = build_story(folder)
+    story = build_story(folder, page=True)
     terminal.show(story, console)
     terminal.show_predictions(story.predictions, console)
     compared = compare(match(sides(str(folder)), sides(str(folder))))
@@ -229,6 +229,6 @@ def test_nothing_is_exported_as_nothing(loaded, form):
 def test_through_a_journal(loaded, tmp_path):
     path = tmp_path / "exported.log"
     path.write_text(export(loaded, "nccl-tests")[0])
-    import_logs([path], tmp_path / "j.jsonl", Asked(system="fabric"))
+    import_logs([path], tmp_path / "j.jsonl", LogHints(system="fabric"))
     assert len(list(read_lines(tmp_path / "j.jsonl", []))) > 8
     same(load(tmp_path / "j.jsonl").points.sort_values(KEYS).reset_index(drop=True), load(path).points)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from collbench.analysis.frames.load import load
-from collbench.analysis.importers import Asked, LogError, UnknownFormatError, import_logs, importers, read_log
+from collbench.analysis.importers import LogError, LogHints, UnknownFormatError, import_logs, importers, read_log
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import read_journal, read_lines
 from collbench.collectives.records.record import Imported
@@ -59,7 +59,7 @@ def write(tmp_path, text, name="a.log"):
 
 
 def read(tmp_path, text, **asked):
-    return read_log(write(tmp_path, text), Asked(**asked))
+    return read_log(write(tmp_path, text), LogHints(**asked))
 
 
 def test_every_tool_has_a_module_and_none_takes_plain_text():
@@ -73,8 +73,8 @@ def test_nccl_tests_text(tmp_path):
     found = read(tmp_path, all_reduce())
     assert found.tools == ("nccl-tests",)
     assert not found.warnings
-    assert (found.rows, len(found.figures), len(found.runs)) == (13, 26, 1)
-    first = found.figures[0]
+    assert (found.rows, len(found.results), len(found.runs)) == (13, 26, 1)
+    first = found.results[0]
     assert (first.op, first.ranks, first.message_bytes, first.dtype, first.redop) == ("all_reduce", 8, 1024, "float32",
                                                                                      "sum")
     assert (first.in_place, first.ranks_per_node, first.repeats, first.checked) == (False, 4, 20, True)
@@ -85,7 +85,7 @@ def test_nccl_tests_text(tmp_path):
 
 def test_points_have_the_bandwidth_that_was_printed(tmp_path):
     loaded = load(write(tmp_path, all_reduce()))
-    printed = [figure.busbw_Bps for figure in read_log(tmp_path / "a.log").figures]
+    printed = [figure.busbw_Bps for figure in read_log(tmp_path / "a.log").results]
     assert np.allclose(loaded.points["busbw_Bps"], printed, atol=6e6)
     assert set(loaded.points["time_kind"]) == {"mean over ranks"}
     assert set(loaded.points["place"]) == {"in-place", "out-of-place"}
@@ -100,7 +100,7 @@ PREFIXES = {"tag-output": "[1,0]<stdout>:", "prterun": "[prterun-node0-17@1,0]<s
 def test_what_launchers_put_in_front(tmp_path, prefix):
     text = "".join(f"{prefix}{line}\n" for line in all_reduce().splitlines())
     found = read(tmp_path, text)
-    assert (found.rows, len(found.figures), found.figures[0].ranks) == (13, 26, 8)
+    assert (found.rows, len(found.results), found.results[0].ranks) == (13, 26, 8)
     assert not found.warnings
 
 
@@ -125,8 +125,8 @@ def test_debug_lines_inside_rows_are_taken_out(tmp_path):
             lines.append(line)
     found = read(tmp_path, "".join(lines))
     plain = read(tmp_path, all_reduce())
-    assert [figure.time_s for figure in found.figures] == [figure.time_s for figure in plain.figures]
-    assert {(figure.algorithm, figure.protocol) for figure in found.figures} == {("NVLS", "SIMPLE")}
+    assert [figure.time_s for figure in found.results] == [figure.time_s for figure in plain.results]
+    assert {(figure.algorithm, figure.protocol) for figure in found.results} == {("NVLS", "SIMPLE")}
 
 
 def test_pieces_of_different_rows_are_not_joined(tmp_path):
@@ -134,7 +134,7 @@ def test_pieces_of_different_rows_are_not_joined(tmp_path):
     text += row(1 << 20, 1 << 18, 100, 1.75)[:52] + "\nnode0:1:1 [0] NCCL INFO x\n" + cells(1 << 24, 900, 1.75) \
         + cells(1 << 24, 900, 1.75) + "\n"
     found = read(tmp_path, text)
-    assert len(found.figures) == 2
+    assert len(found.results) == 2
     assert any("cut short or has unknown columns" in warning for warning in found.warnings)
 
 
@@ -146,7 +146,7 @@ def test_block_operations_have_the_total_as_size(tmp_path, program, op):
     wrong = ("0", "N/A") if op == "all_to_all" else ("0", "0")
     rows = "".join(row(size, size // 32, 50, 7 / 8, redop, wrong=wrong) for size in (32768, 65536))
     found = read(tmp_path, HEAD.format(program=program, devices=devices(8)) + rows + FOOT)
-    assert {(figure.op, figure.message_bytes) for figure in found.figures} == {(op, 32768), (op, 65536)}
+    assert {(figure.op, figure.message_bytes) for figure in found.results} == {(op, 32768), (op, 65536)}
     assert not found.warnings
 
 
@@ -168,41 +168,41 @@ def test_tables_before_2022_name_no_operation_but_their_columns_do(tmp_path, op)
         text += left.format(s=size, c=size // 4 // share) + cells(size, time_us, factor, "2e-07") \
             + cells(size, time_us, factor, "N/A") + "\n"
     found = read(tmp_path, text, ranks=8)
-    assert {figure.op for figure in found.figures} == {op}
-    assert all("worked out" in " ".join(figure.notes) for figure in found.figures)
-    assert {figure.status for figure in found.figures} == {"ok"}
+    assert {figure.op for figure in found.results} == {op}
+    assert all("inferred" in " ".join(figure.notes) for figure in found.results)
+    assert {figure.status for figure in found.results} == {"ok"}
 
 
 def test_an_old_deviation_beyond_tolerance_is_wrong(tmp_path):
     text = "# size count type redop time algbw busbw error time algbw busbw error\n" \
         + "1048576 262144 float sum " + cells(1 << 20, 10, 1.75, "3e-01") + cells(1 << 20, 10, 1.75, "4e-07") + "\n"
     found = read(tmp_path, text, ranks=8)
-    assert [figure.status for figure in found.figures] == ["wrong", "ok"]
+    assert [figure.status for figure in found.results] == ["wrong", "ok"]
 
 
 def test_ranks_are_worked_out_from_the_columns_and_said_to_be(tmp_path):
     text = "".join(row(size, size // 4, size / 2e5, 2 * 95 / 96) for size in (1 << 29, 1 << 30, 1 << 31))
     found = read(tmp_path, text)
-    assert {figure.ranks for figure in found.figures} == {96}
-    assert "96 ranks worked out from the columns" in found.figures[0].notes
+    assert {figure.ranks for figure in found.results} == {96}
+    assert "96 ranks inferred from the columns" in found.results[0].notes
 
 
 def test_what_cannot_be_known_is_asked_for(tmp_path):
     small = row(8, 2, 20, 0) + row(16, 4, 20, 0)
     with pytest.raises(UsageError, match="--ranks N"):
         read(tmp_path, small)
-    assert read(tmp_path, small, ranks=8).figures[0].ranks == 8
+    assert read(tmp_path, small, ranks=8).results[0].ranks == 8
     either = row(65536, 2048, 50, 7 / 8, "none", wrong=("N/A", "N/A"))
     with pytest.raises(UsageError, match=r"all_gather, all_to_all.*--op NAME"):
         read(tmp_path, either)
-    assert read(tmp_path, either, op="alltoall").figures[0].op == "all_to_all"
+    assert read(tmp_path, either, op="alltoall").results[0].op == "all_to_all"
     with pytest.raises(UsageError, match="known are"):
         read(tmp_path, either, op="all_shuffle")
 
 
 def test_an_option_does_not_overrule_the_log(tmp_path):
     found = read(tmp_path, all_reduce(8), ranks=4)
-    assert {figure.ranks for figure in found.figures} == {8}
+    assert {figure.ranks for figure in found.results} == {8}
     assert "--ranks 4 is ignored" in found.warnings[0]
 
 
@@ -220,7 +220,7 @@ def test_size_zero_and_one_rank_are_kept_but_never_divided_by(tmp_path):
     assert set(loaded.points["message_bytes"]) == {32768}
     assert "size 0" in loaded.records["reason"].iloc[0]
     one = read(tmp_path, HEAD.format(program="all_reduce_perf", devices=devices(1)) + row(1024, 256, 1, 0))
-    assert {figure.reason for figure in one.figures} == {"one rank: nothing crosses a link"}
+    assert {figure.reason for figure in one.results} == {"one rank: nothing crosses a link"}
 
 
 def test_wrong_results_are_records_without_times(tmp_path):
@@ -245,7 +245,7 @@ def test_several_runs_in_one_file(tmp_path):
         + "# Avg bus bandwidth : 1\n### ALGO=NVLS\n" + row(1 << 28, 1 << 26, 1100, 1.75) + "### ALGO=CollnetChain\n"
     found = read(tmp_path, text)
     assert [run.world for run in found.runs] == [4, 8, 8, 8]
-    assert [figure.algorithm for figure in found.figures[-4:]] == ["Tree", "Tree", "NVLS", "NVLS"]
+    assert [figure.algorithm for figure in found.results[-4:]] == ["Tree", "Tree", "NVLS", "NVLS"]
 
 
 def test_jobs_of_one_rank_that_interleave_are_not_one_job(tmp_path):
@@ -253,7 +253,7 @@ def test_jobs_of_one_rank_that_interleave_are_not_one_job(tmp_path):
     lines = [f"[1,{task}]<stdout>:{line}\n" for line in one.splitlines() for task in (0, 1)]
     found = read(tmp_path, "".join(lines))
     assert [run.world for run in found.runs] == [1, 1]
-    assert len(found.figures) == 4
+    assert len(found.results) == 4
 
 
 def test_cut_files_and_failed_launches(tmp_path):
@@ -290,8 +290,8 @@ def test_nccl_tests_json_of_every_schema(tmp_path, misspelt):
     text = json.dumps(document(misspelt), indent=1) + "\n" + json.dumps(document(out_of_place_per_iter={
         "p50_us": 35.0, "p95_us": 36.0, "p99_us": "nan"}))
     found = read(tmp_path, text)
-    assert (found.rows, len(found.figures), [run.world for run in found.runs]) == (2, 4, [8, 8])
-    figure = found.figures[2]
+    assert (found.rows, len(found.results), [run.world for run in found.runs]) == (2, 4, [8, 8])
+    figure = found.results[2]
     assert (figure.op, figure.time_s, figure.p95_s, figure.p99_s) == ("all_reduce", 35.15e-6, 36e-6, None)
     assert figure.ranks_per_node == 4
     assert not found.warnings
@@ -300,17 +300,17 @@ def test_nccl_tests_json_of_every_schema(tmp_path, misspelt):
 def test_the_environment_of_a_json_never_gets_through(tmp_path):
     path = write(tmp_path, json.dumps(document(nwrong=3.0)))
     out = tmp_path / "out.jsonl"
-    import_logs([path], out, Asked())
+    import_logs([path], out, LogHints())
     assert "planted-secret" not in out.read_text()
     assert "API_TOKEN" not in out.read_text()
-    assert "wrong" in {figure.status for figure in read_log(path).figures}
+    assert "wrong" in {figure.status for figure in read_log(path).results}
 
 
 def test_a_json_that_was_cut_gives_its_whole_rows(tmp_path):
     text = json.dumps({**document(), "results": document()["results"] * 3}, indent=1)
     found = read(tmp_path, text[:text.rindex('"in_place"')])
     assert found.rows == 2
-    assert {figure.ranks for figure in found.figures} == {8}
+    assert {figure.ranks for figure in found.results} == {8}
     assert "cut short: 2 rows" in found.warnings[0]
 
 
@@ -321,19 +321,19 @@ def test_rccl_tests(tmp_path):
         "1024  256  float  sum  -1  5.71  2.78  0.18  0.31  0 Ring LL 16\n" \
         "# Errors with asterisks indicate errors that have exceeded the maximum threshold.\n"
     found = read(tmp_path, text)
-    figure, = found.figures
+    figure, = found.results
     assert (figure.op, figure.ranks, figure.time_s) == ("all_reduce", 8, 5.71e-6)
     assert (figure.algorithm, figure.protocol, figure.in_place) == ("Ring", "LL", False)
     assert found.runs[0].transport == "rccl-tests"
     csv = "numCycle,collective,ranks,rankspernode,gpusperrank,size,type,redop,inplace,time,algbw,busbw,#wrong\n" \
         "0,AllReduce,2,16,8,1,1048576,float,sum,1,20.97,50.00,93.75,0\n0,AllReduce,16,8,1,1048576,float,sum,0,x,1,1,0\n"
     found = read(tmp_path, csv)
-    assert (found.figures[0].ranks, found.figures[0].in_place, found.figures[0].message_bytes) == (16, True, 1 << 20)
+    assert (found.results[0].ranks, found.results[0].in_place, found.results[0].message_bytes) == (16, True, 1 << 20)
     assert "no size, or no time" in found.warnings[0]
     line = {"numCycle": 0, "name": "AllGather", "nodes": 1, "ranks": 8, "ranksPerNode": 8, "size": 8192,
             "type": "half", "redop": "none", "inPlace": 0, "time": 8.192, "algBw": 1.0, "busBw": 0.875}
     for text in (json.dumps([{**line, "wrong": 2}]), json.dumps({**line, "#wrong": "2"}) + "\n"):
-        figure, = read(tmp_path, text).figures
+        figure, = read(tmp_path, text).results
         assert (figure.op, figure.dtype, figure.status, figure.ranks_per_node) == ("all_gather", "float16", "wrong", 8)
 
 
@@ -347,9 +347,9 @@ def test_osu_collectives_print_the_size_of_a_rank(tmp_path):
     text = "$ mpirun -np 4 ./osu_allgather\n\n" + OSU.format(device="", title="Allgather Latency") + \
         "1                      10.00\n1024                   20.00\n"
     found = read(tmp_path, text)
-    assert [(figure.message_bytes, figure.native_size_bytes, figure.time_s) for figure in found.figures] \
+    assert [(figure.message_bytes, figure.native_size_bytes, figure.time_s) for figure in found.results] \
         == [(4, 1, 1e-5), (4096, 1024, 2e-5)]
-    assert "4 ranks from the command" in found.figures[0].notes[0]
+    assert "4 ranks from the command" in found.results[0].notes[0]
     with pytest.raises(UsageError, match="--ranks N"):
         read(tmp_path, text.partition("\n")[2])
 
@@ -362,7 +362,7 @@ def test_osu_columns_without_names_validation_and_non_blocking(tmp_path):
         "# Size           Overall(us)       Compute(us)    Pure Comm.(us)        Overlap(%)\n" \
         "1  216.50   140.95  135.61  44.3\n"
     found = read(tmp_path, text, ranks=4)
-    reduce, failed, passed, pending = found.figures
+    reduce, failed, passed, pending = found.results
     assert (reduce.rank_min_s, reduce.rank_max_s, reduce.repeats) == (18e-6, 89e-6, 1000)
     assert (failed.status, passed.status, passed.checked) == ("wrong", "ok", True)
     assert (pending.op, pending.variant, pending.time_s) == ("all_gather", "non-blocking", pytest.approx(135.61e-6))
@@ -375,7 +375,7 @@ def test_osu_point_to_point(tmp_path):
         "# Size                  MB/s        Messages/s\n1000   4000.00   4000000.00\n1000   4000.00   9000000.00\n" \
         "# OSU MPI_Put Bandwidth Test v7.4\n# Size      Bandwidth (MB/s)\n8   1.00\n"
     found = read(tmp_path, text)
-    assert [figure.op for figure in found.figures] == ["ping_pong"] * 2 + ["bi_bandwidth"] + ["bandwidth"] * 2 \
+    assert [figure.op for figure in found.results] == ["ping_pong"] * 2 + ["bi_bandwidth"] + ["bandwidth"] * 2 \
         + ["put bandwidth"]
     points = load(tmp_path / "a.log").points
     assert points["busbw_Bps"].tolist() == pytest.approx([4e6, 20e9, 1e9, 1e9])
@@ -401,8 +401,8 @@ def test_imb(tmp_path):
         "            8         1000       118.31       138.40       128.01\n" \
         "      2097152 out-of-mem.; needed X=   2.001 GB; use flag\n      4194304 time-out.; x\n"
     found = read(tmp_path, text)
-    assert [figure.status for figure in found.figures] == ["unsupported", "ok", "skipped-memory", "timeout"]
-    figure = found.figures[1]
+    assert [figure.status for figure in found.results] == ["unsupported", "ok", "skipped-memory", "timeout"]
+    figure = found.results[1]
     assert (figure.message_bytes, figure.native_size_bytes, figure.dtype) == (4096, 8, "byte")
     assert (figure.time_s, figure.rank_mean_s) == (138.4e-6, pytest.approx(128.01e-6))
 
@@ -415,10 +415,10 @@ def test_imb_bandwidths_multi_mode_and_reduce_scatter(tmp_path):
         "          512       100000        30.48        37.96        33.80\n"
     found = read(tmp_path, text)
     assert load(tmp_path / "a.log").points["busbw_Bps"].iloc[0] == pytest.approx(1282.25e6 / 2, rel=1e-4)
-    assert (found.figures[1].ranks, found.figures[1].variant) == (2, "60 groups at once")
+    assert (found.results[1].ranks, found.results[1].variant) == (2, "60 groups at once")
     assert not found.warnings
     sizes = {version: read(tmp_path, IMB.format(version=version, name="Reduce_scatter", ranks=4) + IMB_COLUMNS +
-                           "1024  1000  1.0  2.0  1.5\n").figures[0].message_bytes for version in ("2018", "2021.8")}
+                           "1024  1000  1.0  2.0  1.5\n").results[0].message_bytes for version in ("2018", "2021.8")}
     assert sizes == {"2018": 1024, "2021.8": 4096}
     old = IMB.format(version="4.1", name="PingPong", ranks=2) + "  #bytes #repetitions  t[usec]  Mbytes/sec\n" \
         "      4194304           10     36946.39       108.26\n"
@@ -431,8 +431,8 @@ def test_hccl_test(tmp_path):
         "8192              |     764.55    |       0.00998        | success\n" \
         "67108864          |    2630.20    |      23.76245        | failed\n"
     found = read(tmp_path, "# mpirun -n 8 ./bin/all_reduce_test -b 8K -e 64M -d fp32 -o sum -p 8\n" + table)
-    assert [figure.status for figure in found.figures] == ["ok", "wrong"]
-    assert (found.figures[0].op, found.figures[0].ranks, found.figures[0].dtype) == ("all_reduce", 8, "float32")
+    assert [figure.status for figure in found.results] == ["ok", "wrong"]
+    assert (found.results[0].op, found.results[0].ranks, found.results[0].dtype) == ("all_reduce", 8, "float32")
     assert "GiB/s (2^30)" in found.warnings[0]
     with pytest.raises(UsageError, match="the operation is not in the log"):
         read(tmp_path, table)
@@ -445,12 +445,12 @@ def test_param(tmp_path):
         "     41190.2     41204.9     41180.1     41210.3         26.070      45.622                 0.0\n" \
         "\tCOMMS-RES-QUANT-all_reduce-float32 1 2 3\n"
     found = read(tmp_path, text)
-    figure, = found.figures
+    figure, = found.results
     assert (figure.op, figure.ranks, figure.time_s) == ("all_reduce", 8, pytest.approx(41187e-6))
     assert (figure.p95_s, figure.rank_max_s) == (None, pytest.approx(41210.3e-6))
     assert "quantised" in found.warnings[0]
     short = "COMMS-RES-all_gather-float32 1048576 32768 100.0 101.0 102.0 10.486 9.175\n"
-    figure, = read(tmp_path, short).figures
+    figure, = read(tmp_path, short).results
     assert (figure.ranks, figure.op) == (8, "all_gather")
 
 
@@ -465,10 +465,10 @@ s,l,all_gather,ring,byte,16,8
 
 def test_tidy_csv(tmp_path):
     found = read(tmp_path, CSV)
-    first, second, third = found.figures
+    first, second, third = found.results
     assert (first.op, first.dtype, first.in_place, first.variant) == ("all_reduce", "float16", True, "in-place;x=1")
     assert (second.op, second.ranks_per_node, second.algorithm) == ("all_to_all", None, None)
-    assert [figure.time_kind for figure in found.figures] == ["mean over ranks", "slowest rank", "not stated"]
+    assert [figure.time_kind for figure in found.results] == ["mean over ranks", "slowest rank", "not stated"]
     assert (third.op, third.status) == ("moe_dispatch", "unsupported")
     assert ":4: row skipped: n_ranks 'x'" in found.warnings[0]
     assert "7 values under 11 column names" in found.warnings[1]
@@ -481,22 +481,22 @@ def test_a_time_follows_from_a_bandwidth_where_that_is_defined(tmp_path):
     text = "collective;n_ranks;message_bytes;busbw_GBps;bw_definition\nall_reduce;8;1000000;1.75;nccl-tests busbw\n" \
         "all_reduce;8;1000000;1.75;wire\n"
     found = read(tmp_path, text)
-    assert found.figures[0].time_s == pytest.approx(1e-3)
-    assert found.figures[0].notes == ("time worked out from busbw",)
+    assert found.results[0].time_s == pytest.approx(1e-3)
+    assert found.results[0].notes == ("time computed from busbw",)
     assert "no time" in found.warnings[0]
 
 
 def test_other_tools(tmp_path):
     mscclpp = '{"name":"allreduce", "kernel":2, "ranks":8, "ranksPerNode":8, "algBw":1.25, "busBw":2.19, ' \
         '"size":8192, "time":6.51, "target":"latency"}\n'
-    assert read(tmp_path, mscclpp).figures[0].algorithm == "kernel 2"
+    assert read(tmp_path, mscclpp).results[0].algorithm == "kernel 2"
     deepspeed = "n0: ---- Performance of all_reduce on 8 devices ----\n" \
         "n0: 31.67 GB             8501054668x4              3176.620 ms          171.272              149.863\n"
     found = read(tmp_path, deepspeed)
-    assert (found.figures[0].message_bytes, found.warnings) == (8501054668 * 4, [])
+    assert (found.results[0].message_bytes, found.warnings) == (8501054668 * 4, [])
     ucc = "Collective:             Alltoall\nMemory type:            cuda\nDatatype:               float32\n" \
         "   65536   262144   76.46   72.62   82.30   24.00   25.27   22.30\n"
-    assert (read(tmp_path, ucc).figures[0].ranks, read(tmp_path, ucc).figures[0].message_bytes) == (8, 8 * 262144)
+    assert (read(tmp_path, ucc).results[0].ranks, read(tmp_path, ucc).results[0].message_bytes) == (8, 8 * 262144)
     nccom = "size(B)    count(elems)    type    time:avg(us)    algbw(GB/s)    busbw(GB/s)\n" \
         "524288  131072  fp32  343.84  1.42  2.80\n"
     assert "GiB/s" in read(tmp_path, nccom, ranks=64, op="all_reduce").warnings[0]
@@ -508,8 +508,8 @@ def test_other_tools(tmp_path):
 def test_import_writes_a_journal_that_everything_reads(tmp_path):
     logs = [write(tmp_path, all_reduce(ranks), f"n{ranks}.log") for ranks in (4, 8, 16)]
     out = tmp_path / "out.jsonl"
-    done = import_logs([*logs, write(tmp_path, "nothing\n", "x.log")], out, Asked(system="cluster"))
-    assert (done.files, done.rows, done.figures) == (3, 39, 78)
+    done = import_logs([*logs, write(tmp_path, "nothing\n", "x.log")], out, LogHints(system="cluster"))
+    assert (done.files, done.rows, done.results) == (3, 39, 78)
     assert "not a collbench journal" in done.warnings[0]
     loaded = load(out)
     assert set(loaded.points["system"]) == {"cluster"}
@@ -517,12 +517,12 @@ def test_import_writes_a_journal_that_everything_reads(tmp_path):
     assert sum(isinstance(line, Imported) for line in read_lines(out, [])) == 78
     assert read_journal(out)[1] == []
     again = tmp_path / "again.jsonl"
-    import_logs([out], again, Asked())
+    import_logs([out], again, LogHints())
     assert len(load(again).points) == len(loaded.points)
     with pytest.raises(UsageError, match="exists already"):
-        import_logs(logs, out, Asked())
+        import_logs(logs, out, LogHints())
     with pytest.raises(UnknownFormatError):
-        import_logs([tmp_path / "x.log"], tmp_path / "y.jsonl", Asked())
+        import_logs([tmp_path / "x.log"], tmp_path / "y.jsonl", LogHints())
     assert not (tmp_path / "y.jsonl").exists()
 
 
@@ -534,7 +534,7 @@ def collbench(*words):
 def test_the_commands_and_their_exit_status(tmp_path):
     good, cut = write(tmp_path, all_reduce(), "good.log"), write(tmp_path, all_reduce()[:-400], "cut.log")
     done = collbench("import", good, cut, "-o", tmp_path / "1.jsonl")
-    assert (done.returncode, done.stdout.count("from 2 of 2 logs")) == (0, 1)
+    assert (done.returncode, done.stdout.count("rows of 2 of 2 logs")) == (0, 1)
     assert "cut.log:" in done.stderr
     assert collbench("import", cut, "-o", tmp_path / "2.jsonl", "--strict").returncode == 1
     assert collbench("import", good, "-o", tmp_path / "3.jsonl", "--strict").returncode == 0
@@ -560,21 +560,21 @@ def test_real_logs():
         if not path.exists():
             missing.append(name)
             continue
-        asked = Asked(want.get("ranks"), want.get("op"))
+        asked = LogHints(want.get("ranks"), want.get("op"))
         if "rows" not in want:
             with pytest.raises((LogError, UnknownFormatError)):
                 read_log(path, asked)
             continue
         found, points = read_log(path, asked), load(path, asked).points
-        statuses = [figure.status for figure in found.figures]
+        statuses = [figure.status for figure in found.results]
         assert {"rows": found.rows, "figures": len(statuses), "ok": statuses.count("ok"),
                 "wrong": statuses.count("wrong"), "warnings": len(found.warnings),
-                "ops": sorted({f"{figure.op}@{figure.ranks}" for figure in found.figures})} \
+                "ops": sorted({f"{figure.op}@{figure.ranks}" for figure in found.results})} \
             == {key: want[key] for key in ("rows", "figures", "ok", "wrong", "warnings", "ops")}, name
         if len(points):
             ends = points["busbw_Bps"].iloc[[0, -1]].fillna(0) / 1e9
             assert ends.tolist() == pytest.approx(want["busbw_GBps"], rel=2e-3, abs=6e-3), name
-        printed = [(figure.busbw_Bps, at) for at, figure in enumerate(f for f in found.figures if f.status == "ok")
+        printed = [(figure.busbw_Bps, at) for at, figure in enumerate(f for f in found.results if f.status == "ok")
                    if figure.busbw_Bps and figure.busbw_Bps > 1e9]
         for busbw_Bps, at in printed:
             assert points["busbw_Bps"].iloc[at] == pytest.approx(busbw_Bps, rel=0.02), (name, at)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from collbench.analysis.frames.load import load
-from collbench.analysis.importers import Asked, read_log
+from collbench.analysis.importers import LogHints, read_log
 from collbench.collectives.errors import CollbenchError
 
 SECONDS = 6.0          # for all formats together
@@ -98,7 +98,7 @@ def test_mutated_logs(tmp_path):
     path, tried = tmp_path / "fuzz.log", 0
     while time.monotonic() < end:
         for seed in SEEDS.values():
-            asked = Asked(rng.choice((None, 1, 8)), rng.choice((None, "all_reduce", "barrier")))
+            asked = LogHints(rng.choice((None, 1, 8)), rng.choice((None, "all_reduce", "barrier")))
             attempt(path, mutated(seed, rng), asked)
             tried += 1
     assert tried > 20
@@ -141,6 +141,6 @@ HURTFUL = {
 @pytest.mark.parametrize("text", HURTFUL.values(), ids=HURTFUL)
 def test_inputs_built_to_hurt(tmp_path, text):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    attempt(tmp_path / "hurt.log", text, Asked(8, "all_reduce"))
+    attempt(tmp_path / "hurt.log", text, LogHints(8, "all_reduce"))
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 200 * 1024 + 100 * len(text) // 1024

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from collbench.analysis.frames import chunks
-from collbench.analysis.frames.background import aside
+from collbench.analysis.frames.background import run_in_child
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import story
 from collbench.collectives.cases.case import Case, Sweep
@@ -44,7 +44,7 @@ def journal(tmp_path):
 
 def test_processes_together_read_what_one_reads(journal, monkeypatch):
     alone = load(journal)
-    monkeypatch.setattr(chunks, "_PORTION_BYTES", 5000)
+    monkeypatch.setattr(chunks, "_CHUNK_BYTES", 5000)
     monkeypatch.setattr(chunks.os, "sched_getaffinity", lambda pid: range(3))
     assert chunks._processes(journal) == 3
     together = load(journal)
@@ -57,7 +57,7 @@ def test_processes_together_read_what_one_reads(journal, monkeypatch):
 
 @pytest.mark.parametrize("count", [1, 2, 5, 1000])
 def test_portions_are_whole_lines_and_know_the_runs_before_them(journal, count):
-    found = [chunks.portion_of(journal, *cut) for cut in chunks._cuts(journal, count)]
+    found = [chunks.chunk_of(journal, *cut) for cut in chunks._cuts(journal, count)]
     assert 1 <= len(found) <= count
     assert [portion.end for portion in found] == [*(portion.begin for portion in found[1:]), None]
     text = journal.read_bytes()
@@ -68,9 +68,10 @@ def test_portions_are_whole_lines_and_know_the_runs_before_them(journal, count):
         assert len(portion.runs) == before.count(b'{"line":"run"')
 
 
-def test_work_aside_comes_back_and_is_done_here_where_its_process_dies():
+def test_a_child_returns_its_result_and_the_parent_computes_it_if_the_child_dies():
     here = os.getpid()
-    one, raises, dies = aside(os.getpid), aside(lambda: int("x")), aside(lambda: os.getpid() == here or os._exit(9))
+    one, raises = run_in_child(os.getpid), run_in_child(lambda: int("x"))
+    dies = run_in_child(lambda: os.getpid() == here or os._exit(9))
     assert one() == one()
     assert (one() != here) == (sys.platform.startswith("linux") and len(os.sched_getaffinity(0)) > 1)
     with pytest.raises(ValueError, match="'x'"):

@@ -12,7 +12,7 @@ from collbench.collectives.records.record import Run
 
 from ..frames.columns import CASE, COMPARED, OPTIONAL, VARIANT
 from ..frames.load import Loaded, load
-from ..importers import Asked
+from ..importers import LogHints
 
 __all__ = ["KEY", "Match", "Side", "match", "sides"]
 
@@ -64,7 +64,7 @@ class Match:
     paired: bool = False
 
 
-def sides(name: str, asked: Asked | None = None) -> Side:
+def sides(name: str, asked: LogHints | None = None) -> Side:
     """Read a side: DATA, several with commas between them, or a directory of run directories.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Work done in a process of its own while this one goes on with something else."""
+"""Run a function in a forked child and collect its result later."""
 
 import multiprocessing
 import os
@@ -7,17 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import TypeVar, cast
 
-__all__ = ["aside"]
+__all__ = ["run_in_child"]
 
 Found = TypeVar("Found")
 
 
-def aside(function: Callable[[], Found]) -> Callable[[], Found]:
-    """Start `function` beside this process, on a copy of its memory; call what is returned for the result.
+def run_in_child(function: Callable[[], Found]) -> Callable[[], Found]:
+    """Start `function` in a forked child; returns a callable that waits for the result.
 
-    Where no process can be forked safely, or it dies, the function is called here, when the result is asked for.
+    If forking is unsafe on this platform, or the child dies, the callable runs the function in this process.
     """
     if not sys.platform.startswith("linux") or len(os.sched_getaffinity(0)) < 2:
         return cache(function)
@@ -30,8 +30,8 @@ def aside(function: Callable[[], Found]) -> Callable[[], Found]:
     @cache
     def result() -> Found:
         try:
-            return receiver.recv()
-        except EOFError:        # whatever it was that went wrong, it goes wrong again here, where it is said
+            return cast(Found, receiver.recv())
+        except EOFError:        # the child failed: repeat here, so that the error is raised in this process
             return function()
         finally:
             receiver.close()

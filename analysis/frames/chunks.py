@@ -1,58 +1,60 @@
-"""A large journal in portions, so that as many processes as there are cores can read it at once.
+"""Read a large journal in chunks, one process per core.
 
-Reading is work for the processor, not for the disk: objects are made from text, and of a journal without digests the
-whole numbers of a hundred million samples. Each process makes the frames of its portion, and these are put together in
-the order of the file.
+Reading is CPU-bound: JSON is decoded, and in a journal without digests so are up to a hundred million samples. Each
+process builds the frames of its chunk; these are concatenated in file order.
 """
 
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from collbench.collectives.records.journal import BUFFER_BYTES, JournalChunk, unseal
+from collbench.collectives.records.record import Run
 
-from .background import aside
+from .background import run_in_child
 
-__all__ = ["portion_of", "read_portions"]
+__all__ = ["chunk_of", "read_chunks"]
 
 _RUN_LINE = b'{"line":"run"'
-_PORTION_BYTES = 32 << 20       # for less than this another process does not pay
+_CHUNK_BYTES = 32 << 20       # a smaller chunk does not pay for another process
 _MOST = 8
-_FIRST = 1.12                   # length of the first portion, if of the others 1: they are also started and sent back
+_FIRST = 1.12                   # length of the first chunk relative to the others, whose processes start later
 Found = TypeVar("Found")
 
 
-def read_portions(path: Path, read: Callable[[JournalChunk], Found]) -> list[Found]:
-    """What `read` makes of each portion of the journal at `path`, in order."""
+def read_chunks(path: Path, read: Callable[[JournalChunk], Found]) -> list[Found]:
+    """Apply `read` to each chunk of the journal at `path`; results in file order."""
     first, *more = _cuts(path, _processes(path))
-    others = [aside(partial(_read, read, path, *cut)) for cut in more]
+    others = [run_in_child(partial(_read, read, path, *cut)) for cut in more]
     return [_read(read, path, *first), *(other() for other in others)]
 
 
 def _read(read: Callable[[JournalChunk], Found], path: Path, begin: int, end: int | None) -> Found:
-    return read(portion_of(path, begin, end))
+    return read(chunk_of(path, begin, end))
 
 
-def portion_of(path: Path, begin: int, end: int | None) -> JournalChunk:
-    """Whole lines of the journal at `path`, from one that begins at byte `begin`: with their number and the runs before
-    them."""
-    number, runs, at = 1, [], 0
-    with path.open("rb", buffering=BUFFER_BYTES) if begin else nullcontext() as file:
+def chunk_of(path: Path, begin: int, end: int | None) -> JournalChunk:
+    """The chunk of whole lines from byte `begin`, with the number of its first line and the runs defined before it."""
+    number, at = 1, 0
+    runs: list[Run] = []
+    if not begin:
+        return JournalChunk(path, begin, number, (), end)
+    with path.open("rb", buffering=BUFFER_BYTES) as file:
         while at < begin:
             raw = file.readline()
             number, at = number + 1, at + len(raw)
             if raw.startswith(_RUN_LINE):
-                with suppress(ValueError):      # said by whoever reads that portion
-                    runs.append(unseal(raw))
+                with suppress(ValueError):      # reported by the reader of that chunk
+                    runs += [line for line in [unseal(raw)] if isinstance(line, Run)]
     return JournalChunk(path, begin, number, tuple(runs), end)
 
 
 def _cuts(path: Path, count: int) -> list[tuple[int, int | None]]:
-    """Where at most `count` portions of about equal length begin and end; None: with the file."""
+    """Byte ranges of at most `count` chunks of about equal length; an end of None is the end of the file."""
     begins = [0]
     if count > 1:
         with path.open("rb") as file:
@@ -66,11 +68,11 @@ def _cuts(path: Path, count: int) -> list[tuple[int, int | None]]:
 
 
 def _processes(path: Path) -> int:
-    """How many to read with: one a core, where a process can be forked safely."""
+    """Number of processes to read with: one per core where forking is safe."""
     if not sys.platform.startswith("linux"):
         return 1
     try:
-        enough = path.stat().st_size // _PORTION_BYTES
+        enough = path.stat().st_size // _CHUNK_BYTES
     except OSError:
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), enough, _MOST))

@@ -22,10 +22,10 @@ from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
 from collbench.collectives.records.record import Digest, Imported, Mismatch, Record, Run
 
-from ..importers import Asked, read_log
+from ..importers import LogHints, read_log
 from ..importers.collbench import is_journal
 from .bandwidth import algbw_Bps, bus_factor
-from .chunks import read_portions
+from .chunks import read_chunks
 from .columns import CASE, RUN, STATUS, TEXT
 from .imported import EXTRA, extra
 from .imported import identity as imported_identity
@@ -60,7 +60,7 @@ class Loaded:
     lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
 
 
-def load(path: Path, asked: Asked | None = None) -> Loaded:
+def load(path: Path, asked: LogHints | None = None) -> Loaded:
     """Read DATA: a run directory, a journal, a log of another tool or a tidy CSV.
 
     Args:
@@ -73,7 +73,7 @@ def load(path: Path, asked: Asked | None = None) -> Loaded:
     path = Path(path)
     journal = path / "journal.jsonl" if path.is_dir() else path
     with _collector_off():
-        parts = read_portions(journal, _portion) if is_journal(journal) else [_log(journal, asked)]
+        parts = read_chunks(journal, _portion) if is_journal(journal) else [_log(journal, asked)]
     runs = {identity: run for part in parts for identity, run in part.runs.items()}
     warnings = [words for part in parts for words in part.warnings]
     if not runs:
@@ -114,9 +114,9 @@ def _portion(portion: JournalChunk) -> _Part:
     return _part(lines, {run.id: run for run in portion.runs}, warnings)
 
 
-def _log(path: Path, asked: Asked | None) -> _Part:
+def _log(path: Path, asked: LogHints | None) -> _Part:
     reading = read_log(path, asked)
-    return _part(iter([*reading.runs, *reading.figures]), {}, reading.warnings)
+    return _part(iter([*reading.runs, *reading.results]), {}, reading.warnings)
 
 
 def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:

@@ -1,7 +1,7 @@
-"""Logs of other tools become collbench's own lines: one module a tool, found by its file, chosen by content.
+"""Import logs of other tools as journal lines: one module per tool, chosen by the content of the log.
 
-A tool's module has `TITLE`, `recognise(text) -> bool` and `read(log, harvest)`. A file may hold output of several
-tools; each takes its own tables. What a log does not say is asked for, never guessed silently.
+A tool's module has `TITLE`, `recognise(text) -> bool` and `read(log, collector)`. A file may hold output of several
+tools; each module reads its own tables. What a log does not state comes from an option; nothing is guessed silently.
 """
 
 import importlib
@@ -15,31 +15,39 @@ from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import Journal, JournalError, UnreadableError
 from collbench.collectives.records.record import Imported, Record, Run
 
-from .shared.collector import Asked, Harvest
+from .shared.collector import Collector, LogHints
 from .shared.log import Log, LogError, open_log
 
-__all__ = ["Asked", "LogError", "Reading", "UnknownFormatError", "Written", "import_logs", "importers",
-           "read_log"]
+__all__ = [
+    "ImportedLog",
+    "LogError",
+    "LogHints",
+    "UnknownFormatError",
+    "Written",
+    "import_logs",
+    "importers",
+    "read_log",
+]
 
 
 class UnknownFormatError(UnreadableError):
-    """No importer knows what is in the file."""
+    """No importer recognises the file."""
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a log held.
+class ImportedLog:
+    """The content of one log.
 
     Args:
         tools: titles of the tools whose output was found.
-        runs, figures: what goes into a journal.
+        runs, figures: lines for a journal.
         rows: printed rows of measurements that were recognised, whether or not they could be used.
-        warnings: a sentence for each line or table that is not as it should be, with file and line.
+        warnings: a sentence for each faulty line or table, with file and line.
     """
 
     tools: tuple[str, ...]
     runs: list[Run]
-    figures: list[Imported | Record]
+    results: list[Imported | Record]
     rows: int
     warnings: list[str]
 
@@ -51,59 +59,60 @@ def importers() -> Iterator[ModuleType]:
             yield importlib.import_module(f"{__name__}.{module.name}")
 
 
-def read_log(path: Path, asked: Asked | None = None) -> Reading:
+def read_log(path: Path, hints: LogHints | None = None) -> ImportedLog:
     """Import one log.
 
     Args:
         path: any file.
-        asked: what a person says about it, for what it does not say itself.
+        hints: values given by the user for what the log does not state.
 
     Raises:
         LogError: the file cannot be read, or holds no measurement.
         UnknownFormatError: no importer recognises it.
-        UsageError: nothing can be imported without an option, which the message names.
+        UsageError: an option is needed, which the message names.
     """
     log = open_log(path)
     tools = [module for module in importers() if module.recognise(log.text)]
     if not tools:
         titles = ", ".join(module.TITLE for module in importers())
         raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a tool that is known ({titles})")
-    harvest = Harvest(log, asked or Asked())
+    collector = Collector(log, hints or LogHints())
     for module in tools:
-        module.read(log, harvest)
-    if not harvest.figures:
-        raise _nothing(log, harvest, tools)
-    return Reading(tuple(module.TITLE for module in tools), harvest.runs, harvest.figures, harvest.rows, harvest.said())
+        module.read(log, collector)
+    if not collector.results:
+        raise _nothing(log, collector, tools)
+    return ImportedLog(tuple(module.TITLE for module in tools), collector.runs, collector.results, collector.rows,
+                       collector.all_warnings())
 
 
 @dataclass(frozen=True)
 class Written:
-    """What `import_logs` did: files that gave anything, rows recognised, lines written, and all warnings."""
+    """Result of `import_logs`: files with results, rows recognised, lines written, and all warnings."""
 
     files: int
     rows: int
-    figures: int
+    results: int
     warnings: list[str]
 
 
-def import_logs(paths: Sequence[Path], out: Path, asked: Asked) -> Written:
-    """Import logs into a new journal at `out`; a log that gives nothing is a warning, as long as another does.
+def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
+    """Import logs into a new journal at `out`; a log without results is a warning as long as another has some.
 
     Raises:
-        UsageError: `out` holds something already.
+        UsageError: `out` is not empty.
         CollbenchError: no log could be imported; the reason for the first.
     """
     try:
         there = out.stat().st_size
     except OSError:
-        there = 0       # what else stands in the way is said when it is opened
+        there = 0       # any other obstacle is reported when the file is opened
     if there:
         raise UsageError(f"{out}: exists already; give another -o, or remove it")
-    readings: list[Reading] = []
+    readings: list[ImportedLog] = []
     refused: list[CollbenchError] = []
     for path in paths:
         try:
-            readings.append(read_log(path, asked))
+            readings.append(read_log(path, hints))
         except CollbenchError as error:
             refused.append(error)
     if not readings:
@@ -114,17 +123,18 @@ def import_logs(paths: Sequence[Path], out: Path, asked: Asked) -> Written:
         raise UsageError(str(error)) from None
     with journal:
         for reading in readings:
-            journal.extend([*reading.runs, *reading.figures])
+            journal.extend([*reading.runs, *reading.results])
     return Written(len(readings), sum(reading.rows for reading in readings),
-                   sum(len(reading.figures) for reading in readings),
+                   sum(len(reading.results) for reading in readings),
                    [*(str(error) for error in refused), *(text for one in readings for text in one.warnings)])
 
 
-def _nothing(log: Log, harvest: Harvest, tools: list[ModuleType]) -> LogError | UsageError:
-    """What to say of a log from which nothing could be imported."""
+def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogError | UsageError:
+    """The error for a log from which nothing could be imported."""
     titles = " and ".join(module.TITLE for module in tools)
-    first = f": {harvest.warnings[0].removeprefix(f'{log.path}:')}" if harvest.warnings else ""
-    if harvest.needs:
-        return UsageError(f"{log.path}:{first[2:]}" if first else f"{log.path}: say {', '.join(sorted(harvest.needs))}")
+    first = f": {collector.warnings[0].removeprefix(f'{log.path}:')}" if collector.warnings else ""
+    if collector.needs:
+        needed = ", ".join(sorted(collector.needs))
+        return UsageError(f"{log.path}:{first[2:]}" if first else f"{log.path}: give {needed}")
     return LogError(f"{log.path}: looks like output of {titles}, but holds no whole row of measurements"
                     + (f" (line {first[2:]})" if first else ""))

@@ -5,7 +5,7 @@ from pathlib import Path
 from collbench.collectives.records.journal import read_lines
 from collbench.collectives.records.record import Run
 
-from .shared.collector import Harvest
+from .shared.collector import Collector
 from .shared.log import Log
 
 __all__ = ["TITLE", "is_journal", "read", "recognise"]
@@ -30,11 +30,11 @@ def is_journal(path: Path) -> bool:
     return not head.strip() or recognise(head.decode("utf-8", errors="replace"))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every line of the journal as it is."""
-    for line in read_lines(log.path, harvest.warnings):
+    for line in read_lines(log.path, collector.warnings):
         if isinstance(line, Run):
-            harvest.runs.append(line)
+            collector.runs.append(line)
         else:
-            harvest.rows += 1
-            harvest.figures.append(line)
+            collector.rows += 1
+            collector.results.append(line)

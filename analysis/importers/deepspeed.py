@@ -10,10 +10,10 @@ from types import MappingProxyType
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import ROOT, Harvest, Origin
+from .shared.collector import ROOT, Collector, Origin
 from .shared.log import Log
 from .shared.names import is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -29,34 +29,34 @@ def recognise(text: str) -> bool:
     return bool(_TITLE.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every row under a title."""
     op, ranks, run = "", 0, ""
     for line in log.lines:
         if title := _TITLE.search(line.text):
             op, ranks = op_name(title[1]), int(title[2])
-            run = harvest.run(Origin("ds_bench", library="torch.distributed backend not stated", ranks=ranks))
+            run = collector.run(Origin("ds_bench", library="torch.distributed backend not stated", ranks=ranks))
         elif run and (row := _ROW.match(line.text)):
-            harvest.rows += 1
-            _add(harvest, run, op, ranks, line.number, row)
+            collector.rows += 1
+            _add(collector, run, op, ranks, line.number, row)
 
 
-def _add(harvest: Harvest, run: str, op: str, ranks: int, line: int, row: re.Match) -> None:
-    unit, time, bus = _SECONDS[row[4]], figure(row[3]), figure(row[6])
+def _add(collector: Collector, run: str, op: str, ranks: int, line: int, row: re.Match) -> None:
+    unit, time, bus = _SECONDS[row[4]], printed_number(row[3]), printed_number(row[6])
     if time is None or bus is None or ranks < 1:
-        harvest.warn(line, "no ranks, time or bandwidth")
+        collector.warn(line, "no ranks, time or bandwidth")
         return
     operation = OPERATIONS[op] if is_known(op) else None
     size = int(row[1]) * int(row[2])
     if operation and operation.in_blocks and op != "reduce_scatter":
         size = size * ranks if op == "all_gather" else size
     factor = operation.bus_factor(ranks) if operation else 1.0
-    words = misfit(size * factor, Figure(time.value * unit, time.error * unit),
-                   Figure(bus.value * 1e9 / 8, bus.error * 1e9 / 8), int(row[2]), ranks)
+    words = misfit(size * factor, PrintedNumber(time.value * unit, time.error * unit),
+                   PrintedNumber(bus.value * 1e9 / 8, bus.error * 1e9 / 8), int(row[2]), ranks)
     if words:
-        harvest.warn(line, f"BusBW is not that of size and time: {words}; recomputed from the time")
-    harvest.add(Imported(
+        collector.warn(line, f"BusBW is not that of size and time: {words}; recomputed from the time")
+    collector.add(Imported(
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=int(row[1]) * int(row[2]),
         redop="sum" if operation and operation.reduces else None, mode="streamed", time_s=time.value * unit,
         statistic="rank 0, mean over a batch", time_kind=ROOT, busbw_Bps=bus.value * 1e9 / 8,
-        source=harvest.source(line)))
+        source=collector.source(line)))

@@ -9,11 +9,11 @@ import re
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import ROOT, Harvest, Origin
+from .shared.collector import ROOT, Collector, Origin
 from .shared.commands import is_command
 from .shared.log import Log
-from .shared.names import asked_op, is_known, op_name
-from .shared.printed_numbers import figure, whole
+from .shared.names import is_known, op_name, requested_op
+from .shared.printed_numbers import printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -31,7 +31,7 @@ def recognise(text: str) -> bool:
     return "Number of GPUs:" in text and bool(_MARK.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every row."""
     op, ranks, calls = None, None, None
     rows: list[tuple[int, int, float]] = []
@@ -43,28 +43,29 @@ def read(log: Log, harvest: Harvest) -> None:
         elif repeated := _CALLS.match(line.text):
             calls = int(repeated[1])
         fields = line.text.split()
-        if len(fields) == 3 and fields[2] == "seconds" and whole(fields[0]) is not None and (time := figure(fields[1])):
+        if len(fields) == 3 and fields[2] == "seconds" and whole(fields[0]) is not None \
+                and (time := printed_number(fields[1])):
             rows.append((line.number, int(fields[0]), time.value))
-    harvest.rows += len(rows)
-    op = op or (asked_op(harvest.asked.op) if harvest.asked.op else None)
+    collector.rows += len(rows)
+    op = op or (requested_op(collector.hints.op) if collector.hints.op else None)
     if rows and not op:
-        harvest.need(rows[0][0], "the operation", "--op NAME", len(rows))
+        collector.need(rows[0][0], "the operation", "--op NAME", len(rows))
     if rows and op and ranks:
-        _warn_if_constant(harvest, rows)
-        _add(harvest, op, ranks, calls, rows)
+        _warn_if_constant(collector, rows)
+        _add(collector, op, ranks, calls, rows)
 
 
-def _warn_if_constant(harvest: Harvest, rows: list[tuple[int, int, float]]) -> None:
+def _warn_if_constant(collector: Collector, rows: list[tuple[int, int, float]]) -> None:
     times, sizes = [time for _, _, time in rows], [size for _, size, _ in rows]
     if len(rows) > 2 and max(sizes) >= 10 * max(1, min(sizes)) and max(times) <= (1 + _SAME_TIME) * min(times):
-        harvest.warn(rows[0][0], "times do not depend on the size: something other than the transfer took them")
+        collector.warn(rows[0][0], "times do not depend on the size: something other than the transfer took them")
 
 
-def _add(harvest: Harvest, op: str, ranks: int, calls: int | None, rows: list[tuple[int, int, float]]) -> None:
-    run = harvest.run(Origin("gpu-benchmarks", library="library not stated", ranks=ranks))
+def _add(collector: Collector, op: str, ranks: int, calls: int | None, rows: list[tuple[int, int, float]]) -> None:
+    run = collector.run(Origin("gpu-benchmarks", library="library not stated", ranks=ranks))
     for line, size, time_s in rows:
-        harvest.add(Imported(
+        collector.add(Imported(
             run=run, op=op, ranks=ranks, message_bytes=size * ranks if op == "all_gather" else size,
             native_size_bytes=size, redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="isolated",
             time_s=time_s, statistic="rank 0, mean over calls", time_kind=ROOT, repeats=calls,
-            source=harvest.source(line)))
+            source=collector.source(line)))

@@ -5,16 +5,16 @@ of the whole buffer. The bandwidth is size over time, in 10^9 or, in older versi
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import ROOT, Harvest, Origin
+from .shared.collector import ROOT, Collector, Origin
 from .shared.commands import launched_ranks
 from .shared.log import Log
-from .shared.names import ITEMSIZES, asked_op, dtype_name, is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit, whole
+from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -28,14 +28,14 @@ _SIMULATED_US = 1000.0
 
 
 @dataclass
-class _Table:
+class _HcclTable:
     line: int
     op: str | None = None
     ranks: int | None = None
     options: dict[str, str] = field(default_factory=dict)
     calls: int | None = None
     command: str | None = None
-    rows: list[tuple[int, int, Figure, Figure | None, str]] = field(default_factory=list)
+    rows: list[tuple[int, int, PrintedNumber, PrintedNumber | None, str]] = field(default_factory=list)
 
 
 def recognise(text: str) -> bool:
@@ -43,56 +43,56 @@ def recognise(text: str) -> bool:
     return bool(_HEADER.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every table of the log."""
-    said = _Table(1)
-    for table in _tables(log, harvest, said):
-        harvest.rows += len(table.rows)
-        op = table.op or (asked_op(harvest.asked.op) if harvest.asked.op else None)
-        ranks = harvest.asked.ranks if table.ranks is None else table.ranks
+    settings = _HcclTable(1)
+    for table in _tables(log, collector, settings):
+        collector.rows += len(table.rows)
+        op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
+        ranks = collector.hints.ranks if table.ranks is None else table.ranks
         missing = [words for known, words in ((op, ("the operation", "--op NAME")),
                                               (ranks, ("the number of ranks", "--ranks N"))) if not known]
         for words in missing if table.rows else ():
-            harvest.need(table.line, *words, len(table.rows))
+            collector.need(table.line, *words, len(table.rows))
         if not missing and table.rows:
-            _add(harvest, table, str(op), int(ranks or 0))
+            _add(collector, table, str(op), int(ranks or 0))
 
 
-def _tables(log: Log, harvest: Harvest, said: _Table) -> list[_Table]:
+def _tables(log: Log, collector: Collector, settings: _HcclTable) -> list[_HcclTable]:
     """Tables, each with what the command and settings above it say."""
-    found: list[_Table] = []
+    found: list[_HcclTable] = []
     for line in log.lines:
         text = line.text
         if _HEADER.match(text):
-            found.append(_Table(line.number, said.op, said.ranks, dict(said.options), said.calls, said.command))
+            found.append(replace(settings, line=line.number, options=dict(settings.options), rows=[]))
         elif command := _COMMAND.search(text):
-            said.op, said.options = op_name(command[1]), dict(_OPTION.findall(text))
-            said.ranks, said.command = launched_ranks(text), text.strip(" #$")[:500]
+            settings.op, settings.options = op_name(command[1]), dict(_OPTION.findall(text))
+            settings.ranks, settings.command = launched_ranks(text), text.strip(" #$")[:500]
         elif calls := _ITERATIONS.search(text):
-            said.calls = int(calls[1])
+            settings.calls = int(calls[1])
         elif found and text.count("|") == 3 and "check result failed" not in text:
-            _row(found[-1], harvest, line.number, [cell.strip() for cell in text.split("|")])
+            _row(found[-1], collector, line.number, [cell.strip() for cell in text.split("|")])
     return found
 
 
-def _row(table: _Table, harvest: Harvest, line: int, cells: list[str]) -> None:
-    size, time = whole(cells[0]), figure(cells[1])
+def _row(table: _HcclTable, collector: Collector, line: int, cells: list[str]) -> None:
+    size, time = whole(cells[0]), printed_number(cells[1])
     if size is None or size < 0 or time is None:
         if cells[0][:1].isdigit():
-            harvest.warn(line, "no size, or no time")
+            collector.warn(line, "no size, or no time")
         return
-    table.rows.append((line, size, time, figure(cells[2]), cells[3].lower()))
+    table.rows.append((line, size, time, printed_number(cells[2]), cells[3].lower()))
 
 
-def _add(harvest: Harvest, table: _Table, op: str, ranks: int) -> None:
-    """The rows of a table into the harvest, each checked against its own bandwidth."""
-    _check(harvest, table, ranks)
+def _add(collector: Collector, table: _HcclTable, op: str, ranks: int) -> None:
+    """Add the rows of a table, each checked against its own bandwidth."""
+    _check(collector, table, ranks)
     reduces = is_known(op) and OPERATIONS[op].reduces
     per_node = whole(table.options.get("p", ""))
-    run = harvest.run(Origin("hccl_test", library="HCCL, version not stated", device="npu", ranks=ranks,
+    run = collector.run(Origin("hccl_test", library="HCCL, version not stated", device="npu", ranks=ranks,
                              command=table.command))
     for line, size, time, rate, verdict in table.rows:
-        harvest.add(Imported(
+        collector.add(Imported(
             run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
             dtype=dtype_name(table.options.get("d")), redop=table.options.get("o", "sum") if reduces else None,
             traffic="even" if op == "all_to_all_v" else None, mode="streamed", time_s=time.value / 1e6,
@@ -100,20 +100,20 @@ def _add(harvest: Harvest, table: _Table, op: str, ranks: int) -> None:
             algbw_Bps=rate.value * 1e9 if rate else None, checked=verdict in ("success", "failed"),
             status="wrong" if verdict == "failed" else "ok",
             reason="the tool's own check failed" if verdict == "failed" else None,
-            ranks_per_node=per_node if per_node and per_node <= ranks else None, source=harvest.source(line)))
+            ranks_per_node=per_node if per_node and per_node <= ranks else None, source=collector.source(line)))
 
 
-def _check(harvest: Harvest, table: _Table, ranks: int) -> None:
+def _check(collector: Collector, table: _HcclTable, ranks: int) -> None:
     """The unit of the bandwidth, and whether anything was measured at all."""
     wrong: dict[str, list[int]] = {}
     itemsize = ITEMSIZES.get(dtype_name(table.options.get("d")) or "")
     for line, size, time, rate, _ in table.rows:
-        words = rate and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
-                                Figure(rate.value * 1e9, rate.error * 1e9), itemsize, ranks)
+        words = rate and misfit(size, PrintedNumber(time.value / 1e6, time.error / 1e6),
+                                PrintedNumber(rate.value * 1e9, rate.error * 1e9), itemsize, ranks)
         if words:
             wrong.setdefault(words, []).append(line)
     for words, lines in wrong.items():
-        harvest.warn(lines[0], f"alg_bandwidth is not size over time in {len(lines)} rows: {words}; recomputed from "
+        collector.warn(lines[0], f"alg_bandwidth is not size over time in {len(lines)} rows: {words}; recomputed from "
                      "the time")
     if all(time.value == _SIMULATED_US for _, _, time, _, _ in table.rows):
-        harvest.warn(table.line, "every time is 1000.00 us: that is the simulator's constant, not a measurement")
+        collector.warn(table.line, "every time is 1000.00 us: that is the simulator's constant, not a measurement")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.records.record import Imported
+from collbench.collectives.records.record import Imported, Status
 
-from .shared.collector import SLOWEST, UNSTATED, Harvest, Origin, joined
+from .shared.collector import SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.log import Line, Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit, whole
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -33,6 +33,7 @@ _TYPE = re.compile(r"[#\s]*MPI_Datatype(\s+for reductions)?\s*:\s*(MPI_\w+)")
 _COLUMNS = re.compile(r"\s*(?:Group\s+)?#(?:bytes|repetitions)\s")
 _TROUBLE = re.compile(r"\s*(\d{1,18})\s+(out-of-mem\.|int-overflow|time-out\.)")
 _SCALES = MappingProxyType({"sendrecv": 2, "exchange": 4, "pingping": 1, "pingpong": 1})
+_STATUS_OF: MappingProxyType[str, Status] = MappingProxyType({"out-of-mem.": "skipped-memory", "time-out.": "timeout"})
 
 
 @dataclass
@@ -45,13 +46,13 @@ class _Block:
     ranks: int | None = None
     groups: int = 1
     columns: tuple[str, ...] = ()
-    rows: list[tuple[Line, tuple[Figure, ...]]] = field(default_factory=list)
+    rows: list[tuple[Line, tuple[PrintedNumber, ...]]] = field(default_factory=list)
     troubles: list[tuple[int, int, str]] = field(default_factory=list)
 
 
 @dataclass
 class _Header:
-    """What the head of the file says; types by whether they are for reductions."""
+    """Settings from the head of the file; datatypes are keyed by whether they are for reductions."""
 
     version: str | None = None
     types: dict[bool, str] = field(default_factory=dict)
@@ -62,32 +63,32 @@ def recognise(text: str) -> bool:
     return bool(_MARK.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every block of the log."""
     header = _Header()
     for block in _blocks(log.lines, header):
-        harvest.rows += len(block.rows) + len(block.troubles)
-        ranks = block.ranks or harvest.asked.ranks
+        collector.rows += len(block.rows) + len(block.troubles)
+        ranks = block.ranks or collector.hints.ranks
         op = _operation(block)
         if ranks is None or not block.name:
             missing = ("the number of ranks", "--ranks N") if ranks is None else ("the operation", "--op NAME")
             if block.rows:
-                harvest.need(block.line, *missing, len(block.rows))
+                collector.need(block.line, *missing, len(block.rows))
             continue
         if not block.rows and not block.troubles:
             continue
-        run = harvest.run(Origin("imb", header.version, "MPI, version not stated", "CPU", ranks))
-        _check_units(harvest, block)
+        run = collector.run(Origin("imb", header.version, "MPI, version not stated", "CPU", ranks))
+        _check_units(collector, block)
         for line, numbers in block.rows:
-            _add(harvest, header, block, op, ranks, run, line.number, dict(zip(block.columns, numbers, strict=True)))
+            _add(collector, header, block, op, ranks, run, line.number, dict(zip(block.columns, numbers, strict=True)))
         for number, size, reason in block.troubles:
-            harvest.add(_figure(harvest, header, block, op, ranks, run, number, size, None, status="skipped-memory" if
-                                reason == "out-of-mem." else "timeout" if reason == "time-out." else "failed",
-                                reason=f"printed as {reason}"))
+            status: Status = _STATUS_OF.get(reason, "failed")
+            collector.add(_result(collector, header, block, op, ranks, run, number, size, None, status=status,
+                                  reason=f"printed as {reason}"))
 
 
 def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
-    """One benchmark after the other; what stands between them goes into `header`."""
+    """One benchmark after the other; settings between them go into `header`."""
     block: _Block | None = None
     for line in lines:
         text = line.text
@@ -110,7 +111,7 @@ def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
 
 
 def _note_header(header: _Header, text: str) -> bool:
-    """Take down what the head of the file says; whether the line says it."""
+    """Store a setting from the head of the file; returns whether the line had one."""
     if version := _VERSION.search(text):
         header.version = version[1]
     elif kind := _TYPE.match(text):
@@ -129,8 +130,9 @@ def _take(block: _Block, line: Line) -> None:
     elif trouble := _TROUBLE.match(text):
         block.troubles.append((line.number, int(trouble[1]), trouble[2]))
     elif block.columns:
-        numbers = [figure(cell) for cell in text.split()]
-        if len(numbers) == len(block.columns) and None not in numbers:
+        cells = text.split()
+        numbers = [number for cell in cells if (number := printed_number(cell))]
+        if len(numbers) == len(cells) == len(block.columns):
             block.rows.append((line, tuple(numbers)))
 
 
@@ -146,45 +148,48 @@ def _is_non_blocking(block: _Block) -> bool:
     return block.name[:1] == "I" and is_known(op_name(block.name[1:].removesuffix("_pure")))
 
 
-def _add(harvest: Harvest, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int,
-         cells: dict[str, Figure]) -> None:
+def _add(collector: Collector, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int,
+         cells: dict[str, PrintedNumber]) -> None:
     """Add a row, after comparing its bandwidth, where it has one, with size and time."""
     size = whole(f"{cells['#bytes'].value:.0f}") if "#bytes" in cells else 0
     time = next((cells[name] for name in ("t_max[usec]", "t[usec]", "t_pure[usec]") if name in cells), None)
     rate = cells.get("Mbytes/sec")
     if size is None or (time is None and not (rate and rate.value > 0)):
-        harvest.warn(line, "no time and no bandwidth in this row")
+        collector.warn(line, "no time and no bandwidth in this row")
         return
     wrong = bool(cells.get("defects") and cells["defects"].value)
-    harvest.add(_figure(
-        harvest, header, block, op, ranks, run, line, size,
-        time.value / 1e6 if time else size / (rate.value * 1e6), cells,
+    collector.add(_result(
+        collector, header, block, op, ranks, run, line, size,
+        time.value / 1e6 if time else size / (rate.value * 1e6) if rate else None, cells,
         status="wrong" if wrong else "ok", reason="defects found" if wrong else None))
 
 
-def _check_units(harvest: Harvest, block: _Block) -> None:
+def _check_units(collector: Collector, block: _Block) -> None:
     """Compare bandwidths with sizes and times; one warning for each kind of misfit."""
-    scale, wrong = _SCALES.get(block.name.lower(), 1), {}
+    scale = _SCALES.get(block.name.lower(), 1)
+    wrong: dict[str, list[int]] = {}
     for line, numbers in block.rows:
         cells = dict(zip(block.columns, numbers, strict=True))
         time, rate = cells.get("t_max[usec]") or cells.get("t[usec]"), cells.get("Mbytes/sec")
         if time and rate and "#bytes" in cells:
-            words = misfit(cells["#bytes"].value * scale, Figure(time.value / 1e6, time.error / 1e6),
-                           Figure(rate.value * 1e6, rate.error * 1e6))
+            words = misfit(cells["#bytes"].value * scale, PrintedNumber(time.value / 1e6, time.error / 1e6),
+                           PrintedNumber(rate.value * 1e6, rate.error * 1e6))
             if words:
                 wrong.setdefault(words, []).append(line.number)
     for words, lines in wrong.items():
-        harvest.warn(lines[0], f"{block.name}: Mbytes/sec is not {scale} x size over time in {len(lines)} rows: "
+        collector.warn(lines[0], f"{block.name}: Mbytes/sec is not {scale} x size over time in {len(lines)} rows: "
                      f"{words}; recomputed from the time")
 
 
-def _figure(harvest: Harvest, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int, size: int,
-            time_s: float | None, cells: dict[str, Figure] | None = None, **outcome: object) -> Imported:
+def _result(collector: Collector, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int, size: int,
+            time_s: float | None, cells: dict[str, PrintedNumber] | None = None, *, status: Status,
+            reason: str | None) -> Imported:
     cells = cells or {}
     operation = OPERATIONS[op] if is_known(op) else None
     reduces = bool(operation and operation.reduces)
     dtype = dtype_name(header.types.get(reduces, header.types.get(False)))
-    blocks = bool(operation) and (operation.in_blocks or operation.uneven) and not _prints_total(op, header.version)
+    blocks = operation is not None and (operation.in_blocks or operation.uneven) \
+        and not _prints_total(op, header.version)
     calls = cells.get("#repetitions")
 
     def seconds(name: str) -> float | None:
@@ -201,7 +206,7 @@ def _figure(harvest: Harvest, header: _Header, block: _Block, op: str, ranks: in
         checked=True if "defects" in cells else None, notes=_notes(op, header, size, dtype),
         variant=joined(["non-blocking" if _is_non_blocking(block) else None,
                         f"{block.groups} groups at once" if block.groups > 1 else None]),
-        source=harvest.source(line), **outcome)
+        source=collector.source(line), status=status, reason=reason)
 
 
 def _prints_total(op: str, version: str | None) -> bool:

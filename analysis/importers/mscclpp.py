@@ -5,11 +5,11 @@ import re
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import UNSTATED, Harvest, Origin
+from .shared.collector import UNSTATED, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log
 from .shared.names import is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -24,34 +24,35 @@ def recognise(text: str) -> bool:
     return bool(_MARK.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every line."""
     runs: dict[int, str] = {}
     for line, row in documents(log.text):
         if not (isinstance(row, dict) and {"name", "kernel"} <= row.keys()):
             continue
-        harvest.rows += 1
-        cells = {name: figure(str(row.get(name))) for name in _NUMBERS}
+        collector.rows += 1
+        cells = {name: printed_number(str(row.get(name))) for name in _NUMBERS}
         ranks, size, time = cells["ranks"], cells["size"], cells["time"]
         if not (ranks and size and time and ranks.value >= 1 and size.value >= 0):
-            harvest.warn(line, "no ranks, size or time")
+            collector.warn(line, "no ranks, size or time")
             continue
         count = int(ranks.value)
         if count not in runs:
-            runs[count] = harvest.run(Origin("mscclpp-test", library="MSCCL++, version not stated", ranks=count))
-        _add(harvest, runs[count], line, row, cells)
+            runs[count] = collector.run(Origin("mscclpp-test", library="MSCCL++, version not stated", ranks=count))
+        _add(collector, runs[count], line, row, cells, count, int(size.value), time)
 
 
-def _add(harvest: Harvest, run: str, line: int, row: dict, cells: dict[str, Figure | None]) -> None:
-    op, size, ranks = op_name(str(row["name"])), int(cells["size"].value), int(cells["ranks"].value)
-    time, algbw, busbw, node = (cells[name] for name in ("time", "algBw", "busBw", "ranksPerNode"))
-    words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
-                             Figure(algbw.value * 1e9, algbw.error * 1e9), ranks=ranks)
+def _add(collector: Collector, run: str, line: int, row: dict[str, object],
+         cells: dict[str, PrintedNumber | None], ranks: int, size: int, time: PrintedNumber) -> None:
+    op = op_name(str(row["name"]))
+    algbw, busbw, node = (cells[name] for name in ("algBw", "busBw", "ranksPerNode"))
+    words = algbw and misfit(size, PrintedNumber(time.value / 1e6, time.error / 1e6),
+                             PrintedNumber(algbw.value * 1e9, algbw.error * 1e9), ranks=ranks)
     if words:
-        harvest.warn(line, f"algBw is not size over time: {words}; recomputed from the time")
-    harvest.add(Imported(
+        collector.warn(line, f"algBw is not size over time: {words}; recomputed from the time")
+    collector.add(Imported(
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
         redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed", time_s=time.value / 1e6,
         statistic="mean over a batch", time_kind=UNSTATED, algbw_Bps=algbw.value * 1e9 if algbw else None,
         busbw_Bps=busbw.value * 1e9 if busbw else None, algorithm=f"kernel {row['kernel']}"[:40],
-        ranks_per_node=int(node.value) if node else None, source=harvest.source(line)))
+        ranks_per_node=int(node.value) if node else None, source=collector.source(line)))

@@ -2,7 +2,7 @@
 
 import re
 
-from .shared.collector import Harvest
+from .shared.collector import Collector
 from .shared.log import Log
 from .shared.nccl_import import import_tables, import_text
 from .shared.nccl_json import json_tables
@@ -24,9 +24,9 @@ def recognise(text: str) -> bool:
     return "rccl-tests" not in text and bool(_MARKS.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every run of the log."""
-    if found := json_tables(log.text, harvest):
-        import_tables(harvest, found)
+    if found := json_tables(log.text, collector):
+        import_tables(collector, found)
     else:
-        import_text(log, harvest)
+        import_text(log, collector)

@@ -2,14 +2,15 @@
 
 import re
 from types import MappingProxyType
+from typing import NamedTuple
 
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import UNSTATED, Harvest, Origin
+from .shared.collector import UNSTATED, Collector, Origin
 from .shared.log import Log
-from .shared.names import ITEMSIZES, asked_op, dtype_name, is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit, whole
+from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -22,45 +23,53 @@ _RANKS = re.compile(r"\s(?:-r|--nworkers|--ntasks)[ =](\d{1,7})\b")
 _SHORT = MappingProxyType({"allr": "all_reduce", "allg": "all_gather", "redsct": "reduce_scatter"})
 
 
+class _NccomRow(NamedTuple):
+    line: int
+    size: int
+    dtype: str | None
+    time_us: PrintedNumber
+    algbw_GBps: PrintedNumber | None
+
+
 def recognise(text: str) -> bool:
     """Whether `text` has a header of this tool."""
     return bool(_HEADER.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every row; operation and ranks from a command above the table, else from options."""
-    op = asked_op(harvest.asked.op) if harvest.asked.op else None
-    ranks = harvest.asked.ranks
-    rows: list[tuple[int, list[str]]] = []
+    op = requested_op(collector.hints.op) if collector.hints.op else None
+    ranks = collector.hints.ranks
+    rows: list[_NccomRow] = []
     for line in log.lines:
         if command := _COMMAND.search(line.text):
             op = op_name(_SHORT.get(command[1], command[1]))
             counted = _RANKS.search(line.text)
             ranks = int(counted[1]) if counted else ranks
         fields = line.text.split()
-        if len(fields) == 6 and whole(fields[0]) is not None and figure(fields[3]) and figure(fields[5]):
-            rows.append((line.number, fields))
-    harvest.rows += len(rows)
+        if len(fields) == 6 and (size := whole(fields[0])) is not None and (time := printed_number(fields[3])) \
+                and printed_number(fields[5]):
+            rows.append(_NccomRow(line.number, size, dtype_name(fields[2]), time, printed_number(fields[4])))
+    collector.rows += len(rows)
     for known, words in ((op, ("the operation", "--op NAME")), (ranks, ("the number of ranks", "--ranks N"))):
         if rows and not known:
-            harvest.need(rows[0][0], *words, len(rows))
+            collector.need(rows[0][0], *words, len(rows))
     if rows and op and ranks:
-        _add(harvest, op, ranks, rows)
+        _add(collector, op, ranks, rows)
 
 
-def _add(harvest: Harvest, op: str, ranks: int, rows: list[tuple[int, list[str]]]) -> None:
-    """The rows of a table into the harvest, each checked against its own bandwidth."""
-    run = harvest.run(Origin("nccom-test", library="Neuron collectives, version not stated", ranks=ranks))
+def _add(collector: Collector, op: str, ranks: int, rows: list[_NccomRow]) -> None:
+    """Add the rows of a table, each checked against its own bandwidth."""
+    run = collector.run(Origin("nccom-test", library="Neuron collectives, version not stated", ranks=ranks))
     wrong: dict[str, list[int]] = {}
-    for line, (size_text, _, dtype_text, time_text, algbw_text, _) in rows:
-        size, dtype, time, algbw = int(size_text), dtype_name(dtype_text), figure(time_text), figure(algbw_text)
-        words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
-                                 Figure(algbw.value * 1e9, algbw.error * 1e9), ITEMSIZES.get(dtype or ""), ranks)
+    for line, size, dtype, time, algbw in rows:
+        words = algbw and misfit(size, PrintedNumber(time.value / 1e6, time.error / 1e6),
+                                 PrintedNumber(algbw.value * 1e9, algbw.error * 1e9), ITEMSIZES.get(dtype or ""), ranks)
         if words:
             wrong.setdefault(words, []).append(line)
-        harvest.add(Imported(
+        collector.add(Imported(
             run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size, dtype=dtype,
             redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed",
-            time_s=time.value / 1e6, statistic="mean", time_kind=UNSTATED, source=harvest.source(line)))
+            time_s=time.value / 1e6, statistic="mean", time_kind=UNSTATED, source=collector.source(line)))
     for words, lines in wrong.items():
-        harvest.warn(lines[0], f"algbw is not size over time in {len(lines)} rows: {words}; recomputed from the time")
+        collector.warn(lines[0], f"algbw is not size over time in {len(lines)} rows: {words}; recomputed from the time")

@@ -7,17 +7,17 @@ pairs.
 
 import re
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from collbench.collectives.cases.catalog import OPERATIONS, WINDOW
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import MEAN, SLOWEST, UNSTATED, Harvest, Origin, joined
+from .shared.collector import MEAN, SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.commands import launched_ranks, startup_hosts
 from .shared.log import Log
-from .shared.names import asked_op, dtype_name, is_known, op_name
+from .shared.names import dtype_name, is_known, op_name, requested_op
 from .shared.osu_log import OsuRow, OsuTable, osu_tables
-from .shared.printed_numbers import Figure, misfit
+from .shared.printed_numbers import PrintedNumber, misfit
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -39,69 +39,83 @@ class _Test(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Statistics(TypedDict):
+    """Fields of `Imported` that describe the time, and the columns of -f and -z."""
+
+    statistic: str
+    time_kind: str
+    repeats: int | None
+    rank_min_s: float | None
+    rank_mean_s: float | None
+    rank_max_s: float | None
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+
+
 def recognise(text: str) -> bool:
     """Whether `text` has a title of these benchmarks."""
     return bool(_MARK.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every test of the log."""
     hosts = startup_hosts(log.lines)
     for table in osu_tables(log.lines):
         if not table.rows or (not table.title and len(table.rows) < _FEW):
             continue
-        harvest.rows += len(table.rows)
-        test = _test(harvest, table, len(hosts))
+        collector.rows += len(table.rows)
+        test = _test(collector, table, len(hosts))
         if test is None:
             continue
         whole = hosts if len(hosts) == test.ranks else ()
         library, _, device = table.library.partition("-")
-        run = harvest.run(Origin("osu", table.version, f"{library.partition('_')[0]}, version not stated",
+        run = collector.run(Origin("osu", table.version, f"{library.partition('_')[0]}, version not stated",
                                  device or "CPU", test.ranks, whole, table.command))
         for row in table.rows:
-            _add(harvest, table, test, run, row)
+            _add(collector, table, test, run, row)
 
 
-def _test(harvest: Harvest, table: OsuTable, hosts: int) -> _Test | None:
-    """Operation and ranks of a table, or None when only a person could say."""
+def _test(collector: Collector, table: OsuTable, hosts: int) -> _Test | None:
+    """Operation and ranks of a table, or None if an option is needed."""
     settings = [word.lower() for word in ("Non-blocking", "Persistent") if word in table.title]
     name = re.sub(r"\b(?:Non-blocking|Persistent)\s*", "", table.title).strip()
     op = _PLAIN.get(name) or op_name(_WORDS.sub("", name))
     if table.library.startswith("MPI_"):      # one-sided: MPI_Put, MPI_Get
         op = f"{table.library[4:]} {name}".lower()
     if not table.title:
-        if not harvest.asked.op:
-            harvest.need(table.line, "the operation of rows without a title", "--op NAME", len(table.rows))
+        if not collector.hints.op:
+            collector.need(table.line, "the operation of rows without a title", "--op NAME", len(table.rows))
             return None
-        op = asked_op(harvest.asked.op)
+        op = requested_op(collector.hints.op)
     if table.window and table.window != str(WINDOW):
         settings.append(f"window={table.window}")
     notes: list[str] = []
-    ranks = _ranks(harvest, table, op, hosts, notes)
+    ranks = _ranks(collector, table, op, hosts, notes)
     if ranks is None:
-        harvest.need(table.line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
+        collector.need(table.line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
         return None
     return _Test(op, ranks, joined(settings), tuple(notes))
 
 
-def _ranks(harvest: Harvest, table: OsuTable, op: str, hosts: int, notes: list[str]) -> int | None:
-    """The rank count: what the table or start-up says, else what was asked for, else the launcher's command."""
-    said = 2 * table.pairs if table.pairs else table.stated_ranks or hosts or None
-    if said is None and "Multi" not in table.title and (
+def _ranks(collector: Collector, table: OsuTable, op: str, hosts: int, notes: list[str]) -> int | None:
+    """Rank count from the table or start-up lines, else the option, else the launcher command."""
+    stated = 2 * table.pairs if table.pairs else table.stated_ranks or hosts or None
+    if stated is None and "Multi" not in table.title and (
             table.library.startswith("MPI_") or (is_known(op) and OPERATIONS[op].pairs)):
-        said = 2
-    if said is not None:
-        return said
-    if harvest.asked.ranks:
-        return harvest.asked.ranks
+        stated = 2
+    if stated is not None:
+        return stated
+    if collector.hints.ranks:
+        return collector.hints.ranks
     if table.command and (launched := launched_ranks(table.command)):
         notes.append(f"{launched} ranks from the command shown above the table")
         return launched
     return None
 
 
-def _add(harvest: Harvest, table: OsuTable, test: _Test, run: str, row: OsuRow) -> None:
-    """Add one row; where a bandwidth is printed, the time follows from it."""
+def _add(collector: Collector, table: OsuTable, test: _Test, run: str, row: OsuRow) -> None:
+    """Add one row; a printed bandwidth gives the time."""
     cells = row.cells
     native = int(cells["size"].value) if "size" in cells else 0
     blocks = is_known(test.op) and (OPERATIONS[test.op].in_blocks or OPERATIONS[test.op].uneven)
@@ -111,38 +125,38 @@ def _add(harvest: Harvest, table: OsuTable, test: _Test, run: str, row: OsuRow) 
     time_s, busbw_Bps = printed.value / 1e6 if printed else None, None
     if printed is None and rate and rate.value > 0:
         time_s, busbw_Bps = _from_rate(test.op, size, rate, table.pairs or 1)
-        _check_messages(harvest, row, rate, native)
+        _check_messages(collector, row, rate, native)
     if time_s is None:
-        harvest.warn(row.line, "no time and no bandwidth in this row")
+        collector.warn(row.line, "no time and no bandwidth in this row")
         return
-    harvest.add(Imported(
+    collector.add(Imported(
         run=run, op=test.op, ranks=test.ranks, message_bytes=size, native_size_bytes=native,
         dtype=dtype_name(table.dtype), redop="sum" if is_known(test.op) and OPERATIONS[test.op].reduces else None,
         traffic="even" if test.op == "all_to_all_v" else None, mode="isolated" if printed else "streamed",
         time_s=time_s, **_statistics(cells, bool(printed), test), busbw_Bps=busbw_Bps, checked=row.valid is not None,
         status="wrong" if row.valid is False else "ok",
         reason="the tool's own validation failed" if row.valid is False else None, notes=test.notes,
-        variant=test.variant, source=harvest.source(row.line)))
+        variant=test.variant, source=collector.source(row.line)))
 
 
-def _from_rate(op: str, size: int, rate: Figure, pairs: int) -> tuple[float, float]:
+def _from_rate(op: str, size: int, rate: PrintedNumber, pairs: int) -> tuple[float, float]:
     """Seconds a message and bytes per second of one pair, from MB/s over all pairs (and both directions)."""
     busbw_Bps = rate.value * 1e6 / pairs
     return size * (2 if op == "bi_bandwidth" else 1) / busbw_Bps, busbw_Bps
 
 
-def _check_messages(harvest: Harvest, row: OsuRow, rate: Figure, native: int) -> None:
+def _check_messages(collector: Collector, row: OsuRow, rate: PrintedNumber, native: int) -> None:
     """Messages per second times their size must be the bandwidth."""
     messages = row.cells.get("messages/s")
     if messages and messages.value > 0 and native:
-        words = misfit(native, Figure(1 / messages.value, messages.error / messages.value**2),
-                       Figure(rate.value * 1e6, rate.error * 1e6))
+        words = misfit(native, PrintedNumber(1 / messages.value, messages.error / messages.value**2),
+                       PrintedNumber(rate.value * 1e6, rate.error * 1e6))
         if words:
-            harvest.warn(row.line, f"MB/s is not size times messages per second: {words}")
+            collector.warn(row.line, f"MB/s is not size times messages per second: {words}")
 
 
-def _statistics(cells: dict[str, Figure], timed: bool, test: _Test) -> dict[str, object]:
-    """What the time is, and the columns of -f and -z."""
+def _statistics(cells: dict[str, PrintedNumber], timed: bool, test: _Test) -> _Statistics:
+    """The kind of time, and the columns of -f and -z."""
     pairs = is_known(test.op) and OPERATIONS[test.op].pairs
 
     def seconds(*names: str) -> float | None:
@@ -158,4 +172,5 @@ def _statistics(cells: dict[str, Figure], timed: bool, test: _Test) -> dict[str,
             "rank_min_s": seconds("min latency(us)", "min comm.(us)"),
             "rank_mean_s": seconds("avg latency(us)") if timed and not pairs else None,
             "rank_max_s": seconds("max latency(us)", "max comm.(us)"),
-            **{f"p{share}_s": seconds(f"p{share} tail lat(us)") for share in (50, 95, 99)}}
+            "p50_s": seconds("p50 tail lat(us)"), "p95_s": seconds("p95 tail lat(us)"),
+            "p99_s": seconds("p99 tail lat(us)")}

@@ -11,10 +11,10 @@ from types import MappingProxyType
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import Harvest, Origin
+from .shared.collector import Collector, Origin
 from .shared.log import Line, Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
-from .shared.printed_numbers import Figure, figure, misfit
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -37,24 +37,24 @@ def recognise(text: str) -> bool:
     return bool(_MARK.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every row of the log."""
     world = next((int(found[1]) for line in log.lines if (found := _WORLD.search(line.text))), None)
-    ranks = world or harvest.asked.ranks
+    ranks = world or collector.hints.ranks
     runs: list[str] = []
-    for line, op, dtype, cells in _rows(log, harvest):
-        harvest.rows += 1
+    for line, op, dtype, cells in _rows(log, collector):
+        collector.rows += 1
         known = ranks or _implied_ranks(op, cells, dtype)
         if not known:
-            harvest.need(line, "the number of ranks", "--ranks N", 1)
+            collector.need(line, "the number of ranks", "--ranks N", 1)
             continue
         if not runs:
-            runs.append(harvest.run(Origin("param", library="torch.distributed backend not stated", ranks=known)))
-        _add(harvest, runs[0], line, op, dtype, cells, known,
-             () if ranks else (f"{known} ranks worked out from size and elements per rank",))
+            runs.append(collector.run(Origin("param", library="torch.distributed backend not stated", ranks=known)))
+        _add(collector, runs[0], line, op, dtype, cells, known,
+             () if ranks else (f"{known} ranks inferred from size and elements per rank",))
 
 
-def _rows(log: Log, harvest: Harvest) -> Iterator[tuple[int, str, str | None, dict[str, Figure]]]:
+def _rows(log: Log, collector: Collector) -> Iterator[tuple[int, str, str | None, dict[str, PrintedNumber]]]:
     names: tuple[str, ...] = ()
     for line in log.lines:
         found = _TAG.search(line.text)
@@ -63,14 +63,14 @@ def _rows(log: Log, harvest: Harvest) -> Iterator[tuple[int, str, str | None, di
                 names = _columns(line)
             continue
         if found[1]:
-            harvest.warn(line.number, "a quantised test: its times are of several steps, and are left out")
+            collector.warn(line.number, "a quantised test: its times are of several steps, and are left out")
             continue
-        numbers = [figure(field) for field in line.text[found.end():].split()]
+        numbers = [printed_number(field) for field in line.text[found.end():].split()]
         usual = {len(_USUAL): _USUAL, len(_USUAL) + 1: _USUAL, len(_SHORT): _SHORT, len(_SHORT) + 1: _SHORT}
         layout = names if names and len(names) <= len(numbers) else usual.get(len(numbers), ())
         cells = {name: number for name, number in zip(layout, numbers, strict=False) if number}
         if not {"size", "p50"} <= cells.keys():
-            harvest.warn(line.number, "a row of PARAM without columns for size and p50")
+            collector.warn(line.number, "a row of PARAM without columns for size and p50")
             continue
         yield line.number, op_name(found[2]), dtype_name(found[3]), cells
 
@@ -83,7 +83,7 @@ def _columns(line: Line) -> tuple[str, ...]:
     return tuple(names) if "size" in names and "p50" in names else ()
 
 
-def _implied_ranks(op: str, cells: dict[str, Figure], dtype: str | None) -> int | None:
+def _implied_ranks(op: str, cells: dict[str, PrintedNumber], dtype: str | None) -> int | None:
     """Size over the bytes of a rank, where the size is the total of all ranks; else from busbw over algbw."""
     if not (is_known(op) and OPERATIONS[op].in_blocks and "count" in cells):
         return None
@@ -92,23 +92,23 @@ def _implied_ranks(op: str, cells: dict[str, Figure], dtype: str | None) -> int 
     return int(ratio) if ratio >= 2 and ratio == int(ratio) else None
 
 
-def _add(harvest: Harvest, run: str, line: int, op: str, dtype: str | None, cells: dict[str, Figure], ranks: int,
-         notes: tuple[str, ...]) -> None:
-    """One row into the harvest, checked against its own bandwidth."""
+def _add(collector: Collector, run: str, line: int, op: str, dtype: str | None, cells: dict[str, PrintedNumber],
+         ranks: int, notes: tuple[str, ...]) -> None:
+    """Add one row, checked against its own bandwidth."""
     size, time = int(cells["size"].value), cells["p50"]
     algbw, busbw = cells.get("algbw"), cells.get("busbw")
-    words = algbw and misfit(size, Figure(time.value / 1e6, time.error / 1e6),
-                             Figure(algbw.value * 1e9, algbw.error * 1e9), ITEMSIZES.get(dtype or ""), ranks)
+    words = algbw and misfit(size, PrintedNumber(time.value / 1e6, time.error / 1e6),
+                             PrintedNumber(algbw.value * 1e9, algbw.error * 1e9), ITEMSIZES.get(dtype or ""), ranks)
     if words:
-        harvest.warn(line, f"AlgBW is not size over p50: {words}; recomputed from the time")
+        collector.warn(line, f"AlgBW is not size over p50: {words}; recomputed from the time")
 
     def seconds(name: str) -> float | None:
         return cells[name].value / 1e6 if name in cells else None
 
-    harvest.add(Imported(
+    collector.add(Imported(
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size, dtype=dtype,
         redop="sum" if is_known(op) and OPERATIONS[op].reduces else None,
         traffic="even" if op == "all_to_all_v" else None, mode="isolated", time_s=time.value / 1e6,
         statistic="median over ranks of the mean over calls", time_kind="median over ranks",
         rank_min_s=seconds("min"), rank_max_s=seconds("max"), algbw_Bps=algbw.value * 1e9 if algbw else None,
-        busbw_Bps=busbw.value * 1e9 if busbw else None, notes=notes, source=harvest.source(line)))
+        busbw_Bps=busbw.value * 1e9 if busbw else None, notes=notes, source=collector.source(line)))

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 
 from collbench.collectives.records.record import Imported
 
-from .shared.collector import MEAN, Harvest, Origin
+from .shared.collector import MEAN, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, op_name, plain
 from .shared.nccl_import import import_text
-from .shared.printed_numbers import Figure, figure, misfit, whole
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -29,25 +29,25 @@ def recognise(text: str) -> bool:
     return "rccl-tests" in text or bool(_CSV.search(text) or _JSON.search(text))
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every run of the log."""
-    rows = [*_csv_rows(log, harvest), *_json_rows(log)]
+    rows = [*_csv_rows(log, collector), *_json_rows(log)]
     if not rows:
-        import_text(log, harvest)
+        import_text(log, collector)
         return
     runs: dict[int, str] = {}
     for line, cells in rows:
-        harvest.rows += 1
-        ranks = whole(cells.get("ranks") or cells.get("gpus") or "") or harvest.asked.ranks
+        collector.rows += 1
+        ranks = whole(cells.get("ranks") or cells.get("gpus") or "") or collector.hints.ranks
         if not ranks or ranks < 1:
-            harvest.need(line, "the number of ranks", "--ranks N", 1)
+            collector.need(line, "the number of ranks", "--ranks N", 1)
             continue
         if ranks not in runs:
-            runs[ranks] = harvest.run(Origin("rccl-tests", library="RCCL, version not stated", ranks=ranks))
-        _add(harvest, runs[ranks], ranks, line, cells)
+            runs[ranks] = collector.run(Origin("rccl-tests", library="RCCL, version not stated", ranks=ranks))
+        _add(collector, runs[ranks], ranks, line, cells)
 
 
-def _csv_rows(log: Log, harvest: Harvest) -> Iterator[tuple[int, Mapping[str, str]]]:
+def _csv_rows(log: Log, collector: Collector) -> Iterator[tuple[int, Mapping[str, str]]]:
     names: list[str] = []
     for line in log.lines:
         fields = [cell.strip() for cell in line.text.split(",")]
@@ -58,7 +58,7 @@ def _csv_rows(log: Log, harvest: Harvest) -> Iterator[tuple[int, Mapping[str, st
             if len(fields) == len(names) + 1:
                 header = [*names[:2], "nodes", *names[2:]]
             if len(fields) != len(header):
-                harvest.warn(line.number, f"{len(fields)} values under {len(names)} column names")
+                collector.warn(line.number, f"{len(fields)} values under {len(names)} column names")
                 continue
             yield line.number, dict(zip(header, fields, strict=True))
 
@@ -72,27 +72,27 @@ def _json_rows(log: Log) -> Iterator[tuple[int, Mapping[str, str]]]:
                 yield line, cells | {"collective": cells.get("name", cells.get("collective", ""))}
 
 
-def _add(harvest: Harvest, run: str, ranks: int, line: int, cells: Mapping[str, str]) -> None:
-    """One row into the harvest, checked against its own bandwidth."""
-    size, time = whole(cells.get("size", "")), figure(cells.get("time", ""))
+def _add(collector: Collector, run: str, ranks: int, line: int, cells: Mapping[str, str]) -> None:
+    """Add one row, checked against its own bandwidth."""
+    size, time = whole(cells.get("size", "")), printed_number(cells.get("time", ""))
     if size is None or size < 0 or time is None:
-        harvest.warn(line, "no size, or no time")
+        collector.warn(line, "no size, or no time")
         return
-    algbw, busbw, wrong = (figure(cells.get(name, "")) for name in ("algbw", "busbw", "wrong"))
+    algbw, busbw, wrong = (printed_number(cells.get(name, "")) for name in ("algbw", "busbw", "wrong"))
     dtype = dtype_name(cells.get("type"))
     words = algbw and misfit(size, _scaled(time, 1e-6), _scaled(algbw, 1e9), ITEMSIZES.get(dtype or ""), ranks)
     if words:
-        harvest.warn(line, f"algbw is not size over time: {words}; recomputed from the time")
+        collector.warn(line, f"algbw is not size over time: {words}; recomputed from the time")
     redop = cells.get("redop", "").lower()
-    harvest.add(Imported(
+    collector.add(Imported(
         run=run, op=op_name(cells.get("collective", "")), ranks=ranks, message_bytes=size, native_size_bytes=size,
         dtype=dtype, redop=redop if redop not in ("", "none") else None, in_place=cells.get("inplace") in ("1", "true"),
         mode="streamed", time_s=time.value / 1e6, statistic="mean over ranks of a batch", time_kind=MEAN,
         algbw_Bps=algbw.value * 1e9 if algbw else None, busbw_Bps=busbw.value * 1e9 if busbw else None,
         checked=wrong is not None, status="wrong" if wrong and wrong.value else "ok",
         reason=f"the tool found {wrong.value:g} wrong elements" if wrong and wrong.value else None,
-        ranks_per_node=whole(cells.get("rankspernode", "")), source=harvest.source(line)))
+        ranks_per_node=whole(cells.get("rankspernode", "")), source=collector.source(line)))
 
 
-def _scaled(value: Figure, factor: float) -> Figure:
-    return Figure(value.value * factor, value.error * factor)
+def _scaled(value: PrintedNumber, factor: float) -> PrintedNumber:
+    return PrintedNumber(value.value * factor, value.error * factor)

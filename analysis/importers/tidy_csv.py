@@ -1,7 +1,7 @@
-"""Tidy CSV: one row a measurement, columns by name. What published tables and collbench's own export are.
+"""Tidy CSV: one row per measurement, columns by name; also the format of `collbench export csv`.
 
-Needed are collective, n_ranks, message_bytes and time_us; a missing time may follow from algbw_GBps, or from busbw_GBps
-where that is the one of nccl-tests. See docs/formats.md for the others.
+Required are collective, n_ranks, message_bytes and time_us; a missing time is computed from algbw_GBps, or from
+busbw_GBps if it is defined as in nccl-tests. See docs/formats.md for the others.
 """
 
 import csv
@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import cast
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.records.record import MODES, STATUSES, Imported
+from collbench.collectives.records.record import MODES, STATUSES, Imported, Mode, Status
 
 from ..text.safe_csv import unescape
-from .shared.collector import MEAN, ROOT, SLOWEST, UNSTATED, Harvest, Origin
+from .shared.collector import MEAN, ROOT, SLOWEST, UNSTATED, Collector, Origin
 from .shared.log import Log, split_lines
 from .shared.names import dtype_name, is_known, op_name, plain
 
@@ -57,7 +58,7 @@ def _column(name: str) -> str:
     return _ALIASES.get(key, key)
 
 
-def read(log: Log, harvest: Harvest) -> None:
+def read(log: Log, collector: Collector) -> None:
     """Add every row."""
     found = _header(log.text)
     if not found:
@@ -72,46 +73,46 @@ def read(log: Log, harvest: Harvest) -> None:
         except StopIteration:
             return
         except csv.Error as error:
-            harvest.warn(skipped + reader.line_num, f"row skipped: {error}")
+            collector.warn(skipped + reader.line_num, f"row skipped: {error}")
             continue
         if not any(cell.strip() for cell in cells) or cells[0].lstrip().startswith("#"):
             continue
-        harvest.rows += 1
+        collector.rows += 1
         line = skipped + reader.line_num
         if len(cells) != len(names):
-            harvest.warn(line, f"{len(cells)} values under {len(names)} column names")
+            collector.warn(line, f"{len(cells)} values under {len(names)} column names")
             continue
-        reason = _add(harvest, runs, line, {name: unescape(cell) for name, cell in zip(names, cells, strict=True)})
+        reason = _add(collector, runs, line, {name: unescape(cell) for name, cell in zip(names, cells, strict=True)})
         if reason:
-            harvest.warn(line, f"row skipped: {reason}")
+            collector.warn(line, f"row skipped: {reason}")
 
 
-def _add(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str]) -> str | None:
-    """Add a row; what is wrong with it, or None."""
+def _add(collector: Collector, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str]) -> str | None:
+    """Add a row; returns the reason if it cannot be used."""
     op, ranks, size = op_name(cells["collective"]), _whole(cells.get("nranks")), _whole(cells.get("messagebytes"))
     if not op:
         return "no collective"
-    ranks = ranks or harvest.asked.ranks
+    ranks = ranks or collector.hints.ranks
     if not ranks or ranks < 1:
         return f"n_ranks {cells.get('nranks', '')!r:.40}: expected a whole number from 1 on"
     if size is None and not cells.get("messagebytes"):
-        return _add_without_size(harvest, runs, line, cells, op, ranks)
+        return _add_without_size(collector, runs, line, cells, op, ranks)
     if size is None:
         return f"message_bytes {cells['messagebytes']!r:.40}: expected a whole number"
     time_s, notes = _time_s(cells, op, ranks, size)
     if time_s is None:
         return "no time, and no bandwidth that a time follows from"
-    status = cells.get("status") if cells.get("status") in STATUSES else "ok"
+    status = cast(Status, cells["status"]) if cells.get("status") in STATUSES else "ok"
     if "wrong" in cells.get("flags", ""):
         status = "wrong"
-    harvest.add(_figure(harvest, _run(harvest, runs, cells, ranks), line, cells, op, ranks, size, time_s, notes,
+    collector.add(_result(collector, _run(collector, runs, cells, ranks), line, cells, op, ranks, size, time_s, notes,
                         status=status, reason=cells.get("reason") or ("flagged wrong" if status == "wrong" else None)))
     return None
 
 
-def _add_without_size(harvest: Harvest, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str], op: str,
-                      ranks: int) -> str | None:
-    """A row that states no message size is kept and not analysed, unless it needs none.
+def _add_without_size(collector: Collector, runs: dict[tuple[str, ...], str], line: int, cells: Mapping[str, str],
+                      op: str, ranks: int) -> str | None:
+    """Keep a row without a message size as unsupported, unless it needs none.
 
     A barrier moves no data, and expert-parallel tables may count tokens instead (`frames.tokens`).
     """
@@ -119,39 +120,39 @@ def _add_without_size(harvest: Harvest, runs: dict[tuple[str, ...], str], line: 
     tokens = not is_known(op) and "num_tokens_per_rank=" in cells.get("variant", "")
     has_payload = not tokens and (not is_known(op) or OPERATIONS[op].has_payload)
     notes = (*notes, "message size unknown: sizes are tokens per rank") if tokens else notes
-    harvest.add(_figure(harvest, _run(harvest, runs, cells, ranks), line, cells, op, ranks, 0, time_s, notes,
+    collector.add(_result(collector, _run(collector, runs, cells, ranks), line, cells, op, ranks, 0, time_s, notes,
                         status="unsupported" if has_payload else "ok",
                         reason="no message_bytes" if has_payload else None))
     return None
 
 
-def _run(harvest: Harvest, runs: dict[tuple[str, ...], str], cells: Mapping[str, str], ranks: int) -> str:
+def _run(collector: Collector, runs: dict[tuple[str, ...], str], cells: Mapping[str, str], ranks: int) -> str:
     """One run for each system, library, transport and device."""
     key = tuple(cells.get(name, "") for name in ("system", "library", "transport", "device"))
     if key not in runs:
         system, library, transport, device = key
         device = device or cells.get("accelerators", "")
-        runs[key] = harvest.run(Origin("csv", library=library or None, device=device or None, ranks=ranks,
+        runs[key] = collector.run(Origin("csv", library=library or None, device=device or None, ranks=ranks,
                                        system=system or None, transport=transport or None))
     return runs[key]
 
 
-def _figure(harvest: Harvest, run: str, line: int, cells: Mapping[str, str], op: str, ranks: int, size: int,
-            time_s: float | None, notes: tuple[str, ...], **outcome: object) -> Imported:
+def _result(collector: Collector, run: str, line: int, cells: Mapping[str, str], op: str, ranks: int, size: int,
+            time_s: float | None, notes: tuple[str, ...], *, status: Status, reason: str | None) -> Imported:
     statistic = cells.get("statistic") or "not stated"
     variant = cells.get("variant") or None
     operation = OPERATIONS[op] if is_known(op) else None
-    usual = "streamed" if _STREAMED.search(statistic) else "isolated"
+    usual: Mode = "streamed" if _STREAMED.search(statistic) else "isolated"
     return Imported(
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=_whole(cells.get("nativesizebytes")),
         dtype=dtype_name(cells.get("dtype")), redop=cells.get("redop") or None,
         in_place=_in_place(cells, variant) if operation and operation.has_in_place else None,
-        traffic=cells.get("traffic") or None, mode=cells["mode"] if cells.get("mode") in MODES else usual,
+        traffic=cells.get("traffic") or None, mode=cast(Mode, cells["mode"]) if cells.get("mode") in MODES else usual,
         time_s=time_s, statistic=statistic[:300],
         time_kind=cells.get("timekind") or _kind(statistic), repeats=_whole(cells.get("repeats")), notes=notes,
         algorithm=cells.get("algorithm") or None, protocol=cells.get("protocol") or None,
         ranks_per_node=_whole(cells.get("rankspernode")) or None, variant=variant,
-        source=cells.get("source") or harvest.source(line), **outcome)
+        source=cells.get("source") or collector.source(line), status=status, reason=reason)
 
 
 def _in_place(cells: Mapping[str, str], variant: str | None) -> bool | None:
@@ -165,15 +166,15 @@ def _kind(statistic: str) -> str:
 
 
 def _time_s(cells: Mapping[str, str], op: str, ranks: int, size: int) -> tuple[float | None, tuple[str, ...]]:
-    """Seconds, and a note where they follow from a bandwidth."""
+    """Seconds, and a note if they were computed from a bandwidth."""
     for name, scale in (("timeus", 1e6), ("times", 1.0)):
         if time := _number(cells.get(name)):
             return time / scale, ()
     if algbw := _number(cells.get("algbwgbps")):
-        return (size / algbw / 1e9 or None), ("time worked out from algbw",)
+        return (size / algbw / 1e9 or None), ("time computed from algbw",)
     words = cells.get("bwdefinition", "nccl-tests busbw")
     if (busbw := _number(cells.get("busbwgbps"))) and words.startswith("nccl-tests busbw") and is_known(op):
-        return (size * OPERATIONS[op].bus_factor(ranks) / busbw / 1e9 or None), ("time worked out from busbw",)
+        return (size * OPERATIONS[op].bus_factor(ranks) / busbw / 1e9 or None), ("time computed from busbw",)
     return None, ()
 
 
@@ -188,8 +189,9 @@ def _number(text: str | None) -> float | None:
 
 def _whole(text: str | None) -> int | None:
     """A whole number from 0 on, also as 64.0, or None."""
+    text = text or ""
     try:
-        value = float(text or "")
+        value = float(text)
     except ValueError:
         return None
     return int(text) if text.isascii() and text.isdigit() and value < _MOST_BYTES else (

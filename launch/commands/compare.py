@@ -49,8 +49,8 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
         raise UsageError("--fail-over needs --ops and --sizes: a threshold applies to named cases, not to an average")
     from collbench.analysis.compare import compare, match, sides
     from collbench.analysis.compare.show import as_json, page, show
-    from collbench.analysis.importers import Asked
-    asked = Asked(ranks, op)
+    from collbench.analysis.importers import LogHints
+    asked = LogHints(ranks, op)
     found = match(sides(a, asked), sides(b, asked), ops, sizes, paired)
     if fail_over is not None and found.twice:
         raise UsageError(f"{a} and {b}: {found.twice}")

@@ -27,11 +27,11 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file:
     from collbench.analysis.forecast import as_json
     from collbench.analysis.forecast import extrapolate as predict
     from collbench.analysis.frames.load import load
-    from collbench.analysis.importers import Asked
+    from collbench.analysis.importers import LogHints
     from collbench.analysis.projection import home_of
     domains = load_domains(file)
     asked = domain_named(measured_on, domains) if measured_on else None
-    loaded = load(data, Asked(ranks, op))
+    loaded = load(data, LogHints(ranks, op))
     for warning in loaded.warnings:
         warn(warning)
     home = asked or home_of(loaded.points, domains)

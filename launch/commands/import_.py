@@ -34,11 +34,11 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
 
     Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
     """
-    from collbench.analysis.importers import Asked, import_logs
-    result = import_logs(logs, out, Asked(ranks, op, system))
+    from collbench.analysis.importers import LogHints, import_logs
+    result = import_logs(logs, out, LogHints(ranks, op, system))
     for warning in result.warnings:
         warn(warning)
-    click.echo(f"{out}: {result.figures} numbers from {result.rows} rows of {result.files} of {len(logs)} "
+    click.echo(f"{out}: {result.results} numbers from {result.rows} rows of {result.files} of {len(logs)} "
                f"log{'' if len(logs) == 1 else 's'}")
     if result.files < len(logs) or (strict and result.warnings):
         sys.exit(1)

@@ -33,12 +33,12 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
 
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.frames.load import load
-    from collbench.analysis.importers import Asked
+    from collbench.analysis.importers import LogHints
     from collbench.analysis.projection import as_json, project, versus
     domains = load_domains(file)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
-    loaded = load(data, Asked(ranks, op))
+    loaded = load(data, LogHints(ranks, op))
     for warning in loaded.warnings:
         warn(warning)
     kept: dict = {}

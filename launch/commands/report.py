@@ -36,13 +36,13 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     import json
 
     from collbench.analysis.domains.facts import domain_named, load_domains
-    from collbench.analysis.importers import Asked
+    from collbench.analysis.importers import LogHints
     from collbench.analysis.report.json_document import document
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
     domains = load_domains(file)
-    story = build_story(data, asked=Asked(ranks, op), known=domains,
+    story = build_story(data, asked=LogHints(ranks, op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None,
                         baseline=baseline, page=bool(out or not json_file))
     if str(json_file) != "-":

@@ -24,11 +24,11 @@ def command(data: Path, op_names: str, measured_on: str | None, file: Path | Non
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
     from collbench.analysis.domains.facts import domain_named, load_domains
-    from collbench.analysis.importers import Asked
+    from collbench.analysis.importers import LogHints
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     domains = load_domains(file)
-    story = build_story(data, asked=Asked(ranks, op), known=domains,
+    story = build_story(data, asked=LogHints(ranks, op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None)
     known = list(story.shown["op"].unique())
     wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]

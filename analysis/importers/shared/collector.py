@@ -1,4 +1,4 @@
-"""What importing a log gives: runs and figures, and warnings with the line that each is about."""
+"""Collects runs, figures and warnings while a log is imported."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,9 +12,9 @@ from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy
 from .log import Log
 from .names import is_known
 
-__all__ = ["MEAN", "ROOT", "SLOWEST", "UNSTATED", "Asked", "Harvest", "Origin", "joined"]
+__all__ = ["MEAN", "ROOT", "SLOWEST", "UNSTATED", "Collector", "LogHints", "Origin", "joined"]
 
-# What a printed time is over ranks. The words of `point` where it is the same thing.
+# How a printed time combines ranks; the same words as measured points have.
 SLOWEST = "slowest rank"
 MEAN = "mean over ranks"
 ROOT = "one rank"
@@ -27,8 +27,8 @@ _UNKNOWN_POLICY = Policy(modes=(), alignment="not stated", precision=0.0, case_s
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a person said about a log because the log does not: rank count, operation, and what to call the system."""
+class LogHints:
+    """Values given by the user for what a log does not state: rank count, operation, and a name for the system."""
 
     ranks: int | None = None
     op: str | None = None
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a log says about one run of its tool; None and empty are unknown."""
+    """Provenance of one run of the tool; None and empty are unknown."""
 
     tool: str
     version: str | None = None
@@ -52,28 +52,28 @@ class Origin:
 
 
 @dataclass
-class Harvest:
-    """Collects what the importers of one log find.
+class Collector:
+    """Collects the results of all importers of one log.
 
     Args:
         rows: printed rows of measurements that were recognised, used or not.
     """
 
     log: Log
-    asked: Asked
+    hints: LogHints
     runs: list[Run] = field(default_factory=list)
-    figures: list[Imported | Record] = field(default_factory=list)
+    results: list[Imported | Record] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     needs: set[str] = field(default_factory=set)
     rows: int = 0
-    _unsaid: int = 0
+    _suppressed: int = 0
 
     def run(self, origin: Origin) -> str:
-        """Add a run and return its id, which follows from the file's content: importing again gives it again."""
+        """Add a run and return its id, a function of the file content: a second import gives the same id."""
         name = f"{origin.tool}-{self.log.crc32:08x}-{len(self.runs) + 1}"
-        told = {"tool": origin.tool, "tool_version": origin.version, "file": self.log.name}
-        provenance: dict[str, object] = {"imported": {key: value for key, value in told.items() if value}}
-        if system := self.asked.system or origin.system:
+        origin_of = {"tool": origin.tool, "tool_version": origin.version, "file": self.log.name}
+        provenance: dict[str, object] = {"imported": {key: value for key, value in origin_of.items() if value}}
+        if system := self.hints.system or origin.system:
             provenance["cluster"] = system
         if origin.hosts:
             provenance["hosts"] = list(origin.hosts)
@@ -85,45 +85,45 @@ class Harvest:
             provenance=provenance))
         return name
 
-    def add(self, figure: Imported) -> None:
-        """Add one figure; what collbench cannot analyse becomes `unsupported`, and says why."""
-        reason = _why_not(figure)
-        if figure.status == "ok" and reason:
-            figure = replace(figure, status="unsupported", reason=reason)
-        self.figures.append(figure)
+    def add(self, result: Imported) -> None:
+        """Add one figure; one that cannot be analysed becomes `unsupported`, with the reason."""
+        reason = _why_not(result)
+        if result.status == "ok" and reason:
+            result = replace(result, status="unsupported", reason=reason)
+        self.results.append(result)
 
     def source(self, line: int) -> str:
-        """Where a figure stands: file name and line."""
+        """File name and line of a figure."""
         return f"{self.log.name}:{line}"
 
     def warn(self, line: int | None, reason: str) -> None:
-        """Say what is wrong with a line; after very many, only how many more there are."""
+        """Add a warning about a line; beyond a limit, warnings are only counted."""
         if len(self.warnings) < _MOST_WARNINGS:
             place = f"{self.log.path}:{line}" if line else f"{self.log.path}"
             self.warnings.append(f"{place}: {reason}")
         else:
-            self._unsaid += 1
+            self._suppressed += 1
 
     def need(self, line: int, what: str, option: str, rows: int) -> None:
-        """Leave rows out for want of something that only a person can say, and remember which option says it."""
+        """Warn that rows are left out because an option is missing, and remember which one."""
         self.needs.add(option)
         count = f"{rows} row{'' if rows == 1 else 's'}"
-        self.warn(line, f"{what} is not in the log: {count} left out; say it with {option}")
+        self.warn(line, f"{what} is not in the log: {count} left out; give it with {option}")
 
-    def said(self) -> list[str]:
+    def all_warnings(self) -> list[str]:
         """All warnings."""
-        return [*self.warnings, *([f"{self.log.path}: {self._unsaid} more like these"] if self._unsaid else [])]
+        return [*self.warnings, *([f"{self.log.path}: {self._suppressed} more like these"] if self._suppressed else [])]
 
 
-def _why_not(figure: Imported) -> str | None:
-    if not is_known(figure.op) and not figure.op.startswith(_EXCHANGES):
-        return f"{figure.op} is not an operation of collbench: kept, not analysed"
-    if figure.time_s is None or figure.time_s <= 0:
+def _why_not(result: Imported) -> str | None:
+    if not is_known(result.op) and not result.op.startswith(_EXCHANGES):
+        return f"{result.op} is not an operation of collbench: kept, not analysed"
+    if result.time_s is None or result.time_s <= 0:
         return "no time above zero"
-    if figure.ranks < 2:
+    if result.ranks < 2:
         return "one rank: nothing crosses a link"
-    sized_by_tokens = "num_tokens_per_rank=" in (figure.variant or "")
-    if (not is_known(figure.op) or OPERATIONS[figure.op].has_payload) and figure.message_bytes < 1 \
+    sized_by_tokens = "num_tokens_per_rank=" in (result.variant or "")
+    if (not is_known(result.op) or OPERATIONS[result.op].has_payload) and result.message_bytes < 1 \
             and not sized_by_tokens:
         return "size 0: a latency at most; it has no bandwidth and fits no model"
     return None

@@ -1,4 +1,4 @@
-"""What a log shows of how its job was started: the ranks that a launcher's command asks for, and their hosts."""
+"""The launcher command in a log: number of ranks, and their hosts."""
 
 import re
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def is_command(text: str) -> bool:
 
 
 def launched_ranks(text: str) -> int | None:
-    """Ranks that a launcher's command asks for: said, or nodes times ranks a node, or the slots of a host list."""
+    """Ranks that a launcher command starts: given, or nodes times ranks per node, or the slots of a host list."""
     if not is_command(text):
         return None
     if count := _COUNT.search(text):
@@ -36,6 +36,6 @@ def launched_ranks(text: str) -> int | None:
 
 
 def startup_hosts(lines: Iterable[Line]) -> tuple[str, ...]:
-    """Host of each rank from the table that Intel MPI prints at its start; empty where it is not whole."""
+    """Host of each rank from the table that Intel MPI prints at its start; empty if incomplete."""
     hosts = {int(found[1]): found[2] for line in lines if (found := _STARTUP.search(line.text))}
     return tuple(hosts[rank] for rank in range(len(hosts))) if sorted(hosts) == list(range(len(hosts))) else ()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from .names import ITEMSIZES
 from .nccl_row import Columns, Half, Row
-from .printed_numbers import Figure
+from .printed_numbers import PrintedNumber
 
 __all__ = ["Signature", "signatures", "who_fits"]
 
@@ -148,14 +148,14 @@ def _ratio(row: Row, half: Half) -> tuple[float, float]:
     low, high = _quotient(half.busbw, half.algbw)
     time = half.time_us
     if row.size > 0 and time.value > time.error:
-        rate = Figure(row.size / time.value / 1e3, row.size / time.value / 1e3 * time.error / time.value)
+        rate = PrintedNumber(row.size / time.value / 1e3, row.size / time.value / 1e3 * time.error / time.value)
         finer_low, finer_high = _quotient(half.busbw, rate)
         if max(low, finer_low) <= min(high, finer_high):
             return max(low, finer_low), min(high, finer_high)
     return low, high
 
 
-def _quotient(above: Figure, below: Figure) -> tuple[float, float]:
+def _quotient(above: PrintedNumber, below: PrintedNumber) -> tuple[float, float]:
     least = below.value - below.error
     return ((above.value - above.error) / (below.value + below.error) * (1 - _SLACK),
             (above.value + above.error) / least * (1 + _SLACK) if least > 0 else math.inf)

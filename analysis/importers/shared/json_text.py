@@ -1,4 +1,4 @@
-"""JSON as tools leave it: several documents in a row, text before and after, cut in the middle."""
+"""JSON in logs: several documents in a row, text before and after, truncated documents."""
 
 import json
 import re
@@ -25,8 +25,8 @@ def documents(text: str) -> Iterator[tuple[int, object]]:
         position = max(end, found.end() + 1)
 
 
-def objects(text: str, key: str) -> Iterator[tuple[int, dict]]:
-    """Every whole object whose first key is `key`, with its line: what can be saved of a document that was cut."""
+def objects(text: str, key: str) -> Iterator[tuple[int, dict[str, object]]]:
+    """Every complete object whose first key is `key`, with its line; recovers rows of a truncated document."""
     start = re.compile(r"\{\s{0,64}\"" + re.escape(key) + r"\"\s{0,9}:")
     position, line, counted = 0, 1, 0
     failures = 0
@@ -44,7 +44,7 @@ def objects(text: str, key: str) -> Iterator[tuple[int, dict]]:
 
 
 def _decode(text: str, start: int) -> tuple[object | None, int]:
-    """The value that begins at `start` and where it ends; None where there is none."""
+    """The value that begins at `start` and its end; None if there is none."""
     try:
         return _DECODER.raw_decode(text, start)
     except RecursionError:

@@ -1,4 +1,4 @@
-"""A log as text and as clean lines: decoded, without colours, launcher prefixes and what logging put in front."""
+"""A log as text and as clean lines: decoded, without colours, launcher prefixes and logging prefixes."""
 
 import os
 import re
@@ -56,7 +56,7 @@ class Log:
 
     @property
     def name(self) -> str:
-        """The file's name; bytes of it that are no text are replaced, since it is written into journals."""
+        """The file's name; undecodable bytes are replaced, since it is written into journals."""
         return os.fsencode(self.path.name).decode("utf-8", errors="replace")
 
     @cached_property
@@ -84,7 +84,7 @@ def split_lines(text: str, keep_ends: bool = False) -> list[str]:
 
 
 def open_log(path: Path) -> Log:
-    """Read a file whole. LogError when it cannot be read, is not text, or is larger than any log should be."""
+    """Read a file whole. LogError if it cannot be read, is not text, or is too large."""
     try:
         with path.open("rb") as file:
             if is_device(file.fileno()):

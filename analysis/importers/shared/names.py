@@ -1,4 +1,4 @@
-"""One table of names: what the tools call operations and element types, and what collbench calls them."""
+"""Names that tools use for operations and element types, and their names in collbench."""
 
 import re
 from types import MappingProxyType
@@ -6,11 +6,11 @@ from types import MappingProxyType
 from collbench.collectives.cases.catalog import DTYPES, OPERATIONS
 from collbench.collectives.errors import UsageError
 
-__all__ = ["ITEMSIZES", "asked_op", "dtype_name", "is_known", "op_name", "plain"]
+__all__ = ["ITEMSIZES", "dtype_name", "is_known", "op_name", "plain", "requested_op"]
 
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
 
-# Without case, blanks, dashes and underscores. What the catalog has under the same name needs no row.
+# Keys in lower case, without blanks, dashes and underscores. Names equal to those of the catalog need no row.
 _OPS = MappingProxyType({
     "bcast": "broadcast", "reducescatterblock": "reduce_scatter", "psum": "all_reduce",
     "alltoall": "all_to_all", "alltoallpersonalizedexchange": "all_to_all", "a2a": "all_to_all",
@@ -33,7 +33,7 @@ _DTYPES = MappingProxyType({
     "f8e5m2": "fp8_e5m2", "fp8e5m2": "fp8_e5m2", "float8e5m2": "fp8_e5m2", "fp8e8m0": "fp8_e8m0",
 })
 
-# Bytes an element, of ours and of those that only other tools have.
+# Bytes per element, of our types and of those that only other tools have.
 ITEMSIZES = MappingProxyType({name: dtype.itemsize for name, dtype in DTYPES.items()} | {
     "char": 1, "byte": 1, "uint8": 1, "int16": 2, "uint16": 2, "uint32": 4, "uint64": 8, "fp8": 1, "fp8_e4m3": 1,
     "fp8_e5m2": 1, "fp8_e8m0": 1, "hif8": 1,
@@ -46,7 +46,7 @@ def plain(name: str) -> str:
 
 
 def op_name(name: str) -> str:
-    """What the catalog calls the operation `name`; the name itself, in lower case, where it has none such."""
+    """Catalog name of the operation `name`; `name` itself, in lower case, if the catalog lacks it."""
     key = plain(name)
     key = key if key in _OPS or key in _CATALOG else key.removeprefix("mpi")
     return _OPS.get(key) or _CATALOG.get(key) or name.strip().lower()[:80]
@@ -57,8 +57,8 @@ def is_known(op: str) -> bool:
     return op in OPERATIONS
 
 
-def asked_op(name: str) -> str:
-    """The operation that a person asked for; UsageError when the catalog has none such."""
+def requested_op(name: str) -> str:
+    """The operation given by the user. UsageError if the catalog lacks it."""
     op = op_name(name)
     if op not in OPERATIONS:
         raise UsageError(f"operation {name!r}: known are {', '.join(OPERATIONS)}")
@@ -66,7 +66,7 @@ def asked_op(name: str) -> str:
 
 
 def dtype_name(name: str | None) -> str | None:
-    """What collbench calls the element type `name`; the name itself, in lower case, where it has none such."""
+    """Name of the element type `name` in collbench; `name` itself, in lower case, if it has none."""
     if not name or not name.strip():
         return None
     word = name.strip().lower().removeprefix("torch.")[:32]

@@ -1,4 +1,4 @@
-"""From a table of nccl-tests to imported figures: settle operation and ranks, check the units, keep what is known."""
+"""Turn tables of nccl-tests into imported figures: determine operation and ranks, and check the units."""
 
 import re
 from collections import Counter
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from collbench.collectives.records.record import Imported
 
-from .collector import MEAN, Harvest, Origin, joined
+from .collector import MEAN, Collector, Origin, joined
 from .infer_operation import signatures, who_fits
 from .log import Log
-from .names import ITEMSIZES, asked_op, op_name
+from .names import ITEMSIZES, op_name, requested_op
 from .nccl_log import Table, tables
 from .nccl_row import Half, Row
-from .printed_numbers import Figure, misfit
+from .printed_numbers import PrintedNumber, misfit
 
 __all__ = ["import_tables", "import_text"]
 
@@ -29,14 +29,14 @@ class _Meaning(NamedTuple):
     notes: tuple[str, ...]
 
 
-def import_text(log: Log, harvest: Harvest) -> None:
+def import_text(log: Log, collector: Collector) -> None:
     """Add every run in the text of a log, and warn of rows that are cut."""
     complaints: list[tuple[int, str]] = []
     read_rows: set[int] = set()
     for stream in log.streams():
-        import_tables(harvest, [_unread(table, read_rows) for table in tables(stream, complaints)])
+        import_tables(collector, [_unread(table, read_rows) for table in tables(stream, complaints)])
     for line, reason in sorted(set(complaints)):
-        harvest.warn(line, reason)
+        collector.warn(line, reason)
 
 
 def _unread(table: Table, read_rows: set[int]) -> Table:
@@ -46,23 +46,23 @@ def _unread(table: Table, read_rows: set[int]) -> Table:
     return table
 
 
-def import_tables(harvest: Harvest, found: Iterable[Table]) -> None:
+def import_tables(collector: Collector, found: Iterable[Table]) -> None:
     """Add every table that has rows."""
     for table in found:
         if not table.rows:
             if table.failure and (table.devices or table.config or table.columns):
-                harvest.warn(table.line, f"a run without rows: {table.failure}")
+                collector.warn(table.line, f"a run without rows: {table.failure}")
             continue
-        harvest.rows += len(table.rows)
-        meaning = _meaning(harvest, table)
+        collector.rows += len(table.rows)
+        meaning = _meaning(collector, table)
         if meaning is None:
             continue
-        _warn_about(harvest, table, meaning)
-        run = harvest.run(_origin(table, meaning))
+        _warn_about(collector, table, meaning)
+        run = collector.run(_origin(table, meaning))
         for row in table.rows:
             for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
                 if half:
-                    harvest.add(_imported(harvest, table, meaning, run, row, half, in_place))
+                    collector.add(_imported(collector, table, meaning, run, row, half, in_place))
 
 
 def _origin(table: Table, meaning: _Meaning) -> Origin:
@@ -83,13 +83,14 @@ def _ranks_per_node(table: Table, ranks: int) -> int | None:
     return counts.pop() if len(counts) == 1 and _is_complete(table, ranks) else None
 
 
-def _listed_ranks(harvest: Harvest, table: Table) -> int | None:
-    """The rank count that the device list says, of the first group where there are several."""
+def _listed_ranks(collector: Collector, table: Table) -> int | None:
+    """Rank count from the device list; of the first group if there are several."""
     if not table.devices:
         return None
     firsts = sum(device.rank == 0 for device in table.devices)
     if firsts > 1:
-        harvest.warn(table.line, f"rank 0 is listed {firsts} times: so many jobs at once, not one of {firsts} ranks")
+        collector.warn(table.line, f"rank 0 is listed {firsts} times: these are {firsts} jobs at once, not one of "
+                       f"{firsts} ranks")
     groups = {device.group for device in table.devices}
     if len(groups) > 1:
         table.settings.append(f"{len(groups)} groups at once")
@@ -97,23 +98,24 @@ def _listed_ranks(harvest: Harvest, table: Table) -> int | None:
     return max(device.rank for device in table.devices) + 1
 
 
-def _meaning(harvest: Harvest, table: Table) -> _Meaning | None:
-    """Operation and ranks: what the log says, else what was asked for, else what the columns tell; None when none."""
-    listed, notes = _listed_ranks(harvest, table), []
-    if listed and harvest.asked.ranks not in (None, listed):
-        harvest.warn(table.line, f"the log lists {listed} ranks: --ranks {harvest.asked.ranks} is ignored for it")
-    ranks = listed or harvest.asked.ranks
+def _meaning(collector: Collector, table: Table) -> _Meaning | None:
+    """Operation and ranks from the log, else the options, else the columns; None if unknown."""
+    listed = _listed_ranks(collector, table)
+    notes: list[str] = []
+    if listed and collector.hints.ranks not in (None, listed):
+        collector.warn(table.line, f"the log lists {listed} ranks: --ranks {collector.hints.ranks} is ignored for it")
+    ranks = listed or collector.hints.ranks
     fits = who_fits(table.rows, ranks, table.columns)
-    op = _operation(harvest, table, fits, notes)
+    op = _operation(collector, table, fits, notes)
     if op is None:
         return None
     if op in signatures() and op not in fits:
-        harvest.warn(table.rows[0].line, f"columns do not look like {op}" + (f" over {ranks} ranks" if ranks else "")
+        collector.warn(table.rows[0].line, f"columns do not look like {op}" + (f" over {ranks} ranks" if ranks else "")
                      + _what_fits(table, ranks))
     if ranks is None and (ranks := fits.get(op)):
-        notes.append(f"{ranks} ranks worked out from the columns")
+        notes.append(f"{ranks} ranks inferred from the columns")
     if ranks is None:
-        harvest.need(table.rows[0].line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
+        collector.need(table.rows[0].line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
         return None
     return _Meaning(op, ranks, tuple(notes))
 
@@ -125,30 +127,30 @@ def _what_fits(table: Table, ranks: int | None) -> str:
     return "; they fit " + " or ".join(f"{op} over {count}" for op, count in others.items()) if others else ""
 
 
-def _operation(harvest: Harvest, table: Table, fits: dict[str, int | None], notes: list[str]) -> str | None:
-    """What a table measures: as its program, the caller or the log says, or the only one that its columns fit."""
+def _operation(collector: Collector, table: Table, fits: dict[str, int | None], notes: list[str]) -> str | None:
+    """The operation: from the program name, the option or the log, or the only one that fits the columns."""
     if table.program and (program := _PROGRAM.fullmatch(table.program)):
         return op_name(program[1])
-    if harvest.asked.op:
-        return asked_op(harvest.asked.op)
+    if collector.hints.op:
+        return requested_op(collector.hints.op)
     if table.mention and (op := op_name(table.mention)) in fits:
         notes.append(f"operation named in line {table.mention_line}")
         return op
     if len(fits) == 1:
-        notes.append("operation worked out from the columns")
+        notes.append("operation inferred from the columns")
         return next(iter(fits))
     if set(fits) == {"all_reduce", "send_recv"}:
         notes.append("all_reduce assumed: over two ranks a send_recv prints the same columns")
-        harvest.warn(table.rows[0].line, "taken for an all_reduce; over two ranks a send_recv prints the same columns: "
-                     "say --op send_recv if it is one")
+        collector.warn(table.rows[0].line, "assumed to be an all_reduce; over two ranks a send_recv prints the same "
+                       "columns: give --op send_recv if it is one")
         return "all_reduce"
     choice = f" (it could be {', '.join(fits)})" if fits else ""
-    harvest.need(table.rows[0].line, f"the operation{choice}", "--op NAME", len(table.rows))
+    collector.need(table.rows[0].line, f"the operation{choice}", "--op NAME", len(table.rows))
     return None
 
 
-def _warn_about(harvest: Harvest, table: Table, meaning: _Meaning) -> None:
-    """What is wrong with the table as a whole, and its units: one warning for each kind, with the first line."""
+def _warn_about(collector: Collector, table: Table, meaning: _Meaning) -> None:
+    """Warn of faults of the whole table and its units: one warning for each kind, with the first line."""
     wrong: dict[str, list[int]] = {}
     for row in table.rows:
         for half in (row.out_of_place, row.in_place):
@@ -158,19 +160,20 @@ def _warn_about(harvest: Harvest, table: Table, meaning: _Meaning) -> None:
                 if words:
                     wrong.setdefault(words, []).append(row.line)
     for words, lines in wrong.items():
-        harvest.warn(lines[0], f"algbw is not size over time in {len(lines)} places: {words}; recomputed from the time")
+        collector.warn(lines[0], f"algbw is not size over time in {len(lines)} places: {words}; recomputed from the "
+                       "time")
     largest, last = table.config.get("maxBytes"), table.rows[-1]
     if largest and max(row.size for row in table.rows) > largest:
-        harvest.warn(last.line, f"sizes go beyond maxBytes {largest}: header and table are of different runs")
+        collector.warn(last.line, f"sizes go beyond maxBytes {largest}: header and table are of different runs")
     elif largest and not table.closed and table.out_of_bounds == 0 and last.size * 2 <= largest:
-        harvest.warn(last.line, f"cut short: the last row is {last.size} of {largest} bytes, and there is no summary")
+        collector.warn(last.line, f"cut short: the last row is {last.size} of {largest} bytes, and there is no summary")
     if table.out_of_bounds and not any(_is_wrong(row, half) for row in table.rows
                                        for half in (row.out_of_place, row.in_place)):
-        harvest.warn(last.line, f"the tool found {table.out_of_bounds} values out of bounds, but no row shows which")
+        collector.warn(last.line, f"the tool found {table.out_of_bounds} values out of bounds, but no row shows which")
 
 
-def _scaled(value: Figure, factor: float) -> Figure:
-    return Figure(value.value * factor, value.error * factor)
+def _scaled(value: PrintedNumber, factor: float) -> PrintedNumber:
+    return PrintedNumber(value.value * factor, value.error * factor)
 
 
 def _is_wrong(row: Row, half: Half | None) -> bool:
@@ -179,7 +182,7 @@ def _is_wrong(row: Row, half: Half | None) -> bool:
     return bool(half.wrong) or (half.deviation or 0.0) > _TOLERANCE.get(row.dtype, 0.0)
 
 
-def _imported(harvest: Harvest, table: Table, meaning: _Meaning, run: str, row: Row, half: Half,
+def _imported(collector: Collector, table: Table, meaning: _Meaning, run: str, row: Row, half: Half,
               in_place: bool) -> Imported:
     algorithm, protocol = row.tuned or table.tuned.get(row.size) or (table.algorithm, table.protocol)
     wrong = _is_wrong(row, half)
@@ -197,7 +200,8 @@ def _imported(harvest: Harvest, table: Table, meaning: _Meaning, run: str, row: 
         checked=half.wrong is not None or half.deviation is not None, status="wrong" if wrong else "ok",
         reason=f"the tool's own check failed: {half.wrong or half.deviation:g} wrong" if wrong else None,
         notes=meaning.notes, algorithm=algorithm, protocol=protocol,
-        ranks_per_node=_ranks_per_node(table, meaning.ranks), variant=_variant(table), source=harvest.source(row.line))
+        ranks_per_node=_ranks_per_node(table, meaning.ranks), variant=_variant(table),
+        source=collector.source(row.line))
 
 
 def _variant(table: Table) -> str | None:

@@ -5,12 +5,12 @@
 
 import re
 
-from .collector import Harvest
+from .collector import Collector
 from .json_text import documents, objects
 from .names import dtype_name
 from .nccl_log import Device, Table
 from .nccl_row import Columns, Half, Row
-from .printed_numbers import Figure
+from .printed_numbers import PrintedNumber
 
 __all__ = ["json_tables"]
 
@@ -20,16 +20,16 @@ _ROUNDING = 0.5e-6     # six decimals
 _DEVICE_LINE = re.compile(r"\[[^\]]*\]\s*(.*)")
 
 
-def json_tables(text: str, harvest: Harvest) -> list[Table]:
+def json_tables(text: str, collector: Collector) -> list[Table]:
     """A table for each document that nccl-tests wrote; for one that was cut, the rows that are whole."""
-    found = [_table(line, document, harvest) for line, document in documents(text)
+    found = [_table(line, document, collector) for line, document in documents(text)
              if isinstance(document, dict) and isinstance(document.get("results"), list)]
     if found or not re.search(r"\"results\"\s*:\s*\[", text):
         return found
-    return [_salvaged(text, harvest)]
+    return [_salvaged(text, collector)]
 
 
-def _salvaged(text: str, harvest: Harvest) -> Table:
+def _salvaged(text: str, collector: Collector) -> Table:
     """What is left of a document without its end."""
     table = Table(1)
     program = re.search(r"\"args\"\s*:\s*\[\s*\"([^\"]{1,200})\"", text)
@@ -37,12 +37,12 @@ def _salvaged(text: str, harvest: Harvest) -> Table:
     for _, device in objects(text, "rank"):
         _add_device(table, device)
     for line, result in objects(text, "size"):
-        _add_row(table, result, line, harvest)
-    harvest.warn(text.count("\n") + 1, f"cut short: {len(table.rows)} rows could be saved")
+        _add_row(table, result, line, collector)
+    collector.warn(text.count("\n") + 1, f"cut short: {len(table.rows)} rows could be saved")
     return table
 
 
-def _table(line: int, document: dict, harvest: Harvest) -> Table:
+def _table(line: int, document: dict, collector: Collector) -> Table:
     """A document of `-J` as the table that the text would be."""
     config = _mapping(document.get("config"))
     table = Table(line, columns=Columns(("redop", "root"), ("time", "algbw", "busbw", "#wrong"), 2))
@@ -57,7 +57,7 @@ def _table(line: int, document: dict, harvest: Harvest) -> Table:
     for device in _list(config.get("devices")):
         _add_device(table, _mapping(device))
     for result in _list(document["results"]):
-        _add_row(table, _mapping(result), line, harvest)
+        _add_row(table, _mapping(result), line, collector)
     bounds = _mapping(document.get("out_of_bounds"))
     if str(bounds.get("okay")).lower() == "false":
         table.out_of_bounds = int(_number(bounds.get("count")) or 1)
@@ -83,12 +83,12 @@ def _add_device(table: Table, device: dict) -> None:
                                     found[1] if found else info))
 
 
-def _add_row(table: Table, result: dict, line: int, harvest: Harvest) -> None:
+def _add_row(table: Table, result: dict, line: int, collector: Collector) -> None:
     """Add a result; the line is that of the document, since JSON keeps no lines of its own."""
     size, count = _number(result.get("size")), _number(result.get("count"))
     halves = [_half(result, name) for name in ("out_of_place", "in_place")]
     if size is None or not 0 <= size < 1 << 62 or not any(halves):
-        harvest.warn(line, f"result {len(table.rows) + 1}: no size, or no time")
+        collector.warn(line, f"result {len(table.rows) + 1}: no size, or no time")
         return
     root = _number(str(result.get("root", "")).strip())
     redop = str(result.get("redop", "")).strip().lower()[:16] or None
@@ -103,14 +103,14 @@ def _half(result: dict, name: str) -> Half | None:
     if time is None:
         return None
     wrong = _number(group.get("nwrong"))
-    return Half(Figure(time, _ROUNDING), _rate(group.get("alg_bw")), _rate(group.get("bus_bw")),
+    return Half(PrintedNumber(time, _ROUNDING), _rate(group.get("alg_bw")), _rate(group.get("bus_bw")),
                 None if wrong is None else int(wrong), p50_us=_number(calls.get("p50_us")),
                 p95_us=_number(calls.get("p95_us")), p99_us=_number(calls.get("p99_us")))
 
 
-def _rate(value: object) -> Figure | None:
+def _rate(value: object) -> PrintedNumber | None:
     number = _number(value)
-    return None if number is None else Figure(number, _ROUNDING)
+    return None if number is None else PrintedNumber(number, _ROUNDING)
 
 
 def _number(value: object) -> float | None:

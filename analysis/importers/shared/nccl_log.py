@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from .log import Line
 from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row
-from .printed_numbers import Figure, figure, misfit
+from .printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["Device", "Table", "config_of", "tables"]
 
@@ -223,12 +223,13 @@ class _Reader:
 def _holds_together(row: Row) -> bool:
     """Whether the pieces are of one row: each time fits the size and its bandwidth."""
     halves = [half for half in (row.out_of_place, row.in_place) if half]
-    return all(misfit(row.size, Figure(half.time_us.value / 1e6, half.time_us.error / 1e6),
-                      Figure(half.algbw.value * 1e9, half.algbw.error * 1e9)) is None for half in halves if half.algbw)
+    return all(misfit(row.size, PrintedNumber(half.time_us.value / 1e6, half.time_us.error / 1e6),
+                      PrintedNumber(half.algbw.value * 1e9, half.algbw.error * 1e9)) is None
+               for half in halves if half.algbw)
 
 
 def _is_cell(text: str) -> bool:
-    return text == "N/A" or figure(text) is not None
+    return text == "N/A" or printed_number(text) is not None
 
 
 def _names(algorithm: str, protocol: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from .names import ITEMSIZES, dtype_name
-from .printed_numbers import Figure, figure, whole
+from .printed_numbers import PrintedNumber, printed_number, whole
 
 __all__ = ["Columns", "Half", "Row", "header", "looks_like_a_row", "parse_row"]
 
@@ -41,9 +41,9 @@ class Half(NamedTuple):
     `wrong` counts wrong elements, None where the tool did not check; `deviation` is what old versions print instead.
     """
 
-    time_us: Figure
-    algbw: Figure | None
-    busbw: Figure | None
+    time_us: PrintedNumber
+    algbw: PrintedNumber | None
+    busbw: PrintedNumber | None
     wrong: int | None = None
     deviation: float | None = None
     p50_us: float | None = None
@@ -135,20 +135,20 @@ def _group(rest: list[str], columns: Columns | None) -> tuple[str, ...] | None:
 def _half(fields: list[str], names: tuple[str, ...]) -> Half | None:
     """One group, or None where it has no time; ValueError never: what is not a number is unknown."""
     cells = dict(zip(names, fields, strict=False))
-    time_us = figure(cells.get("time", ""))
+    time_us = printed_number(cells.get("time", ""))
     if time_us is None:
         return None
-    p99 = figure(cells.get("i_p99", ""))
+    p99 = printed_number(cells.get("i_p99", ""))
     wrong, deviation = _errors(cells.get("#wrong", ""))
-    return Half(time_us, figure(cells.get("algbw", "")), figure(cells.get("busbw", "")), wrong, deviation,
-                p99_us=p99.value if p99 else None)
+    algbw, busbw = (printed_number(cells.get(name, "")) for name in ("algbw", "busbw"))
+    return Half(time_us, algbw, busbw, wrong, deviation, p99_us=p99.value if p99 else None)
 
 
 def _errors(text: str) -> tuple[int | None, float | None]:
     """Wrong elements, and the largest deviation that versions before 2.13 print in their place, such as 2e-07."""
     if text.endswith("*"):      # rccl-tests marks what exceeds its threshold
         return 1, None
-    found = figure(text)
+    found = printed_number(text)
     if found is None:
         return None, None
     return (None, found.value) if "e" in text.lower() else (int(found.value), None)

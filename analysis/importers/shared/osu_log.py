@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .commands import is_command
 from .log import Line
-from .printed_numbers import Figure, figure
+from .printed_numbers import PrintedNumber, printed_number
 
 __all__ = ["OsuRow", "OsuTable", "osu_tables"]
 
@@ -25,7 +25,7 @@ class OsuRow(NamedTuple):
     """One row: figures by column name in lower case; `valid` is what validation said, None where it was off."""
 
     line: int
-    cells: dict[str, Figure]
+    cells: dict[str, PrintedNumber]
     valid: bool | None
 
 
@@ -69,7 +69,7 @@ def osu_tables(lines: Iterable[Line]) -> Iterator[OsuTable]:
 
 
 def _take(table: OsuTable, text: str) -> bool:
-    """Take down what a line says about the table; False when the line ends it."""
+    """Store what a line says about the table; False if the line ends it."""
     if pairs := _PAIRS.search(text):
         table.pairs, table.window = int(pairs[1]), pairs[2]
     elif ranks := _RANKS.match(text):
@@ -84,13 +84,14 @@ def _take(table: OsuTable, text: str) -> bool:
 
 
 def _row(line: Line, columns: tuple[str, ...]) -> OsuRow | None:
-    """The row that a line is, or None; a line of numbers only, but for the verdict of a validation."""
+    """Parse a row: numbers only, optionally followed by a validation verdict; else None."""
     fields = line.text.split()
     if not 1 <= len(fields) <= 24 or not fields[0][0].isdigit():
         return None
     verdict = {"pass": True, "fail": False}.get(fields[-1].lower())
-    numbers = [figure(field) for field in (fields if verdict is None else fields[:-1])]
-    if not numbers or None in numbers or (len(numbers) == 1 and (not columns or "size" in columns)):
+    printed = fields if verdict is None else fields[:-1]
+    numbers = [number for field in printed if (number := printed_number(field))]
+    if not numbers or len(numbers) < len(printed) or (len(numbers) == 1 and (not columns or "size" in columns)):
         return None
     names = tuple(name for name in columns if name != "validation")
     if len(names) != len(numbers):
