@@ -1,4 +1,4 @@
-"""Domains as data: all of them, the figures that matter, arithmetic that must hold between them, and bad files."""
+"""Domain data: names, key figures, consistency between figures, and invalid files."""
 
 import json
 import re
@@ -12,8 +12,8 @@ from collbench.collectives.errors import UsageError
 
 DOMAINS = load_domains()
 
-# The domains by the names that published tables use: accelerators, one way and at most for one pair in GB/s, dense BF16
-# in TFLOP/s, all reduced by switches; None is what no source says.
+# Domains by the names that published tables use: accelerators; one-way rate and highest rate of one pair in GB/s; dense
+# BF16 in TFLOP/s; in-network reduction. None: no source found.
 KNOWN = {
     "gb200_nvl72": (72, 900, 900, 2500, True), "gb300_nvl72": (72, 900, 900, 2500, True),
     "vera_rubin_nvl72": (72, 1800, None, None, True), "rubin_ultra_nvl576": (576, None, None, None, None),
@@ -40,15 +40,15 @@ def value(figure, scale=1.0):
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_figures_are_those_of_the_sources(name):
+def test_figures_match_the_sources(name):
     domain = DOMAINS[domain_named(name, DOMAINS)]
     outer = domain.tiers[-1] if domain.tiers else None
     found = (value(domain.accelerators), value(outer and outer.rate_Bps, 1e9), value(outer and outer.pair_Bps, 1e9),
              value(domain.dense_bf16_flops, 1e12), domain.in_network_reduction and domain.in_network_reduction.value)
-    assert found == pytest.approx(KNOWN[name]), "accelerators, one way, one pair, BF16, reducing switches"
+    assert found == pytest.approx(KNOWN[name]), "accelerators, one way, one pair, BF16, in-network reduction"
 
 
-def test_every_domain_is_known_here_and_every_name_means_one():
+def test_every_domain_is_listed_here_and_names_are_unambiguous():
     assert {domain_named(name, DOMAINS) for name in KNOWN} == set(DOMAINS)
     names = [*DOMAINS, *(alias for domain in DOMAINS.values() for alias in domain.aliases)]
     assert len(names) == len({re.sub(r"[^a-z0-9]", "", name.lower()) for name in names})
@@ -81,23 +81,23 @@ def test_figures_agree_with_each_other(key):
         assert any(in_all == pytest.approx(each, rel=1e-3) for each in rate.all_values()), "links x rate of a link"
     if domain.two_way_Bps and rate:
         assert any(2 * one == pytest.approx(two, rel=1e-3) for one in rate.all_values()
-                   for two in domain.two_way_Bps.all_values()), "both ways are twice one way"
+                   for two in domain.two_way_Bps.all_values()), "both directions are twice one way"
     if domain.aggregate_two_way_Bps and rate:
         assert any(2 * one * domain.accelerators.value == pytest.approx(total, rel=0.01) for one in rate.all_values()
                    for total in domain.aggregate_two_way_Bps.all_values()), "the sum over accelerators"
     if domain.hosts and domain.accelerators_per_host and domain.accelerators:
         assert domain.hosts.value * domain.accelerators_per_host.value == domain.accelerators.value
     if outer and outer.pair_Bps:
-        assert outer.pair_Bps.value <= rate.value, "a pair has no more than an accelerator"
+        assert outer.pair_Bps.value <= rate.value, "a pair is no faster than an accelerator"
         if outer.topology == "mesh" and outer.accelerators:
             assert any(outer.pair_Bps.value * (outer.accelerators - 1) == pytest.approx(each)
-                       for each in rate.all_values()), "a mesh is a link to each other one"
+                       for each in rate.all_values()), "a mesh has a link to every other accelerator"
     for name in ("point_to_point_Bps", "all_to_all_busbw_Bps", "all_reduce_ring_busbw_Bps"):
         if rate and (measured := getattr(domain, name)):
             assert 0.1 < measured.value / rate.value < 1, f"{name} is a share of the nominal rate"
 
 
-def test_planes_of_the_cloudmatrix_are_as_wide_as_its_accelerators():
+def test_cloudmatrix_planes_match_its_accelerators_in_bandwidth():
     rate = DOMAINS["cm384"].tiers[1].rate_Bps.value
     assert 8 * rate == 7 * 448e9
     assert 384 * rate == 7 * 16 * 48 * 28e9
@@ -119,12 +119,12 @@ def test_every_figure_has_a_source_a_grade_and_a_sane_unit(key):
 
 
 @given(st.sampled_from([*KNOWN, *DOMAINS]), st.sampled_from("-_ ."), st.booleans())
-def test_a_name_is_found_however_it_is_spelt(name, sign, upper):
+def test_names_ignore_case_and_punctuation(name, sign, upper):
     spelt = name.replace("_", sign)
     assert domain_named(spelt.upper() if upper else spelt, DOMAINS) == domain_named(name, DOMAINS)
 
 
-def test_an_unknown_name_is_one_line_with_what_sounds_alike():
+def test_unknown_name_is_a_one_line_error_with_suggestions():
     with pytest.raises(UsageError, match=r"no domain 'cloudmatix'.*did you mean cm384") as raised:
         domain_named("cloudmatix")
     assert "\n" not in str(raised.value)
@@ -142,11 +142,11 @@ FIGURE = "{value=9,source='s',grade='primary'}"
     ("[x]\nname='a'\nfabric='f'\npower_W={value=9,grade='primary'}", "missing required field `source`"),
     ("[x]\nname='a'\nfabric='f'\npower_W={value=9,source='s',grade='sure'}", "Invalid enum value 'sure'"),
     (f"[x]\nname='a'\nfabric='f'\naccelerators={FIGURE}\n[[x.tiers]]\nname='t'\naccelerators=8", "end with all 9"),
-    ("[x]\nname='a'\nfabric='f'\n[[x.tiers]]\nname='t'\naccelerators=8", "without accelerators"),
+    ("[x]\nname='a'\nfabric='f'\n[[x.tiers]]\nname='t'\naccelerators=8", "also of unknown size"),
     (f"[x]\nname='a'\nfabric='f'\naccelerators={FIGURE}\n[[x.tiers]]\nname='t'\naccelerators=9\ntopology='star'",
      "at `$.tiers[0].topology`"),
 ])
-def test_a_bad_file_is_one_line_with_file_domain_and_field(tmp_path, text, message):
+def test_invalid_file_is_a_one_line_error_with_file_domain_and_field(tmp_path, text, message):
     path = tmp_path / "own.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=re.escape(message)) as raised:
@@ -155,7 +155,7 @@ def test_a_bad_file_is_one_line_with_file_domain_and_field(tmp_path, text, messa
     assert "\n" not in str(raised.value)
 
 
-def test_the_command_lists_shows_and_takes_a_file_of_ones_own(collbench, tmp_path):
+def test_command_lists_shows_and_reads_a_user_file(collbench, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text(f"[mine]\nname='Mine'\nfabric='rings'\naccelerators={FIGURE}\n")
     listed = collbench("domains", "--domains", own)

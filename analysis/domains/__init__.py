@@ -1,1 +1,1 @@
-"""Scale-up domains: cited facts, as data."""
+"""Scale-up domains as cited data."""

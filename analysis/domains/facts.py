@@ -1,6 +1,6 @@
-"""Scale-up domains as data: what an NVL72 or a CloudMatrix 384 is, every figure with its source.
+"""Scale-up domains, such as NVL72 or CloudMatrix 384, as data: every figure with its source.
 
-The shipped facts are in domains.toml beside this file; a file of the same form adds domains or replaces them.
+The shipped data is domains.toml beside this file; a user file of the same form adds or replaces domains.
 """
 
 import difflib
@@ -31,14 +31,14 @@ Grade = Literal["primary", "secondary", "derived"]
 
 
 class Alternative(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What another source says instead."""
+    """A different value from another source."""
 
     value: float
     source: str
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A number, where it comes from, and how directly; SI units, which the field's name gives."""
+    """A number in SI units (the field name gives the unit), with its source and how direct that source is."""
 
     value: float
     source: str
@@ -49,22 +49,22 @@ class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for value in (self.value, *(other.value for other in self.alternatives)):
             if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"a figure must be above 0, not {value:g}; leave out what is unknown")
+                raise ValueError(f"a figure must be above 0, not {value:g}; omit unknown figures")
 
     def all_values(self) -> tuple[float, ...]:
-        """The value, then what other sources say."""
+        """The value, then those of other sources."""
         return (self.value, *(other.value for other in self.alternatives))
 
 
 class Measured(Figure, frozen=True, forbid_unknown_fields=True):
-    """A figure that somebody measured, with the `ranks` and the payload of it; None where the source does not say."""
+    """A measured figure with its rank count and message size; None if the source does not state them."""
 
     ranks: int | None = None
     message_bytes: int | None = None
 
 
 class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A yes or no, where it comes from, and how directly."""
+    """A yes or no with its source and how direct that source is."""
 
     value: bool
     source: str
@@ -72,15 +72,15 @@ class Fact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One level of switches or links. None stands for what no source says.
+    """One level of switches or links. None means that no source states it.
 
     Args:
-        accelerators: how many it joins; 1 for what joins the dies of one accelerator.
-        rate_Bps: one way, per accelerator; of a tier that joins dies, per die.
+        accelerators: how many it connects; 1 for a level that connects the dies of one accelerator.
+        rate_Bps: one way, per accelerator; per die for a level that connects dies.
         latency_s: of one small access.
-        pair_Bps: the most that one pair can use, one way; the whole rate where it is left out.
-        topology: how the accelerators are joined.
-        oversubscription: rate into the tier over rate through it; 1 where nothing is said.
+        pair_Bps: highest one-way rate between one pair; the whole rate if omitted.
+        topology: how the accelerators are connected.
+        oversubscription: rate into the level over rate through it; 1 if omitted.
     """
 
     name: str
@@ -93,24 +93,24 @@ class Tier(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A scale-up domain; `tiers` from the innermost out. None stands for what no source says.
+    """A scale-up domain; `tiers` from the innermost out. None means that no source states it.
 
     Args:
-        name: short, for tables; `product` is what it is sold as.
-        status: whether it can be bought: shipping, announced, a specification.
-        aliases: other names that it is found by.
-        library: the collective library that is native there, as `cost.selection` names it.
-        generation: of the accelerator, as the rules of that library name it.
-        links_per_accelerator, link_Bps: how the rate of an accelerator comes about; one way per link.
+        name: short name for tables; `product` is the product name.
+        status: availability: shipping, announced, a specification.
+        aliases: other names that select it.
+        library: its native collective library, as `cost.selection` names it.
+        generation: accelerator generation, as the rules of that library name it.
+        links_per_accelerator, link_Bps: links that make up an accelerator's rate; one way per link.
         two_way_Bps: both directions of one accelerator, as vendors print it.
         aggregate_two_way_Bps: both directions of all accelerators, as vendors print it.
         scaleout_Bps: out of the domain, one way per accelerator.
         dense_bf16_flops, dense_fp8_flops, dense_fp4_flops: per accelerator, without sparsity.
-        hbm_bytes, hbm_Bps: memory of an accelerator, and its rate.
+        hbm_bytes, hbm_Bps: memory capacity and bandwidth of an accelerator.
         power_W: of the whole domain.
         point_to_point_Bps: measured between two accelerators, one way.
-        all_reduce_ring_busbw_Bps, all_reduce_in_network_busbw_Bps, all_to_all_busbw_Bps: measured, as bus bandwidth;
-            by ring and by switches that reduce, which are two mechanisms.
+        all_reduce_ring_busbw_Bps, all_reduce_in_network_busbw_Bps, all_to_all_busbw_Bps: measured bus bandwidth;
+            ring and in-network reduction are two mechanisms.
     """
 
     name: str
@@ -145,24 +145,26 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     all_to_all_busbw_Bps: Measured | None = None
 
     def __post_init__(self) -> None:
-        joined = [tier.accelerators for tier in self.tiers]
-        if not joined:
+        connected = [tier.accelerators for tier in self.tiers]
+        if not connected:
             return
         if self.accelerators is None:
-            if joined != [None]:
-                raise ValueError("tiers: without accelerators there can be only one tier, without accelerators")
-        elif None in joined or joined != sorted(joined) or joined[-1] != self.accelerators.value:
+            if connected != [None]:
+                raise ValueError("tiers: a domain of unknown size can have only one tier, also of unknown size")
+            return
+        sizes = [size for size in connected if size is not None]
+        if len(sizes) < len(connected) or sizes != sorted(sizes) or sizes[-1] != self.accelerators.value:
             raise ValueError(f"tiers must go from the innermost out and end with all {self.accelerators.value:g} "
-                             f"accelerators, not {joined}")
+                             f"accelerators, not {connected}")
 
     @property
     def dies(self) -> int:
-        """Dies in an accelerator; 1 where no source says that there are more."""
+        """Dies per accelerator; 1 if no source gives more."""
         return int(self.dies_per_accelerator.value) if self.dies_per_accelerator else 1
 
 
 def load_domains(extra: Path | None = None) -> dict[str, Domain]:
-    """Domains by short name: the shipped ones, then those of `extra`. UsageError says what is wrong with a file."""
+    """Domains by key: the shipped ones, then those of `extra`. UsageError if a file is invalid."""
     shipped = resources.files(__package__).joinpath("domains.toml").read_text(encoding="utf-8")
     domains = _parse(shipped, "domains.toml")
     if extra is not None:
@@ -177,28 +179,29 @@ def load_domains(extra: Path | None = None) -> dict[str, Domain]:
 
 
 def domain_named(name: str, domains: Mapping[str, Domain] | None = None) -> str:
-    """The key of the domain that is called `name`: by key, by alias, or by either without regard to case and signs.
+    """The key of the domain whose key or alias is `name`, ignoring case and punctuation.
 
     Raises:
-        UsageError: there is none; it says what sounds alike.
+        UsageError: there is none; suggests similar names.
     """
     domains = load_domains() if domains is None else domains
     if name in domains:
         return name
-    known = {}
-    for key, domain in reversed(list(domains.items())):      # where two share a name, the first has it
+    known: dict[str, str] = {}
+    for key, domain in reversed(list(domains.items())):      # the first of two domains wins a shared name
         known |= dict.fromkeys(map(_plain, domain.aliases), key)
     known |= {_plain(key): key for key in domains}
     found = known.get(_plain(name))
     if found is None:
         close = dict.fromkeys(known[other] for other in difflib.get_close_matches(_plain(name), known, 6, 0.5))
         meant = f": did you mean {', '.join(list(close)[:3])}?" if close else ""
-        raise UsageError(f"there is no domain {name!r}{meant} (`collbench domains` lists them, --domains adds yours)")
+        raise UsageError(f"there is no domain {name!r}{meant} (`collbench domains` lists them; --domains adds "
+                         "your own)")
     return found
 
 
 def figures_of(domain: Domain) -> Iterator[tuple[str, Figure | Fact]]:
-    """Every cited figure of `domain` with the path of its field: `power_W`, `tiers[0].rate_Bps`."""
+    """Every cited figure of `domain` with its field path: `power_W`, `tiers[0].rate_Bps`."""
     for name in Domain.__struct_fields__:
         value = getattr(domain, name)
         if isinstance(value, Figure | Fact):
@@ -218,7 +221,7 @@ def _read(path: Path) -> str:
     with path.open("rb") as file:
         if is_device(file.fileno()):
             raise ValueError("it is a device")
-        raw = file.read(_MOST_BYTES + 1)
+        raw: bytes = file.read(_MOST_BYTES + 1)
     if len(raw) > _MOST_BYTES:
         raise ValueError(f"larger than {_MOST_BYTES >> 20} MiB")
     return raw.decode("utf-8-sig")

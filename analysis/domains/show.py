@@ -1,4 +1,4 @@
-"""Domains on the terminal: one line each with where its rate comes from, or one with every figure and its source."""
+"""Domains on the terminal: a table of all of them, or every figure of one domain with its source."""
 
 import re
 from collections.abc import Mapping
@@ -23,23 +23,23 @@ _UNITS = (
 
 
 def as_json(domains: Mapping[str, Domain]) -> dict[str, object]:
-    """Every field of every domain; None for what no source says."""
+    """Every field of every domain; None where no source states it."""
     import msgspec
     return {key: msgspec.to_builtins(domain) for key, domain in domains.items()}
 
 
 def show_all(domains: Mapping[str, Domain], console: Console | None = None) -> None:
-    """One line a domain, and where the rates come from."""
+    """One line per domain, and the sources of the rates."""
     console = _wide(console or Screen())
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("name\n", no_wrap=True)
-    for name in ("acceler-\nators", "one way,\nGB/s each", "reducing\nswitches", "dense BF16,\nTFLOP/s each",
-                 "power,\nkW in all"):
+    for name in ("acceler-\nators", "one way,\nGB/s each", "in-network\nreduction", "dense BF16,\nTFLOP/s each",
+                 "power,\nkW total"):
         table.add_column(name, justify="right", no_wrap=True)
     wide = console.width >= _NARROWEST
     if wide:
         table.add_column("one pair,\nGB/s", justify="right", no_wrap=True)
-        table.add_column("joined by\n", no_wrap=True)
+        table.add_column("topology\n", no_wrap=True)
         table.add_column("status\n", min_width=10)
     for key, domain in domains.items():
         outer = domain.tiers[-1] if domain.tiers else None
@@ -54,8 +54,8 @@ def show_all(domains: Mapping[str, Domain], console: Console | None = None) -> N
     console.print(Text("Sources of the rates per accelerator", style="bold"))
     for source, keys in _sources(domains).items():
         console.print(Text(f"{', '.join(keys)}: {source}"))
-    console.print(Text("\nIn brackets: what other sources say. – is what no source that could be read says. "
-                       "`collbench domains NAME` shows every figure of one, with its source.", style="dim"))
+    console.print(Text("\nIn brackets: values of other sources. –: no source found. "
+                       "`collbench domains NAME` shows every figure of a domain with its source.", style="dim"))
 
 
 def _sources(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
@@ -67,14 +67,14 @@ def _sources(domains: Mapping[str, Domain]) -> dict[str, list[str]]:
 
 
 def show_one(key: str, domain: Domain, console: Console | None = None) -> None:
-    """Every figure of `domain`: value, grade, source, note, and what other sources say."""
+    """Every figure of `domain`: value, grade, source, note, and the values of other sources."""
     console = _wide(console or Screen())
     console.print(Text(f"{key}: {domain.product or domain.name}", style="bold"))
     for name in ("accelerator", "fabric", "status"):
         if value := getattr(domain, name):
             console.print(Text(f"{name}: {value}"))
     if domain.aliases:
-        console.print(Text(f"also found as: {', '.join(domain.aliases)}"))
+        console.print(Text(f"aliases: {', '.join(domain.aliases)}"))
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     for name in ("figure", "value"):
         table.add_column(name, no_wrap=True)
@@ -83,7 +83,7 @@ def show_one(key: str, domain: Domain, console: Console | None = None) -> None:
     for path, figure in figures_of(domain):
         table.add_row(escape(_named(path, domain)), _value(path, figure), figure.grade, escape(_source(figure)))
         for other in getattr(figure, "alternatives", ()):
-            table.add_row("", f"or {_told(path, other.value)}", "", escape(other.source))
+            table.add_row("", f"or {_formatted(path, other.value)}", "", escape(other.source))
     console.print(table)
     missing = [name for name in ("accelerators", "dense_bf16_flops", "power_W", "in_network_reduction")
                if getattr(domain, name) is None] + ([] if domain.tiers else ["tiers"])
@@ -97,7 +97,7 @@ def _wide(console: Console) -> Console:
 
 
 def _named(path: str, domain: Domain) -> str:
-    """The path of a field, with a tier by its name."""
+    """The field path with the name of the tier instead of its index."""
     if not path.startswith("tiers["):
         return path
     at, _, field = path.removeprefix("tiers[").partition("].")
@@ -109,12 +109,12 @@ def _named(path: str, domain: Domain) -> str:
 def _value(path: str, figure: Figure | Fact) -> str:
     if isinstance(figure, Fact):
         return "yes" if figure.value else "no"
-    told = _told(path, figure.value)
+    text = _formatted(path, figure.value)
     of = []
     if isinstance(figure, Measured):
         of = [f"{figure.ranks} ranks"] if figure.ranks else []
         of += [units.payload(figure.message_bytes)] if figure.message_bytes else []
-    return f"{told} ({', '.join(of)})" if of else told
+    return f"{text} ({', '.join(of)})" if of else text
 
 
 def _source(figure: Figure | Fact) -> str:
@@ -122,9 +122,9 @@ def _source(figure: Figure | Fact) -> str:
     return f"{figure.source} [{note}]" if note else figure.source
 
 
-def _told(path: str, value: float) -> str:
-    tell = next((tell for ending, tell in _UNITS if path.endswith(ending)), None)
-    return tell(value) if tell else f"{value:g}"
+def _formatted(path: str, value: float) -> str:
+    formatter = next((formatter for ending, formatter in _UNITS if path.endswith(ending)), None)
+    return formatter(value) if formatter else f"{value:g}"
 
 
 def _scaled(figure: Figure | None, unit: float) -> str:

@@ -1,1 +1,1 @@
-"""Text that people read: units, safe terminal output, safe CSV."""
+"""Text output: units, safe terminal output, safe CSV."""

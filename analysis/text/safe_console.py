@@ -1,4 +1,4 @@
-"""A console whose output steers nothing: names from logs and journals may hold escape sequences of a terminal."""
+"""A console that escapes terminal control characters: names from logs and journals are untrusted."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ __all__ = ["Screen"]
 
 
 class Screen(Console):
-    """As rich's, but characters that a terminal would obey are shown as Python writes them."""
+    """rich's Console, with control characters printed as Python escapes."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """What rich calls for everything that it prints, and for all parts of it."""
+        """Called by rich for everything that it prints, and for nested parts."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable() or segment.text == "\n":
                 yield segment

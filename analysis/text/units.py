@@ -1,4 +1,4 @@
-"""How people read quantities: µs and ms, decimal GB/s, percent. Everything else in the analysis is SI."""
+"""Quantities for display: µs and ms, decimal GB/s, percent. Everything else in the analysis is SI."""
 
 import math
 from numbers import Real
@@ -24,17 +24,17 @@ def rate(value_Bps: float | None) -> str:
 
 
 def microseconds(value_s: float | None) -> str:
-    """The number of microseconds alone, for a column whose head has the unit."""
+    """Microseconds without the unit, for a column whose header has it."""
     return _digits(value_s * 1e6) if _known(value_s) else UNKNOWN
 
 
 def gigabytes(value_Bps: float | None) -> str:
-    """The number of decimal GB/s alone, for a column whose head has the unit."""
+    """Decimal GB/s without the unit, for a column whose header has it."""
     return _digits(value_Bps / 1e9) if _known(value_Bps) else UNKNOWN
 
 
 def payload(size: float | None) -> str:
-    """`1 MiB`; three significant digits where the size is no whole number of a unit: `16.0 MiB`, `1.5 KiB`."""
+    """`1 MiB`; three significant digits if the size is not a multiple of a unit: `16.0 MiB`, `1.5 KiB`."""
     if not _known(size) or not size:
         return UNKNOWN
     exact = format_size(int(size))
@@ -46,7 +46,7 @@ def payload(size: float | None) -> str:
 
 
 def span(low: str, high: str) -> str:
-    """`1.2 to 3.4 µs` from two texts of this module; the unit is written once where both have the same."""
+    """`1.2 to 3.4 µs` from two formatted values; a common unit is written once."""
     if UNKNOWN in (low, high):
         return UNKNOWN
     number, _, unit = low.partition(" ")
@@ -54,7 +54,7 @@ def span(low: str, high: str) -> str:
 
 
 def percent(share: float | None) -> str:
-    """`12 %`; one digit after the point below 10 %."""
+    """`12 %`; one decimal below 10 %."""
     if not _known(share):
         return UNKNOWN
     return f"{100 * share:.1f} %" if abs(share) < 0.1 else f"{100 * share:.0f} %"
@@ -77,5 +77,5 @@ def _digits(value: float) -> str:
 
 
 def _known(value: object) -> TypeGuard[float]:
-    """Whether `value` is a finite number; numpy's are."""
+    """Whether `value` is a finite number, Python's or numpy's."""
     return isinstance(value, Real) and math.isfinite(value)
