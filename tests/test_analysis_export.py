@@ -1,4 +1,4 @@
-"""What is exported for other tools reads back to the same numbers."""
+"""Exports for other tools read back to the same numbers."""
 
 import csv
 import io
@@ -82,7 +82,7 @@ def test_nccl_tests_reads_back(loaded, tmp_path, form):
     assert set(read["dtype"]) == set(kept["dtype"])
 
 
-def test_json_has_what_dashboards_look_for(loaded):
+def test_json_has_the_keys_of_nccl_tests(loaded):
     documents = [json.loads(line) for line in export(loaded, "json")[0].splitlines()]
     assert all({"version", "args", "config", "results", "out_of_bounds", "average_bus_bandwidth"} <= document.keys()
                for document in documents)
@@ -118,7 +118,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 
 
 def is_formula(cell):
-    """Whether a spreadsheet may run it; a number is one also with a sign."""
+    """Whether a spreadsheet may evaluate the cell; signed numbers are not formulas."""
     number = re.fullmatch(r"[+-][0-9.]+(e[+-]?[0-9]+)?", cell, re.IGNORECASE)
     return cell[:1] in tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20") and not number
 
@@ -126,7 +126,7 @@ def is_formula(cell):
 @settings(deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=4))
 @example(["=cmd|' /C calc'!A0", "@SUM(1)", "-2+3", "+1", "'-5", "''=x", "\tx", " =1", "a\rb", "#x", "-1.5"])
-def test_any_text_is_no_formula_and_reads_back(texts):
+def test_text_is_never_a_formula_and_reads_back(texts):
     written = to_csv(pd.DataFrame({"number": -1.5, "text": texts, "none": None}))
     rows = list(csv.reader(io.StringIO(written, newline="")))[1:]
     assert not any(is_formula(cell) for row in rows for cell in row)
@@ -150,7 +150,7 @@ def test_any_number_reads_back_exactly(rows):
 @given(st.lists(TEXTS.filter(str.strip), min_size=3, max_size=3))
 @example(["=HYPERLINK(\"http://x\")", "+1 2\r\n3", "# no comment"])
 @example(["0", "NaN", "00"])
-def test_names_from_outside_go_through_a_tidy_csv_unchanged(loaded, tmp_path, texts):
+def test_untrusted_names_survive_a_tidy_csv_unchanged(loaded, tmp_path, texts):
     names = dict(zip(("system", "algorithm", "source"), texts, strict=True))
     points = loaded.points.assign(**names)
     text, _ = export(type(loaded)(points, loaded.records, loaded.runs), "csv")
@@ -165,17 +165,17 @@ def test_names_from_outside_go_through_a_tidy_csv_unchanged(loaded, tmp_path, te
 
 
 def test_every_csv_is_written_in_one_place():
-    """Data inside a chart is no file that a spreadsheet opens."""
+    """Only safe_csv writes CSV files; charts embed data that no spreadsheet opens."""
     sources = [path for room in ("analysis", "launch", "collectives") for path in (ROOT / room).rglob("*.py")]
     writers = {path.name for path in sources if re.search(r"\.to_csv\(|csv\.(Dict)?[wW]riter", path.read_text())}
-    assert writers <= {"csv_text.py", "chart.py"}
+    assert writers <= {"safe_csv.py", "chart.py"}
 
 
 HOSTILE = "\x1b[2J\x1b]0;x\x07</script><script>alert(1)</script>[red]\u202e=1+1"
 
 
 def a_hostile_journal(folder):
-    """A run whose every name is hostile; an odd link makes the report speak of hosts, too."""
+    """A run in which every name is hostile; a slow link makes the report name hosts, too."""
     rng = random.Random(1)
     run = Run(schema=SCHEMA, id="r", started="", transport="torch", library=HOSTILE, device=HOSTILE, world=4,
               clock=Clock(kind="shared"), policy=Policy(), command=(HOSTILE,),
@@ -198,8 +198,8 @@ def a_hostile_journal(folder):
     return folder
 
 
-def test_hostile_names_steer_no_terminal_no_page_and_no_table_of_another_tool(tmp_path):
-    """Of hosts, libraries, devices, systems and algorithms, in everything that shows them."""
+def test_hostile_names_are_escaped_on_terminals_in_pages_and_in_exports(tmp_path):
+    """Names of hosts, libraries, devices, systems and algorithms, in every output."""
     folder = a_hostile_journal(tmp_path)
     shown = io.StringIO()
     console = Screen(file=shown, width=150, force_terminal=True, color_system=None)
@@ -221,12 +221,12 @@ def test_hostile_names_steer_no_terminal_no_page_and_no_table_of_another_tool(tm
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_nothing_is_exported_as_nothing(loaded, form):
+def test_no_points_export_to_no_rows(loaded, form):
     empty = type(loaded)(loaded.points.iloc[:0], loaded.records, loaded.runs)
     assert len(export(empty, form)[0].splitlines()) <= 1
 
 
-def test_through_a_journal(loaded, tmp_path):
+def test_exported_log_imports_into_a_journal(loaded, tmp_path):
     path = tmp_path / "exported.log"
     path.write_text(export(loaded, "nccl-tests")[0])
     import_logs([path], tmp_path / "j.jsonl", LogHints(system="fabric"))

@@ -1,4 +1,4 @@
-"""Points in the formats of other tools, so that what already reads those keeps working."""
+"""Export points in the formats of other tools, for scripts that already parse those."""
 
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,5 +13,5 @@ FORMATS: MappingProxyType[str, Callable[[Loaded], tuple[str, list[str]]]] = Mapp
 
 
 def export(loaded: Loaded, form: str) -> tuple[str, list[str]]:
-    """The points of `loaded` as text in `form`, a name in FORMATS, and sentences on what that form cannot hold."""
+    """The points of `loaded` as text in `form`, a key of FORMATS, and warnings about points left out."""
     return FORMATS[form](loaded)

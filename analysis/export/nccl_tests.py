@@ -1,12 +1,13 @@
-"""nccl-tests text (the layout of 2.17.4 on) and JSON (schema 1): a table for each operation, type and rank count.
+"""nccl-tests text (layout since 2.17.4) and JSON (schema 1): one table per operation, type and rank count.
 
-Times are printed to nine figures, so that reading them back gives the same numbers. A half that was not measured is
+Times have nine significant digits, so that they read back unchanged. An unmeasured half (out-of-place or in-place) is
 N/A in the text and absent from the JSON.
 """
 
 import json
 from collections.abc import Iterator
 from types import MappingProxyType
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -33,14 +34,14 @@ _HEADER = """#
 
 
 def text(loaded: Loaded) -> tuple[str, list[str]]:
-    """The points as output of nccl-tests, one run of it a table; and what does not fit in."""
+    """The points as nccl-tests output, one run per table, and warnings about points left out."""
     points = _usable(loaded)
     parts = [_table(rows, loaded.runs[rows["run"].iloc[0]]) for rows in tables(points)]
     return "\n".join(parts), _lost(loaded, points)
 
 
 def json_lines(loaded: Loaded) -> tuple[str, list[str]]:
-    """The points as JSON of nccl-tests, one document a table and a line; and what does not fit in."""
+    """The points as nccl-tests JSON, one document per table and line, and warnings about points left out."""
     points = _usable(loaded)
     documents = [_document(rows, loaded.runs[rows["run"].iloc[0]]) for rows in tables(points)]
     return "".join(json.dumps(document, allow_nan=False) + "\n" for document in documents), _lost(loaded, points)
@@ -52,8 +53,8 @@ def _usable(loaded: Loaded) -> pd.DataFrame:
 
 
 def _lost(loaded: Loaded, points: pd.DataFrame) -> list[str]:
-    return left_out(loaded, len(points), "nccl-tests has no such operation or element type, or the point was measured "
-                    "back to back too, which is what nccl-tests prints")
+    return left_out(loaded, len(points), "nccl-tests lacks the operation or element type, or the case was also "
+                    "measured streamed, which is what nccl-tests prints")
 
 
 def _table(rows: pd.DataFrame, run: Run) -> str:
@@ -68,7 +69,7 @@ def _table(rows: pd.DataFrame, run: Run) -> str:
              "# Using devices",
              *(printable(f"#  Rank {rank:>2} Group  0 Pid      0 on {host} device  0 [0000:00:00] {run.device}")
                for rank, host in enumerate(_hosts(run, ranks, first["ranks_per_node"]))), _HEADER]
-    lines += [_line(first["op"], ranks, out, inside) for out, inside in _pairs(rows)]
+    lines += [_line(first["op"], ranks, pair) for pair in _pairs(rows)]
     busbw = rows["busbw_Bps"].mean() / 1e9
     return "\n".join([*lines, "# Out of bounds values : 0 OK",
                       f"# Avg bus bandwidth    : {busbw if pd.notna(busbw) else 0:g}", "#",
@@ -76,7 +77,7 @@ def _table(rows: pd.DataFrame, run: Run) -> str:
 
 
 def _hosts(run: Run, ranks: int, per_node: float) -> list[str]:
-    """A host for each rank: as recorded, else made up so that they hold `per_node` ranks each."""
+    """The host of each rank: as recorded, else invented names with `per_node` ranks each."""
     hosts = run.provenance.get("hosts")
     if isinstance(hosts, list) and len(hosts) >= ranks:
         return [str(host) or "unknown" for host in hosts[:ranks]]
@@ -84,14 +85,29 @@ def _hosts(run: Run, ranks: int, per_node: float) -> list[str]:
     return [f"node{rank // each}" for rank in range(ranks)]
 
 
-def _pairs(rows: pd.DataFrame) -> Iterator[tuple[pd.Series | None, pd.Series | None]]:
-    """Out-of-place and in-place of each payload; what has no choice of place stands out of place."""
+class _Pair(NamedTuple):
+    """The halves of a row; at least one is there."""
+
+    out: pd.Series | None
+    inside: pd.Series | None
+
+    @property
+    def present(self) -> pd.Series:
+        """The out-of-place half, else the in-place one."""
+        half = self.inside if self.out is None else self.out
+        if half is None:
+            raise ValueError("a row needs a measured half")
+        return half
+
+
+def _pairs(rows: pd.DataFrame) -> Iterator[_Pair]:
+    """Out-of-place and in-place point of each message size; operations without in-place variant are out-of-place."""
     for _, same in rows.groupby("message_bytes", sort=True):
         inside = [row for _, row in same[same["place"] == "in-place"].iterrows()]
         outside = [row for _, row in same[same["place"] != "in-place"].iterrows()]
         for number in range(max(len(inside), len(outside))):
-            yield (outside[number] if number < len(outside) else None,
-                   inside[number] if number < len(inside) else None)
+            yield _Pair(outside[number] if number < len(outside) else None,
+                        inside[number] if number < len(inside) else None)
 
 
 def _count(op: str, ranks: int, row: pd.Series) -> int:
@@ -103,13 +119,13 @@ def _redop(op: str, row: pd.Series) -> str:
     return (row["redop"] or "sum") if OPERATIONS[op].reduces or op == "send_recv" else "none"
 
 
-def _line(op: str, ranks: int, out: pd.Series | None, inside: pd.Series | None) -> str:
-    row = inside if out is None else out
+def _line(op: str, ranks: int, pair: _Pair) -> str:
+    row = pair.present
     dtype = _DTYPES.get(row["dtype"], row["dtype"])
     left = (f"{int(row['message_bytes']):12d}  {_count(op, ranks, row):12d}  {dtype:>8}  {_redop(op, row):>6}  "
             f"{0 if OPERATIONS[op].rooted else -1:6d}")
-    return left + "".join(_half_text(half, op == "send_recv" or op.startswith("all_to_all"), half is inside)
-                          for half in (out, inside))
+    return left + "".join(_half_text(half, op == "send_recv" or op.startswith("all_to_all"), half is pair.inside)
+                          for half in pair)
 
 
 def _half_text(half: pd.Series | None, unchecked: bool, in_place: bool) -> str:
@@ -131,16 +147,17 @@ def _document(rows: pd.DataFrame, run: Run) -> dict[str, object]:
             "config": {"nthreads": 1, "ngpus": 1, "minimum_bytes": int(rows["message_bytes"].min()),
                        "maximum_bytes": int(rows["message_bytes"].max()), "iterations": int(first["calls"]),
                        "validation": 1, "graph": 0, "devices": devices},
-            "results": [_result(op, ranks, out, inside) for out, inside in _pairs(rows)],
+            "results": [_result(op, ranks, pair) for pair in _pairs(rows)],
             "out_of_bounds": {"count": 0, "okay": "true"},
             "average_bus_bandwidth": {"bandwidth": busbw / 1e9 if pd.notna(busbw) else 0.0, "okay": "unchecked"},
             "errors": []}
 
 
-def _result(op: str, ranks: int, out: pd.Series | None, inside: pd.Series | None) -> dict[str, object]:
-    row = inside if out is None else out
+def _result(op: str, ranks: int, pair: _Pair) -> dict[str, object]:
+    row = pair.present
     halves = {name: {"time": half["time_s"] * 1e6, "alg_bw": half["algbw_Bps"] / 1e9, "bus_bw": half["busbw_Bps"] / 1e9,
-                     "nwrong": 0.0} for name, half in (("out_of_place", out), ("in_place", inside)) if half is not None}
+                     "nwrong": 0.0} for name, half in zip(("out_of_place", "in_place"), pair, strict=True)
+              if half is not None}
     return {"size": int(row["message_bytes"]), "count": _count(op, ranks, row),
             "type": _DTYPES.get(row["dtype"], row["dtype"]), "redop": _redop(op, row),
             "root": f"{0 if OPERATIONS[op].rooted else -1:>6}", **halves}

@@ -1,6 +1,6 @@
-"""OSU micro-benchmarks text: a table for each operation and rank count, with the columns of -f where they are known.
+"""OSU micro-benchmarks text: one table per operation and rank count, with the columns of -f if they are known.
 
-OSU prints no rank count, so each table has a line `# Ranks: N`, which collbench reads back.
+OSU prints no rank count, so each table has an extra line `# Ranks: N`, which our importer reads.
 """
 
 from types import MappingProxyType
@@ -25,14 +25,14 @@ _RATES = ("bandwidth", "bi_bandwidth")
 
 
 def text(loaded: Loaded) -> tuple[str, list[str]]:
-    """The points as output of OSU, calls on their own before calls back to back; and what does not fit in."""
+    """The points as OSU output, isolated calls preferred to streamed ones, and warnings about points left out."""
     points = loaded.points
     usable = points[points["op"].isin(list(_TITLES))]
     pairwise = usable["op"].isin([*_LATENCY, *_RATES]) & (usable["ranks"] != 2)
     usable = preferred(usable[~pairwise & ~(usable["place"] == "in-place")], "isolated")
     return "\n".join(_table(rows) for rows in tables(usable)), left_out(
-        loaded, len(usable), "OSU has no such operation, no in-place column, one pair only, or the point was measured "
-        "as a call on its own too, which is what OSU prints")
+        loaded, len(usable), "OSU lacks the operation, in-place results or several pairs, or the case was also "
+        "measured isolated, which is what OSU prints")
 
 
 def _table(rows: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Which points make one table of another tool: one run, operation, element type, rank count and way of doing it."""
+"""Group points into tables: one run, operation, element type, rank count, algorithm and variant each."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _TABLE = ["run", "op", "dtype", "redop", "traffic", "ranks", *BY_SOURCE, "ranks_
 
 
 def preferred(points: pd.DataFrame, mode: str) -> pd.DataFrame:
-    """Points of `mode`, and of cases that were not measured in it those of the other mode."""
+    """Points of `mode`, or of the other mode for cases that were not measured in it."""
     case = [*_TABLE[:-1], "place", "message_bytes"]
     both = points.assign(_other=points["mode"] != mode).sort_values("_other", kind="stable")
     first = both.groupby(case, dropna=False, sort=False)["_other"].transform("min")
@@ -23,18 +23,18 @@ def preferred(points: pd.DataFrame, mode: str) -> pd.DataFrame:
 
 
 def tables(points: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Points of one table after another, in order of payload; repeats of a payload stay, in order."""
+    """The points of each table in order of message size; repeats of a size keep their order."""
     for _, rows in points.groupby(_TABLE, dropna=False, sort=False):
         yield rows.sort_values("message_bytes", kind="stable")
 
 
 def native_bytes(op: str, ranks: int, message_bytes: int) -> int:
-    """The size that MPI benchmarks print: of one rank's or peer's block where the buffer is made of blocks."""
+    """The size that MPI benchmarks print: per rank or peer for operations whose buffer is made of blocks."""
     operation = OPERATIONS[op]
     return message_bytes // ranks if operation.in_blocks or operation.uneven else message_bytes
 
 
 def left_out(loaded: Loaded, kept: int, words: str) -> list[str]:
-    """A sentence on the points that a form cannot hold, or none."""
+    """A warning about the points that a format cannot hold, or none."""
     lost = len(loaded.points) - kept
     return [f"{lost} of {len(loaded.points)} points left out: {words}"] if lost else []

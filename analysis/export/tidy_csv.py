@@ -1,4 +1,4 @@
-"""Tidy CSV: one row a point, with every column that the importer of tidy CSV reads back."""
+"""Tidy CSV: one row per point, with all columns that the tidy CSV importer reads."""
 
 from types import MappingProxyType
 
@@ -18,7 +18,7 @@ _WHOLE = ("ranks_per_node", "native_size_bytes", "repeats")
 
 
 def text(loaded: Loaded) -> tuple[str, list[str]]:
-    """The points as CSV; and what does not fit in, which is nothing."""
+    """The points as CSV; nothing is left out, so there are no warnings."""
     points = loaded.points
     measured_here = points["statistic"].isna()
     frame = points.assign(
