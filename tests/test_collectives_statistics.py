@@ -78,11 +78,26 @@ def test_two_modes_within_5_percent_of_the_median_do_not_matter():
         assert ("bimodal" in flags(samples, spread(samples), 1.0)) is bimodal
 
 
+@pytest.mark.parametrize(("step", "drifts"), [(1.0, True), (12.0, False)])
+def test_halves_drift_apart_only_where_their_intervals_do_not_overlap(step, drifts):
+    """Medians of 100 and 108. Of 10 samples the interval goes from the second to the ninth: 3.5 steps either way."""
+    half = 100 + step * (np.random.default_rng(2).permutation(10) - 4.5)
+    samples = np.concatenate([half, half + 8])
+    assert ("drift" in flags(samples, spread(samples), 1.0)) is drifts
+
+
 @pytest.mark.parametrize(("budget_s", "limit_s"), [(0.25, 2.0), (0.01, 2.0), (0.5, 2.0), (1.0, 4.0), (3.0, 12.0)])
 def test_late_samples_are_waited_for_four_times_the_budget_and_at_least_2_s(budget_s, limit_s):
     """If samples keep starting late, the minimum is given up after the limit and not before."""
     assert stopping.next_round(2, 0.999 * limit_s, budget_s, 5, 500) == 3
     assert stopping.next_round(2, limit_s, budget_s, 5, 500) == 0
+
+
+@pytest.mark.parametrize(("spent_s", "budget_s", "size"), [
+    (3.0, 4.0, 3), (3.0, 3.7, 2), (3.9, 4.0, 1), (1.0, 4.0, 10), (4.0, 4.0, 0)])
+def test_a_round_is_no_longer_than_the_rest_of_the_budget(spent_s, budget_s, size):
+    """10 samples so far; at most they double. In 3 s they took 0.3 s each, so 1 s is enough for 3."""
+    assert stopping.next_round(10, spent_s, budget_s, 5, 500) == size
 
 
 @given(counted=st.integers(0, 600), spent_s=st.just(0.0) | st.floats(1e-9, 20), budget_s=st.floats(0.001, 5),
