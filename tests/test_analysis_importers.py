@@ -14,6 +14,7 @@ import pytest
 
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogError, LogHints, UnknownFormatError, import_logs, importers, read_log
+from collbench.analysis.importers.shared.names import dtype_name
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import read_journal, read_lines
 from collbench.collectives.records.record import Imported
@@ -425,6 +426,21 @@ def test_imb_bandwidths_multi_mode_and_reduce_scatter(tmp_path):
     assert "it fits MiB/s (2^20)" in read(tmp_path, old).warnings[0]
 
 
+def test_imb_tables_without_times_give_them_by_their_decimal_megabytes(tmp_path):
+    """4 MB/s of 10^6 bytes: 1 MB takes a quarter of a second."""
+    text = IMB.format(version="2019", name="Uniband", ranks=2) + "  #bytes #repetitions  Mbytes/sec  Msg/sec\n" \
+        "  1000000           10        4.00        4\n"
+    assert read(tmp_path, text).results[0].time_s == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("printed", "dtype"), [
+    ("MPI_FLOAT", "float32"), ("MPI_DOUBLE", "float64"), ("MPI_INT", "int32"), ("long", "int64"), ("half", "float16"),
+    ("bf16", "bfloat16"), ("int8", "int8"), ("uint64", "uint64"), ("fp8_e4m3", "fp8_e4m3"), ("torch.half", "float16"),
+    ("mpi_byte", "byte"), ("hif8", "hif8"), ("", None), (None, None)])
+def test_element_types_by_the_names_that_tools_print(printed, dtype):
+    assert dtype_name(printed) == dtype
+
+
 def test_hccl_test(tmp_path):
     table = "the minbytes is 8192, maxbytes is 67108864, iters is 20, warmup_iters is 5\n" \
         "data_size(Bytes): | aveg_time(us): | alg_bandwidth(GB/s): | check_result:\n" \
@@ -472,6 +488,10 @@ def test_tidy_csv(tmp_path):
     assert (third.op, third.status) == ("moe_dispatch", "unsupported")
     assert ":4: row skipped: n_ranks 'x'" in found.warnings[0]
     assert "7 values under 11 column names" in found.warnings[1]
+    assert [figure.time_s for figure in found.results] == pytest.approx([10.5e-6, 20e-6, 33e-6])
+    in_seconds = read(tmp_path, CSV.replace("time_us", "time_s")).results
+    assert [figure.time_s for figure in in_seconds] == pytest.approx([10.5, 20, 33])
+    write(tmp_path, CSV)
     points = load(tmp_path / "a.log").points
     assert points["system"].tolist() == ["s", "s"]
     assert points["ranks_per_node"].isna().tolist() == [False, True]
@@ -487,9 +507,11 @@ def test_a_time_follows_from_a_bandwidth_where_that_is_defined(tmp_path):
 
 
 def test_other_tools(tmp_path):
-    mscclpp = '{"name":"allreduce", "kernel":2, "ranks":8, "ranksPerNode":8, "algBw":1.25, "busBw":2.19, ' \
+    mscclpp = '{"name":"allreduce", "kernel":2, "ranks":16, "ranksPerNode":8, "algBw":1.25, "busBw":2.34, ' \
         '"size":8192, "time":6.51, "target":"latency"}\n'
-    assert read(tmp_path, mscclpp).results[0].algorithm == "kernel 2"
+    figure, = read(tmp_path, mscclpp).results
+    assert (figure.algorithm, figure.ranks, figure.ranks_per_node) == ("kernel 2", 16, 8)
+    assert (figure.time_s, figure.busbw_Bps) == (pytest.approx(6.51e-6), pytest.approx(2.34e9))
     deepspeed = "n0: ---- Performance of all_reduce on 8 devices ----\n" \
         "n0: 31.67 GB             8501054668x4              3176.620 ms          171.272              149.863\n"
     found = read(tmp_path, deepspeed)
