@@ -17,9 +17,13 @@ LATENESS = ("run", "ranks", "kind", "rank", "samples", "last", "late_s", "cases"
 
 
 class _Sums(NamedTuple):
-    """Over cases of one run, rank count and kind: [rank] samples and ns that it was last, cases it was last by most in.
+    """Totals over the cases of one run, rank count and kind.
 
-    `totals`: samples, cases, ns of all samples.
+    Args:
+        times: [rank] samples in which the rank was last.
+        late_ns: [rank] ns by which it was later than the second last.
+        cases_last: [rank] cases in which its `late_ns` was the largest.
+        totals: samples, cases, ns of all samples.
     """
 
     times: NDArray[np.float64]
@@ -29,26 +33,26 @@ class _Sums(NamedTuple):
 
 
 class Lateness:
-    """Adds up who was last while a journal is read; `frame` has a row for each run, rank count, kind and rank."""
+    """Totals of how often and by how much each rank was last, accumulated while a journal is read."""
 
     def __init__(self) -> None:
         self._sums: dict[tuple[str, int, str], _Sums] = {}
 
     def add(self, digested: Iterable[tuple[str, Case, Digest]]) -> None:
-        """Take in digests of cases of runs."""
+        """Add digests: (run, case, digest)."""
         found: dict[tuple[str, int], list[Digest]] = {}
         for run, case, digest in digested:
             if digest.begin is not None:
                 found.setdefault((run, case.ranks), []).append(digest)
         for (run, ranks), cases in found.items():
-            self._take((run, ranks, "begin"), _sums(cases, [digest.begin for digest in cases]))
-            ended = [digest for digest in cases if digest.end is not None]
-            if ended:
-                self._take((run, ranks, "end"), _sums(ended, [digest.end for digest in ended]))
+            for kind in ("begin", "end"):
+                known = [(digest, last) for digest in cases if (last := getattr(digest, kind)) is not None]
+                if known:
+                    self._take((run, ranks, kind), _sums(*zip(*known, strict=True)))
 
     @classmethod
     def of_all(cls, parts: Iterable["Lateness"]) -> "Lateness":
-        """The sums of all parts of a journal."""
+        """The totals over all chunks of a journal."""
         whole = cls()
         for part in parts:
             for key, sums in part._sums.items():
@@ -60,7 +64,7 @@ class Lateness:
         self._sums[key] = _Sums(*map(np.add, known, sums)) if known else sums
 
     def frame(self) -> pd.DataFrame:
-        """Columns `LATENESS`: `late_s` adds up how long after the next one a rank was, `total_s` all calls."""
+        """One row per run, rank count, kind and rank: `late_s` totals its delays, `total_s` the time of all calls."""
         rows = []
         for (run, ranks, kind), sums in self._sums.items():
             samples, cases, total_ns = sums.totals.tolist()
@@ -72,10 +76,11 @@ class Lateness:
 def _sums(digests: Sequence[Digest], moments: Sequence[LastArrivals]) -> _Sums:
     times, late_ns = _table([last.times for last in moments]), _table([last.late_ns for last in moments])
     begun, slowest_ns = _table([(digest.begun, digest.slowest_ns or 0.0) for digest in digests]).T
-    return _Sums(times.sum(axis=0), late_ns.sum(axis=0), np.bincount(late_ns.argmax(axis=1), minlength=times.shape[1]),
+    cases_last = np.bincount(late_ns.argmax(axis=1), minlength=times.shape[1]).astype(float)
+    return _Sums(times.sum(axis=0), late_ns.sum(axis=0), cases_last,
                  np.array([begun.sum(), len(digests), begun @ slowest_ns]))
 
 
 def _table(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    """Rows of one length as numbers; three times as fast as numpy makes them of lists."""
+    """Rows of equal length as an array; three times as fast as `np.array` on nested lists."""
     return np.fromiter(chain.from_iterable(rows), float).reshape(len(rows), -1)

@@ -1,7 +1,7 @@
-"""From a journal, or a log of another tool, to frames: a row for every measured point, one for every record's status.
+"""Load DATA into frames: one row per measured point, and one status per record.
 
-Of a record's samples its digest is enough; where it has none, or that of another version, one is made from them. A
-journal is read a line at a time, since the samples of a long run do not fit in memory as Python objects.
+A record's digest is used in place of its samples; a missing or outdated digest is computed. Journals are read line by
+line, because the samples of a long run do not fit in memory as Python objects.
 """
 
 import gc
@@ -24,13 +24,11 @@ from collbench.collectives.records.record import Digest, Imported, Mismatch, Rec
 
 from ..importers import LogHints, read_log
 from ..importers.collbench import is_journal
+from . import imported
 from .bandwidth import algbw_Bps, bus_factor
 from .chunks import read_chunks
 from .columns import CASE, RUN, STATUS, TEXT
-from .imported import EXTRA, extra
-from .imported import identity as imported_identity
-from .imported import point as imported_point
-from .imported import status as imported_status
+from .imported import EXTRA
 from .lateness import Lateness
 from .points import Point, points_of, shared
 
@@ -43,14 +41,14 @@ _CHUNK = 20_000
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file held.
+    """The contents of one DATA argument.
 
     Args:
         points: one row per ok record and mode; times in seconds per message, bandwidths in bytes per second.
-        records: one row per case and run, with its status; where a run measured a case twice, the later one.
-        runs: provenance by run id.
-        warnings: a sentence for each line or timing that could not be used.
-        lateness: which rank was last how often and by how much; columns `stragglers.LATENESS`.
+        records: one row per case and run, with its status; the later one where a run measured a case twice.
+        runs: runs by id, with their provenance.
+        warnings: one sentence per line or timing that could not be used.
+        lateness: how often each rank was last and by how much; columns `lateness.LATENESS`.
     """
 
     points: pd.DataFrame
@@ -60,35 +58,35 @@ class Loaded:
     lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
 
 
-def load(path: Path, asked: LogHints | None = None) -> Loaded:
+def load(path: Path, hints: LogHints | None = None) -> Loaded:
     """Read DATA: a run directory, a journal, a log of another tool or a tidy CSV.
 
     Args:
-        asked: what a person says about a log, for what it does not say itself.
+        hints: the user's answers for what a log does not say itself.
 
     Raises:
         JournalError: it is none of these.
-        UsageError: it is too new, or does not say what only a person can.
+        UsageError: it was written by a newer version, or a hint is missing.
     """
     path = Path(path)
     journal = path / "journal.jsonl" if path.is_dir() else path
     with _collector_off():
-        parts = read_chunks(journal, _portion) if is_journal(journal) else [_log(journal, asked)]
+        parts = read_chunks(journal, _chunk) if is_journal(journal) else [_log(journal, hints)]
     runs = {identity: run for part in parts for identity, run in part.runs.items()}
     warnings = [words for part in parts for words in part.warnings]
     if not runs:
         raise no_journal(journal, warnings)
     records, points = _joined(parts)
-    again = records.duplicated(["run", *CASE, "figure"], keep="last").to_numpy()
-    records = _about_runs(records.drop(columns="figure")[~again], runs)
-    points = points[~again[points["record"]]]
+    repeated = records.duplicated(["run", *CASE, "figure"], keep="last").to_numpy()
+    records = _about_runs(records.drop(columns="figure")[~repeated], runs)
+    points = points[~repeated[points["record"]]]
     lateness = Lateness.of_all(part.lateness for part in parts).frame()
     return Loaded(_derive(points, records, runs), records, runs, warnings, lateness)
 
 
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """Looking for cycles among a million objects that have none takes a third of the time of making them."""
+    """Pause the garbage collector: scanning a million new objects for cycles adds a third to the run time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -99,7 +97,7 @@ def _collector_off() -> Iterator[None]:
 
 
 class _Part(NamedTuple):
-    """What a portion of a journal held, as `Loaded`; the record of a point is its place in the statuses."""
+    """The contents of one chunk, as in `Loaded`; a point names its record by position in `statuses`."""
 
     statuses: pd.DataFrame
     points: pd.DataFrame
@@ -108,38 +106,44 @@ class _Part(NamedTuple):
     lateness: Lateness
 
 
-def _portion(portion: JournalChunk) -> _Part:
+def _chunk(chunk: JournalChunk) -> _Part:
     warnings: list[str] = []
-    lines = read_lines(portion, warnings, samples=False)
-    return _part(lines, {run.id: run for run in portion.runs}, warnings)
+    lines = read_lines(chunk, warnings, samples=False)
+    return _part(lines, {run.id: run for run in chunk.runs}, warnings)
 
 
-def _log(path: Path, asked: LogHints | None) -> _Part:
-    reading = read_log(path, asked)
-    return _part(iter([*reading.runs, *reading.results]), {}, reading.warnings)
+def _log(path: Path, hints: LogHints | None) -> _Part:
+    log = read_log(path, hints)
+    return _part(iter([*log.runs, *log.results]), {}, log.warnings)
 
 
 def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:
-    """The frames of all lines, some at a time: rows as Python objects take ten times the room."""
+    """The frames of all lines, built in batches: as Python objects, rows take ten times the memory."""
     lateness, read = Lateness(), 0
     statuses, points = [_imported([])[0]], [_imported([])[1]]
-    for kind, figures in groupby(_records(lines, runs, warnings), type):
-        while some := [*islice(figures, _CHUNK)]:
-            made = _imported(some) if kind is Imported else _measured(some, lateness)
+    for _, group in groupby(_records(lines, runs, warnings), type):
+        while some := [*islice(group, _CHUNK)]:
+            made = _frames(some, lateness)
             statuses.append(made[0])
             points.append(made[1].assign(record=made[1]["record"] + read))
             read += len(some)
     return _Part(_one_below(statuses), _one_below(points), runs, warnings, lateness)
 
 
+def _frames(lines: Sequence[Record | Imported], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points of lines of one kind."""
+    results = [line for line in lines if isinstance(line, Imported)]
+    return _imported(results) if results else _measured([line for line in lines if isinstance(line, Record)], lateness)
+
+
 def _one_below(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """All rows; an empty frame only where there is no other, since it has no types to say."""
+    """Concatenate; empty frames, whose columns have no types, only if there is nothing else."""
     return pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
 
 
 def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run],
              warnings: list[str]) -> Iterator[Record | Imported]:
-    """Records, with digests and without samples, and imported figures in order; `runs` is filled on the way."""
+    """Yield records (digests instead of samples) and imported results in order; fills `runs` on the way."""
     for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line
@@ -159,7 +163,7 @@ def _digests(record: Record, precision: float, warnings: list[str]) -> Iterator[
 
 
 def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Statuses and points of all parts."""
+    """Statuses and points of all chunks."""
     if len(parts) == 1:
         return parts[0].statuses, parts[0].points
     before = np.cumsum([0, *(len(part.statuses) for part in parts)])
@@ -168,21 +172,22 @@ def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return _one_below([part.statuses for part in parts]), _one_below(points)
 
 
-def _imported(figures: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Statuses and points; the record of a point is the place of its figure. Each figure is a row of its own."""
-    statuses = [(figure.run, *imported_identity(figure), figure.label(), *imported_status(figure), number)
-                for number, figure in enumerate(figures)]
-    points = [(number, *imported_point(figure), *extra(figure))
-              for number, figure in enumerate(figures) if figure.status == "ok"]
+def _imported(results: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Statuses and points of imported results, each a row of its own; a point names its result by position."""
+    statuses = [{"run": result.run, "figure": number, "label": result.label(), **imported.identity(result),
+                 **imported.status(result)} for number, result in enumerate(results)]
+    points = [{"record": number, **imported.point(result)._asdict(), **imported.extra(result)}
+              for number, result in enumerate(results) if result.status == "ok"]
     return (pd.DataFrame(statuses, columns=["run", *CASE, *STATUS, "figure"]),
             pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
 
 
 def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The same of records, by columns: there may be many."""
-    places, digests = [], []
+    """The same for records, built column by column because there may be many."""
+    places: list[int] = []
+    digests: list[Digest] = []
     for place, record in enumerate(records):
-        if record.status == "ok" and not record.case.operation.linked:      # links have a package of their own
+        if record.status == "ok" and not record.case.operation.linked:      # `analysis.links` handles single links
             places += [place] * len(record.digests)
             digests += record.digests
     lateness.add((records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True))
@@ -221,7 +226,7 @@ def _fault(fault: Mismatch) -> str:
 
 
 def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
-    """Points with what identifies their records, and what follows from that, from the run and from the catalog."""
+    """Points with the columns of their records, and those derived from the run and the catalog."""
     groups = records.groupby(["run", "op", "ranks"], sort=False).ngroup().to_numpy()
     first = records[["run", "op", "ranks"]].take(np.unique(groups, return_index=True)[1])
     keys = [*first.itertuples(index=False, name=None)]
@@ -248,27 +253,28 @@ def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -
 
 
 def with_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The frame with `columns` as text or None, of one type whatever they hold; pandas makes an empty one a number."""
+    """The frame with `columns` as text or None; pandas would turn a column without values into numbers."""
     return frame.assign(**{name: frame[name].astype(object).where(frame[name].notna(), None) for name in columns})
 
 
 def _about_runs(frame: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     codes, identities = pd.factorize(frame["run"])
-    facts = [(_system(run), run.transport, run.library, run.device) for run in map(runs.get, identities)]
+    of_each = [runs[identity] for identity in identities]
+    facts = [(_system(run), run.transport, run.library, run.device) for run in of_each]
     for place, name in enumerate(RUN):
         values = np.array([fact[place] for fact in facts], dtype=object)[codes]
-        frame.insert(frame.columns.get_loc("run") + 1 + place, name, pd.Series(values, frame.index, dtype=object))
+        frame.insert(list(frame.columns).index("run") + 1 + place, name, pd.Series(values, frame.index, dtype=object))
     return with_text(frame, TEXT)
 
 
 def _system(run: Run) -> str | None:
-    """What the fabric is called: the cluster where the run names one, else the host of rank 0."""
+    """Name of the fabric: the cluster if the run names one, else the host of rank 0."""
     name = run.provenance.get("cluster") or run.provenance.get("host")
     return str(name) if name else None
 
 
 def _oversubscribed(run: Run, ranks: int) -> bool | None:
-    """Whether a host has more of the first `ranks` ranks than cores they may use; None when the run does not say."""
+    """Whether a host has more of the first `ranks` ranks than usable cores; None if the run does not say."""
     hosts, cores = run.provenance.get("hosts"), run.provenance.get("cores")
     if not (isinstance(hosts, list) and isinstance(cores, list)) or min(len(hosts), len(cores)) < ranks:
         return None
@@ -279,7 +285,7 @@ def _oversubscribed(run: Run, ranks: int) -> bool | None:
 
 
 def _most_on_a_host(run: Run, ranks: int) -> float:
-    """The most of the first `ranks` ranks that one host has; NaN where the run does not say."""
+    """The largest number of the first `ranks` ranks on one host; NaN if the run does not say."""
     hosts = run.provenance.get("hosts")
     if not isinstance(hosts, list) or not ranks <= len(hosts):
         return float("nan")
@@ -287,7 +293,7 @@ def _most_on_a_host(run: Run, ranks: int) -> float:
 
 
 def _with_overhead(points: pd.DataFrame) -> pd.DataFrame:
-    """Add `overhead_s`: what an empty call took in the same loop; NaN where that was not measured."""
+    """Add `overhead_s`: the time of an empty call in the same loop; NaN if it was not measured."""
     same = ["run", "ranks", "mode"]
     empty = points.loc[points["op"] == "noop", [*same, "time_s"]].rename(columns={"time_s": "overhead_s"})
     return points.merge(empty.drop_duplicates(same), on=same, how="left")

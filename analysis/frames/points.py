@@ -1,8 +1,8 @@
-"""Measured points: what digests of samples say, as plain numbers in seconds per message."""
+"""Measured points: the numbers of a digest, in seconds per message."""
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,15 +14,15 @@ __all__ = ["Point", "points_of", "shared"]
 
 _TIMES = {"time_s": "median_ns", "time_lo_s": "lo_ns", "time_hi_s": "hi_ns", "p5_s": "p5_ns", "p95_s": "p95_ns",
           "p99_s": "p99_ns", "rank_min_s": "rank_min_ns", "rank_mean_s": "rank_mean_ns", "rank_max_s": "rank_max_ns"}
-_LEAST_NS = 0.5      # of two samples' mean, which are whole numbers; less is none
+_LEAST_NS = 0.5      # smallest mean of two samples in whole ns; less is 0
 _TIMES_NS = attrgetter(*_TIMES.values())
 
 
 class Point(NamedTuple):
-    """What one timing says; times in seconds per message, `last_rank` None where there was only one stopwatch.
+    """One timing; times in seconds per message, `last_rank` None if there was only one stopwatch.
 
-    `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over ranks, of each rank's own median;
-    `precision` is half of the 95 % interval over the median.
+    `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over the ranks' medians; `precision` is the
+    relative half-width of the 95 % confidence interval.
     """
 
     mode: str
@@ -45,15 +45,15 @@ class Point(NamedTuple):
 
 
 def shared(values: Iterable[str | None]) -> list[str | None]:
-    """The values, of those that are equal always the same object: comparing and sorting them takes half the time."""
+    """The values, with equal ones as one object: grouping and sorting then take half the time."""
     known: dict[str | None, str | None] = {}
     return [known.setdefault(value, value) for value in values]
 
 
 def points_of(digests: Sequence[Digest], messages: NDArray[np.float64]) -> pd.DataFrame:
-    """A row of the fields of `Point` for each digest; [digest] messages of a call."""
+    """One row of `Point` per digest; `messages`: [digest] messages per call."""
     calls = np.array([one.calls for one in digests], dtype=np.int64)
-    columns: dict[str, object] = {
+    columns: dict[str, Any] = {
         "mode": [one.mode for one in digests], "calls": calls, "samples": [one.samples for one in digests],
         "time_kind": [one.kind for one in digests], "flags": shared([", ".join(one.flags) for one in digests]),
         "last_rank": [one.last_rank for one in digests],

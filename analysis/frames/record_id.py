@@ -1,4 +1,4 @@
-"""A short name for a record that stays the same wherever it is shown: ten hexadecimal digits of what identifies it."""
+"""A stable short id for a record: ten hexadecimal digits of a hash of the columns that identify it."""
 
 import hashlib
 
@@ -10,9 +10,9 @@ __all__ = ["record_ids"]
 
 
 def record_ids(frame: pd.DataFrame) -> list[str]:
-    """The id of each row of a frame with `run` and the columns of `CASE`, in order; a column it lacks is unknown.
+    """The id of each row of a frame with the columns RECORD, in order; missing columns count as unknown.
 
-    Both modes of a record have one id; so have figures of another tool's log that differ in no column of a case.
+    Both modes of a record share an id, and so do imported results that agree in all of these columns.
     """
     known = frame.reindex(columns=list(RECORD))
     columns = [_texts(known[name]) for name in RECORD]
@@ -21,7 +21,7 @@ def record_ids(frame: pd.DataFrame) -> list[str]:
 
 
 def _texts(column: pd.Series) -> list[str]:
-    """The values as text, none for what is missing; each value is made text once."""
+    """The values as text, empty if missing; each distinct value is converted once."""
     codes, values = pd.factorize(column, use_na_sentinel=True)
     texts = [*map(str, values), ""]
     return [texts[code] for code in codes]

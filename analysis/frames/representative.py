@@ -1,9 +1,11 @@
-"""Selections that people look at: one series an operation, its table, and the answer in a few rows.
+"""Select what tables and figures show: one series per operation, its table, and the headline rows.
 
-Nothing here is new: every column is one of `tidy.load` or `models.extrapolate`, chosen and laid side by side.
+No column is computed here: each is one of `frames.load` or `forecast.extrapolate`.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,10 @@ from .columns import BY_SOURCE, FABRIC, SHOWN, SIZED, VARIANT
 __all__ = ["HEADLINE_OPS", "MODE_OF", "fabrics", "headline", "operation_table", "representative", "with_fabric"]
 
 HEADLINE_OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast")
-# Which mode answers which question: a call on its own has a latency, a stream of calls has a throughput.
+# A single call shows latency, back-to-back calls show throughput.
 MODE_OF = {"time": "isolated", "busbw": "streamed"}
+
+Row = Mapping[Hashable, Any]
 
 _MOST_SIZES = 48
 _SHOWN = ["time_s", "time_lo_s", "time_hi_s", "p99_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps",
@@ -28,10 +32,10 @@ _VALUES = ("time_s", "time_lo_s", "time_hi_s", "busbw_Bps", "busbw_lo_Bps", "bus
 
 
 def fabrics(points: pd.DataFrame) -> pd.DataFrame:
-    """The measured systems, one row each, with `fabric`: the shortest name that tells them apart.
+    """The measured systems, one row each, with `fabric`: the shortest unambiguous name.
 
-    It is transport and library; of the library only what stands before the first comma if that is enough, and device
-    and host where they differ.
+    It is the transport and the library, shortened at its first comma if that is unambiguous; plus device and host where
+    they differ.
     """
     known = points[[*FABRIC]].drop_duplicates()
     text = known.fillna("unknown")
@@ -45,18 +49,18 @@ def fabrics(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_fabric(frame: pd.DataFrame, names: pd.DataFrame) -> pd.DataFrame:
-    """`frame` with the `fabric` of each row from `names` of `fabrics`, sorted by it and in the order of the catalog."""
+    """`frame` with the column `fabric` from `fabrics`, sorted by fabric and then in catalog order."""
     named = frame.merge(names, on=[*FABRIC], how="left")
-    places = {op: place for place, op in enumerate(OPERATIONS)}      # what other tools have beside it comes after
+    places = {op: place for place, op in enumerate(OPERATIONS)}      # operations of other tools come last
     order = pd.DataFrame({"fabric": named["fabric"], "op": named["op"].map(places).fillna(len(places))})
-    return named.take(order.sort_values(["fabric", "op"], kind="stable").index).reset_index(drop=True)
+    return named.loc[order.sort_values(["fabric", "op"], kind="stable").index].reset_index(drop=True)
 
 
 def representative(frame: pd.DataFrame) -> pd.DataFrame:
-    """Of each operation and fabric, the rows of one element type, reduction, place, traffic, algorithm and setting.
+    """Per operation and fabric, the rows of one element type, reduction, place, traffic, algorithm and setting.
 
-    Out-of-place goes before in-place and float32 before the others; then the one most measured. Of very many payloads
-    only some are kept, evenly spaced in the logarithm: more than a page can show.
+    Out-of-place is preferred to in-place and float32 to other types, then the variant with the most rows. Many message
+    sizes are thinned to an even spacing in the logarithm.
     """
     keys, variant = ["fabric", "op"], [*VARIANT, *(name for name in BY_SOURCE if name in frame)]
     each = frame.groupby([*keys, *variant], dropna=False)
@@ -69,18 +73,19 @@ def representative(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _some(sizes: pd.Series) -> NDArray[np.int64]:
-    """The sizes, or those nearest to an even spacing in the logarithm, smallest and largest among them."""
-    known = np.unique(sizes)
+    """All sizes if few; else those nearest to an even logarithmic spacing, including the smallest and largest."""
+    known = np.unique(sizes.to_numpy(np.int64))
     if len(known) <= _MOST_SIZES:
         return known
     wanted = np.linspace(np.log1p(known[0]), np.log1p(known[-1]), _MOST_SIZES)
-    return known[np.unique(np.abs(np.log1p(known) - wanted[:, None]).argmin(axis=1))]
+    nearest = np.abs(np.log1p(known) - wanted[:, None]).argmin(axis=1)
+    return np.asarray(known[np.unique(nearest)], np.int64)
 
 
 def operation_table(points: pd.DataFrame) -> pd.DataFrame:
     """Points of one operation and fabric with both modes side by side, as `time_s isolated` and `time_s streamed`.
 
-    One row per payload and rank count; both columns are there even where a mode was not measured.
+    One row per message size and rank count; both columns exist even if one mode was not measured.
     """
     index = [*SIZED]
     known = points[[*index, *_SHOWN, *_OF_RANKS]].reset_index(drop=True)
@@ -88,7 +93,7 @@ def operation_table(points: pd.DataFrame) -> pd.DataFrame:
     places = np.full((len(MODES), row.max(initial=-1) + 1), -1)
     for place, mode in zip(places, MODES, strict=True):
         mine = np.nonzero(points["mode"].eq(mode).to_numpy())[0]
-        place[row[mine]] = mine                                   # the later one where a mode was measured twice
+        place[row[mine]] = mine                                   # the later of two measurements of one mode
     first = np.where(places >= 0, places, len(row)).min(axis=0)
     wide = [known[_SHOWN].reindex(place).add_suffix(f" {mode}").reset_index(drop=True)
             for place, mode in zip(places, MODES, strict=True)]
@@ -98,10 +103,10 @@ def operation_table(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int]) -> pd.DataFrame:
-    """The answer in a few rows: latency of the smallest and bandwidth of the largest payload, measured and predicted.
+    """The answer in a few rows: latency of the smallest and bandwidth of the largest size, measured and predicted.
 
     Long form, one row per fabric, op, quantity (`time` or `busbw`) and rank count: the largest one measured, then
-    each target. Columns besides: message_bytes, kind, reason, distance, holdout_error, level, and the values.
+    each target. Further columns: message_bytes, kind, reason, distance, holdout_error, level, and the values.
     """
     read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES]
     known = _by_case(predictions[[*read, "kind", "reason", "distance", "holdout_error", "level"]])
@@ -113,36 +118,37 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     return pd.DataFrame(rows, columns=columns)
 
 
-def _by_case(predictions: pd.DataFrame) -> dict[tuple[object, ...], list[dict[str, object]]]:
-    """Rows of each case at each rank count, the smallest payload first."""
-    found: dict[tuple[object, ...], list[dict[str, object]]] = {}
+def _by_case(predictions: pd.DataFrame) -> dict[tuple[object, ...], list[Row]]:
+    """Rows per case and rank count, smallest message first."""
+    found: dict[tuple[object, ...], list[Row]] = {}
     for row in predictions.sort_values("message_bytes", kind="stable").to_dict("records"):
         found.setdefault((*_case(row), row["ranks"]), []).append(row)
     return found
 
 
-def _case(row: dict[str, object]) -> tuple[object, ...]:
-    """What a measurement and its prediction have in common; missing is alike to missing."""
+def _case(row: Row) -> tuple[object, ...]:
+    """The key that a measurement shares with its predictions; unknown equals unknown."""
     return tuple(row[name] if isinstance(row[name], str) else None for name in SHOWN)
 
 
-def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[dict[str, object]]], targets: Sequence[int],
-            quantity: str) -> list[dict[str, object]]:
-    """Rows of one fabric, operation and quantity; none where the quantity means nothing."""
+def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[Row]], targets: Sequence[int],
+            quantity: str) -> list[Row]:
+    """Rows of one fabric, operation and quantity; none if the quantity is meaningless for the operation."""
     op = group["op"].iloc[0]
     if op == "noop" or (quantity == "busbw" and (op not in OPERATIONS or not OPERATIONS[op].has_payload)):
         return []
     largest = group[group["ranks"] == group["ranks"].max()].sort_values("asked_bytes", kind="stable")
     measured = largest.iloc[0 if quantity == "time" else -1].to_dict()
-    rows = [{**measured, "quantity": quantity, "kind": "measured", "distance": 1.0, "level": 0.95}]
+    rows: list[Row] = [{**measured, "quantity": quantity, "kind": "measured", "distance": 1.0, "level": 0.95}]
     for target in targets:
         there = known.get((*_case(measured), target))
         if there and target != measured["ranks"]:
-            rows.append({**min(there, key=lambda row: _apart(row, measured)), "quantity": quantity})
+            nearest: dict[Hashable, Any] = dict(min(there, key=lambda row: _apart(row, measured)))
+            rows.append(nearest | {"quantity": quantity})
     return rows
 
 
-def _apart(one: dict[str, object], other: dict[str, object]) -> float:
-    """How far payloads are apart; 0 where one is unknown, as that of a refused prediction is."""
-    apart = abs(one["message_bytes"] - other["message_bytes"])
-    return apart if apart == apart else 0.0
+def _apart(one: Row, other: Row) -> float:
+    """Difference of the message sizes; 0 if one is unknown, as in a refused prediction."""
+    apart = abs(float(one["message_bytes"]) - float(other["message_bytes"]))
+    return 0.0 if math.isnan(apart) else apart
