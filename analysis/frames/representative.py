@@ -143,8 +143,8 @@ def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[Row]], tar
     for target in targets:
         there = known.get((*_case(measured), target))
         if there and target != measured["ranks"]:
-            nearest: dict[Hashable, Any] = dict(min(there, key=lambda row: _apart(row, measured)))
-            rows.append(nearest | {"quantity": quantity})
+            nearest = min(there, key=lambda row: _apart(row, measured))
+            rows.append({**nearest, "quantity": quantity})
     return rows
 
 
