@@ -1,4 +1,4 @@
-"""The gate for job prologues: its exit statuses, on logs and on journals of real ranks, some with wrong answers."""
+"""`collbench check`: exit statuses on logs and on journals of real ranks, some with wrong results."""
 
 import json
 
@@ -16,7 +16,7 @@ LAUNCHES = 4
 
 
 def log(path, factor, op="all_reduce"):
-    """A log of several launches in one file has no repeats; the figures of one launch do for the exit status."""
+    """A log with one point, which is enough for the exit status."""
     path.write_text(HEAD + f"x,y,{op},,float32,4,2,65536,{655 * factor}\n")
     return path
 
@@ -38,7 +38,7 @@ def healthy(tmp_path_factory):
     return measured(tmp_path_factory.mktemp("healthy") / "run")
 
 
-def test_check_says_sound_and_cannot_compare(collbench, tmp_path):
+def test_check_passes_and_refuses_what_is_not_comparable(collbench, tmp_path):
     baseline, now = log(tmp_path / "healthy.csv", 1.0), log(tmp_path / "now.csv", 1.001)
     done = collbench("check", "--baseline", baseline, "--data", now, "--json", "-")
     assert done.returncode == 0, done.stderr
@@ -50,13 +50,13 @@ def test_check_says_sound_and_cannot_compare(collbench, tmp_path):
     assert (same.returncode, "on both sides" in same.stderr) == (2, True)
 
 
-def test_check_keeps_a_baseline(collbench, tmp_path):
+def test_check_saves_a_baseline(collbench, tmp_path):
     now = log(tmp_path / "now.csv", 1.0)
     assert collbench("check", "--data", now, "--save", "kept.csv").returncode == 0
     assert (tmp_path / "kept.csv").read_text() == now.read_text()
 
 
-def test_a_wrong_answer_fails_however_fast_it_came(collbench, tmp_path, healthy):
+def test_a_wrong_result_fails_the_check_whatever_its_time(collbench, tmp_path, healthy):
     def flip(case, rank, recv):
         if case.op == "all_gather" and rank == 1:
             recv[recv.size // 2] ^= 0x04
@@ -66,7 +66,7 @@ def test_a_wrong_answer_fails_however_fast_it_came(collbench, tmp_path, healthy)
     assert "wrong in 4 of 4 launches" in done.stderr
 
 
-def test_one_launch_that_failed_is_said_and_the_others_judge(collbench, tmp_path, healthy):
+def test_one_failed_launch_is_reported_and_the_others_decide(collbench, tmp_path, healthy):
     runs, records, _ = read_journal(measured(tmp_path / "now") / "journal.jsonl")
     for failing, status in ((1, 0), (2, 1)):
         path = tmp_path / f"{failing}.jsonl"

@@ -6,7 +6,7 @@ HEAD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message
 
 
 def repeats(folder, name, factor):
-    """Ten launches of two sizes, a little apart; their names with commas between them."""
+    """Ten launches of two sizes that differ slightly; their names, comma-separated."""
     for launch in range(10):
         rows = [f"x,y,all_reduce,,float32,4,2,{size},{size / 100 * factor * (1 + launch / 1000)}\n"
                 for size in (1024, 65536)]
@@ -25,7 +25,7 @@ def test_compare_fails_over_its_threshold_and_not_below(collbench, tmp_path):
     assert collbench("compare", a, b, "--fail-over", 20, *named).returncode == 0
 
 
-def test_compare_wants_named_cases_that_are_there(collbench, tmp_path):
+def test_compare_requires_named_cases_that_exist(collbench, tmp_path):
     a, b = repeats(tmp_path, "a", 1.0), repeats(tmp_path, "b", 1.1)
     assert "named cases" in collbench("compare", a, b, "--fail-over", 5).stderr
     done = collbench("compare", a, b, "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
@@ -36,8 +36,8 @@ def test_compare_wants_named_cases_that_are_there(collbench, tmp_path):
     assert "on both sides" in done.stderr
 
 
-def test_one_algorithm_against_two_is_no_slowdown(collbench, tmp_path):
-    """The side without `algorithm` cannot tell the other's two apart: status 2, never 1, which means slower."""
+def test_one_algorithm_against_two_is_not_a_slowdown(collbench, tmp_path):
+    """The side without `algorithm` is ambiguous: status 2, never 1, which means slower."""
     head = "collective,n_ranks,message_bytes,dtype"
     (tmp_path / "a.csv").write_text(f"{head},time_us\nall_reduce,8,2097152,float32,100\n")
     (tmp_path / "b.csv").write_text(f"{head},algorithm,time_us\nall_reduce,8,2097152,float32,ring,101\n"
@@ -47,4 +47,4 @@ def test_one_algorithm_against_two_is_no_slowdown(collbench, tmp_path):
         done = collbench(*words)
         assert done.returncode == 2, done
         assert done.stderr.count("\n") == 1
-        assert "does not say algorithm" in done.stderr
+        assert "does not state algorithm" in done.stderr

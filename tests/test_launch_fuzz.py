@@ -295,7 +295,7 @@ def test_a_case_that_went_wrong_is_compared_where_no_case_has_traffic(things):
     (things / "right.jsonl").write_bytes(sealed(documents))
     status, shown, _ = attempt(["compare", "right.jsonl", "wrong.jsonl"])
     assert status == 0
-    assert "came to a bad end in B: all_reduce 1 KiB float32 max" in shown
+    assert "failed in B: all_reduce 1 KiB float32 max" in shown
 
 
 PIECES = ["", "0", "-1", "1e400", "nan", "-inf", "9" * 30, "9" * 5000, '"', '""', "\x9b2J\x07", ",", ";", "\r", "1.5",

@@ -1,4 +1,4 @@
-"""Two sides, each one run or several repeats: what became slower, what faster, and what cannot be told apart."""
+"""Compare two sides, each one run or several launches: which cases are slower, faster, the same or undecided."""
 
 from .sides import Match, Side, match, sides
 from .verdict import BAND, Comparison, compare

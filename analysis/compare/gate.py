@@ -1,4 +1,4 @@
-"""Is this machine as it was? A run against its baseline, for the prologue of a job: a verdict and an exit status."""
+"""Compare a run with a baseline, for example in a job prologue: a verdict and an exit status."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from . import Comparison, compare, match, sides
 
 __all__ = ["SLOWER", "SOUND", "Verdict", "check"]
 
-SOUND, SLOWER = 0, 1        # 2, cannot compare, is that of a UsageError
+SOUND, SLOWER = 0, 1        # a UsageError, when nothing can be compared, has 2
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a job prologue asks.
+    """Outcome of a check.
 
     Args:
         status: exit status.
-        words: why, one sentence a line.
+        words: reasons, one sentence per line.
     """
 
     status: int
@@ -30,19 +30,19 @@ def check(baseline: str, data: str, over: float, ops: Sequence[str] = (), sizes:
     """Compare `data` with `baseline`; a case that is slower by more than the share `over`, or wrong, fails.
 
     Raises:
-        UsageError: they have nothing in common that may be compared, or are one and the same run.
+        UsageError: no case can be compared, or a run is on both sides.
     """
     found = match(sides(baseline), sides(data), ops, sizes)
-    if found.twice:
-        raise UsageError(f"{baseline} and {data}: {found.twice}")
+    if found.shared_run:
+        raise UsageError(f"{baseline} and {data}: {found.shared_run}")
     result = compare(found)
     slow = result.over(over)
     words = list(found.broken)
-    words += [f"{row.label}, {row.mode}: {100 * (row.ratio - 1):.1f} % slower than the baseline"
-              for row in slow.itertuples()]
-    unsure = int(result.rows["verdict"].eq("cannot tell").sum())
+    words += [f"{label}, {mode}: {100 * (ratio - 1):.1f} % slower than the baseline"
+              for label, mode, ratio in slow[["label", "mode", "ratio"]].to_numpy()]
+    undecided = int(result.rows["verdict"].eq("cannot tell").sum())
     if not words:
-        words.append(f"nothing of {len(result.rows)} cases is known to be over {100 * over:g} % slower than the "
-                     "baseline" + (f"; {unsure} cannot be told" if unsure else ""))
-    words += [f"{label}; judged by the others" for label in found.excused]
+        words.append(f"none of {len(result.rows)} cases is significantly more than {100 * over:g} % slower than the "
+                     "baseline" + (f"; {undecided} undecided" if undecided else ""))
+    words += [f"{label}; the verdict is based on the other launches" for label in found.excused]
     return Verdict(SLOWER if len(slow) or found.broken else SOUND, tuple(words), result)

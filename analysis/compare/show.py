@@ -1,9 +1,10 @@
-"""A comparison as text, as JSON and as a page."""
+"""A comparison as text, as JSON and as an HTML page."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Hashable
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -21,13 +22,16 @@ __all__ = ["as_json", "page", "show", "summary", "verdict_words"]
 _STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
 _NARROWEST = 185
 _SHOWN = 40                 # rows on a terminal; the page and the JSON have all
-_MANY = 100                 # launches; nobody takes more
-_RATIOS = (1e-3, 1e3)       # beyond, an interval says nothing
-_STRIP = (1.25, 8.0)        # the ratio at the ends of a strip, at least and at most
+_MANY = 100                 # launches; larger estimates are not shown
+_RATIOS = (1e-3, 1e3)       # intervals beyond are not shown
+_STRIP = (1.25, 8.0)        # smallest and largest ratio at the ends of a strip
+
+
+_Row = dict[Hashable, Any]      # a row of Comparison.rows
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the table, what is slower first, and what to know about it."""
+    """Print the table, slower cases first, and the notes."""
     console = console or Screen()
     if not console.is_terminal and console.width < _NARROWEST:
         console = Screen(width=_NARROWEST, file=console.file)
@@ -41,13 +45,13 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
                       Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
     console.print(table)
     if len(comparison.rows) > _SHOWN:
-        console.print(f"and {len(comparison.rows) - _SHOWN} more; --json and --html have all")
+        console.print(f"and {len(comparison.rows) - _SHOWN} more rows; --json and --html list all")
     for line in summary(comparison):
         console.print(Text(line))
 
 
-def verdict_words(row: dict[str, Any], band: float) -> str:
-    """The verdict of a row in words."""
+def verdict_words(row: _Row, band: float) -> str:
+    """The verdict of a row as text."""
     if row["verdict"] == "same":
         return f"same within ±{100 * band:g} %"
     if row["verdict"] == "cannot tell":
@@ -55,19 +59,19 @@ def verdict_words(row: dict[str, Any], band: float) -> str:
     return f"{units.percent(abs(row['ratio'] - 1))} {row['verdict']}"
 
 
-def _more(row: dict[str, Any]) -> str:
+def _more(row: _Row) -> str:
     return f"about {row['more']}" if row["more"] <= _MANY else f"over {_MANY}"
 
 
 def summary(comparison: Comparison) -> list[str]:
-    """How many of each verdict, what was left out, and what the intervals rest on."""
+    """Counts of the verdicts, cases left out with the reasons, and the basis of the intervals."""
     counts = comparison.rows["verdict"].value_counts()
-    told = ", ".join(f"{counts.get(name, 0)} {name}" for name in _STYLE)
+    numbers = ", ".join(f"{counts.get(name, 0)} {name}" for name in _STYLE)
     match = comparison.match
-    lines = [f"{len(comparison.rows)} cases: {told}. At most {100 * ALPHA:g} % chance of any false alarm among them "
-             "(Holm)."]
-    lines += [f"came to a bad end in B: {label}" for label in match.broken]
-    lines += [f"judged by the other launches of B: {label}" for label in match.excused]
+    lines = [f"{len(comparison.rows)} cases: {numbers}. The chance of any false alarm among them is at most "
+             f"{100 * ALPHA:g} % (Holm)."]
+    lines += [f"failed in B: {label}" for label in match.broken]
+    lines += [f"failed in some launches of B; the others count: {label}" for label in match.excused]
     lines += [f"not compared, {count} case{'' if count == 1 else 's'}: {words}" for words, count in match.refused]
     if any(match.alone):
         lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
@@ -75,7 +79,7 @@ def summary(comparison: Comparison) -> list[str]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything as plain values: `cases`, `refused`, `broken`, `excused`, `alone`, `notes`, `scatter`, `band` ..."""
+    """The comparison as plain values: `cases`, `refused`, `broken`, `excused`, `alone`, `notes`, `scatter`, ..."""
     match = comparison.match
     return {"cases": json.loads(comparison.rows.to_json(orient="records")), "band": comparison.band,
             "level": 1 - ALPHA, "correction": "Holm",
@@ -86,7 +90,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def page(comparison: Comparison, a: str, b: str) -> str:
-    """The comparison as one page that needs nothing else."""
+    """The comparison as one self-contained HTML page."""
     environment = Environment(loader=PackageLoader("collbench.analysis.compare", "page"), undefined=StrictUndefined,
                               autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     most = _strip_end(comparison)
@@ -103,20 +107,20 @@ def page(comparison: Comparison, a: str, b: str) -> str:
 
 
 def _strip_end(comparison: Comparison) -> float:
-    """The ratio at the right end of each strip: that of the case that changed most, of those that can be told."""
-    told = comparison.rows.loc[comparison.rows["verdict"].ne("cannot tell"), "ratio"]
-    furthest = max([math.exp(abs(math.log(ratio))) for ratio in told if ratio > 0], default=_STRIP[0])
+    """The ratio at the right end of each strip, from the largest change that is decided."""
+    decided = comparison.rows.loc[comparison.rows["verdict"].ne("cannot tell"), "ratio"]
+    furthest = max([math.exp(abs(math.log(ratio))) for ratio in decided if ratio > 0], default=_STRIP[0])
     return min(max(1.1 * furthest, _STRIP[0]), _STRIP[1])
 
 
 def _place(ratio: float, most: float) -> float:
-    """Where a ratio lies on a strip, in percent of its length from the left end, which is 1 / most."""
+    """Position of a ratio on a strip in percent of its length; the left end is 1 / most, the right end is most."""
     if not ratio > 0:
         return 0.0
     return round(50 + 50 * min(max(math.log(ratio) / math.log(most), -1.0), 1.0), 2)
 
 
-def _interval(row: dict[str, Any]) -> str:
+def _interval(row: _Row) -> str:
     low, high = row["ratio_lo"], row["ratio_hi"]
     if not (math.isfinite(low) and math.isfinite(high)) or low < _RATIOS[0] or high > _RATIOS[1]:
         return units.UNKNOWN

@@ -1,25 +1,25 @@
-"""From launches on two sides to a verdict for each case: effect, interval, and how many more launches would settle it.
+"""Decide each case from the launches of both sides: effect, confidence interval, and launches needed to settle it.
 
-The samples of one launch agree with each other better than two launches do: where ranks land, what memory they get and
-what else runs there change from launch to launch. So a launch counts as one observation, the logarithm of its median.
+Samples of one launch vary less than launches do: rank placement, memory and other load change from launch to launch.
+So a launch counts as one observation, the logarithm of its median.
 
-Where a case has launches enough, the verdict is that of the exact rank-sum test, and the effect and its interval are
-those of Hodges and Lehmann (Ann. Math. Stat. 34(2), 1963): a launch that something disturbed is one rank, however slow
-it was. Where launches were taken in pairs, next to each other, it is the signed-rank test of the differences within
-pairs: what drifts on a machine is then on both sides and cancels.
+With enough launches, the exact rank-sum test decides, and effect and confidence interval are those of Hodges and
+Lehmann (Ann. Math. Stat. 34(2), 1963): a disturbed launch is one rank, however slow it was. For launches in pairs, run
+next to each other, it is the signed-rank test of the differences within pairs, in which drift of the machine cancels.
 
 With fewer launches the scatter is modelled in two parts: a shift common to all cases of a launch, from the medians over
-cases and a stated prior, and each case's own, its variance moderated by that of all (Smyth, Stat. Appl. Genet. Mol.
-Biol. 3(1), 2004). One launch a side leaves nothing to learn from; it settles no difference.
+cases and a stated prior, and each case's own, its variance shrunk towards that of all (Smyth, Stat. Appl. Genet. Mol.
+Biol. 3(1), 2004). One launch per side has no repeats to learn from; it settles no difference.
 
-Errors are held to 5 % over the whole comparison, not for each case, by Holm's procedure: a gate must not cry wolf
-anywhere in a table, which control of the false discovery rate would allow. An interval is at the level at which
-Holm's procedure tested its case.
+Holm's procedure holds the family-wise error of the whole comparison at 5 %: a gate must not raise a false alarm
+anywhere in a table, which control of the false discovery rate would allow. The interval of a case has the level at
+which Holm's procedure tested it.
 """
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,32 +31,32 @@ from .sides import KEY, Match
 __all__ = ["ALPHA", "BAND", "Comparison", "compare"]
 
 ALPHA = 0.05
-BAND = 0.05                 # `same` is within this share, either way, unless asked otherwise
-# Assumed, not measured: standard deviations of the logarithm of a launch's median, the shift of a whole launch and a
-# case's own, worth so many launches. benchmarks/compare_alarms.py shows what they lead to.
+BAND = 0.05                 # default: ratios within this share of 1 count as the same
+# Priors, assumed and not measured: standard deviations of a launch's log median, for the shift of a whole launch and
+# for a case's own scatter, and their weight in launches. benchmarks/compare_alarms.py shows their effect.
 _PRIOR_SHIFT, _PRIOR_OWN, _PRIOR_DF = 0.05, 0.08, 4.0
 _MOST_DF = 50.0
 _ORDER = ("slower", "faster", "cannot tell", "same")
-_FAR = 10_000               # launches: no more than this is ever asked for
+_FAR = 10_000               # launches: largest estimate that is given
 _MIDDLE_HALF = 1.349        # standard deviations that the middle half of a normal distribution spans
-_RANKS = 1.05               # times the launches of a test of means that one of ranks needs
-_POWER = 0.84               # standard deviations beyond: four of five are then told
-_WIDEST = 50.0              # half an interval of a logarithm; it says nothing beyond
+_RANKS = 1.05               # launches that a rank test needs relative to a t test
+_POWER = 0.84               # standard deviations beyond the critical value for 80 % power
+_WIDEST = 50.0              # largest half-width of an interval of a logarithm
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two sides say.
+    """The outcome of a comparison.
 
     Args:
-        rows: one row per case in both sides, what is slower first, then by the size of the effect: `sides.KEY`,
+        rows: one row per case of both sides, slower cases first, then by the size of the effect: `sides.KEY`,
             `label`, `a_s` and `b_s` (seconds), `ratio` of B to A with `ratio_lo` and `ratio_hi`, `p`, `verdict`
-            (slower, faster, same, cannot tell), `more` (launches a side that would about settle it; None where it is
-            settled), `launches_a`, `launches_b`.
-        match: what was put side by side, and what was not and why.
+            (slower, faster, same, cannot tell), `more` (estimated launches per side that would settle it; None if it
+            is settled), `launches_a`, `launches_b`.
+        match: the matched cases, and those left out with the reasons.
         band: the share within which two times count as the same.
-        scatter: what the intervals rest on, a sentence for each fabric.
+        scatter: the basis of the intervals, a sentence per fabric.
     """
 
     rows: pd.DataFrame
@@ -65,13 +65,13 @@ class Comparison:
     scatter: tuple[str, ...]
 
     def over(self, share: float) -> pd.DataFrame:
-        """Cases that are slower beyond doubt, and by more than `share` as far as can be told."""
+        """Cases that are significantly slower and whose estimated slowdown exceeds `share`."""
         return self.rows[(self.rows["verdict"] == "slower") & (self.rows["ratio"] > 1 + share)]
 
 
 @dataclass(frozen=True)
 class _Scatter:
-    """Variances of one launch's log median, with their degrees of freedom; `own` has one value a case."""
+    """Variances of a launch's log median, with their degrees of freedom; `own` has one value per case."""
 
     shift: float
     shift_df: float
@@ -81,7 +81,7 @@ class _Scatter:
 
 
 def compare(found: Match, band: float = BAND) -> Comparison:
-    """Judge every case of `found`."""
+    """Decide every case of `found`."""
     parts, words = [], []
     cases = len(found.points[["fabric", *KEY]].drop_duplicates())
     for fabric, points in found.points.groupby("fabric", sort=False):
@@ -106,10 +106,10 @@ def compare(found: Match, band: float = BAND) -> Comparison:
 
 
 def _fabric(points: pd.DataFrame, cases: int, paired: bool) -> tuple[pd.DataFrame, str]:
-    """Effects of the cases of one fabric, which share the shifts of their launches; `cases` are compared in all.
+    """Effects of the cases of one fabric, which share the shifts of their launches; `cases` counts all fabrics.
 
-    Where a rank test is used, `gaps` are what its estimate is the median of, ascending, and `null` is the distribution
-    function of how many of them are above zero when the sides are alike; else both are None.
+    If a rank test is used, `gaps` are the ascending pairwise differences whose median is the estimate, and `null` is
+    the distribution function of how many of them are above zero when the sides are equal; else both are None.
     """
     case = points.groupby(KEY, dropna=False, sort=False).ngroup()
     points = points.assign(case=case, y=np.log(points["time_s"]))
@@ -132,70 +132,72 @@ def _fabric(points: pd.DataFrame, cases: int, paired: bool) -> tuple[pd.DataFram
     null: list[Floats | None] = [None] * len(effect)
     for index, many in enumerate(observed.to_numpy()):
         known = _signed(int(many[0])) if paired else _cumulative(*map(int, many))
-        if 2 * known[0] <= ALPHA / cases:
-            null[index] = known
-            gaps[index] = np.sort(_means_of_two(values[index, "pair"]) if paired else np.subtract.outer(
+        if 2 * known[0] <= ALPHA / cases:       # the smallest p that it can give passes Holm's first step
+            between = np.sort(_means_of_two(values[index, "pair"]) if paired else np.subtract.outer(
                 values[index, "b"], values[index, "a"]), axis=None)
-            effect[index], p[index] = np.median(gaps[index]), _rank_p(gaps[index], known)
+            null[index], gaps[index] = known, between
+            effect[index], p[index] = np.median(between), _rank_p(between, known)
     first = points.drop_duplicates("case").sort_values("case")
     rows = first[[*KEY, "fabric", "label"]].reset_index(drop=True).assign(
         a_s=np.exp(middle_a), b_s=np.exp(middle_b), effect=effect, variance=variance, df=df,
-        each=(scatter.shift + scatter.own) / (2 if paired else 1), p=p, gaps=gaps, null=null, paired=paired,
+        each=(scatter.shift + scatter.own) / (2 if paired else 1), p=p,
+        gaps=pd.Series(gaps, dtype=object), null=pd.Series(null, dtype=object), paired=paired,
         launches_a=counts["a"].to_numpy(), launches_b=counts["b"].to_numpy())
     return rows, scatter.words
 
 
 def _differences(points: pd.DataFrame) -> pd.DataFrame:
-    """One row a case and pair of launches: how much longer B took than A, as a difference of logarithms."""
-    pair = points["launch"].str[1:].rename("pair")      # less the letter of its side
-    wide = points.set_index(["case", pair, "side"])[["y", "sampling"]].unstack("side")
-    return pd.DataFrame({"y": wide["y", "b"] - wide["y", "a"], "side": "pair",
-                         "sampling": wide["sampling"].sum(axis=1)}).reset_index(names=["case", "launch"])
+    """One row per case and pair of launches: log time of B minus log time of A."""
+    points = points.assign(pair=points["launch"].str[1:])       # the launch without the letter of its side
+    wide = points.set_index(["case", "pair", "side"])[["y", "sampling"]].unstack("side")
+    sampling = wide["sampling", "a"] + wide["sampling", "b"]
+    differences = pd.DataFrame({"y": wide["y", "b"] - wide["y", "a"], "side": "pair", "sampling": sampling})
+    return differences.reset_index(names=["case", "launch"])
 
 
 def _means_of_two(values: Floats) -> Floats:
-    """Means of every two values, and of each with itself."""
+    """Walsh averages: the means of all pairs of values, each with itself included."""
     return (values[:, None] + values)[np.triu_indices(len(values))] / 2
 
 
 def _scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, sampling: Floats) -> _Scatter:
     launches = points.groupby("side")["launch"].nunique()
-    spare = int(launches.sum()) - len(launches)
-    if spare < 1:
+    repeats = int(launches.sum()) - len(launches)
+    if repeats < 1:
         return _without_repeats(effect, sampling)
-    twice = 3 - len(launches)       # a difference has the variance of both its launches
+    summed = 3 - len(launches)      # a difference has the variance of two launches
     shift = points.groupby(["side", "launch"])["rest"].median()     # over the cases
     shift = shift - shift.groupby("side").transform("mean")
-    common = (_PRIOR_DF * twice * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + spare)
+    common = (_PRIOR_DF * summed * _PRIOR_SHIFT**2 + float((shift**2).sum())) / (_PRIOR_DF + repeats)
     rest = points["rest"] - [shift[key] for key in zip(points["side"], points["launch"], strict=True)]
     freedom = np.maximum((counts.sum(axis=1) - len(launches)).to_numpy(), 0)
     squares = (rest**2).groupby(points["case"]).sum().to_numpy()
     own, own_df = _moderated(squares, freedom)
-    of, many = ("differences within pairs", f"{launches['pair']} pairs") if twice == 2 else (
+    of, many = ("differences within pairs", f"{launches['pair']} pairs") if summed == 2 else (
         "launches", f"{launches['a']} and {launches['b']} launches")
     words = (f"{of} scatter by a common shift of {100 * math.sqrt(common):.1f} % and by "
              f"{100 * math.sqrt(float(np.median(own))):.1f} % in a case (standard deviations, from {many})")
-    return _Scatter(common, _PRIOR_DF + spare, np.maximum(own, sampling), own_df, words)
+    return _Scatter(common, _PRIOR_DF + repeats, np.maximum(own, sampling), own_df, words)
 
 
 def _without_repeats(effect: Floats, sampling: Floats) -> _Scatter:
-    """One launch a side: a prior for what is common; for what is not, the differences, with few degrees of freedom.
+    """One launch per side: a prior for the common shift; the differences, with one degree of freedom, for the rest.
 
-    A disturbed case and a slower one look alike here, so the largest difference is part of the scatter too.
+    A disturbed case looks like a slower one here, so the largest difference counts as scatter too.
     """
-    seen = len(effect) - 1
+    others = len(effect) - 1
     around = float(((effect - np.median(effect))**2).sum()) / 2
-    own = (_PRIOR_DF * _PRIOR_OWN**2 + around) / (_PRIOR_DF + seen)
-    words = (f"one launch a side: that launches differ by a common shift of {100 * _PRIOR_SHIFT:.0f} % is assumed, not "
-             f"measured; cases differ by {100 * math.sqrt(own):.1f} % (standard deviations). Repeats would tell")
+    own = (_PRIOR_DF * _PRIOR_OWN**2 + around) / (_PRIOR_DF + others)
+    words = (f"one launch per side: a common shift of {100 * _PRIOR_SHIFT:.0f} % between launches is assumed, not "
+             f"measured; cases scatter by {100 * math.sqrt(own):.1f} % (standard deviations). Take more launches")
     return _Scatter(_PRIOR_SHIFT**2, _PRIOR_DF, own + sampling, 1.0, words)
 
 
 @lru_cache
 def _cumulative(a: int, b: int) -> Floats:
-    """The distribution function of the rank-sum statistic U at 0, 1 ... a b, for two alike sides of `a` and `b`."""
+    """Distribution function of the rank-sum statistic U at 0, 1 ... a b, for equal sides of `a` and `b` launches."""
     ways = [1] + [0] * (a * b)
-    for part in range(1, a + 1):        # the coefficients of the Gaussian binomial, a factor at a time
+    for part in range(1, a + 1):        # coefficients of the Gaussian binomial, one factor at a time
         for place in range(a * b, b + part - 1, -1):
             ways[place] -= ways[place - b - part]
         for place in range(part, a * b + 1):
@@ -215,25 +217,26 @@ def _signed(pairs: int) -> Floats:
 
 
 def _rank_p(gaps: Floats, null: Floats) -> float:
-    """Two-sided p of the exact test; ties count half, rounded to the safe side."""
+    """Two-sided p of the exact test; ties count half, rounded conservatively."""
     above = float((gaps > 0).sum() + (gaps == 0).sum() / 2)
     return min(1.0, 2 * float(null[math.ceil(min(above, len(gaps) - above))]))
 
 
-def _interval(row: object, level: float) -> tuple[float, float]:
-    """The effect's interval at `level`: order statistics of the gaps, or of Student's distribution."""
+def _interval(row: Any, level: float) -> tuple[float, float]:
+    """Confidence interval of the effect at `level`: order statistics of the gaps, else Student's t."""
     if row.gaps is None:
         half = min(float(stats.t.ppf(1 - level / 2, row.df)) * math.sqrt(row.variance), _WIDEST)
         return row.effect - half, row.effect + half
-    left_out = int((2 * row.null <= level).sum())
+    left_out = int((2 * row.null <= level).sum())      # ordered gaps to drop at each end
     return float(row.gaps[left_out - 1]), float(row.gaps[-left_out])
 
 
 def _moderated(squares: Floats, freedom: Floats) -> tuple[Floats, float]:
-    """Each case's variance, drawn towards that of all; and the degrees of freedom of the least known."""
+    """Each case's variance, shrunk towards that of all (Smyth 2004), and the fewest degrees of freedom of any case."""
     known = freedom > 0
     usual = float(np.median(freedom[known]))
     raw = np.maximum(squares[known] / freedom[known], 1e-10)
+    # Log variances, corrected for the bias of a log chi-square; their excess variance gives the prior's weight.
     logs = np.log(raw) - special.digamma(freedom[known] / 2) + np.log(freedom[known] / 2)
     beyond = float(np.var(logs, ddof=1)) - float(special.polygamma(1, usual / 2)) if len(raw) > 1 else 0.0
     prior_df = min(2 * _inverse_trigamma(beyond), _MOST_DF) if beyond > 0 else _MOST_DF
@@ -245,7 +248,7 @@ def _moderated(squares: Floats, freedom: Floats) -> tuple[Floats, float]:
 
 
 def _inverse_trigamma(value: float) -> float:
-    """The x whose trigamma is `value`, by Newton's method on its reciprocal."""
+    """The x whose trigamma is `value`, by Newton's method on the reciprocal."""
     x = 0.5 + 1 / value
     for _ in range(50):
         trigamma = float(special.polygamma(1, x))
@@ -257,7 +260,7 @@ def _inverse_trigamma(value: float) -> float:
 
 
 def _holm(p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The level at which Holm's procedure tests each, and whether it rejects."""
+    """The level at which Holm's procedure tests each p, and whether it rejects."""
     m, level, rejected = len(p), np.empty(len(p)), np.zeros(len(p), bool)
     going = True
     step = ALPHA / m
@@ -269,17 +272,17 @@ def _holm(p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     return level, rejected
 
 
-def _more(row: object, level: float, edge: float) -> int:
-    """Launches that each side lacks to tell this effect from none, or from the band, in four of five cases like it.
+def _more(row: Any, level: float, edge: float) -> int:
+    """Launches per side still needed to separate the effect from zero, or from the band, with 80 % power.
 
-    The scatter is that of the middle half of what was seen where a rank test decides, since that is what it rests on.
+    If a rank test decides, the scatter is estimated from the middle half of the gaps, which is robust like the test.
     """
-    effect = abs(row.effect)
+    effect: float = abs(row.effect)
     target = effect if effect > edge else max(edge - effect, edge / 2)
-    have = min(row.launches_a, row.launches_b)
+    have: int = min(row.launches_a, row.launches_b)
     if row.gaps is not None:
         low, high = np.quantile(row.gaps, [0.25, 0.75])
-        each = ((high - low) / _MIDDLE_HALF)**2 * (1 if row.paired else 0.5)     # of a launch
+        each = float((high - low) / _MIDDLE_HALF)**2 * (1 if row.paired else 0.5)     # of a launch
         factor = float(stats.norm.isf(level / 2)) + _POWER
         return min(max(1, math.ceil(factor**2 * 2 * each * _RANKS / target**2) - have), _FAR)
     needed = have + 1

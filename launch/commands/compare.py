@@ -50,10 +50,10 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     from collbench.analysis.compare import compare, match, sides
     from collbench.analysis.compare.show import as_json, page, show
     from collbench.analysis.importers import LogHints
-    asked = LogHints(ranks, op)
-    found = match(sides(a, asked), sides(b, asked), ops, sizes, paired)
-    if fail_over is not None and found.twice:
-        raise UsageError(f"{a} and {b}: {found.twice}")
+    hints = LogHints(ranks, op)
+    found = match(sides(a, hints), sides(b, hints), ops, sizes, paired)
+    if fail_over is not None and found.shared_run:
+        raise UsageError(f"{a} and {b}: {found.shared_run}")
     _all_there(found.points, ops, sizes)
     result = compare(found, within / 100)
     if str(json_file) != "-":
