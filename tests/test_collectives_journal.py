@@ -15,6 +15,7 @@ from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.journal import Journal, JournalError, read_journal, seal, unseal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
+from collbench.collectives.records.resume import completed_cases
 
 CASE = Case(op="all_reduce", ranks=2, bytes=64, dtype="float32", redop="sum")
 RUN = Run(schema=SCHEMA, id="r1", started="2026-01-01T00:00:00+00:00", transport="mpi", library="L", device="cpu",
@@ -148,6 +149,23 @@ def test_a_makespan_without_begins_is_a_damaged_line(journal):
     assert len(records) == 4
     assert len(warnings) == 1
     assert "makespan has no begin_ns" in warnings[0]
+
+
+@pytest.mark.parametrize(("status", "repeated"), [
+    ("ok", False), ("wrong", False), ("unsupported", False), ("skipped-memory", False), ("timeout", True),
+    ("failed", True)])
+def test_resuming_repeats_what_timed_out_or_failed_and_nothing_else(tmp_path, status, repeated):
+    whole = record(0)
+    line = whole if status == "ok" else Record(run="r1", case=CASE, status=status, reason="why", at_s=0.0)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        journal.append(RUN)
+        journal.append(line)
+    found = completed_cases(journal.path, RUN, [CASE], anyway=False)
+    assert found.cases == (frozenset() if repeated else {CASE})
+    assert completed_cases(journal.path, RUN, [CASE], anyway=False, settled={"r1"}).cases == {CASE}
+    with Journal(journal.path) as again:        # the latest record of a case counts
+        again.append(whole)
+    assert completed_cases(journal.path, RUN, [CASE], anyway=False).cases == {CASE}
 
 
 def test_every_line_is_synced_after_it_was_written_and_before_append_returns(tmp_path, monkeypatch):
