@@ -1,6 +1,6 @@
-"""Logs of other tools: what each format and each of its traps becomes. Fixtures are our own, in the tools' formats.
+"""Import of other tools' logs, with the pitfalls of each format. Fixtures are our own, in the tools' formats.
 
-The last test reads real logs, which are not ours to ship, from the folder that COLLBENCH_LOGS names.
+The last test reads real logs, which we cannot ship, from the folder COLLBENCH_LOGS.
 """
 
 import json
@@ -63,7 +63,7 @@ def read(tmp_path, text, **asked):
     return read_log(write(tmp_path, text), LogHints(**asked))
 
 
-def test_every_tool_has_a_module_and_none_takes_plain_text():
+def test_every_tool_has_a_module_and_none_recognises_plain_text():
     names = {module.__name__.rpartition(".")[2] for module in importers()}
     assert {"collbench", "nccl_tests", "rccl_tests", "osu", "imb", "hccl_test", "param", "tidy_csv"} <= names
     for text in ("", "\n\n", "size time busbw\n8 1 2\n", "the minbytes is 8\n", "{}", "[1, 2]", "a,b\n1,2\n"):
@@ -84,7 +84,7 @@ def test_nccl_tests_text(tmp_path):
     assert found.runs[0].device == "NVIDIA H100 80GB HBM3"
 
 
-def test_points_have_the_bandwidth_that_was_printed(tmp_path):
+def test_points_have_the_printed_bandwidth(tmp_path):
     loaded = load(write(tmp_path, all_reduce()))
     printed = [figure.busbw_Bps for figure in read_log(tmp_path / "a.log").results]
     assert np.allclose(loaded.points["busbw_Bps"], printed, atol=6e6)
@@ -98,21 +98,21 @@ PREFIXES = {"tag-output": "[1,0]<stdout>:", "prterun": "[prterun-node0-17@1,0]<s
 
 
 @pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
-def test_what_launchers_put_in_front(tmp_path, prefix):
+def test_launcher_prefixes_are_removed(tmp_path, prefix):
     text = "".join(f"{prefix}{line}\n" for line in all_reduce().splitlines())
     found = read(tmp_path, text)
     assert (found.rows, len(found.results), found.results[0].ranks) == (13, 26, 8)
     assert not found.warnings
 
 
-def test_line_endings_encodings_and_text_around(tmp_path):
+def test_line_endings_encodings_and_surrounding_text(tmp_path):
     plain = all_reduce()
     for data in (plain.replace("\n", "\r\n").encode(), b"\xef\xbb\xbf" + plain.encode(), plain.encode("utf-16"),
                  ("# Title\n\n```text\n" + plain + "```\nprose, 3 4 5\n").encode(), plain.encode() + b"\xff\xfe\x80"):
         assert read(tmp_path, data).rows == 13
 
 
-def test_debug_lines_inside_rows_are_taken_out(tmp_path):
+def test_debug_output_inside_rows_is_removed(tmp_path):
     noise = "node0:17:18 [0] NCCL INFO AllReduce: {} Bytes -> Algo NVLS proto SIMPLE channel{{Lo..Hi}}={{0..15}}\n"
     lines = []
     for line in all_reduce().splitlines(keepends=True):
@@ -161,7 +161,7 @@ OLD = {  # left columns of the programs before 2.13, and a row of each
 
 
 @pytest.mark.parametrize("op", OLD)
-def test_tables_before_2022_name_no_operation_but_their_columns_do(tmp_path, op):
+def test_operation_of_tables_before_2022_is_inferred_from_the_columns(tmp_path, op):
     names, left, share, factor = OLD[op]
     text = f"#  size  count  type  {names}  time  algbw  busbw  error  time  algbw  busbw  error\n"
     for size in (1 << 20, 1 << 24, 1 << 28):
@@ -181,14 +181,14 @@ def test_an_old_deviation_beyond_tolerance_is_wrong(tmp_path):
     assert [figure.status for figure in found.results] == ["wrong", "ok"]
 
 
-def test_ranks_are_worked_out_from_the_columns_and_said_to_be(tmp_path):
+def test_ranks_are_inferred_from_the_columns_and_noted(tmp_path):
     text = "".join(row(size, size // 4, size / 2e5, 2 * 95 / 96) for size in (1 << 29, 1 << 30, 1 << 31))
     found = read(tmp_path, text)
     assert {figure.ranks for figure in found.results} == {96}
     assert "96 ranks inferred from the columns" in found.results[0].notes
 
 
-def test_what_cannot_be_known_is_asked_for(tmp_path):
+def test_unknown_facts_require_an_option(tmp_path):
     small = row(8, 2, 20, 0) + row(16, 4, 20, 0)
     with pytest.raises(UsageError, match="--ranks N"):
         read(tmp_path, small)
@@ -201,7 +201,7 @@ def test_what_cannot_be_known_is_asked_for(tmp_path):
         read(tmp_path, either, op="all_shuffle")
 
 
-def test_an_option_does_not_overrule_the_log(tmp_path):
+def test_an_option_does_not_override_the_log(tmp_path):
     found = read(tmp_path, all_reduce(8), ranks=4)
     assert {figure.ranks for figure in found.results} == {8}
     assert "--ranks 4 is ignored" in found.warnings[0]
@@ -213,7 +213,7 @@ def test_a_device_list_that_the_columns_contradict_is_reported(tmp_path):
                for warning in read(tmp_path, text).warnings)
 
 
-def test_size_zero_and_one_rank_are_kept_but_never_divided_by(tmp_path):
+def test_size_zero_and_one_rank_are_kept_as_unsupported(tmp_path):
     rows = row(0, 0, 0.25, 0, "none") + row(32768, 1024, 50, 7 / 8, "none")
     path = write(tmp_path, HEAD.format(program="all_gather_perf", devices=devices(8)) + rows + FOOT)
     loaded = load(path)
@@ -249,7 +249,7 @@ def test_several_runs_in_one_file(tmp_path):
     assert [figure.algorithm for figure in found.results[-4:]] == ["Tree", "Tree", "NVLS", "NVLS"]
 
 
-def test_jobs_of_one_rank_that_interleave_are_not_one_job(tmp_path):
+def test_interleaved_jobs_of_one_rank_are_not_joined(tmp_path):
     one = HEAD.format(program="all_reduce_perf", devices=devices(1)) + row(1 << 20, 1 << 18, 10, 0)
     lines = [f"[1,{task}]<stdout>:{line}\n" for line in one.splitlines() for task in (0, 1)]
     found = read(tmp_path, "".join(lines))
@@ -257,16 +257,16 @@ def test_jobs_of_one_rank_that_interleave_are_not_one_job(tmp_path):
     assert len(found.results) == 4
 
 
-def test_cut_files_and_failed_launches(tmp_path):
+def test_truncated_files_and_failed_launches(tmp_path):
     whole = all_reduce()
     found = read(tmp_path, whole[:whole.index("131072") + 30])
     assert found.rows == 7
     assert any("cut short" in warning for warning in found.warnings)
-    with pytest.raises(LogError, match="no whole row"):
+    with pytest.raises(LogError, match="no complete row"):
         read(tmp_path, HEAD.format(program="all_reduce_perf", devices=devices(8)))
     with pytest.raises(UnknownFormatError, match="not a collbench journal"):
         read(tmp_path, "launch failed on node0: no port\n")
-    with pytest.raises(LogError, match="zero bytes"):
+    with pytest.raises(LogError, match="NUL bytes"):
         read(tmp_path, b"\0\1\2" * 100)
     with pytest.raises(LogError, match="cannot be read"):
         read_log(tmp_path / "absent")
@@ -298,7 +298,7 @@ def test_nccl_tests_json_of_every_schema(tmp_path, misspelt):
     assert not found.warnings
 
 
-def test_the_environment_of_a_json_never_gets_through(tmp_path):
+def test_the_environment_in_a_json_is_never_imported(tmp_path):
     path = write(tmp_path, json.dumps(document(nwrong=3.0)))
     out = tmp_path / "out.jsonl"
     import_logs([path], out, LogHints())
@@ -307,7 +307,7 @@ def test_the_environment_of_a_json_never_gets_through(tmp_path):
     assert "wrong" in {figure.status for figure in read_log(path).results}
 
 
-def test_a_json_that_was_cut_gives_its_whole_rows(tmp_path):
+def test_a_truncated_json_gives_its_complete_rows(tmp_path):
     text = json.dumps({**document(), "results": document()["results"] * 3}, indent=1)
     found = read(tmp_path, text[:text.rindex('"in_place"')])
     assert found.rows == 2
@@ -344,7 +344,7 @@ OSU = """# OSU MPI{device} {title} Test v7.4
 """
 
 
-def test_osu_collectives_print_the_size_of_a_rank(tmp_path):
+def test_osu_collectives_print_sizes_per_rank(tmp_path):
     text = "$ mpirun -np 4 ./osu_allgather\n\n" + OSU.format(device="", title="Allgather Latency") + \
         "1                      10.00\n1024                   20.00\n"
     found = read(tmp_path, text)
@@ -426,7 +426,7 @@ def test_imb_bandwidths_multi_mode_and_reduce_scatter(tmp_path):
     assert "it fits MiB/s (2^20)" in read(tmp_path, old).warnings[0]
 
 
-def test_imb_tables_without_times_give_them_by_their_decimal_megabytes(tmp_path):
+def test_imb_times_follow_from_decimal_megabytes_if_not_printed(tmp_path):
     """4 MB/s of 10^6 bytes: 1 MB takes a quarter of a second."""
     text = IMB.format(version="2019", name="Uniband", ranks=2) + "  #bytes #repetitions  Mbytes/sec  Msg/sec\n" \
         "  1000000           10        4.00        4\n"
@@ -437,7 +437,7 @@ def test_imb_tables_without_times_give_them_by_their_decimal_megabytes(tmp_path)
     ("MPI_FLOAT", "float32"), ("MPI_DOUBLE", "float64"), ("MPI_INT", "int32"), ("long", "int64"), ("half", "float16"),
     ("bf16", "bfloat16"), ("int8", "int8"), ("uint64", "uint64"), ("fp8_e4m3", "fp8_e4m3"), ("torch.half", "float16"),
     ("mpi_byte", "byte"), ("hif8", "hif8"), ("", None), (None, None)])
-def test_element_types_by_the_names_that_tools_print(printed, dtype):
+def test_printed_names_of_element_types(printed, dtype):
     assert dtype_name(printed) == dtype
 
 
@@ -497,7 +497,7 @@ def test_tidy_csv(tmp_path):
     assert points["ranks_per_node"].isna().tolist() == [False, True]
 
 
-def test_a_time_follows_from_a_bandwidth_where_that_is_defined(tmp_path):
+def test_a_time_is_computed_from_a_defined_bandwidth(tmp_path):
     text = "collective;n_ranks;message_bytes;busbw_GBps;bw_definition\nall_reduce;8;1000000;1.75;nccl-tests busbw\n" \
         "all_reduce;8;1000000;1.75;wire\n"
     found = read(tmp_path, text)
@@ -527,7 +527,7 @@ def test_other_tools(tmp_path):
     assert any("do not depend on the size" in w for w in read(tmp_path, umd, op="reduce_scatter").warnings)
 
 
-def test_import_writes_a_journal_that_everything_reads(tmp_path):
+def test_import_writes_a_readable_journal(tmp_path):
     logs = [write(tmp_path, all_reduce(ranks), f"n{ranks}.log") for ranks in (4, 8, 16)]
     out = tmp_path / "out.jsonl"
     done = import_logs([*logs, write(tmp_path, "nothing\n", "x.log")], out, LogHints(system="cluster"))
@@ -553,7 +553,7 @@ def collbench(*words):
                           cwd=Path(__file__).parent.parent)
 
 
-def test_the_commands_and_their_exit_status(tmp_path):
+def test_commands_and_exit_statuses(tmp_path):
     good, cut = write(tmp_path, all_reduce(), "good.log"), write(tmp_path, all_reduce()[:-400], "cut.log")
     done = collbench("import", good, cut, "-o", tmp_path / "1.jsonl")
     assert (done.returncode, done.stdout.count("rows of 2 of 2 logs")) == (0, 1)
@@ -568,8 +568,8 @@ def test_the_commands_and_their_exit_status(tmp_path):
     assert {line["kind"] for line in json.loads(done.stdout)} == {"extrapolated"}
 
 
-# Read by eye from the real logs: file, --ranks, --op; rows, figures, of them ok and wrong, operations and ranks,
-# bus bandwidth in GB/s of the first and the last point, warnings. None: nothing can be imported from it.
+# Read manually from the real logs: file, --ranks, --op; rows, results, of them ok and wrong, operations and ranks, bus
+# bandwidth in GB/s of the first and last point, warnings. Without rows: nothing can be imported.
 EXPECTED = Path(__file__).parent / "expected_logs.json"
 
 

@@ -1,4 +1,4 @@
-"""No input makes an importer raise anything but its own error, hang, or use memory out of proportion.
+"""No input makes an importer raise a foreign exception, hang, or use excessive memory.
 
 Seeded mutations of small logs of every format, run for a bounded number of seconds; and inputs built to hurt.
 """
@@ -15,7 +15,7 @@ from collbench.analysis.importers import LogHints, read_log
 from collbench.collectives.errors import CollbenchError
 
 SECONDS = 6.0          # for all formats together
-ONE_LOG_S = 5.0        # any one input may take; those here are far below 1 MB, or take their time in proportion
+ONE_LOG_S = 5.0        # limit for any one input; inputs here are far below 1 MB, or their time is linear in the size
 HEAD = """# nccl-tests version 2.18.3 nccl-headers=22902 nccl-library=22902
 # Collective test starting: all_reduce_perf
 # nThread 1 nGpus 2 minBytes 8 maxBytes 16 step: 2(factor) warmup iters: 5 iters: 20 agg iters: 1 validation: 1 graph: 0
@@ -62,7 +62,7 @@ PIECES = ["", "0", "-1", "999999999999999999999999999", "1e400", "nan", "inf", "
 
 
 def attempt(path, text, asked=None):
-    """Import, and make frames of it; only errors of ours may come out, and in time."""
+    """Import the log and load it as frames; only CollbenchError may be raised, in time."""
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     begin = time.monotonic()
     try:
@@ -139,7 +139,7 @@ HURTFUL = {
 
 
 @pytest.mark.parametrize("text", HURTFUL.values(), ids=HURTFUL)
-def test_inputs_built_to_hurt(tmp_path, text):
+def test_adversarial_inputs(tmp_path, text):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     attempt(tmp_path / "hurt.log", text, LogHints(8, "all_reduce"))
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

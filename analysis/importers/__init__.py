@@ -40,7 +40,7 @@ class ImportedLog:
 
     Args:
         tools: titles of the tools whose output was found.
-        runs, figures: lines for a journal.
+        runs, results: lines for a journal.
         rows: printed rows of measurements that were recognised, whether or not they could be used.
         warnings: a sentence for each faulty line or table, with file and line.
     """
@@ -53,7 +53,7 @@ class ImportedLog:
 
 
 def importers() -> Iterator[ModuleType]:
-    """The module of each tool, in the order of their names."""
+    """The module of each tool, by name."""
     for module in pkgutil.iter_modules(__path__):
         if not module.ispkg:
             yield importlib.import_module(f"{__name__}.{module.name}")
@@ -75,7 +75,7 @@ def read_log(path: Path, hints: LogHints | None = None) -> ImportedLog:
     tools = [module for module in importers() if module.recognise(log.text)]
     if not tools:
         titles = ", ".join(module.TITLE for module in importers())
-        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a tool that is known ({titles})")
+        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles})")
     collector = Collector(log, hints or LogHints())
     for module in tools:
         module.read(log, collector)
@@ -136,5 +136,5 @@ def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogErro
     if collector.needs:
         needed = ", ".join(sorted(collector.needs))
         return UsageError(f"{log.path}:{first[2:]}" if first else f"{log.path}: give {needed}")
-    return LogError(f"{log.path}: looks like output of {titles}, but holds no whole row of measurements"
+    return LogError(f"{log.path}: looks like output of {titles}, but contains no complete row of measurements"
                     + (f" (line {first[2:]})" if first else ""))

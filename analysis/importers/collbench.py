@@ -1,4 +1,4 @@
-"""collbench's own journals, so that they can be joined with the logs of other tools."""
+"""collbench's own journals, so that they can be merged with logs of other tools."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def recognise(text: str) -> bool:
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file is for the journal's reader: a journal, or empty or unreadable, which that reader says best."""
+    """Whether the journal reader should handle a file: a journal, or an empty or unreadable file."""
     try:
         with path.open("rb") as file:
             head = file.read(4096)

@@ -1,7 +1,7 @@
 """ds_bench of DeepSpeed: sizes and times as words with units, Gbit/s.
 
-The description, elements times bytes, is the exact size; `Throughput` of an all-reduce counts the buffer twice, so only
-the time is used, and the bus bandwidth is compared with it. Its time is that of rank 0.
+The description, elements times bytes, gives the exact size. `Throughput` of an all-reduce counts the buffer twice, so
+only the time is used, and the bus bandwidth is compared with it. The time is that of rank 0.
 """
 
 import re

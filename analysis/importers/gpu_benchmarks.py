@@ -1,7 +1,7 @@
-"""gpu-benchmarks of the University of Maryland: `<bytes> <seconds> seconds` under a head with the rank count.
+"""gpu-benchmarks of the University of Maryland: `<bytes> <seconds> seconds` below a header with the rank count.
 
-The size is that of a rank's contribution for an all-gather, and of its whole buffer for the other operations. The
-operation is named only in the command.
+The size is a rank's contribution for an all-gather, and its whole buffer for other operations. Only the command names
+the operation.
 """
 
 import re
@@ -23,11 +23,11 @@ _MARK = re.compile(r"^.{0,64}\b\d{1,18} \d{1,9}\.\d{1,12} seconds[ \t\r]*$", re.
 _RANKS = re.compile(r"\s*Number of GPUs:\s*(\d{1,7})")
 _CALLS = re.compile(r"\s*Number of iterations:\s*(\d{1,9})")
 _PROGRAM = re.compile(r"/((?:all|reduce)[-_]?\w+)\.x\b")
-_SAME_TIME = 0.1        # spread of times, over sizes that differ tenfold and more, that no transfer explains
+_SAME_TIME = 0.1        # times that vary less than this while sizes vary tenfold are not transfer times
 
 
 def recognise(text: str) -> bool:
-    """Whether `text` has the head and rows of these programs."""
+    """Whether `text` has the header and rows of these programs."""
     return "Number of GPUs:" in text and bool(_MARK.search(text))
 
 
@@ -58,7 +58,7 @@ def read(log: Log, collector: Collector) -> None:
 def _warn_if_constant(collector: Collector, rows: list[tuple[int, int, float]]) -> None:
     times, sizes = [time for _, _, time in rows], [size for _, size, _ in rows]
     if len(rows) > 2 and max(sizes) >= 10 * max(1, min(sizes)) and max(times) <= (1 + _SAME_TIME) * min(times):
-        collector.warn(rows[0][0], "times do not depend on the size: something other than the transfer took them")
+        collector.warn(rows[0][0], "times do not depend on the size, so they are not dominated by the transfer")
 
 
 def _add(collector: Collector, op: str, ranks: int, calls: int | None, rows: list[tuple[int, int, float]]) -> None:

@@ -1,7 +1,7 @@
-"""hccl_test of Ascend CANN: four fields between bars, the time of the root rank alone.
+"""hccl_test of Ascend CANN: four fields separated by bars; the time is that of the root rank.
 
-The table has neither operation nor rank count: they come from the command above it, or from options. The size is that
-of the whole buffer. The bandwidth is size over time, in 10^9 or, in older versions, 2^30 bytes: it is recomputed.
+The table has neither operation nor rank count: they come from the command above it, or from options. The size is the
+whole buffer. The bandwidth is size over time in 10^9 bytes, in older versions 2^30, so it is recomputed.
 """
 
 import re
@@ -59,7 +59,7 @@ def read(log: Log, collector: Collector) -> None:
 
 
 def _tables(log: Log, collector: Collector, settings: _HcclTable) -> list[_HcclTable]:
-    """Tables, each with what the command and settings above it say."""
+    """The tables, each with the command and settings above it."""
     found: list[_HcclTable] = []
     for line in log.lines:
         text = line.text
@@ -104,7 +104,7 @@ def _add(collector: Collector, table: _HcclTable, op: str, ranks: int) -> None:
 
 
 def _check(collector: Collector, table: _HcclTable, ranks: int) -> None:
-    """The unit of the bandwidth, and whether anything was measured at all."""
+    """Check the unit of the bandwidth, and that the times were measured, not simulated."""
     wrong: dict[str, list[int]] = {}
     itemsize = ITEMSIZES.get(dtype_name(table.options.get("d")) or "")
     for line, size, time, rate, _ in table.rows:

@@ -1,8 +1,8 @@
-"""Intel MPI Benchmarks, MPI-1 and non-blocking parts: one block a benchmark and process count.
+"""Intel MPI Benchmarks, MPI-1 and non-blocking parts: one block per benchmark and process count.
 
 Times are the maximum over ranks, from which IMB computes its own Mbytes/s (10^6 bytes; old releases 2^20); average and
-minimum are kept beside it. Sizes are those of one rank or peer; Reduce_scatter prints the total up to 2018 and the
-share of a rank from 2019 on.
+minimum are kept too. Sizes are per rank or peer; Reduce_scatter prints the total up to 2018 and the
+share of a rank since 2019.
 """
 
 import re
@@ -14,7 +14,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported, Status
 
 from .shared.collector import SLOWEST, UNSTATED, Collector, Origin, joined
-from .shared.log import Line, Log
+from .shared.log import Log, LogLine
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
@@ -46,7 +46,7 @@ class _Block:
     ranks: int | None = None
     groups: int = 1
     columns: tuple[str, ...] = ()
-    rows: list[tuple[Line, tuple[PrintedNumber, ...]]] = field(default_factory=list)
+    rows: list[tuple[LogLine, tuple[PrintedNumber, ...]]] = field(default_factory=list)
     troubles: list[tuple[int, int, str]] = field(default_factory=list)
 
 
@@ -87,7 +87,7 @@ def read(log: Log, collector: Collector) -> None:
                                   reason=f"printed as {reason}"))
 
 
-def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
+def _blocks(lines: list[LogLine], header: _Header) -> Iterator[_Block]:
     """One benchmark after the other; settings between them go into `header`."""
     block: _Block | None = None
     for line in lines:
@@ -99,7 +99,7 @@ def _blocks(lines: list[Line], header: _Header) -> Iterator[_Block]:
         elif _note_header(header, text):
             continue
         elif _COLUMNS.match(text):
-            if block is None or block.rows:     # a table whose heading is missing
+            if block is None or block.rows:     # a table without its heading
                 if block:
                     yield block
                 block = _Block(line.number, "")
@@ -121,7 +121,7 @@ def _note_header(header: _Header, text: str) -> bool:
     return True
 
 
-def _take(block: _Block, line: Line) -> None:
+def _take(block: _Block, line: LogLine) -> None:
     text = line.text
     if count := _PROCESSES.match(text):
         block.ranks = int(count[1]) or None
@@ -150,7 +150,7 @@ def _is_non_blocking(block: _Block) -> bool:
 
 def _add(collector: Collector, header: _Header, block: _Block, op: str, ranks: int, run: str, line: int,
          cells: dict[str, PrintedNumber]) -> None:
-    """Add a row, after comparing its bandwidth, where it has one, with size and time."""
+    """Add a row, after comparing its bandwidth, if printed, with size and time."""
     size = whole(f"{cells['#bytes'].value:.0f}") if "#bytes" in cells else 0
     time = next((cells[name] for name in ("t_max[usec]", "t[usec]", "t_pure[usec]") if name in cells), None)
     rate = cells.get("Mbytes/sec")
@@ -165,7 +165,7 @@ def _add(collector: Collector, header: _Header, block: _Block, op: str, ranks: i
 
 
 def _check_units(collector: Collector, block: _Block) -> None:
-    """Compare bandwidths with sizes and times; one warning for each kind of misfit."""
+    """Compare bandwidths with sizes and times; one warning per kind of mismatch."""
     scale = _SCALES.get(block.name.lower(), 1)
     wrong: dict[str, list[int]] = {}
     for line, numbers in block.rows:
@@ -218,7 +218,7 @@ def _prints_total(op: str, version: str | None) -> bool:
 def _notes(op: str, header: _Header, size: int, dtype: str | None) -> tuple[str, ...]:
     notes = []
     if op == "reduce_scatter" and header.version is None:
-        notes.append("size taken for the share of a rank, as since IMB 2019; the version is not in the log")
+        notes.append("size assumed to be per rank, as since IMB 2019; the version is not in the log")
     if size % ITEMSIZES.get(dtype or "", 1):
-        notes.append(f"size is not a whole number of {dtype}")
+        notes.append(f"size is not a multiple of the size of {dtype}")
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""nccl-tests: the text tables of all versions, and the JSON of 2.17.4 on."""
+"""nccl-tests: the text tables of all versions, and the JSON since 2.17.4."""
 
 import re
 
@@ -11,8 +11,7 @@ __all__ = ["TITLE", "read", "recognise"]
 
 TITLE = "nccl-tests"
 
-# A header of the table, of any version; the configuration line; a row, which begins with size, count and type; the
-# results of the JSON.
+# A table header of any version, the configuration line, a row (size, count and type), or the results of the JSON.
 _MARKS = re.compile(
     r"\bsize\s+count\s+type\b.{0,200}\btime\b|\bnThread\s+\d+\s+nGpus\s+\d+|"
     r"^.{0,64}?\s\d+\s+\d+\s+(?:float|double|half|bfloat16|u?int(?:8|32|64)|fp8_\w+|f8e\dm\d)\s.{0,200}\d\.\d|"
@@ -20,7 +19,7 @@ _MARKS = re.compile(
 
 
 def recognise(text: str) -> bool:
-    """Whether `text` holds output of nccl-tests, or of a tool that prints the same and does not say its name."""
+    """Whether `text` holds output of nccl-tests, or of a tool with the same format that does not print its name."""
     return "rccl-tests" not in text and bool(_MARKS.search(text))
 
 

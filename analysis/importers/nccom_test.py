@@ -1,4 +1,4 @@
-"""nccom-test of AWS Neuron: rows as nccl-tests without places; its GB/s are GiB/s, so they are recomputed."""
+"""nccom-test of AWS Neuron: rows as in nccl-tests, without in-place columns; its GB/s are GiB/s, so recomputed."""
 
 import re
 from types import MappingProxyType

@@ -1,8 +1,7 @@
-"""OSU micro-benchmarks over MPI, CUDA, ROCm or NCCL, and OMB-Py, which prints the same.
+"""OSU micro-benchmarks over MPI, CUDA, ROCm or NCCL, and OMB-Py, which has the same format.
 
-Sizes are those of one rank or pair; MB is 10^6 bytes; collectives are timed a call at a time and averaged over ranks
-(c/util/osu_util_mpi.c). Bi-directional bandwidth is the sum of both directions, that of several pairs the sum over
-pairs.
+Sizes are per rank or pair; MB is 10^6 bytes; each call of a collective is timed, and times are averaged over ranks
+(c/util/osu_util_mpi.c). Bi-directional bandwidth is the sum of both directions; with several pairs, the sum over pairs.
 """
 
 import re
@@ -140,13 +139,13 @@ def _add(collector: Collector, table: OsuTable, test: _Test, run: str, row: OsuR
 
 
 def _from_rate(op: str, size: int, rate: PrintedNumber, pairs: int) -> tuple[float, float]:
-    """Seconds a message and bytes per second of one pair, from MB/s over all pairs (and both directions)."""
+    """Seconds per message and bytes per second of one pair, from MB/s over all pairs (and both directions)."""
     busbw_Bps = rate.value * 1e6 / pairs
     return size * (2 if op == "bi_bandwidth" else 1) / busbw_Bps, busbw_Bps
 
 
 def _check_messages(collector: Collector, row: OsuRow, rate: PrintedNumber, native: int) -> None:
-    """Messages per second times their size must be the bandwidth."""
+    """Warn if messages per second times size is not the bandwidth."""
     messages = row.cells.get("messages/s")
     if messages and messages.value > 0 and native:
         words = misfit(native, PrintedNumber(1 / messages.value, messages.error / messages.value**2),

@@ -1,6 +1,6 @@
-"""PARAM comms (train/comms/pt of facebookresearch/param): rows that begin with COMMS-RES, columns found by name.
+"""PARAM comms (train/comms/pt of facebookresearch/param): rows that begin with COMMS-RES; columns by name.
 
-Its percentiles are over ranks, of each rank's mean. Bandwidths are decimal, with the factors of nccl-tests. Quantised
+Percentiles are over ranks, of each rank's mean. Bandwidths are decimal, with the factors of nccl-tests. Quantised
 and paired tests are left out, with a warning.
 """
 
@@ -12,7 +12,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import Collector, Origin
-from .shared.log import Line, Log
+from .shared.log import Log, LogLine
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
@@ -63,20 +63,20 @@ def _rows(log: Log, collector: Collector) -> Iterator[tuple[int, str, str | None
                 names = _columns(line)
             continue
         if found[1]:
-            collector.warn(line.number, "a quantised test: its times are of several steps, and are left out")
+            collector.warn(line.number, "a quantised test: left out, since its times cover several steps")
             continue
         numbers = [printed_number(field) for field in line.text[found.end():].split()]
         usual = {len(_USUAL): _USUAL, len(_USUAL) + 1: _USUAL, len(_SHORT): _SHORT, len(_SHORT) + 1: _SHORT}
         layout = names if names and len(names) <= len(numbers) else usual.get(len(numbers), ())
         cells = {name: number for name, number in zip(layout, numbers, strict=False) if number}
         if not {"size", "p50"} <= cells.keys():
-            collector.warn(line.number, "a row of PARAM without columns for size and p50")
+            collector.warn(line.number, "a PARAM row without size and p50")
             continue
         yield line.number, op_name(found[2]), dtype_name(found[3]), cells
 
 
-def _columns(line: Line) -> tuple[str, ...]:
-    """Our names for the columns that a header names, up to the first that we have no use for after them."""
+def _columns(line: LogLine) -> tuple[str, ...]:
+    """Our names for the columns of a header; empty if size or p50 is missing."""
     words = [re.sub(r"\s*\((?!us\):p50)[^)]*\)|\(us\)", "", word).lower()
              for word in _NAMES.findall(line.text.replace("COMMS-RES", " "))]
     names = [_KNOWN.get(word, f"?{word}") for word in words]
@@ -84,7 +84,7 @@ def _columns(line: Line) -> tuple[str, ...]:
 
 
 def _implied_ranks(op: str, cells: dict[str, PrintedNumber], dtype: str | None) -> int | None:
-    """Size over the bytes of a rank, where the size is the total of all ranks; else from busbw over algbw."""
+    """Rank count from size over bytes per rank, if the size is the total of all ranks."""
     if not (is_known(op) and OPERATIONS[op].in_blocks and "count" in cells):
         return None
     share = cells["count"].value * ITEMSIZES.get(dtype or "", 0)

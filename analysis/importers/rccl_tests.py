@@ -1,6 +1,6 @@
-"""rccl-tests: text as nccl-tests with columns of its own, and its own CSV and JSON (-Z).
+"""rccl-tests: text as nccl-tests with additional columns, and its own CSV and JSON (-Z).
 
-The CSV of builds with MPI has a value that its header does not name, `nodes`, after the collective; rows are read by
+The CSV of builds with MPI has a value without a header name, `nodes`, after the collective; rows are parsed by
 their number of fields.
 """
 
@@ -64,7 +64,7 @@ def _csv_rows(log: Log, collector: Collector) -> Iterator[tuple[int, Mapping[str
 
 
 def _json_rows(log: Log) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Rows of the JSON; it was one object a line before it became a list."""
+    """Rows of the JSON: a list, or one object per line in older versions."""
     for line, document in documents(log.text) if _JSON.search(log.text) else ():
         for row in document if isinstance(document, list) else [document]:
             if isinstance(row, dict) and "numCycle" in row:

@@ -39,12 +39,12 @@ _KINDS = (
 
 
 def recognise(text: str) -> bool:
-    """Whether one of the first lines of `text` is a header with the columns that are needed."""
+    """Whether one of the first lines of `text` is a header with the required columns."""
     return _header(text) is not None
 
 
 def _header(text: str) -> tuple[int, str, list[str]] | None:
-    """The number of the header line, from 1, the delimiter, and the columns."""
+    """Line number (from 1), delimiter and columns of the header."""
     for number, line in enumerate(split_lines(text[:65536])[:_HEAD], 1):
         for delimiter in ",;\t":
             names = [_column(name) for name in line.split(delimiter)]
@@ -64,7 +64,7 @@ def read(log: Log, collector: Collector) -> None:
     if not found:
         return
     skipped, delimiter, names = found
-    lines = split_lines(log.text, keep_ends=True)[skipped:]        # a cell may hold several
+    lines = split_lines(log.text, keep_ends=True)[skipped:]        # a quoted cell may contain line breaks
     reader = csv.reader(lines, delimiter=delimiter)
     runs: dict[tuple[str, ...], str] = {}
     while True:
@@ -94,11 +94,11 @@ def _add(collector: Collector, runs: dict[tuple[str, ...], str], line: int, cell
         return "no collective"
     ranks = ranks or collector.hints.ranks
     if not ranks or ranks < 1:
-        return f"n_ranks {cells.get('nranks', '')!r:.40}: expected a whole number from 1 on"
+        return f"n_ranks {cells.get('nranks', '')!r:.40}: expected a positive integer"
     if size is None and not cells.get("messagebytes"):
         return _add_without_size(collector, runs, line, cells, op, ranks)
     if size is None:
-        return f"message_bytes {cells['messagebytes']!r:.40}: expected a whole number"
+        return f"message_bytes {cells['messagebytes']!r:.40}: expected a non-negative integer"
     time_s, notes = _time_s(cells, op, ranks, size)
     if time_s is None:
         return "no time, and no bandwidth that a time follows from"
@@ -127,7 +127,7 @@ def _add_without_size(collector: Collector, runs: dict[tuple[str, ...], str], li
 
 
 def _run(collector: Collector, runs: dict[tuple[str, ...], str], cells: Mapping[str, str], ranks: int) -> str:
-    """One run for each system, library, transport and device."""
+    """One run per system, library, transport and device."""
     key = tuple(cells.get(name, "") for name in ("system", "library", "transport", "device"))
     if key not in runs:
         system, library, transport, device = key
@@ -161,7 +161,7 @@ def _in_place(cells: Mapping[str, str], variant: str | None) -> bool | None:
 
 
 def _kind(statistic: str) -> str:
-    """What a time is over ranks, from the words that describe it."""
+    """How a time combines ranks, from its description."""
     return next((kind for pattern, kind in _KINDS if pattern.search(statistic)), UNSTATED)
 
 
@@ -188,7 +188,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _whole(text: str | None) -> int | None:
-    """A whole number from 0 on, also as 64.0, or None."""
+    """A non-negative integer, also written 64.0, or None."""
     text = text or ""
     try:
         value = float(text)

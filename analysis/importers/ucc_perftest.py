@@ -1,6 +1,6 @@
-"""ucc_perftest: a head of settings, then count, size and three times; with -F also three bandwidths.
+"""ucc_perftest: a header of settings, then count, size and three times; with -F also three bandwidths.
 
-The size is that of one rank's buffer per peer in block operations; the bandwidth of an all-to-all counts n-1 blocks.
+In block operations the size is per rank or peer; the bandwidth of an all-to-all counts n-1 blocks.
 """
 
 import re
@@ -22,7 +22,7 @@ _SETTING = re.compile(r"\s*(Collective|Memory type|Datatype|Reduction|Inplace):\
 
 
 def recognise(text: str) -> bool:
-    """Whether `text` has the head that this tool prints."""
+    """Whether `text` has the header of this tool."""
     return bool(_MARK.search(text))
 
 

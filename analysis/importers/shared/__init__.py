@@ -1,1 +1,1 @@
-"""What several importers need: clean lines, names, figures with their rounding, and the gathering of results."""
+"""Shared by several importers: clean lines, names, numbers with their rounding error, and collected results."""

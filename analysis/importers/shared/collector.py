@@ -20,7 +20,7 @@ MEAN = "mean over ranks"
 ROOT = "one rank"
 UNSTATED = "not stated"
 
-_EXCHANGES = "moe_"     # expert-parallel exchanges: all-to-alls with a count of their own, so without a bus bandwidth
+_EXCHANGES = "moe_"     # expert-parallel exchanges: all-to-alls of uneven counts, so without a bus bandwidth
 _MOST_WARNINGS = 200
 _UNKNOWN_POLICY = Policy(modes=(), alignment="not stated", precision=0.0, case_s=0.0, min_samples=0, max_samples=0,
                          block_s=0.0)
@@ -86,14 +86,14 @@ class Collector:
         return name
 
     def add(self, result: Imported) -> None:
-        """Add one figure; one that cannot be analysed becomes `unsupported`, with the reason."""
+        """Add one result; one that cannot be analysed becomes `unsupported`, with the reason."""
         reason = _why_not(result)
         if result.status == "ok" and reason:
             result = replace(result, status="unsupported", reason=reason)
         self.results.append(result)
 
     def source(self, line: int) -> str:
-        """File name and line of a figure."""
+        """File name and line of a result."""
         return f"{self.log.name}:{line}"
 
     def warn(self, line: int | None, reason: str) -> None:
@@ -130,5 +130,5 @@ def _why_not(result: Imported) -> str | None:
 
 
 def joined(words: Sequence[str | None]) -> str | None:
-    """Settings as one `variant`, or None when there are none."""
+    """Settings as one `variant`, or None if there are none."""
     return ";".join(word for word in words if word) or None

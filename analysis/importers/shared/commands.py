@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from .log import Line
+from .log import LogLine
 
 __all__ = ["is_command", "launched_ranks", "startup_hosts"]
 
@@ -35,7 +35,7 @@ def launched_ranks(text: str) -> int | None:
     return None
 
 
-def startup_hosts(lines: Iterable[Line]) -> tuple[str, ...]:
+def startup_hosts(lines: Iterable[LogLine]) -> tuple[str, ...]:
     """Host of each rank from the table that Intel MPI prints at its start; empty if incomplete."""
     hosts = {int(found[1]): found[2] for line in lines if (found := _STARTUP.search(line.text))}
     return tuple(hosts[rank] for rank in range(len(hosts))) if sorted(hosts) == list(range(len(hosts))) else ()

@@ -1,7 +1,7 @@
-"""What a table of nccl-tests is about: which operation, over how many ranks; said, or worked out from its columns.
+"""Infer the operation and rank count of an nccl-tests table from its columns.
 
-The columns are redundant: size over count says how many blocks there are, busbw over algbw gives the factor of the
-operation, and redop, root and the column of errors differ between programs (PERFORMANCE.md and src/*.cu).
+The columns are redundant: size over count gives the number of blocks, busbw over algbw the bus factor of the operation,
+and redop, root and the error column differ between programs (PERFORMANCE.md and src/*.cu).
 """
 
 import math
@@ -13,21 +13,21 @@ from .names import ITEMSIZES
 from .nccl_row import Columns, Half, Row
 from .printed_numbers import PrintedNumber
 
-__all__ = ["Signature", "signatures", "who_fits"]
+__all__ = ["Signature", "fitting_operations", "signatures"]
 
 _MOST_RANKS = 1 << 20
 _SLACK = 1e-6       # beyond rounding
 
 
 class Signature(NamedTuple):
-    """How the rows of one program look.
+    """Column properties of one program.
 
     Args:
-        ring: multiple of (n-1)/n that busbw over algbw is; 0 where it is 1.
+        ring: busbw over algbw as a multiple of (n-1)/n; 0 if the ratio is 1.
         blocks: size is n times count elements.
-        reduces: redop names a reduction; None where either is seen.
+        reduces: redop names a reduction; None if it may or may not.
         rooted: root is 0 or more.
-        checked_in_place: the in-place half is checked; the programs on send and receive print N/A.
+        checked_in_place: the in-place half is checked; programs based on send and receive print N/A.
     """
 
     ring: int
@@ -38,7 +38,7 @@ class Signature(NamedTuple):
 
 
 def signatures() -> dict[str, Signature]:
-    """One row a program, under the name of its operation."""
+    """One entry per program, by operation."""
     return {
         "all_reduce": Signature(2, False, True, False),
         "reduce_scatter": Signature(1, True, True, False),
@@ -54,21 +54,21 @@ def signatures() -> dict[str, Signature]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What all rows of a table have in common."""
+class _Features:
+    """Properties common to all rows of a table; None if undetermined."""
 
     reduces: bool | None
     rooted: bool | None
-    blocks: int | None            # size over (count times element size); None where no row tells, 0 where they differ
+    blocks: int | None            # size over (count times element size); None if unknown, 0 if rows differ
     checked_in_place: bool | None
 
 
-def who_fits(rows: Sequence[Row], ranks: int | None, columns: Columns | None) -> dict[str, int | None]:
-    """Operations that could have printed `rows`, each with the only rank count that fits, or None where several do.
+def fitting_operations(rows: Sequence[Row], ranks: int | None, columns: Columns | None) -> dict[str, int | None]:
+    """Operations consistent with `rows`, each with its rank count, or None if several rank counts fit.
 
     Args:
-        ranks: the rank count, where it is known.
-        columns: those of the header, where there is one.
+        ranks: the rank count, if known.
+        columns: the columns of the header, if there is one.
     """
     seen = _seen(rows)
     fits: dict[str, int | None] = {}
@@ -77,32 +77,32 @@ def who_fits(rows: Sequence[Row], ranks: int | None, columns: Columns | None) ->
             continue
         known = ranks or (seen.blocks if signature.blocks and seen.blocks else None)
         if known == 1 and not ranks:
-            continue        # one block tells a job of one rank from an operation without blocks no better than before
+            continue        # one block does not distinguish a job of one rank from an operation without blocks
         if signature.blocks and seen.blocks and seen.blocks != known:
             continue
         counts = _counts(signature, rows, known)
         if counts is not None:
             fits[op] = known or (counts[0] if counts[0] == counts[1] else None)
     if len(fits) > 1:
-        fits.pop("hypercube", None)     # rare, and over many ranks hard to tell from an all-gather
+        fits.pop("hypercube", None)     # rare, and over many ranks hard to distinguish from an all-gather
     return fits
 
 
 def _has_columns(op: str, signature: Signature, columns: Columns | None) -> bool:
-    """Old programs print a redop or root column only if they need it; the all-to-all prints a blank redop."""
+    """Old programs print redop and root columns only if they need them; the all-to-all prints a blank redop."""
     if columns is None or not columns.old:
         return True
     has_redop = op == "all_to_all" or bool(signature.reduces)
     return columns.left == ("redop",) * has_redop + ("root",) * signature.rooted
 
 
-def _seen(rows: Sequence[Row]) -> _Seen:
+def _seen(rows: Sequence[Row]) -> _Features:
     ratios = {_blocks(row) for row in rows} - {None}
     named = {row.redop not in (None, "none") for row in rows}
     roots = {row.root is not None and row.root >= 0 for row in rows}
     pairs = [(row.out_of_place, row.in_place) for row in rows if row.out_of_place and row.in_place]
     checked = [here.wrong is not None for there, here in pairs if there.wrong is not None]
-    return _Seen(named.pop() if len(named) == 1 else None, roots.pop() if len(roots) == 1 else None,
+    return _Features(named.pop() if len(named) == 1 else None, roots.pop() if len(roots) == 1 else None,
                  ratios.pop() if len(ratios) == 1 else 0 if ratios else None,
                  None if not checked else any(checked))
 
@@ -114,7 +114,7 @@ def _blocks(row: Row) -> int | None:
     return row.size // share if row.size % share == 0 else 0
 
 
-def _looks_alike(signature: Signature, seen: _Seen) -> bool:
+def _looks_alike(signature: Signature, seen: _Features) -> bool:
     if seen.blocks == 0 or (seen.blocks is not None and not signature.blocks and seen.blocks != 1):
         return False
     if seen.rooted is None or signature.rooted != seen.rooted:
@@ -125,7 +125,7 @@ def _looks_alike(signature: Signature, seen: _Seen) -> bool:
 
 
 def _counts(signature: Signature, rows: Sequence[Row], ranks: int | None) -> tuple[int, int] | None:
-    """The least and the greatest rank count that busbw over algbw allows in every row; None when none does."""
+    """Smallest and largest rank count that busbw over algbw allows in every row; None if there is none."""
     least, most = (ranks, ranks) if ranks else (1, _MOST_RANKS)
     for low, high in [_ratio(row, half) for row in rows for half in (row.out_of_place, row.in_place) if half]:
         if signature.ring == 0:
@@ -139,9 +139,9 @@ def _counts(signature: Signature, rows: Sequence[Row], ranks: int | None) -> tup
 
 
 def _ratio(row: Row, half: Half) -> tuple[float, float]:
-    """Between what busbw over algbw lies, for their rounding; anything where they are too small to tell.
+    """Bounds of busbw over algbw from rounding; unbounded if the numbers have too few digits.
 
-    Size over time stands in for algbw where the two agree: a time has more digits.
+    Size over time replaces algbw if the two agree, since a time has more digits.
     """
     if not (half.algbw and half.busbw) or half.algbw.value <= 4 * half.algbw.error:
         return 0.0, math.inf

@@ -11,7 +11,7 @@ _DECODER = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 e
 
 
 def documents(text: str) -> Iterator[tuple[int, object]]:
-    """Every JSON object or list in `text` that stands at the beginning of a line, with the number of that line."""
+    """Every JSON object or list in `text` that begins a line, with its line number."""
     starts = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
     position, line, counted = 0, 1, 0
     for _ in range(_MOST_TRIES):
@@ -48,6 +48,6 @@ def _decode(text: str, start: int) -> tuple[object | None, int]:
     try:
         return _DECODER.raw_decode(text, start)
     except RecursionError:
-        return None, len(text)      # nothing of any tool is that deep
+        return None, len(text)      # no tool nests that deeply
     except ValueError:
         return None, start

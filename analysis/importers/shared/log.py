@@ -12,10 +12,10 @@ from typing import NamedTuple
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import is_device
 
-__all__ = ["Line", "Log", "LogError", "open_log", "split_lines"]
+__all__ = ["Log", "LogError", "LogLine", "open_log", "split_lines"]
 
 _MOST_BYTES = 256 << 20
-_LONGEST = 4096          # characters of a line that are looked at: no table of any tool is wider
+_LONGEST = 4096          # characters of a line that are parsed: no tool prints a wider table
 _MOST_TASKS = 64
 
 _BREAK = re.compile(r"\r\n?|\n")
@@ -33,13 +33,13 @@ _TABLE = re.compile(r"\bsize\b.*\bcount\b|#bytes\s|#\s*Size\b|data_size", re.IGN
 
 
 class LogError(CollbenchError):
-    """A log cannot be read, or holds nothing that can be imported."""
+    """A log cannot be read or contains nothing to import."""
 
     exit_status = UsageError.exit_status
 
 
-class Line(NamedTuple):
-    """One cleaned line: its number in the file from 1, its text, and the task that a launcher says wrote it."""
+class LogLine(NamedTuple):
+    """One cleaned line: number in the file from 1, text, and task that wrote it according to a launcher prefix."""
 
     number: int
     text: str
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Log:
-    """A file that some tool wrote; `name` is the file's own name, without folders."""
+    """A log file; `name` is the file name without folders."""
 
     path: Path
     text: str
@@ -60,15 +60,15 @@ class Log:
         return os.fsencode(self.path.name).decode("utf-8", errors="replace")
 
     @cached_property
-    def lines(self) -> list[Line]:
+    def lines(self) -> list[LogLine]:
         """All lines, cleaned."""
         return [_clean(number, raw) for number, raw in enumerate(split_lines(self.text), 1)]
 
-    def streams(self) -> Iterator[list[Line]]:
-        """The lines as one stream, or one for each task where several tasks print tables of their own.
+    def streams(self) -> Iterator[list[LogLine]]:
+        """The lines as one stream, or one stream per task if several tasks print their own tables.
 
-        Jobs started without a common communicator do that: their lines interleave and must not be joined. Lines of no
-        task belong to every stream.
+        Jobs started without a common communicator do that: their lines interleave and must not be joined. Lines without
+        a task belong to every stream.
         """
         tasks = list(dict.fromkeys(line.task for line in self.lines if line.task and _TABLE.search(line.text)))
         if not 2 <= len(tasks) <= _MOST_TASKS:
@@ -79,7 +79,7 @@ class Log:
 
 
 def split_lines(text: str, keep_ends: bool = False) -> list[str]:
-    """Lines as editors number them, on request with what ends them; `str.splitlines` breaks at more characters."""
+    """Lines as editors number them, optionally with line ends; `str.splitlines` splits at more characters."""
     return _LINE.findall(text) if keep_ends else _BREAK.split(text)
 
 
@@ -100,15 +100,15 @@ def open_log(path: Path) -> Log:
 
 
 def _decode(path: Path, raw: bytes) -> str:
-    """Text from bytes; a byte-order mark counts, and what is not UTF-8 is replaced, since tables are ASCII."""
+    """Decode by byte-order mark, else UTF-8; invalid bytes are replaced, since tables are ASCII."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16", errors="replace")
     if b"\0" in raw[:65536]:
-        raise LogError(f"{path}: holds zero bytes, so it is not a text file")
+        raise LogError(f"{path}: contains NUL bytes, so it is not a text file")
     return raw.decode("utf-8-sig", errors="replace").replace("\0", "")
 
 
-def _clean(number: int, raw: str) -> Line:
+def _clean(number: int, raw: str) -> LogLine:
     text = raw[:_LONGEST]
     if "\x1b" in text or "[/" in text:
         text = _COLOUR.sub("", text)
@@ -121,4 +121,4 @@ def _clean(number: int, raw: str) -> Line:
         if not found:
             break
         text = text[found.end():]
-    return Line(number, text.rstrip(), task)
+    return LogLine(number, text.rstrip(), task)

@@ -1,4 +1,4 @@
-"""Turn tables of nccl-tests into imported figures: determine operation and ranks, and check the units."""
+"""Turn nccl-tests tables into imported results: determine operation and ranks, and check the units."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from collbench.collectives.records.record import Imported
 
 from .collector import MEAN, Collector, Origin, joined
-from .infer_operation import signatures, who_fits
+from .infer_operation import fitting_operations, signatures
 from .log import Log
 from .names import ITEMSIZES, op_name, requested_op
 from .nccl_log import Table, tables
@@ -19,7 +19,7 @@ from .printed_numbers import PrintedNumber, misfit
 __all__ = ["import_tables", "import_text"]
 
 _PROGRAM = re.compile(r"(?:.*/)?(\w+?)_perf\w*")
-# Above this deviation versions before 2.13 count a result as wrong (src/common.cu, DeltaMaxValue).
+# Versions before 2.13 count a result as wrong above this deviation (src/common.cu, DeltaMaxValue).
 _TOLERANCE = MappingProxyType({"float16": 1e-2, "bfloat16": 1e-2, "float32": 1e-5, "float64": 1e-12})
 
 
@@ -30,17 +30,17 @@ class _Meaning(NamedTuple):
 
 
 def import_text(log: Log, collector: Collector) -> None:
-    """Add every run in the text of a log, and warn of rows that are cut."""
-    complaints: list[tuple[int, str]] = []
+    """Add every run in the text of a log, and warn of truncated rows."""
+    faults: list[tuple[int, str]] = []
     read_rows: set[int] = set()
     for stream in log.streams():
-        import_tables(collector, [_unread(table, read_rows) for table in tables(stream, complaints)])
-    for line, reason in sorted(set(complaints)):
+        import_tables(collector, [_unread(table, read_rows) for table in tables(stream, faults)])
+    for line, reason in sorted(set(faults)):
         collector.warn(line, reason)
 
 
 def _unread(table: Table, read_rows: set[int]) -> Table:
-    """The table without rows that an earlier stream had: those that no task claims are in every stream."""
+    """The table without rows of earlier streams: lines without a task are in every stream."""
     table.rows = [row for row in table.rows if row.line not in read_rows]
     read_rows.update(row.line for row in table.rows)
     return table
@@ -78,7 +78,7 @@ def _is_complete(table: Table, ranks: int) -> bool:
 
 
 def _ranks_per_node(table: Table, ranks: int) -> int | None:
-    """Ranks on each host, where the device list is whole and they are equally many."""
+    """Ranks per host if the device list is complete and all hosts have equally many."""
     counts = set(Counter(device.host for device in table.devices).values())
     return counts.pop() if len(counts) == 1 and _is_complete(table, ranks) else None
 
@@ -105,7 +105,7 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
     if listed and collector.hints.ranks not in (None, listed):
         collector.warn(table.line, f"the log lists {listed} ranks: --ranks {collector.hints.ranks} is ignored for it")
     ranks = listed or collector.hints.ranks
-    fits = who_fits(table.rows, ranks, table.columns)
+    fits = fitting_operations(table.rows, ranks, table.columns)
     op = _operation(collector, table, fits, notes)
     if op is None:
         return None
@@ -123,7 +123,7 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
 def _what_fits(table: Table, ranks: int | None) -> str:
     if ranks is None:
         return ""
-    others = {op: count for op, count in who_fits(table.rows, None, table.columns).items() if count}
+    others = {op: count for op, count in fitting_operations(table.rows, None, table.columns).items() if count}
     return "; they fit " + " or ".join(f"{op} over {count}" for op, count in others.items()) if others else ""
 
 
@@ -164,7 +164,7 @@ def _warn_about(collector: Collector, table: Table, meaning: _Meaning) -> None:
                        "time")
     largest, last = table.config.get("maxBytes"), table.rows[-1]
     if largest and max(row.size for row in table.rows) > largest:
-        collector.warn(last.line, f"sizes go beyond maxBytes {largest}: header and table are of different runs")
+        collector.warn(last.line, f"sizes exceed maxBytes {largest}: header and table are from different runs")
     elif largest and not table.closed and table.out_of_bounds == 0 and last.size * 2 <= largest:
         collector.warn(last.line, f"cut short: the last row is {last.size} of {largest} bytes, and there is no summary")
     if table.out_of_bounds and not any(_is_wrong(row, half) for row in table.rows
@@ -205,7 +205,7 @@ def _imported(collector: Collector, table: Table, meaning: _Meaning, run: str, r
 
 
 def _variant(table: Table) -> str | None:
-    """Settings under which times are not those of a plain run."""
+    """Settings that change the meaning of the times, as `variant`."""
     numbers = [f"{words}={table.config[name]}" for name, words, usual in (
         ("graph", "graph", 0), ("agg iters", "aggregated", 1), ("side_work", "side work", 0),
         ("unalign", "unaligned", 0)) if table.config.get(name, usual) != usual]

@@ -1,6 +1,6 @@
-"""The JSON of nccl-tests (-J), schema 1 to 4, also cut in the middle.
+"""The JSON of nccl-tests (-J), schema 1 to 4, also truncated.
 
-`env`, the whole environment of the run, is never looked at, and of `args` only the program's name is.
+`env`, the environment of the run, is never read, and of `args` only the program name.
 """
 
 import re
@@ -21,7 +21,7 @@ _DEVICE_LINE = re.compile(r"\[[^\]]*\]\s*(.*)")
 
 
 def json_tables(text: str, collector: Collector) -> list[Table]:
-    """A table for each document that nccl-tests wrote; for one that was cut, the rows that are whole."""
+    """A table per document of nccl-tests; of a truncated document, the complete rows."""
     found = [_table(line, document, collector) for line, document in documents(text)
              if isinstance(document, dict) and isinstance(document.get("results"), list)]
     if found or not re.search(r"\"results\"\s*:\s*\[", text):
@@ -30,7 +30,7 @@ def json_tables(text: str, collector: Collector) -> list[Table]:
 
 
 def _salvaged(text: str, collector: Collector) -> Table:
-    """What is left of a document without its end."""
+    """The complete rows of a truncated document."""
     table = Table(1)
     program = re.search(r"\"args\"\s*:\s*\[\s*\"([^\"]{1,200})\"", text)
     table.program = _program(program[1]) if program else None
@@ -43,7 +43,7 @@ def _salvaged(text: str, collector: Collector) -> Table:
 
 
 def _table(line: int, document: dict, collector: Collector) -> Table:
-    """A document of `-J` as the table that the text would be."""
+    """A `-J` document as the same table that the text output gives."""
     config = _mapping(document.get("config"))
     table = Table(line, columns=Columns(("redop", "root"), ("time", "algbw", "busbw", "#wrong"), 2))
     table.closed = True
@@ -84,7 +84,7 @@ def _add_device(table: Table, device: dict) -> None:
 
 
 def _add_row(table: Table, result: dict, line: int, collector: Collector) -> None:
-    """Add a result; the line is that of the document, since JSON keeps no lines of its own."""
+    """Add a result; `line` is that of the document, since the JSON parser keeps no positions."""
     size, count = _number(result.get("size")), _number(result.get("count"))
     halves = [_half(result, name) for name in ("out_of_place", "in_place")]
     if size is None or not 0 <= size < 1 << 62 or not any(halves):
@@ -114,7 +114,7 @@ def _rate(value: object) -> PrintedNumber | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number, of JSON or in a string as this tool writes some; NaN is the string `nan`."""
+    """A finite number, given as JSON number or as string; the tool writes NaN as the string `nan`."""
     if isinstance(value, bool) or not isinstance(value, int | float | str) or len(str(value)[:50]) > 40:
         return None
     try:

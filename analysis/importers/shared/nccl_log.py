@@ -1,13 +1,13 @@
-"""The output of nccl-tests and its kin as tables: what the header block of each says, and its rows.
+"""Parse output of nccl-tests and tools with the same format into tables: header settings and rows.
 
-Rows may be cut to pieces by debug lines of the library, which are glued to their cells; they are put together again.
+Debug output of the library may split a row into pieces and stick to its cells; such rows are reassembled.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from .log import Line
+from .log import LogLine
 from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row
 from .printed_numbers import PrintedNumber, misfit, printed_number
 
@@ -29,7 +29,7 @@ _TUNED = re.compile(r"NCCL INFO (?:\w+: )?(\d{1,18}) Bytes -> Algo (\w+) proto (
 _MENTION = re.compile(r"\b((?:all_?reduce|all_?gather|reduce_?scatter|broadcast|reduce|alltoallv?|all_to_all|gather|"
                       r"scatter|send_?recv|hypercube))_perf\w*", re.IGNORECASE)
 _FAILURE = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|launch failed|NCCL WARN|unhandled|rror:).{0,120}")
-_SPEAKER = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
+_DEBUG_HOST = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
 _GLUED = re.compile(r"(?:\[\d{1,7}\] )?(\S{0,160}):\d{1,10}:\d{1,10} \[\d{1,4}\]?.*")
 _ALGORITHMS = ("Tree", "Ring", "CollNetDirect", "CollNetChain", "NVLS", "NVLSTree", "PAT")
 _PROTOCOLS = ("LL", "LL128", "Simple")
@@ -48,14 +48,14 @@ class Device:
 
 @dataclass
 class Table:
-    """One run of a test, as far as its output tells; `line` is where it begins."""
+    """One run of a test as printed; `line` is its first line."""
 
     line: int
     tool: str = "nccl-tests"
     version: str | None = None
     library: str | None = None
-    program: str | None = None          # the tool says so
-    mention: str | None = None          # a command or a text above the table says so
+    program: str | None = None          # printed by the tool
+    mention: str | None = None          # from a command or text above the table
     mention_line: int = 0
     devices: list[Device] = field(default_factory=list)
     config: dict[str, int] = field(default_factory=dict)
@@ -73,32 +73,32 @@ class Table:
 
 
 def config_of(text: str) -> dict[str, int]:
-    """The settings of a configuration line by name; empty when it is none."""
+    """The settings of a configuration line by name; empty for other lines."""
     return {name: int(value) for name, value in _PAIR.findall(text)} if _CONFIG.match(text) else {}
 
 
-def tables(lines: Iterable[Line], complain: list[tuple[int, str]]) -> Iterator[Table]:
-    """Every run in `lines`, in order, those without rows too; lines that are no whole row go to `complain`."""
-    reader = _Reader(complain)
+def tables(lines: Iterable[LogLine], faults: list[tuple[int, str]]) -> Iterator[Table]:
+    """Every run in `lines`, in order, including runs without rows; incomplete rows are added to `faults`."""
+    reader = _TableReader(faults)
     for line in lines:
         if finished := reader.take(line):
             yield finished
     yield reader.end()
 
 
-class _Reader:
-    """Takes lines one by one; keeps the table being read, and the pieces of a row that was cut."""
+class _TableReader:
+    """Parses line by line; holds the current table and the pieces of a split row."""
 
-    def __init__(self, complain: list[tuple[int, str]]) -> None:
+    def __init__(self, faults: list[tuple[int, str]]) -> None:
         self._table = Table(1)
-        self._complain = complain
+        self._faults = faults
         self._pieces: list[str] = []
         self._piece_line = 0
         self._hosts: set[str] = set()
-        self._said: dict[str, str | int | None] = {}      # of the next table, by what stands above it
+        self._pending: dict[str, str | int | None] = {}      # settings above the next table
 
-    def take(self, line: Line) -> Table | None:
-        """Take one line; a table comes back when the line begins another."""
+    def take(self, line: LogLine) -> Table | None:
+        """Parse one line; returns the finished table if the line begins another."""
         text = line.text
         if not text.strip():
             return None
@@ -117,13 +117,13 @@ class _Reader:
         return self._table
 
     def _row(self, row: Row) -> Table | None:
-        """Add a row; after a footer it belongs to another table, which has no header of its own."""
+        """Add a row; after a footer it begins another table, without a header."""
         finished = self._next(row.line) if self._table.closed else None
         if not self._table.rows:
-            for name, value in self._said.items():
+            for name, value in self._pending.items():
                 setattr(self._table, name, value)
             for name in ("mention", "mention_line", "command"):
-                self._said.pop(name, None)
+                self._pending.pop(name, None)
         self._table.rows.append(row)
         return finished
 
@@ -133,7 +133,7 @@ class _Reader:
         return finished
 
     def _begins_another(self, text: str) -> bool:
-        """Whether this line can only stand at the head of a table, and the present one is under way."""
+        """Whether this line begins a table while the current one already has content."""
         table = self._table
         if header(text) or _HEADING.match(text):
             return bool(table.rows)
@@ -142,7 +142,7 @@ class _Reader:
         return bool(_STARTING.match(text)) and bool(table.rows or table.columns or table.program)
 
     def _note(self, number: int, text: str) -> None:
-        """Take down what a line that is not a row says about the table."""
+        """Store a setting from a line that is not a row."""
         table = self._table
         if device := _DEVICE.match(text):
             table.devices.append(Device(int(device[1]), int(device[2] or 0), device[3], device[4].strip()))
@@ -163,14 +163,14 @@ class _Reader:
             self._note_prose(number, text)
 
     def _note_prose(self, number: int, text: str) -> None:
-        """Remember what a line outside of tables says of the table it belongs to, or of those that follow."""
+        """Store settings from free text for the current table or the following ones."""
         table = self._table
         if _HEADING.match(text):
-            self._said = {}
+            self._pending = {}
         for name, value in _CHOICE.findall(text):
-            self._said["algorithm" if name.upper() == "ALGO" else "protocol"] = value
+            self._pending["algorithm" if name.upper() == "ALGO" else "protocol"] = value
         if mention := _MENTION.search(text):
-            self._said.update(mention=mention[1], mention_line=number, command=text.strip()[:500])
+            self._pending.update(mention=mention[1], mention_line=number, command=text.strip()[:500])
         if tuned := _TUNED.search(text):
             table.tuned[int(tuned[1])] = _names(tuned[2], tuned[3])
         if library := _LIBRARY.search(text):
@@ -181,9 +181,9 @@ class _Reader:
             table.settings.append("blocking")
 
     def _without_debug(self, text: str) -> str | None:
-        """Cells of a cut row, less debug output glued to them; None where there are none."""
-        if speaker := _SPEAKER.match(text):
-            self._hosts.add(speaker[1])
+        """Cells of a split row, without debug output that sticks to them; None if there are none."""
+        if debug := _DEBUG_HOST.match(text):
+            self._hosts.add(debug[1])
         if "[" in text and (glued := _GLUED.search(text)):
             text = text[:glued.start()] + self._cells_before_host(glued[1])
         fields = text.split()
@@ -192,14 +192,14 @@ class _Reader:
         return None
 
     def _cells_before_host(self, glued: str) -> str:
-        """Of a cell and a host name run together, such as `-1node7`, the cell."""
+        """The cell of a concatenated cell and host name, such as `-1node7`."""
         for host in self._hosts | {device.host for device in self._table.devices}:
             if glued.endswith(host):
                 return glued[:len(glued) - len(host)]
         return ""
 
     def _piece(self, number: int, text: str) -> None:
-        """Put pieces of a row together until they are one."""
+        """Collect pieces of a row until it is complete."""
         if looks_like_a_row(text.split()):
             self._drop_pieces()
             self._piece_line = number
@@ -216,12 +216,12 @@ class _Reader:
 
     def _drop_pieces(self) -> None:
         if self._pieces:
-            self._complain.append((self._piece_line, "a row that is cut short or has unknown columns"))
+            self._faults.append((self._piece_line, "a row that is cut short or has unknown columns"))
         self._pieces = []
 
 
 def _holds_together(row: Row) -> bool:
-    """Whether the pieces are of one row: each time fits the size and its bandwidth."""
+    """Whether the pieces belong to one row: each time is consistent with size and bandwidth."""
     halves = [half for half in (row.out_of_place, row.in_place) if half]
     return all(misfit(row.size, PrintedNumber(half.time_us.value / 1e6, half.time_us.error / 1e6),
                       PrintedNumber(half.algbw.value * 1e9, half.algbw.error * 1e9)) is None
@@ -233,7 +233,7 @@ def _is_cell(text: str) -> bool:
 
 
 def _names(algorithm: str, protocol: str) -> tuple[str, str]:
-    """Names for what older libraries give as numbers (src/include/nccl_common.h)."""
+    """Names of algorithm and protocol, which older libraries print as numbers (src/include/nccl_common.h)."""
     return (_ALGORITHMS[int(algorithm)] if algorithm.isdigit() and int(algorithm) < len(_ALGORITHMS) else algorithm,
             _PROTOCOLS[int(protocol)] if protocol.isdigit() and int(protocol) < len(_PROTOCOLS) else protocol)
 

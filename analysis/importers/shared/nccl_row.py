@@ -1,8 +1,8 @@
-"""One row of an nccl-tests table, of any era: left fields, then one or two groups of time, bandwidths and errors.
+"""Parse one row of an nccl-tests table of any version: left fields, then one or two groups of time, bandwidths, errors.
 
 Layouts (src/common.cu and src/*.cu of nccl-tests, rccl-tests): before August 2022 each program had its own left part
-and an `error` column; since then size, count, type, redop, root and `#wrong`. `redop` may be printed as blanks, so rows
-are read by counting fields; the header, where there is one, says what a group holds.
+and an `error` column; since then size, count, type, redop, root and `#wrong`. `redop` may be blank, so rows are parsed
+by counting fields; the header, if there is one, names the columns of a group.
 """
 
 import re
@@ -24,9 +24,9 @@ _NAMES = re.compile(r"[#\s]*size\s+count\s+type\b(.*\btime\b.*)", re.IGNORECASE)
 
 
 class Columns(NamedTuple):
-    """What a header says: the names left of the times (after type), and those of a group, each group alike.
+    """The columns of a header: names left of the times (after type), and names in a group; all groups are equal.
 
-    `old` tables have a column `error`, and only the left columns that their program needs.
+    `old` tables have a column `error`, and only those left columns that the program needs.
     """
 
     left: tuple[str, ...]
@@ -38,7 +38,7 @@ class Columns(NamedTuple):
 class Half(NamedTuple):
     """One group: in-place or out-of-place. Times in microseconds, bandwidths in GB/s, as printed.
 
-    `wrong` counts wrong elements, None where the tool did not check; `deviation` is what old versions print instead.
+    `wrong` counts wrong elements, None if unchecked; old versions print `deviation` instead.
     """
 
     time_us: PrintedNumber
@@ -54,7 +54,7 @@ class Half(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row, of a text table or of JSON. `redop` and `root` are None where the column is not there or blank."""
+    """A row of a text table or of JSON. `redop` and `root` are None if the column is missing or blank."""
 
     line: int
     size: int
@@ -64,11 +64,11 @@ class Row:
     root: int | None
     out_of_place: Half | None
     in_place: Half | None
-    tuned: tuple[str, str] | None = None      # algorithm and protocol, where a row names them
+    tuned: tuple[str, str] | None = None      # algorithm and protocol, if the row names them
 
 
 def header(text: str) -> Columns | None:
-    """The columns that a header line names, or None when it is not one."""
+    """The columns of a header line; None for other lines."""
     found = _NAMES.match(text)
     if not found:
         return None
@@ -84,12 +84,12 @@ def header(text: str) -> Columns | None:
 
 
 def looks_like_a_row(fields: list[str]) -> bool:
-    """Whether fields begin as a row of these tables does: size, count and an element type."""
+    """Whether the fields begin like a row: size, count and an element type."""
     return len(fields) >= 3 and fields[0].isdigit() and fields[1].isdigit() and dtype_name(fields[2]) in ITEMSIZES
 
 
 def parse_row(line: int, text: str, columns: Columns | None) -> Row | None:
-    """The row that `text` is, whole and nothing else, or None."""
+    """Parse a complete row; None for anything else."""
     fields = _STAMP.sub("", text).split()
     size, count = (whole(fields[0]), whole(fields[1])) if looks_like_a_row(fields) else (None, None)
     if size is None or count is None:
@@ -109,7 +109,7 @@ def parse_row(line: int, text: str, columns: Columns | None) -> Row | None:
 
 
 def _tuned(fields: list[str]) -> tuple[list[str], tuple[str, str] | None]:
-    """Fields without the algorithm, protocol and channels that rccl-tests -A appends, and those."""
+    """Split off the algorithm, protocol and channels that rccl-tests -A appends."""
     if len(fields) > 10 and fields[-1].isdigit() and fields[-2].isalnum() and fields[-3][:1].isalpha() \
             and fields[-3] != "N/A" and not fields[-2].isdigit():
         return fields[:-3], (fields[-3], fields[-2])
@@ -117,7 +117,7 @@ def _tuned(fields: list[str]) -> tuple[list[str], tuple[str, str] | None]:
 
 
 def _root(rest: list[str], columns: Columns | None) -> tuple[int | None, list[str]]:
-    """The root, where what follows type and redop begins with one, and the fields after it."""
+    """Split off the root, if the fields after type and redop begin with one."""
     if columns:
         has_root = len(rest) - 1 in (len(columns.group), columns.groups * len(columns.group))
     else:
@@ -133,7 +133,7 @@ def _group(rest: list[str], columns: Columns | None) -> tuple[str, ...] | None:
 
 
 def _half(fields: list[str], names: tuple[str, ...]) -> Half | None:
-    """One group, or None where it has no time; ValueError never: what is not a number is unknown."""
+    """One group; None if it has no time. Cells that are not numbers are unknown."""
     cells = dict(zip(names, fields, strict=False))
     time_us = printed_number(cells.get("time", ""))
     if time_us is None:
@@ -145,8 +145,8 @@ def _half(fields: list[str], names: tuple[str, ...]) -> Half | None:
 
 
 def _errors(text: str) -> tuple[int | None, float | None]:
-    """Wrong elements, and the largest deviation that versions before 2.13 print in their place, such as 2e-07."""
-    if text.endswith("*"):      # rccl-tests marks what exceeds its threshold
+    """Number of wrong elements, or the largest deviation, such as 2e-07, that versions before 2.13 print."""
+    if text.endswith("*"):      # rccl-tests marks errors above its threshold
         return 1, None
     found = printed_number(text)
     if found is None:

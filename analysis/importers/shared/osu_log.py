@@ -1,4 +1,4 @@
-"""The output of OSU micro-benchmarks and what is printed alike as tables: title, columns, rows."""
+"""Parse output of OSU micro-benchmarks, and of tools with the same format, into tables."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .commands import is_command
-from .log import Line
+from .log import LogLine
 from .printed_numbers import PrintedNumber, printed_number
 
 __all__ = ["OsuRow", "OsuTable", "osu_tables"]
@@ -22,7 +22,7 @@ _FULL = ("size", "avg latency(us)", "min latency(us)", "max latency(us)", "itera
 
 
 class OsuRow(NamedTuple):
-    """One row: figures by column name in lower case; `valid` is what validation said, None where it was off."""
+    """One row: numbers by lower-case column name; `valid` is the validation result, None if it was off."""
 
     line: int
     cells: dict[str, PrintedNumber]
@@ -31,7 +31,7 @@ class OsuRow(NamedTuple):
 
 @dataclass
 class OsuTable:
-    """One test; `library` is the word after OSU, such as MPI or MPI-CUDA; the title is empty where it is missing."""
+    """One test; `library` is the word after OSU, such as MPI or MPI-CUDA; the title is empty if missing."""
 
     line: int
     title: str = ""
@@ -46,8 +46,8 @@ class OsuTable:
     rows: list[OsuRow] = field(default_factory=list)
 
 
-def osu_tables(lines: Iterable[Line]) -> Iterator[OsuTable]:
-    """Every table in order; rows under no title are a table without one, if there are several."""
+def osu_tables(lines: Iterable[LogLine]) -> Iterator[OsuTable]:
+    """Every table in order; several rows without a title form a table without one."""
     command: str | None = None
     table: OsuTable | None = None
     for line in lines:
@@ -83,7 +83,7 @@ def _take(table: OsuTable, text: str) -> bool:
     return True
 
 
-def _row(line: Line, columns: tuple[str, ...]) -> OsuRow | None:
+def _row(line: LogLine, columns: tuple[str, ...]) -> OsuRow | None:
     """Parse a row: numbers only, optionally followed by a validation verdict; else None."""
     fields = line.text.split()
     if not 1 <= len(fields) <= 24 or not fields[0][0].isdigit():
@@ -100,7 +100,7 @@ def _row(line: Line, columns: tuple[str, ...]) -> OsuRow | None:
 
 
 def _unnamed(count: int, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names for rows that have more fields than the header: up to 7.3, -f prints five under two."""
+    """Column names for rows with more fields than the header: up to 7.3, -f prints five under two names."""
     if names and len(names) == 2 and names[0] == "size" and count == len(_FULL):
         return _FULL
     return _FULL[:2] if not names and count == 2 else ()
