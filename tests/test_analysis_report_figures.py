@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collbench.analysis.frames.samples import choose, read_calls
 from collbench.analysis.links import CELLS, LinkMatrix
 from collbench.analysis.projection.side_by_side import PAIR
 from collbench.analysis.report import figure_files, figures, html, render_chart
 from collbench.analysis.report.figures import build_charts, links
 from collbench.analysis.report.figures.shared import chart
+from collbench.analysis.report.sampled_calls import choose, read_calls
 from collbench.analysis.report.story import build_story
 from collbench.analysis.report.write import write_report
 from collbench.collectives.cases.case import Sweep
