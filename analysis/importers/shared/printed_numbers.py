@@ -64,5 +64,5 @@ def _confusions(itemsize: int | None, ranks: int | None) -> list[tuple[float, st
         known += [(ring, "it already includes the factor (n-1)/n"),
                   (2 * ring, "it already includes the factor 2(n-1)/n"),
                   (ranks, "it counts the blocks of all ranks"), (1 / ranks, "it counts the block of one rank")]
-    return [*known, (8, "it fits Gbit/s, not GB/s"), (2, "it counts the payload twice"),
+    return [*known, (8, "it fits Gbit/s, not GB/s"), (2, "it counts the message twice"),
             (1e-3, "it fits a time in ms"), (1e3, "it fits a time in ns")]
