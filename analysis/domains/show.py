@@ -33,7 +33,7 @@ def show_all(domains: Mapping[str, Domain], console: Console | None = None) -> N
     console = _wide(console or Screen())
     table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1))
     table.add_column("name\n", no_wrap=True)
-    for name in ("acceler-\nators", "one way,\nGB/s each", "in-network\nreduction", "dense BF16,\nTFLOP/s each",
+    for name in ("acceler-\nators", "one way,\nGB/s each", "in-switch\nreduction", "dense BF16,\nTFLOP/s each",
                  "power,\nkW total"):
         table.add_column(name, justify="right", no_wrap=True)
     wide = console.width >= _NARROWEST

@@ -20,7 +20,7 @@ MEAN = "mean over ranks"
 ROOT = "one rank"
 UNSTATED = "not stated"
 
-_EXCHANGES = "moe_"     # expert-parallel exchanges: all-to-alls of uneven counts, so without a bus bandwidth
+_EXCHANGES = "moe_"     # expert-parallel exchanges: all-to-alls with their own data count, so without a bus bandwidth
 _MOST_WARNINGS = 200
 _UNKNOWN_POLICY = Policy(modes=(), alignment="not stated", precision=0.0, case_s=0.0, min_samples=0, max_samples=0,
                          block_s=0.0)
