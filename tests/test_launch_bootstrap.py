@@ -212,7 +212,7 @@ def project(tmp_path: Path) -> Path:
     """A checkout with what set-up reads, and nothing else."""
     root = tmp_path / "checkout"
     (root / "launch").mkdir(parents=True)
-    for name in ("pyproject.toml", "constraints.txt", "launch/bootstrap.py"):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", "launch/bootstrap.py"):
         shutil.copy(PROJECT / name, root / name)
     return root
 

@@ -1,7 +1,6 @@
-"""Raw samples of a few chosen cases: how the times of their calls are distributed, and which rank comes late in them.
+"""Raw samples of a few selected cases: the distribution of call times, and the lateness of each rank.
 
-A journal is too large to be held whole and most of it needs no second look, so a line is decoded only if the case at
-its front is a chosen one.
+A large journal does not fit in memory, so a line is decoded only if the case at its front is a selected one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,10 +27,10 @@ from ..importers.collbench import is_journal
 __all__ = ["Calls", "Choice", "choose", "read_calls"]
 
 _MOST_FABRICS, _MOST_FINDINGS = 3, 3
-_MOST_SHOWN = 300               # points of a distribution; more cannot be told apart on a screen
+_MOST_SHOWN = 300               # points of a distribution; a screen resolves no more
 _SHARES = (0.05, 0.5, 0.95)
 _CASE, _CASE_END = b'"case":', b"}"
-_FRONT = 4096                   # bytes of a line within which its case stands
+_FRONT = 4096                   # the case is within so many bytes of the start of a line
 _DECODER = msgspec.json.Decoder(Case)
 Floats = NDArray[np.float64]
 Key = tuple[str, Case]
@@ -39,14 +38,14 @@ Key = tuple[str, Case]
 
 @dataclass(frozen=True)
 class Choice:
-    """One case in one mode, and why it was chosen; `point` is its row in the frame of points."""
+    """One case in one mode, and why it was selected; `point` is its row in the frame of points."""
 
     why: str
     point: pd.Series
 
     @property
     def key(self) -> Key:
-        """What its record says of itself: run and case. UsageError: it is a case of another tool's."""
+        """Run and case of its record. UsageError if the case belongs to another tool."""
         row = self.point
         return row["run"], Case(op=row["op"], ranks=int(row["ranks"]), bytes=int(row["message_bytes"]),
                                 dtype=_text(row["dtype"]), redop=_text(row["redop"]), traffic=_text(row["traffic"]),
@@ -55,13 +54,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Calls:
-    """What the counted samples of one choice say.
+    """The counted samples of one selected case.
 
     Args:
-        times: seconds a message with the share of calls that took no longer, thinned out to what can be seen.
-        samples: how many there were before.
-        lateness: for each rank and kind (`begin`, `end`) how long after the first rank it came: `lo_s`, `mid_s`,
-            `hi_s` are the 5, 50 and 95 % quantiles over samples; None where the clocks of ranks do not compare.
+        times: seconds per message and the cumulative share of calls, thinned to what a chart resolves.
+        samples: how many samples there were before thinning.
+        lateness: per rank and kind (`begin`, `end`), the delay after the first rank: `lo_s`, `mid_s`, `hi_s` are the
+            5, 50 and 95 % quantiles over samples; None where the clocks of the ranks cannot be compared.
     """
 
     choice: Choice
@@ -71,11 +70,11 @@ class Calls:
 
 
 def choose(shown: pd.DataFrame, points: pd.DataFrame, findings: Sequence[Finding]) -> list[Choice]:
-    """The cases worth a closer look: the headline ones, those of the first findings, and the longest tail.
+    """Select cases for a closer look: the headline cases, those of the first findings, and the longest tail.
 
     Args:
         shown: representative points, with `fabric`.
-        points: all of them; findings may be on any.
+        points: all points; a finding may concern any of them.
     """
     wanted = [*_headline(shown), *_found(points, findings), *_longest_tail(shown)]
     seen: set[tuple[object, ...]] = set()
@@ -89,7 +88,7 @@ def choose(shown: pd.DataFrame, points: pd.DataFrame, findings: Sequence[Finding
 
 
 def read_calls(data: Path, choices: Sequence[Choice]) -> list[Calls]:
-    """The samples of `choices` from the journal at `data`; none from the log of another tool, which has no samples."""
+    """The samples of `choices` from the journal at `data`; logs of other tools have no samples."""
     journal = data / "journal.jsonl" if data.is_dir() else data
     if not choices or not is_journal(journal):
         return []
@@ -105,20 +104,20 @@ def read_calls(data: Path, choices: Sequence[Choice]) -> list[Calls]:
 
 
 def _headline(shown: pd.DataFrame) -> Iterator[Choice]:
-    """Of each fabric the operation most asked for, at most ranks: smallest, middle and largest payload."""
+    """Per fabric, the first headline operation at the largest rank count: smallest, middle and largest message."""
     ops = [op for op in HEADLINE_OPS if op in set(shown["op"])] or [op for op in shown["op"].unique() if op != "noop"]
     for _, rows in list(shown[shown["op"].isin(ops)].groupby("fabric", sort=False))[:_MOST_FABRICS]:
         op = next(op for op in ops if op in set(rows["op"]))
         rows = rows[(rows["op"] == op) & (rows["ranks"] == rows["ranks"].max())].sort_values("message_bytes")
-        for mode, places in (("isolated", {"smallest payload": 0, "middle payload": 0.5}),
-                             ("streamed", {"largest payload": 1})):
+        for mode, places in (("isolated", {"smallest message": 0, "middle message size": 0.5}),
+                             ("streamed", {"largest message": 1})):
             mine = rows[rows["mode"] == mode]
             for why, place in places.items() if len(mine) else ():
                 yield Choice(f"headline, {why}", mine.iloc[round(place * (len(mine) - 1))])
 
 
 def _found(points: pd.DataFrame, findings: Sequence[Finding]) -> Iterator[Choice]:
-    """The first case that each of the first findings names."""
+    """The first case named by each of the first findings."""
     named = 0
     for finding in findings:
         for words in finding.evidence:
@@ -140,26 +139,26 @@ def _longest_tail(shown: pd.DataFrame) -> Iterator[Choice]:
 
 
 def _records(journal: Path, wanted: set[Key]) -> Iterator[tuple[Key, Record]]:
-    """Records of the wanted cases; where a case was measured twice the later one comes last."""
+    """Records of the wanted cases, in the order of the journal."""
     cases, chosen = {case for _, case in wanted}, {}
     with journal.open("rb", buffering=BUFFER_BYTES) as lines:
         for raw in lines:
             start = raw.find(_CASE, 0, _FRONT)
             case = raw[start + len(_CASE):raw.find(_CASE_END, start) + 1] if start >= 0 else b""
             if case not in chosen:
-                chosen[case] = _decoded(case) in cases      # once each, as they come again in every run
+                chosen[case] = _decoded(case) in cases      # decoded once, since cases repeat in every run
             if not chosen[case]:
                 continue
             try:
                 record = unseal(raw.rstrip(b"\n") + b"\n")
             except ValueError:
-                continue            # a damaged line was said when the points were read
+                continue            # already a warning when the points were loaded
             if isinstance(record, Record) and (record.run, record.case) in wanted and record.status == "ok":
                 yield (record.run, record.case), record
 
 
 def _decoded(case: bytes) -> Case | None:
-    """None: it is none."""
+    """The case, or None if it cannot be decoded."""
     with suppress(ValueError, CollbenchError):
         return _DECODER.decode(case)
     return None
@@ -174,7 +173,7 @@ def _calls(choice: Choice, case: Case, timing: Timing) -> Calls:
 
 
 def _lateness(case: Case, timing: Timing) -> pd.DataFrame | None:
-    """How long after the first rank each one began and ended; the ranks that hold a stopwatch."""
+    """Delays of each timed rank after the first one, at begin and end."""
     if timing.begin_ns is None or case.ranks < 2:
         return None
     ranks, counted = case.operation.timed_ranks(case.ranks), timing.counted()
