@@ -1,5 +1,6 @@
 """Projection to other domains: against measured systems it was not shown, published figures, and its own logic."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -209,6 +210,70 @@ def test_in_a_mesh_a_rank_reaches_its_peers_only_through_their_own_links():
     mesh = msgspec.structs.replace(DOMAINS["hgx_h100_8"], tiers=(tier,))
     assert exchange_share(mesh, "all_gather", 4) == pytest.approx(3 / 7)
     assert exchange_share(mesh, "all_gather", 8) == 1
+
+
+def torus_links_across_the_middle(side, dimensions):
+    """Links, counted one by one, between the halves of a torus that differ in the first coordinate."""
+    places = list(itertools.product(range(side), repeat=dimensions))
+    return sum((place[0] < side // 2) != ((place[0] + 1) % side < side // 2) for place in places)
+
+
+@pytest.mark.parametrize(("side", "dimensions"), [(4, 3), (8, 3), (16, 3), (4, 2), (8, 2), (16, 2)])
+def test_an_exchange_across_a_torus_is_as_fast_as_the_links_between_its_halves(side, dimensions):
+    """Each rank's rate is split over 2 links per dimension. A quarter of all bytes crosses the middle either way."""
+    tier = msgspec.structs.replace(DOMAINS["tpu_v4p"].tiers[-1], topology=f"torus {dimensions}d")
+    torus = msgspec.structs.replace(DOMAINS["tpu_v4p"], tiers=(tier,))
+    ranks, link = side**dimensions, 1 / (2 * dimensions)
+    share = torus_links_across_the_middle(side, dimensions) * link / (ranks / 4)
+    assert exchange_share(torus, "all_to_all", ranks) == pytest.approx(min(1, share))
+    assert exchange_share(torus, "all_gather", ranks) == 1
+
+
+def replaced(key, topology=None, rates=None):
+    """A shipped domain with another topology, or other rates by source, of its outermost tier."""
+    domain = DOMAINS[key]
+    rate = domain.tiers[-1].rate_Bps
+    if rates:
+        rate = msgspec.structs.replace(rate, value=rates[0], alternatives=())
+        rate = msgspec.structs.replace(rate, alternatives=tuple(msgspec.structs.replace(rate, value=value)
+                                                                for value in rates[1:]))
+    tier = msgspec.structs.replace(domain.tiers[-1], rate_Bps=rate, topology=topology or domain.tiers[-1].topology)
+    return msgspec.structs.replace(domain, tiers=(*domain.tiers[:-1], tier))
+
+
+def test_a_mesh_of_which_few_links_are_used_takes_as_much_longer():
+    """4 of 8 ranks use 3 of 7 links of a mesh, and all of a switch; same draws otherwise."""
+    mesh, switched = (sample_times(Target("hgx_h100_8", replaced("hgx_h100_8", topology), 4), "all_gather", 1e12,
+                                   shipped(), (), only="ring") for topology in ("mesh", "switched"))
+    assert np.median(mesh.time_s / switched.time_s) == pytest.approx(7 / 3, rel=1e-3)
+
+
+def test_of_two_disputed_rates_the_main_one_is_taken_in_seven_of_ten_draws():
+    """100 GB/s or, by another source, 1 GB/s: what is drawn is seen from the time of a large all-gather."""
+    drawn = sample_times(Target("nvl72", replaced("nvl72", rates=(100e9, 1e9)), 8), "all_gather", 1e12, shipped(), ())
+    assert (drawn.time_s < 7 / 8 * 1e12 / 10e9).mean() == pytest.approx(0.7, abs=0.04)
+
+
+def test_a_die_has_half_the_rate_of_its_accelerator_of_two_dies():
+    domain = replaced("cm384", rates=(400e9,))
+    accelerators, dies = (sample_times(Target("cm384", domain, ranks, is_die), "all_gather", 1e12, shipped(), (),
+                                       only="ring") for ranks, is_die in ((384, False), (768, True)))
+    assert np.median(dies.time_s) / np.median(accelerators.time_s) == pytest.approx(2, rel=0.1)
+
+
+def test_the_bandwidth_of_nccls_tree_by_hand():
+    """src/graph/tuning.cc: half of 0.85 of 0.92 of the assumed bus, 0.824 of 450 GB/s on Hopper; from 128 MiB on."""
+    payload = 1 << 33
+    found = {(choice.algorithm, choice.protocol): choice.estimate_s
+             for choice in choices("nccl", "all_reduce", payload, 8, Fabric(450e9, False, "hopper"))}
+    bus_Bps = 0.824 * 450e9
+    assert found["chain and tree", "Simple"] == pytest.approx(payload / (0.5 * 0.85 * 0.92 * bus_Bps), rel=0.01)
+    assert found["ring", "Simple"] == pytest.approx(payload * 7 / 4 / bus_Bps, rel=0.01)
+
+
+@pytest.mark.parametrize("text", ["GB200 (2 x B200)", "B200 in GB200 NVL72"])
+def test_the_longest_name_of_an_accelerator_decides(example, text):
+    assert home_of(example.assign(system=text, variant=None, device=None), DOMAINS) == "nvl72"
 
 
 def test_nothing_that_can_be_projected_is_one_line(collbench):
