@@ -1,7 +1,7 @@
-"""From records, anybody's, to a decision. Runs on a laptop: neither torch nor mpi4py is ever imported here.
+"""Analysis of measurements, our own or imported. Needs neither torch nor mpi4py.
 
-    tidy.load               a run directory or a journal -> one row per measured point
-    models.extrapolate      points -> times at other rank counts of the same fabric, with intervals
-    summary.write_report    data -> report.html, figures, points.csv, predictions.csv and .json
-    summary.print_report    the same story on a terminal
+    frames.load.load        a run directory, journal or imported log -> one row per measured point
+    forecast.extrapolate    points -> times at other rank counts of the same fabric, with intervals
+    projection.project      points -> times in another scale-up domain, with intervals
+    report.write            data -> report.html, figures, and tables as CSV and JSON
 """

@@ -1,7 +1,7 @@
-"""Times at other rank counts of the fabric that was measured: the one function that every forecast comes from.
+"""Extrapolation to other rank counts of the measured fabric, from models and library selection rules together.
 
-`models` predicts from the curve alone. Inside a domain whose facts are known, the library's own rule may change the
-algorithm on the way; then `projection` says what the other algorithm takes.
+`models` predicts from the curve alone. Inside a domain with known facts, the library may select another algorithm at
+the larger rank count; `projection` then predicts the time of that algorithm.
 """
 
 from collections.abc import Sequence
@@ -30,21 +30,21 @@ _NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_er
 
 
 def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home | None = None) -> pd.DataFrame:
-    """What each measured series would take at `ranks` ranks of the same fabric.
+    """Times of each measured series at `ranks` ranks of the same fabric.
 
     Args:
         points: the frame of `frames.load`.
-        ranks: rank counts wanted.
-        home: key and facts of the domain that it was measured in; its levels and its library's own choice of algorithm
-            are then known. None: only what the data say of nodes.
+        ranks: target rank counts.
+        home: key and facts of the domain of the measurement, which give its levels and the selection rule of its
+            library. None: levels come from the ranks per node in the data only.
 
     Returns:
-        A frame of COLUMNS, one row per series, message size and rank count. `kind` is `measured` where that rank count
-        was measured, `extrapolated` where a model forecasts it, `refused` (one row per series and rank count, no times)
-        where none can; `reason` says why, or holds warnings. `bound_s` is a lower bound on the time at that rank count;
-        no forecast is below it. The interval covers the share `level` of cases like those that the models were
-        calibrated on. `distance` is the rank count over the largest measured one below it, `holdout_error` the median
-        relative error of the latest hold-out of the largest rank count.
+        A frame of COLUMNS, one row per series, message size and rank count. `kind` is `measured` if that rank count was
+        measured, `extrapolated` if a model forecasts it, `refused` (one row per series and rank count, no times) if
+        none can; `reason` gives the cause, or warnings. `bound_s` is a lower bound on the time at that rank count; no
+        forecast is below it. The prediction interval has coverage `level` on cases like those of the calibration.
+        `distance` is the rank count over the largest measured one below it, `holdout_error` the median relative error
+        when the largest rank count is held out.
 
     Raises:
         UsageError: a rank count is below 2.
@@ -60,7 +60,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home
 
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as objects with None for what is unknown, and whole numbers as whole numbers."""
+    """Rows as JSON objects; None if unknown, integer columns as int."""
     whole = ("message_bytes", "asked_bytes", "ranks")
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return [{str(name): int(value) if name in whole and value is not None else value for name, value in row.items()}

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..frames.columns import SERIES
 from ..frames.record_id import record_ids
-from ..models.changepoints import leaps
+from ..models.changepoints import find_jumps
 from ..models.curve import curve_of
 from ..models.holdout import hold_trials
 
@@ -49,15 +49,15 @@ def find_rank_changepoint(points: pd.DataFrame, row: pd.Series) -> RankChangepoi
     curve = curve_of(series.rename(columns={"message_bytes": "payload_bytes"}), str(row["op"]))
     mine = series[series["size"].eq(_size(pd.DataFrame([row])).iloc[0])]
     size = int(np.searchsorted(curve.sizes, mine["size"].iloc[0]))
-    found = [leap for leap in leaps(hold_trials(curve)) if leap.at * _NEAR >= row["ranks"] and leap.log[size] > 0]
+    found = [jump for jump in find_jumps(hold_trials(curve)) if jump.at * _NEAR >= row["ranks"] and jump.log[size] > 0]
     if not found:
         return None
-    leap = found[-1]
-    below, there = (mine[mine["ranks"].eq(ranks)] for ranks in (leap.before, leap.at))
+    jump = found[-1]
+    below, there = (mine[mine["ranks"].eq(ranks)] for ranks in (jump.before, jump.at))
     if (_crowded(there) and not _crowded(below)) or (_spread(there) and not _spread(below)):
         return None
     records = dict.fromkeys(record_ids(pd.concat([below, there])))
-    return RankChangepoint(leap.before, leap.at, float(np.exp(leap.log[size])), tuple(records))
+    return RankChangepoint(jump.before, jump.at, float(np.exp(jump.log[size])), tuple(records))
 
 
 def _series(points: pd.DataFrame, row: pd.Series) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Proof: fit on few ranks, predict more, count how often the interval was right, beside what simpler models say."""
+"""Backtest: fit on few ranks, predict more, and compare errors and coverage with simpler models."""
 
 from .run import Point, backtest, load_rows
 from .scores import summarise

@@ -1,4 +1,4 @@
-"""What simpler models say of the same points, in the same run."""
+"""Simpler models as baselines, evaluated on the same points."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ __all__ = ["BASELINES"]
 
 
 def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """Latency and bandwidth with the step counts of the operation's usual algorithm, one alpha, anchored nowhere."""
+    """Latency-bandwidth model with the step counts of the usual algorithm and one latency, not anchored to a point."""
     algorithm = next((known for known in algorithms_of(curve.op) if known.name == curve.algorithm),
                      algorithms_of(curve.op)[0])
     flat = replace(curve, levels=())

@@ -1,10 +1,10 @@
-"""Learn from measurements at several rank counts: how wrong each candidate is, and how wide an interval must be.
+"""Calibrate the models on measurements at several rank counts: errors of the candidates, widths of the intervals.
 
     python -m collbench.analysis.backtest.learn CSV... -o analysis/data/experience
 
-Each CSV is one data set. What is kept are sums by data set, so that any of them can be left out later; the widths are
-fitted once with all, and once without each. Widths are quantile regressions (Koenker and Bassett, 1978) of the log of
-the absolute error, then quantiles of error over scale by class of distance.
+Each CSV is one data set. Sums are stored by data set, so that any of them can be left out later. The widths are fitted
+once with all data sets, and once without each: quantile regressions (Koenker and Bassett, 1978) of the log of the
+absolute error, then quantiles of error over scale by distance class.
 """
 
 import argparse
@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ..models.calibration import BUCKETS, FEATURES, Experience, History, Row, Widths, bucket, scope_of
-from ..models.curve import Floats
+from ..models.calibration import BUCKETS, FEATURES, Calibration, History, Row, Widths, bucket, scope_of
+from ..models.curve import Floats, Ints
 from ..models.ensemble import features, weigh
 from ..models.holdout import Trials, hold_trials
 from ..text.safe_csv import to_csv
@@ -27,7 +28,7 @@ from .series import Series, curves_of, read_data
 __all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
 
 _LEVEL = 0.9
-_BEST = 0.01        # log errors are kept above this: what lies below says no more
+_BEST = 0.01        # smaller log errors count as this one
 _NO_WIDTHS = Widths(np.zeros(len(FEATURES)), np.zeros(len(BUCKETS) + 1), np.zeros(len(BUCKETS) + 1))
 
 
@@ -40,19 +41,19 @@ class Case(NamedTuple):
 
 
 class _Errors(NamedTuple):
-    """[point] of forecasts with a known outcome: features, signed log error, class of distance, data set."""
+    """[point] forecasts with a known outcome: features, signed log error, distance class, data set."""
 
     features: Floats
     error: Floats
-    distance: Floats
-    data_set: "np.ndarray"
+    distance: Ints
+    data_set: NDArray[np.object_]
 
-    def only(self, chosen: "np.ndarray") -> "_Errors":
-        return _Errors(*(values[chosen] for values in self))
+    def only(self, chosen: NDArray[np.bool_]) -> "_Errors":
+        return _Errors(self.features[chosen], self.error[chosen], self.distance[chosen], self.data_set[chosen])
 
 
 def learned_rows(cases: Sequence[Case]) -> list[Row]:
-    """Sums of mean log errors by data set, group and candidate; every curve counts once a class of distance."""
+    """Sums of mean log errors by data set, group and candidate; every curve counts once per distance class."""
     table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
     for data_set, series, trials in cases:
         curve, errors = trials.curve, trials.errors()
@@ -65,25 +66,25 @@ def learned_rows(cases: Sequence[Case]) -> list[Row]:
                         of[bucket(curve.counts[j] / curve.counts[i - 1])].append(float(np.nanmedian(here)))
             for distance, found in of.items():
                 key = (data_set, curve.op, series.kind, scope_of(curve), name, distance)
-                table[key].append(float(np.log(max(np.mean(found), _BEST))))
+                table[key].append(float(np.log(max(float(np.mean(found)), _BEST))))
     return [(*key, sum(values), len(values)) for key, values in sorted(table.items())]
 
 
 def _errors(cases: Sequence[Case], rows: Sequence[Row]) -> _Errors:
-    """Every forecast from two rank counts on, each data set by what the others taught."""
-    known = {name: Experience(History(row for row in rows if row[0] != name), _NO_WIDTHS)
+    """All forecasts from at least two rank counts, each data set with the calibration of the others."""
+    known = {name: Calibration(History(row for row in rows if row[0] != name), _NO_WIDTHS)
              for name in {case.data_set for case in cases}}
     found: list[tuple[Floats, Floats, int, str]] = []
     for data_set, series, trials in cases:
         curve = trials.curve
         for i in range(2, len(curve.counts)):
             for j in range(i, len(curve.counts)):
-                said = weigh(trials, i, int(curve.counts[j]), trials.log_time_s[:, i, :, j], series.kind,
+                estimate = weigh(trials, i, int(curve.counts[j]), trials.log_time_s[:, i, :, j], series.kind,
                              known[data_set])
                 away = curve.counts[j] / curve.counts[i - 1]
-                error = said.log_time_s - curve.log_time_s[:, j]
+                error = estimate.log_time_s - curve.log_time_s[:, j]
                 keep = np.isfinite(error)
-                found.append((features(said, float(np.log2(away)), i)[keep], error[keep], bucket(away), data_set))
+                found.append((features(estimate, float(np.log2(away)), i)[keep], error[keep], bucket(away), data_set))
     sizes = [len(error) for _, error, _, _ in found]
     return _Errors(np.concatenate([rows for rows, *_ in found]), np.concatenate([error for _, error, *_ in found]),
                    np.repeat([distance for *_, distance, _ in found], sizes),
@@ -91,8 +92,10 @@ def _errors(cases: Sequence[Case], rows: Sequence[Row]) -> _Errors:
 
 
 def fit_widths(errors: _Errors) -> Widths:
-    """Coefficients by a smoothed quantile regression, then quantiles of error over scale; a data set of n points
-    weighs n ** 0.75, so that one large campaign does not decide alone."""
+    """Coefficients by a smoothed quantile regression, then quantiles of error over scale.
+
+    A data set of n points has weight n ** 0.75, so that one large data set does not dominate.
+    """
     names, many = np.unique(errors.data_set, return_counts=True)
     weight = dict(zip(names, many**-0.25, strict=True))
     weights = np.array([weight[name] for name in errors.data_set])
@@ -113,13 +116,13 @@ def fit_widths(errors: _Errors) -> Widths:
     return Widths(found, low, high)
 
 
-def _quantile(distances: Floats, ratio: Floats, weights: Floats, at: int, share: float) -> float:
-    """Of points at this class of distance; a class without any shares the nearest one that has some."""
+def _quantile(distances: Ints, ratio: Floats, weights: Floats, at: int, share: float) -> float:
+    """Weighted quantile of the points in a distance class; an empty class uses the nearest one that has points."""
     there = distances[np.abs(distances - at).argmin()]
     chosen = distances == there
     order = np.argsort(ratio[chosen])
     reached = weights[chosen][order].cumsum() / weights[chosen].sum()
-    return float(ratio[chosen][order][min(np.searchsorted(reached, share), len(order) - 1)])
+    return float(ratio[chosen][order][min(int(np.searchsorted(reached, share)), len(order) - 1)])
 
 
 def learn(paths: Sequence[Path]) -> tuple[list[dict[str, object]], list[dict[str, object]], list[dict[str, object]]]:
@@ -148,7 +151,7 @@ def _short(value: float) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write what was learned."""
+    """Write errors.csv, widths.csv and systems.csv."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)

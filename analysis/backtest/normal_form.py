@@ -1,8 +1,8 @@
 """The performance-model normal form that Extra-P searches, as a baseline: T(n) = c0 + c1 * n^i * log2(n)^j.
 
-Per size, one term out of a fixed list of exponents, coefficients by unweighted least squares, the term chosen by the
-symmetric error of leaving one point out, a constant unless that error is beaten clearly. After Calotoiu et al. (SC'13)
-and Ritter et al. (IPDPS'20); written from the published description, not the package, which pins old libraries.
+Per size, one term from a fixed list of exponents, with coefficients by unweighted least squares. The term with the
+smallest symmetric leave-one-out error is chosen, or a constant unless a term is clearly better. After Calotoiu et al.
+(SC'13) and Ritter et al. (IPDPS'20); written from the published description, not the package, which pins old libraries.
 """
 
 import numpy as np
@@ -19,11 +19,11 @@ _TERMS = ((0, 1), (0, 2), (1 / 4, 0), (1 / 3, 0), (1 / 4, 1), (1 / 3, 1), (1 / 4
           (5 / 2, 2), (8 / 3, 0),
           (11 / 4, 0), (3, 0), (3, 1))
 _CLEARLY = 1.3       # a constant stays unless a term's error is this much smaller
-_FEWEST = 3          # points of one size; the form's authors ask for 5
+_FEWEST = 3          # points per size; the authors ask for 5
 
 
 def normal_form(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """[size][target] log of time; NaN for sizes of fewer than 3 rank counts, or where the model is not positive."""
+    """[size][target] log of time; NaN for sizes with fewer than 3 rank counts or a model that is not positive."""
     out = np.full((len(curve.sizes), len(ranks)), np.nan)
     for size, logs in enumerate(curve.log_time_s):
         known = np.isfinite(logs)
@@ -36,7 +36,7 @@ def normal_form(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
 def _model(n: Floats, time_s: Floats, target: Floats) -> Floats:
     """Times at `target` by the best term."""
     mean = (time_s.sum() - time_s) / (len(n) - 1)
-    best, said = _smape(mean, time_s), np.full(len(target), time_s.mean())
+    best, forecast = _smape(mean, time_s), np.full(len(target), time_s.mean())
     constant = best
     for power, logs in _TERMS:
         x, there = n**power * np.log2(n) ** logs, target**power * np.log2(target) ** logs
@@ -50,9 +50,9 @@ def _model(n: Floats, time_s: Floats, target: Floats) -> Floats:
         leverage = 1 / len(n) + centred**2 / square
         error = _smape(time_s - left / np.maximum(1 - leverage, 1e-9), time_s)
         if error < best and error * _CLEARLY < constant:
-            best, said = error, level + slope * there
-    return said
+            best, forecast = error, level + slope * there
+    return forecast
 
 
-def _smape(said: Floats, true: Floats) -> float:
-    return float(np.mean(np.abs(said - true) / np.maximum((np.abs(said) + np.abs(true)) / 2, 1e-30)))
+def _smape(forecast: Floats, true: Floats) -> float:
+    return float(np.mean(np.abs(forecast - true) / np.maximum((np.abs(forecast) + np.abs(true)) / 2, 1e-30)))

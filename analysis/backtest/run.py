@@ -1,6 +1,6 @@
-"""Fit on few ranks, predict more: every admissible split of every series."""
+"""Fit on few ranks and predict more, for every admissible split of every series."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,18 +9,18 @@ import pandas as pd
 
 from collbench.collectives.errors import UsageError
 
-from ..models.calibration import experience, taught_by
-from ..models.changepoints import since_switch
-from ..models.curve import Curve, Floats
+from ..models.calibration import data_set_of, load_calibration
+from ..models.changepoints import after_last_jump
+from ..models.curve import Curve, Floats, Ints
 from ..models.ensemble import interval, weigh
 from ..models.holdout import Trials, hold_trials
 from ..models.single_algorithm import exact
 from .baselines import BASELINES
 from .series import Series, curves_of, read_data
 
-__all__ = ["FEWEST", "Point", "backtest", "judge", "load_rows"]
+__all__ = ["FEWEST", "Point", "backtest", "load_rows", "predictions"]
 
-FEWEST = 2        # rank counts to fit on, in an admissible split
+FEWEST = 2        # fewest rank counts to fit on in an admissible split
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Point:
     """One prediction with its outcome; times in seconds, None where refused.
 
     Args:
-        message_bytes: payload at the predicted rank count; `size` is what the series is followed at.
+        message_bytes: at the predicted rank count; `size` is the key of the size over rank counts.
         distance: ranks over `train_max_ranks`.
-        baselines: predicted time by name; those that cannot say are left out.
-        data_set: the data set left out of what the tool has learned, because the system is one of it; else empty.
+        baselines: predicted time by name; baselines without an estimate are left out.
+        data_set: the data set left out of the calibration because it contains the system; else empty.
     """
 
     system: str
@@ -55,61 +55,62 @@ class Point:
 
 
 def load_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Rows of several files, as `series.read_data` gives them."""
+    """Rows of several files, concatenated; see `series.read_data`."""
     return pd.concat([read_data(path) for path in paths], ignore_index=True)
 
 
 def backtest(rows: pd.DataFrame, train_max_ranks: int | None = None) -> list[Point]:
-    """Every prediction that the series in `rows` can be asked for.
+    """All predictions that the series in `rows` allow.
 
     Args:
         rows: of `series.read_data`.
-        train_max_ranks: fit on rank counts up to this one; None for every split with at least FEWEST rank counts to
-            fit on and one to predict.
+        train_max_ranks: fit on rank counts up to this one; None: every split with at least FEWEST rank counts to fit on
+            and one to predict.
 
     Raises:
         UsageError: no series has rank counts on both sides of the split.
     """
-    points = [point for series in curves_of(rows) for point in judge(series, train_max_ranks)]
+    points = [point for series in curves_of(rows) for point in predictions(series, train_max_ranks)]
     if not points:
         raise UsageError("nothing to test: no series has at least 2 rank counts up to the split and one beyond it")
     return points
 
 
-def judge(series: Series, train_max_ranks: int | None = None) -> Iterator[Point]:
-    """Predictions of one curve, split by split, by what was learned from other data sets."""
+def predictions(series: Series, train_max_ranks: int | None = None) -> Iterator[Point]:
+    """Predictions of one curve for each split, calibrated on other data sets."""
     counts = series.curve.counts
     splits = _splits(counts, train_max_ranks)
     if not splits:
         return
     trials = hold_trials(series.curve)
-    data_set = taught_by(series.system)
-    known = experience(data_set)
+    data_set = data_set_of(series.system)
+    known = load_calibration(data_set)
     for until in splits:
         seen = series.curve.until(int(counts[until - 1]))
         simple = _baselines(seen, series.curve, until)
-        used, left_out = _since_switch(trials, until)
+        used, left_out = _after_last_jump(trials, until)
         for at in range(until, len(counts)):
-            says = used.log_time_s[:, until - left_out, :, at - left_out]
-            said = weigh(used, until - left_out, int(counts[at]), says, series.kind, known)
-            low, high = interval(said, float(np.log2(counts[at] / counts[until - 1])), until - left_out, known.widths)
-            middle, sure = said.log_time_s, exact(seen, int(counts[at]), series.curve.payload_bytes[:, at])
+            estimates = used.log_time_s[:, until - left_out, :, at - left_out]
+            estimate = weigh(used, until - left_out, int(counts[at]), estimates, series.kind, known)
+            low, high = interval(estimate, float(np.log2(counts[at] / counts[until - 1])), until - left_out,
+                                 known.widths)
+            middle, sure = estimate.log_time_s, exact(seen, int(counts[at]), series.curve.payload_bytes[:, at])
             if sure is not None:
                 middle, low, high = sure[0], sure[0] - sure[1], sure[0] + sure[1]
             yield from _points(series, data_set, until, at, (middle, low, high), simple)
 
 
-def _since_switch(trials: Trials, until: int) -> tuple[Trials, int]:
-    """Trials of what comes after the last switch seen so far, and how many rank counts are left out for it."""
-    after = since_switch(trials, until)
+def _after_last_jump(trials: Trials, until: int) -> tuple[Trials, int]:
+    """Trials of the part after the last jump seen so far, and the number of rank counts left out."""
+    after = after_last_jump(trials, until)
     if after is None:
         return trials, 0
     whole = trials.curve.since(int(after.counts[0]))
     return hold_trials(whole), len(trials.curve.counts) - len(whole.counts)
 
 
-def _splits(counts: Sequence[int], train_max_ranks: int | None) -> list[int]:
-    """How many rank counts to fit on."""
+def _splits(counts: Ints, train_max_ranks: int | None) -> list[int]:
+    """Numbers of rank counts to fit on."""
     if train_max_ranks is None:
         return list(range(FEWEST, len(counts)))
     until = int(np.searchsorted(counts, train_max_ranks, side="right"))
@@ -117,18 +118,18 @@ def _splits(counts: Sequence[int], train_max_ranks: int | None) -> list[int]:
 
 
 def _baselines(seen: Curve, curve: Curve, until: int) -> dict[str, Floats]:
-    """[size][rank count beyond the split] log of time, by name."""
+    """By name, [size][rank count beyond the split] log of time."""
     ranks, payload = curve.counts[until:], curve.payload_bytes[:, until:]
     with np.errstate(all="ignore"):
-        return {name: says(seen, ranks, payload) for name, says in BASELINES.items()}
+        return {name: baseline(seen, ranks, payload) for name, baseline in BASELINES.items()}
 
 
-def _points(series: Series, data_set: str, until: int, at: int, said: tuple[Floats, Floats, Floats],
+def _points(series: Series, data_set: str, until: int, at: int, forecast: tuple[Floats, Floats, Floats],
             simple: dict[str, Floats]) -> Iterator[Point]:
     curve = series.curve
     ranks, largest = int(curve.counts[at]), int(curve.counts[until - 1])
     for size in np.nonzero(np.isfinite(curve.log_time_s[:, at]))[0]:
-        time_s, lo_s, hi_s = (float(np.exp(value[size])) if np.isfinite(value[size]) else None for value in said)
+        time_s, lo_s, hi_s = (float(np.exp(value[size])) if np.isfinite(value[size]) else None for value in forecast)
         yield Point(
             series.system, series.library, curve.op, series.algorithm, float(curve.payload_bytes[size, at]),
             float(curve.sizes[size]), largest, until, ranks, ranks / largest,

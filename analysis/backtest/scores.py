@@ -1,10 +1,12 @@
-"""From points to the table: errors, coverage and width by distance, and the same errors for the baselines."""
+"""Scores of predictions: errors, coverage and width by distance, and the errors of the baselines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from .run import Point
 
@@ -20,9 +22,10 @@ class Line(NamedTuple):
 
     Args:
         bias: median of predicted over actual, less 1.
-        winkler: mean interval score of the log of time at 90 % (Winkler, 1972): width, and 20 times what lies outside.
-        baselines: median absolute percentage error by name, on the points that the baseline has.
-        baseline_winkler: by name, of intervals whose one width makes 90 % of these very points lie inside.
+        winkler: mean interval score of the log of time at 90 % (Winkler, 1972): width plus 20 times the excess
+            outside.
+        baselines: median absolute percentage error by name, on the points that the baseline predicts.
+        baseline_winkler: by name, of intervals of a constant width that covers 90 % of these points.
     """
 
     data: str
@@ -40,15 +43,19 @@ class Line(NamedTuple):
 
 
 def summarise(points: Sequence[Point]) -> list[Line]:
-    """By distance, of all points, then of those within one scale-up domain, then of every system."""
+    """Scores by distance, for all points, for those within one scale-up domain, and for each system."""
     frame = pd.DataFrame([point.__dict__ for point in points])
     parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]
     if frame["inside_one_domain"].any() and not frame["inside_one_domain"].all():
         parts.append(("inside one scale-up domain", lambda rows: rows["inside_one_domain"]))
     systems = frame["system"].unique()
     if len(systems) > 1:
-        parts += [(str(system), lambda rows, system=system: rows["system"] == system) for system in systems]
+        parts += [(str(system), partial(_of_system, system)) for system in systems]
     return [line for name, chosen in parts for line in _lines(name, frame[chosen(frame)])]
+
+
+def _of_system(system: str, rows: pd.DataFrame) -> pd.Series:
+    return rows["system"] == system
 
 
 def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
@@ -60,17 +67,17 @@ def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
 
 
 def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
-    """One row of the table: errors, coverage and width over the points of `rows`, and the errors of the baselines."""
+    """One row: errors, coverage and width over the points of `rows`, and the errors of the baselines."""
     made = rows[~rows["refused"].astype(bool)]
     actual = np.log(made["actual_s"].to_numpy(float))
-    said, low, high = (np.log(made[column].to_numpy(float)) for column in ("predicted_s", "lo_s", "hi_s"))
-    error = np.abs(np.expm1(said - actual))
+    predicted, low, high = (np.log(made[column].to_numpy(float)) for column in ("predicted_s", "lo_s", "hi_s"))
+    error = np.abs(np.expm1(predicted - actual))
     simple = pd.DataFrame(list(rows["baselines"]), index=rows.index)
-    logs = {column: np.log(simple[column].to_numpy(float)) - np.log(rows["actual_s"].to_numpy(float))
+    logs = {str(column): np.log(simple[column].to_numpy(float)) - np.log(rows["actual_s"].to_numpy(float))
             for column in simple}
     logs = {column: values[np.isfinite(values)] for column, values in logs.items()}
     return Line(name, label, len(rows), _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
-                _of(lambda x: np.expm1(np.median(x)), said - actual),
+                _of(lambda x: np.expm1(np.median(x)), predicted - actual),
                 _of(np.mean, (low <= actual) & (actual <= high)), _of(lambda x: np.exp(np.median(x)), high - low),
                 float(rows["refused"].mean()),
                 _of(np.mean, high - low + 20 * (np.maximum(low - actual, 0) + np.maximum(actual - high, 0))),
@@ -78,11 +85,11 @@ def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
                 {column: _of(_winkler, values) for column, values in logs.items()})
 
 
-def _winkler(error: "np.ndarray") -> float:
-    """Interval score of intervals around a baseline, all of the one width that holds 90 % of these errors."""
+def _winkler(error: NDArray[np.float64]) -> float:
+    """Interval score of a baseline with intervals of constant width that cover 90 % of these errors."""
     half = np.quantile(np.abs(error), _LEVEL)
     return float(np.mean(2 * half + 20 * np.maximum(np.abs(error) - half, 0)))
 
 
-def _of(function: Callable, values: "np.ndarray") -> float:
+def _of(function: Callable[[Any], Any], values: NDArray[np.float64]) -> float:
     return float(function(values)) if len(values) else float("nan")

@@ -1,9 +1,10 @@
-"""Points as curves: which belong together, and what identifies a size over rank counts."""
+"""Measured points grouped into curves for the backtest."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,17 +20,17 @@ from ..models.curve import Curve, curve_of
 __all__ = ["Series", "curves_of", "levels_of", "read_data", "rows_of", "with_group"]
 
 _APART = ("transport", "redop", "place", "traffic", "mode", "time_kind")      # never pooled
-# Systems whose trays all hang on one tier of switches.
+# Systems whose trays connect to a single tier of switches.
 _RACK = re.compile("NVL72|GB[23]00")
 _GROUP = ["system", "library", "op", "algorithm", "dtype", "variant", "node"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """A curve and what it is of; `kind` is the family of library by which experience is kept.
+    """A curve with its system, library and algorithm; `kind` is the library family used for calibration.
 
     Args:
-        node_known: every point is known to have all its ranks in one node.
+        node_known: all ranks of every point are known to be on one node.
     """
 
     system: str
@@ -41,27 +42,27 @@ class Series:
 
     @property
     def one_domain(self) -> bool:
-        """Whether all ranks of all points are known to lie in one scale-up domain: one node, or one NVLink domain."""
+        """Whether all ranks of all points are known to be in one scale-up domain: one node, or one NVLink domain."""
         return bool(_RACK.search(self.system)) or (not self.curve.levels and self.node_known)
 
 
 def levels_of(node: int) -> tuple[int, ...]:
-    """Inner levels of the machine, from the ranks a node; none where that is unknown or 1."""
+    """Inner levels of the machine from the ranks per node; none if that is unknown or 1."""
     return (node,) if node > 1 else ()
 
 
 def read_data(path: Path) -> pd.DataFrame:
-    """Rows of DATA that a series can be made of, through the reader that every other command uses.
+    """Rows of DATA for series, read as by every other command.
 
-    Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s. What
-    separates series and has no column of its own is in `variant`. Operations of other tools are kept; those of the
-    catalog that involve no other rank, or pairs, are left out.
+    Columns: system, library, op, algorithm, dtype, variant, ranks, ranks_per_node, size, payload_bytes, time_s.
+    `variant` includes all other keys of a series. Operations of other tools are kept; catalog operations on pairs or on
+    a single rank are left out.
     """
     return rows_of(load(path).points)
 
 
 def rows_of(points: pd.DataFrame) -> pd.DataFrame:
-    """As `read_data`, of the points of `frames.load`."""
+    """As `read_data`, from the points of `frames.load`."""
     usable = ~points["op"].isin([op for op in OPERATIONS if op not in ALGORITHMS])
     points = points[usable & (points["ranks"] >= 2) & (points["time_s"] > 0)]
     variant, tokens = without_tokens(points["variant"])
@@ -71,22 +72,22 @@ def rows_of(points: pd.DataFrame) -> pd.DataFrame:
     return with_group(pd.DataFrame({
         "system": points["system"].fillna("unknown"), "library": _text(points["library"]), "op": points["op"],
         "algorithm": points["algorithm"].fillna("default"), "dtype": _text(points["dtype"]),
-        "variant": apart[0].str.cat(apart[1:], sep=";"),
+        "variant": apart[0].str.cat(pd.concat(apart[1:], axis=1), sep=";"),
         "ranks": points["ranks"].astype(int), "ranks_per_node": points["ranks_per_node"].fillna(0).astype(int),
         "size": size, "time_s": points["time_s"],
         "payload_bytes": payload.where((payload > 0) | tokens.isna(), tokens)}))     # bytes are proportional to tokens
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """The column as text, empty where unknown."""
+    """The column as text; empty if unknown."""
     return column.astype(object).where(column.notna(), "").astype(str)
 
 
 def with_group(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with `node`: the ranks a node that a series shares.
+    """Rows with `node`, the ranks per node of the series.
 
-    A run inside one node, whose ranks a node are then its ranks, continues the series of full nodes of that size; where
-    there is none, the runs inside one node are a series of their own, with node 0.
+    A run inside one node has its rank count as ranks per node. It belongs to the series of full nodes of that size; if
+    there is none, runs inside one node form a series of their own with node 0.
     """
     rows = rows.reset_index(drop=True)
     keys = [name for name in _GROUP if name != "node"]
@@ -98,9 +99,9 @@ def with_group(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def curves_of(rows: pd.DataFrame) -> Iterator[Series]:
-    """The curves in rows of `read_data`."""
+    """The curves in the rows of `read_data`."""
     for key, group in rows.groupby(_GROUP, sort=False, dropna=False):
-        named = dict(zip(_GROUP, key, strict=True))
+        named: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
         levels = levels_of(int(named["node"]))
         algorithm = None if named["algorithm"] in ("default", "") else named["algorithm"]
         yield Series(named["system"], named["library"], named["algorithm"], kind_of(named["library"], named["op"]),

@@ -1,4 +1,4 @@
-"""The outcome as JSON and as a table."""
+"""Backtest results as JSON and as a Markdown table."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ __all__ = ["as_json", "table"]
 
 
 def as_json(points: Sequence[Point], lines: Sequence[Line]) -> dict[str, list[dict[str, object]]]:
-    """{"points": [...], "summary": [...]}; None for what is unknown."""
+    """{"points": [...], "summary": [...]}; None if unknown."""
     return {"points": [asdict(point) for point in points], "summary": [_known(line._asdict()) for line in lines]}
 
 
@@ -21,7 +21,7 @@ def _known(values: dict[str, object]) -> dict[str, object]:
 
 
 def table(lines: Sequence[Line]) -> str:
-    """Markdown: errors of predictions and of the baselines, by distance. Every figure but width is in percent."""
+    """Markdown: errors of predictions and of the baselines, by distance. Percent, except width and score ratio."""
     names = list(dict.fromkeys(name for line in lines for name in line.baselines))
     head = ["data", "distance", "points", "median error", "90th pct", "bias", "coverage of 90 %", "width hi/lo",
             "refused", "score / best baseline's", *(f"median: {name}" for name in names)]

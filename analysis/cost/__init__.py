@@ -1,1 +1,1 @@
-"""What an operation must cost: bytes, algorithms, schedules, levels, and each library's choice among them."""
+"""Cost models of operations: bytes, algorithms, schedules, machine levels, and library selection rules."""

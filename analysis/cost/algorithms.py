@@ -1,8 +1,8 @@
-"""The registry of algorithms: what each one sends, step by step, in exact arithmetic.
+"""The registry of collective algorithms: what each one sends, step by step, in exact arithmetic.
 
-An algorithm is a schedule: a list of `Step`s, each some number of messages that follow one another, with the share
-of the payload that the busiest rank sends in each. Steps on the critical path, bytes sent, bytes reduced, and which
-level of a machine a step crosses all follow from the schedule, also where ranks are not a power of two.
+An algorithm is a schedule: a list of `Step`s, each a number of consecutive messages with the share of the message size
+that the busiest rank sends in each. Steps on the critical path, bytes sent, bytes reduced and the machine level that a
+step crosses all follow from the schedule, also for rank counts that are not a power of two.
 
 Sources: Thakur, Rabenseifner and Gropp, IJHPCA 19(1), 2005, for the shapes of MPI libraries; NCCL src/graph/tuning.cc
 (2.30) for ring, chain-and-tree and in-switch step counts; Bruck et al., IEEE TPDS 8(11), 1997; Sanders, Speck and
@@ -21,14 +21,14 @@ __all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_
 
 
 class Algorithm(NamedTuple):
-    """One way to carry out an operation.
+    """An algorithm for an operation.
 
     Args:
-        schedule: (ranks, ranks a node) -> steps; ranks a node matters to hierarchical algorithms only.
-        nodes: whether it needs to know the ranks a node.
-        in_network: switches reduce, so it needs such switches.
-        named: it stands for a curve only where the data or a library's rule names it.
-        neighbours: of a node only one rank at a time sends out of it.
+        schedule: (ranks, ranks per node) -> steps; only hierarchical algorithms use the ranks per node.
+        nodes: the ranks per node must be known.
+        in_network: needs switches that reduce.
+        named: a candidate only if the data or a library's selection rule names it.
+        neighbours: only one rank of a node at a time sends to another node.
     """
 
     name: str
@@ -39,15 +39,15 @@ class Algorithm(NamedTuple):
     neighbours: bool = False
 
     def steps(self, ranks: int, node: int = 1) -> int:
-        """Messages one after the other on the critical path."""
+        """Number of consecutive messages on the critical path."""
         return sum(step.times for step in self.schedule(ranks, node))
 
     def factor(self, ranks: int, node: int = 1) -> Fraction:
-        """Bytes that one rank sends on the critical path, as a share of the payload."""
+        """Bytes that one rank sends on the critical path, as a share of the message size."""
         return sum((step.times * step.share for step in self.schedule(ranks, node)), Fraction(0))
 
     def reduced(self, ranks: int, node: int = 1) -> Fraction:
-        """Bytes that one rank reduces on the critical path, as a share of the payload."""
+        """Bytes that one rank reduces on the critical path, as a share of the message size."""
         return sum((step.times * step.share for step in self.schedule(ranks, node) if step.reduces), Fraction(0))
 
 
@@ -55,9 +55,9 @@ class Profile(NamedTuple):
     """An algorithm at one rank count, split by machine level; index 0 is the innermost level.
 
     Args:
-        steps: [level] messages on the critical path whose outermost crossed level is that one.
-        shares: [level] bytes that the busiest rank sends in those, as a share of the payload.
-        boundary: level crossings on one walk around all ranks in order: what a pipelined ring pays in latency.
+        steps: [level] messages on the critical path, by the outermost level that they cross.
+        shares: [level] bytes that the busiest rank sends in those messages, as a share of the message size.
+        boundary: [level] level crossings of a ring through all ranks in order: the latency of a pipelined ring.
     """
 
     steps: tuple[int, ...]
@@ -82,7 +82,7 @@ def _ring_twice(n: int) -> Schedule:
 
 
 def _doubling(n: int) -> Schedule:
-    """Recursive doubling; ranks beyond a power of two fold in before it and out after it."""
+    """Recursive doubling; ranks beyond the largest power of two fold in before it and out after it."""
     return folded(n, lambda core: [(1 << bit, Fraction(1), True) for bit in range(core.bit_length() - 1)])
 
 
@@ -95,10 +95,10 @@ def _halving_doubling(n: int) -> Schedule:
 
 
 def _halving(n: int) -> Schedule:
-    """Recursive halving: half of what is left goes to a partner half as far away each time.
+    """Recursive halving: each step sends half of the remaining data to a partner at half the distance.
 
-    Ranks that fold in leave their block to the rank that they fold into, so the first ranks hold two blocks and the
-    halves are uneven; the busiest rank sends the larger one.
+    A folded rank leaves its block with the rank that it folds into. The first ranks then hold two blocks and the halves
+    are uneven; the busiest rank sends the larger one.
     """
     core = 1 << log2_floor(n)
     fold = n - core
@@ -110,29 +110,29 @@ def _halving(n: int) -> Schedule:
 
 
 def _bruck_gather(n: int) -> Schedule:
-    """Bruck's all-gather: the blocks held double each round; the last round sends what is missing."""
+    """Bruck's all-gather: the number of blocks held doubles each round; the last round sends the remainder."""
     return tuple(Step(1, Fraction(min(1 << bit, n - (1 << bit)), n)) for bit in range(log2_ceil(n)))
 
 
 def _bruck_exchange(n: int) -> Schedule:
-    """Bruck's all-to-all: in round j the blocks whose distance has bit j set."""
+    """Bruck's all-to-all: round j sends the blocks whose distance has bit j set."""
     return tuple(Step(1, Fraction(sum(d >> bit & 1 for d in range(n)), n)) for bit in range(log2_ceil(n)))
 
 
 def _in_pairs(schedule: Schedule, n: int) -> Schedule:
-    """The same steps between pairs of ranks that differ in one bit, which only a power of two of ranks has."""
+    """The same steps as exchanges between ranks that differ in one bit; only for a power of two of ranks."""
     if n & (n - 1):
         return schedule
     return tuple(step._replace(exchange=(1 << bit, 0)) for bit, step in enumerate(schedule))
 
 
 def _log_halving(n: int) -> Schedule:
-    """Reduce-scatter in ceil(log2 n) steps for any n: the steps of Bruck's gather backwards, reducing."""
+    """Reduce-scatter in ceil(log2 n) steps for any n: Bruck's all-gather in reverse, with reduction."""
     return tuple(step._replace(reduces=True) for step in reversed(_bruck_gather(n)))
 
 
 def _tree(n: int, share: Fraction = Fraction(1), reduces: bool = False) -> Schedule:
-    """Binomial tree: the distance doubles every round, the whole payload each time."""
+    """Binomial tree: the distance doubles every round; each round sends the whole message."""
     return tuple(paired(1 << bit, share, reduces) for bit in range(log2_ceil(n)))
 
 
@@ -141,13 +141,13 @@ def _both_trees(n: int) -> Schedule:
 
 
 def _pipelined(n: int, ways: int) -> Schedule:
-    """A tree in small chunks: latency of `ways` passes over its depth, but the payload only once each pass."""
+    """A tree in small chunks: each of `ways` passes costs the depth in latency, but the message size only once."""
     depth = log2_ceil(n)
     return tuple(step for way in range(ways) for step in _tree(n, Fraction(1, depth), ways == 2 and way == 0))
 
 
 def _chain_and_tree(n: int, node: int) -> Schedule:
-    """NCCL's tree: a chain inside a node, a double binary tree over nodes, up and then down, pipelined."""
+    """NCCL's tree: a chain inside a node and a double binary tree over nodes, up then down, pipelined."""
     inside, over = min(n, node) - 1, log2_ceil(-(-n // node))
     share = Fraction(1, max(1, inside + over))
     return tuple(step for reduces in (True, False)
@@ -156,7 +156,7 @@ def _chain_and_tree(n: int, node: int) -> Schedule:
 
 
 def _hierarchical(n: int, node: int) -> Schedule:
-    """Reduce-scatter inside a node, ring over nodes on each part, all-gather inside."""
+    """Reduce-scatter inside a node, a ring over nodes for each part, all-gather inside a node."""
     q, over = min(n, node), -(-n // node)
     inside = [repeated(q - 1, Fraction(1, q), reduces) for reduces in (True, False)]
     across = [Step(over - 1, Fraction(1, q * over), reduces) for reduces in (True, False)]
@@ -175,7 +175,7 @@ def _hierarchical_exchange(n: int, node: int) -> Schedule:
 
 
 def _scatter_gather(n: int) -> Schedule:
-    """Van de Geijn: scatter by halving, then all-gather by a ring."""
+    """Van de Geijn: scatter by halving, then a ring all-gather."""
     depth = log2_ceil(n)
     return (*(paired(1 << depth - 1 - bit, _share(n) / depth) for bit in range(depth)), *_ring(n))
 
@@ -185,7 +185,7 @@ def _linear(n: int, share: Fraction) -> Schedule:
 
 
 def _in_switch(n: int) -> Schedule:
-    """Up to the switch and down again; bytes move both ways at once, so the payload counts once."""
+    """To the switch and back; both directions overlap, so the message size counts once."""
     return (Step(1, Fraction(1)), Step(1, Fraction(0)))
 
 
@@ -203,7 +203,7 @@ _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _fla
              Algorithm("hypercube", _flat(lambda n: _in_pairs(_bruck_exchange(n), n))),
              Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
 
-# Where two fit equally well, the earlier one is chosen.
+# Of two algorithms that fit equally well, the earlier one is chosen.
 ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
     "all_reduce": (
         Algorithm("ring", _flat(_ring_twice), neighbours=True),
@@ -239,25 +239,25 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
     "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),
 })
 
-# An operation that is not in the catalog (an expert-parallel exchange, say) is likest to an exchange between all.
+# Operations outside the catalog, for example an expert-parallel dispatch, mostly resemble an all-to-all exchange.
 _UNKNOWN = _EXCHANGE
 
 
 def algorithms_of(op: str) -> tuple[Algorithm, ...]:
-    """Algorithms by which `op` may be carried out; those of an exchange between all ranks for an unknown one."""
+    """Algorithms of `op`; those of an all-to-all exchange if the operation is unknown."""
     return ALGORITHMS.get(op, _UNKNOWN)
 
 
 def algorithm_named(op: str, name: str | None) -> Algorithm | None:
-    """The algorithm of `op` that is called `name`, or None."""
+    """The algorithm of `op` named `name`; None if there is none."""
     return next((algorithm for algorithm in algorithms_of(op) if algorithm.name == name), None)
 
 
 @lru_cache(maxsize=65536)
 def profile(algorithm: Algorithm, ranks: int, levels: tuple[int, ...] = ()) -> Profile:
-    """`algorithm` over `ranks` ranks of a machine whose inner levels join `levels` ranks each, ascending.
+    """`algorithm` over `ranks` ranks of a machine whose inner levels connect `levels` ranks each, ascending.
 
-    A step belongs to the outermost level that any of its messages crosses; the last level holds everything.
+    A step counts towards the outermost level that any of its messages crosses. The last level connects all ranks.
     """
     node = levels[-1] if levels else 1
     steps, shares = [0] * (len(levels) + 1), [Fraction(0)] * (len(levels) + 1)
@@ -265,7 +265,7 @@ def profile(algorithm: Algorithm, ranks: int, levels: tuple[int, ...] = ()) -> P
         level = step.level(ranks, levels)
         steps[level] += step.times
         shares[level] += step.times * step.share
-    # Of the n hops of a ring, those out of a level are as many as there are groups of it.
+    # A ring leaves a level once per group of that level.
     out = [ranks, *(-(-ranks // size) if ranks > size else 0 for size in levels)]
     walk = [out[i] - (out[i + 1] if i + 1 < len(out) else 0) for i in range(len(out))]
     return Profile(tuple(steps), tuple(map(float, shares)), tuple(walk))

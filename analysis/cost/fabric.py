@@ -1,4 +1,4 @@
-"""A domain as the models see it: rates by level, limits of its topology, and what its library may run."""
+"""A domain as the models see it: rates by level, limits of the topology, candidate algorithms of its library."""
 
 import math
 from typing import NamedTuple
@@ -11,17 +11,24 @@ __all__ = ["Level", "algorithms_without_a_rule", "exchange_share", "fabric_of", 
 
 
 def fabric_of(domain: Domain) -> Fabric | None:
-    """What a selection rule asks; None where no source gives a rate."""
-    if not domain.tiers or domain.tiers[-1].rate_Bps is None:
+    """The fabric as selection rules see it; None if no source gives its rate."""
+    if not domain.tiers or (rate_Bps := domain.tiers[-1].rate_Bps) is None:
         return None
     reduces, outer = domain.in_network_reduction, domain.tiers[-1]
-    inner = [tier.accelerators for tier in domain.tiers[:-1] if tier.accelerators > 1]
-    return Fabric(outer.rate_Bps.value, bool(reduces and reduces.value), domain.generation, outer.topology == "mesh",
+    inner = [tier.accelerators for tier in domain.tiers[:-1]
+             if tier.accelerators is not None and tier.accelerators > 1]
+    return Fabric(rate_Bps.value, bool(reduces and reduces.value), domain.generation, outer.topology == "mesh",
                   inner[-1] if inner else None)
 
 
 class Level(NamedTuple):
-    """One tier as ranks see it: how many it joins, rate for each (a figure, divided by `per`), what a step takes."""
+    """One tier as ranks see it.
+
+    Args:
+        ranks: how many it connects.
+        rate_Bps: one way, shared by `per` ranks.
+        latency_s: of one step.
+    """
 
     ranks: int
     rate_Bps: Figure
@@ -30,9 +37,10 @@ class Level(NamedTuple):
 
 
 def levels_of(domain: Domain, ranks: int, dies: bool = False) -> list[Level]:
-    """The tiers that `ranks` ranks meet, from the innermost out; the last holds all of them.
+    """The tiers that `ranks` ranks span, from the innermost out; the last connects all of them.
 
-    A rank is an accelerator, or a die: then an accelerator's dies are a tier as well, and share its rate in the others.
+    A rank is an accelerator or, with `dies`, a die. The dies of an accelerator then form a tier of their own and share
+    the rate of the accelerator in the other tiers.
     """
     per = domain.dies if dies else 1
     tiers = [Level(max(1, tier.accelerators or 0) * per, tier.rate_Bps, 1 if tier.accelerators == 1 else per,
@@ -42,22 +50,22 @@ def levels_of(domain: Domain, ranks: int, dies: bool = False) -> list[Level]:
 
 
 def exchange_share(domain: Domain, op: str, ranks: int) -> float:
-    """Share of an accelerator's nominal rate that the topology lets `op` use at `ranks` ranks, at best.
+    """Largest share of an accelerator's nominal rate that `op` can use at `ranks` ranks of this topology.
 
-    In a mesh a rank has links to its peers only; across a torus an exchange between all is limited by the bisection
-    (4 / n of its links' rate for each rank), not by the links of one accelerator.
+    In a mesh, only the links to participating peers carry data. In a torus, an all-to-all exchange is limited by the
+    bisection (4 / n of the link rate per rank), not by the links of one accelerator.
     """
     outer = domain.tiers[-1]
     if outer.topology == "mesh" and outer.accelerators and 1 < ranks <= outer.accelerators:
         return (ranks - 1) / (outer.accelerators - 1)
     dimensions = {"torus 2d": 2, "torus 3d": 3}.get(outer.topology)
     if dimensions and cost_of(op).exchange:
-        return min(1.0, 4 / dimensions / ranks ** (1 / dimensions))
+        return min(1.0, 4 / dimensions / ranks ** (1 / dimensions))     # type: ignore[no-any-return]  # int ** float is Any
     return 1.0
 
 
 def algorithms_without_a_rule(op: str, in_network: bool) -> tuple[str, ...]:
-    """What is assumed to run where no library's rule is known."""
+    """Algorithms assumed for `op` where no selection rule is known."""
     row = cost_of(op)
     return (*row.algorithms, "in-switch") if in_network and row.least_in_switch is not None else row.algorithms
 

@@ -1,4 +1,4 @@
-"""What each operation costs in bytes, whatever the algorithm: one row per operation of the catalog.
+"""Bytes that each operation must move, whatever the algorithm: one row per operation of the catalog.
 
 A new operation is one row in the catalog and one row here. Shares are fractions of the message size, which for
 operations with a block per rank is the total over ranks, as in the catalog. Bandwidth factors stay in the catalog.
@@ -51,12 +51,12 @@ def _none(ranks: int) -> float:
 
 
 def _others(ranks: int) -> float:
-    """All blocks but one's own."""
+    """All blocks except the rank's own."""
     return (ranks - 1) / ranks
 
 
 def _one_block(ranks: int) -> float:
-    """The root copies all blocks but its own on behalf of all ranks."""
+    """The root copies all blocks except its own; averaged over ranks."""
     return (ranks - 1) / ranks**2
 
 
@@ -115,8 +115,8 @@ COSTS = MappingProxyType({
     "noop": _EMPTY,
 })
 
-# An operation of another tool that the catalog does not know, for example an expert-parallel dispatch. Nothing bounds
-# it, no algorithm is assumed, and its bandwidth factor is that of an exchange, which most of these resemble.
+# An operation of another tool that the catalog does not know, for example an expert-parallel dispatch. It has no
+# lower bound and no assumed algorithm; its bandwidth factor is that of an exchange, which most of these resemble.
 UNKNOWN = OperationCost(_none)
 
 
@@ -126,13 +126,13 @@ def cost_of(op: str) -> OperationCost:
 
 
 def bus_factor(op: str, ranks: int) -> float:
-    """busbw / algbw by the catalog; for an operation that it does not know, that of an all-to-all."""
+    """busbw / algbw as in the catalog; that of an all-to-all for an unknown operation."""
     return OPERATIONS[op if op in OPERATIONS else "all_to_all"].bus_factor(ranks)
 
 
 @cache
 def least_share(op: str, ranks: int, in_network: bool = False, traffic: str | None = None) -> float:
-    """Share of the message that some rank must send or receive, whatever the algorithm; over a rate, bounds any time.
+    """Share of the message that some rank must send or receive, whatever the algorithm; bounds the time from below.
 
     Without switches that reduce, an all-reduce moves 2 (n - 1) / n; with them, each rank still sends its data once.
     """
@@ -167,7 +167,7 @@ def _uneven(op: str, traffic: str | None) -> bool:
 
 
 def _without_own(traffic: str | None, ranks: int) -> NDArray[np.int64]:
-    """[source][destination] weights, without what a rank sends to itself."""
+    """[source][destination] weights; 0 from a rank to itself."""
     sent = np.array(weights(str(traffic), ranks))
     np.fill_diagonal(sent, 0)
     return sent

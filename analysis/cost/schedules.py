@@ -1,4 +1,4 @@
-"""Steps of a schedule, and the patterns that schedules are made of. Exact: shares are fractions of the payload."""
+"""Steps of a schedule and common patterns of steps. Shares are exact fractions of the message size."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -20,15 +20,15 @@ def log2_ceil(n: int) -> int:
 
 
 class Step(NamedTuple):
-    """Messages that follow one another and are alike.
+    """A number of consecutive, equal messages.
 
     Args:
-        times: how many follow one another.
-        share: what the busiest rank sends in each, as a share of the payload.
-        reduces: the receiver reduces what it gets.
+        times: number of messages.
+        share: bytes that the busiest rank sends in each, as a share of the message size.
+        reduces: the receiver reduces the data.
         inside: no message leaves the innermost level.
         exchange: (distance, folded ranks) of a pairwise exchange by flipping one bit.
-        block: messages stay within aligned blocks of so many ranks, as those of a binomial tree do.
+        block: messages stay within aligned blocks of this many ranks, as in a binomial tree.
             With neither, some message crosses every level, as in a shift around all ranks.
     """
 
@@ -40,7 +40,7 @@ class Step(NamedTuple):
     block: int | None = None
 
     def level(self, ranks: int, levels: tuple[int, ...]) -> int:
-        """The outermost of `levels` that a message of this step crosses; 0 when all stay in the innermost."""
+        """The outermost of `levels` that a message of this step crosses; 0 if all stay in the innermost."""
         if self.inside:
             return 0
         crossed = [i + 1 for i, size in enumerate(levels) if ranks > size and self._crosses(ranks, size)]
@@ -59,7 +59,7 @@ class Step(NamedTuple):
 
 
 def _unfold(core_ranks: np.ndarray, fold: int) -> np.ndarray:
-    """The ranks behind the ranks of the power-of-two core: the first 2 * fold stand in pairs."""
+    """Original ranks of the ranks of the power-of-two core: the first 2 * fold ranks form pairs."""
     return np.where(core_ranks < fold, 2 * core_ranks + 1, core_ranks + fold)
 
 
@@ -67,7 +67,7 @@ Schedule = tuple[Step, ...]
 
 
 def shifted(times: int, share: Fraction, reduces: bool = False) -> Schedule:
-    """Every rank sends to another one at the same distance around the ring, `times` times."""
+    """`times` steps in which every rank sends to the rank at the same distance around the ring."""
     return (Step(times, share, reduces),)
 
 
@@ -77,22 +77,22 @@ def repeated(times: int, share: Fraction, reduces: bool = False) -> Step:
 
 
 def direct(times: int, share: Fraction) -> Schedule:
-    """Everything to everybody at once, `times` times; `share` is the sum over them."""
+    """`times` steps in which every rank sends to all others at once; `share` is the sum over destinations."""
     return tuple(Step(1, share, reduces=times > 1 and not i) for i in range(times))
 
 
 def paired(distance: int, share: Fraction, reduces: bool = False) -> Step:
-    """One message between the ranks r and r + distance, r a multiple of twice that."""
+    """One message between ranks r and r + distance, for r a multiple of 2 * distance."""
     return Step(1, share, reduces, block=2 * distance)
 
 
 def folded(ranks: int, core_steps: Callable[[int], list[tuple[int, Fraction, bool]]],
            out_share: Fraction = Fraction(1)) -> Schedule:
-    """Exchanges among the largest power of two of ranks; the others fold in before and are told the result after.
+    """Exchanges among the largest power of two of ranks; the others fold in before and get the result after.
 
     Args:
         core_steps: core ranks -> (distance, share, reduces) of each exchange.
-        out_share: what a folded rank is sent afterwards.
+        out_share: share of the message that a folded rank receives afterwards.
     """
     core = 1 << log2_floor(ranks)
     fold = ranks - core

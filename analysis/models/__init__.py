@@ -1,1 +1,1 @@
-"""Models fitted to curves over rank counts: what competes, how it is weighed, and how wide its interval is."""
+"""Models fitted to curves over rank counts: candidates, their weights, and prediction intervals."""

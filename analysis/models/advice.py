@@ -1,4 +1,4 @@
-"""What to say beside a forecast: warnings, most important first, and the measurement that would narrow it most."""
+"""Text beside a forecast: warnings, most important first, and the measurement that would narrow it most."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,8 +21,8 @@ def warnings(points: Points, curve: Curve, target: int, tiers: Tiers, jumps: Seq
 
     Args:
         jumps: rank counts at which times jump, and at how many sizes.
-        fitted_from: the smallest rank count fitted to, where a jump cut off those below; else None.
-        prior_per_doubling: log error per doubling that stands in for a hold-out.
+        fitted_from: the smallest rank count fitted to, if a jump excludes smaller ones; else None.
+        prior_per_doubling: log error per doubling, used if no hold-out is possible.
     """
     found = [tiers.words] if tiers.words else []
     counts, largest = len(curve.counts), int(curve.counts[-1])
@@ -42,13 +42,13 @@ def warnings(points: Points, curve: Curve, target: int, tiers: Tiers, jumps: Seq
 
 
 def next_measurement(rows: Sequence[Mapping[str, object]], curve: Curve, target: int) -> str | None:
-    """The rank count and sizes whose measurement would narrow the interval most; None where nothing stands out."""
+    """The rank count and sizes whose measurement would narrow the interval most; None if nothing stands out."""
     largest = int(curve.counts[-1])
     if len(curve.counts) < 2 or target / largest <= 2 or not rows:
         return None
     width = np.log([_number(row["time_hi_s"]) / _number(row["time_lo_s"]) for row in rows])
     unsure = np.nonzero(width > _WIDE * np.median(width))[0]
-    wide = [int(_number(rows[at]["message_bytes"])) for at in unsure]
+    wide = [int(_number(rows[at]["message_bytes"])) for at in unsure.tolist()]
     sizes = f", above all {size_text(min(wide))} to {size_text(max(wide))}" if len(wide) > 1 else \
         f", above all {size_text(wide[0])}" if wide else ""
     return f"to narrow this most, measure {min(2 * largest, target)} ranks{sizes}"

@@ -1,7 +1,7 @@
-"""What earlier measurements taught: how wrong each candidate tends to be, and how wide an interval must be.
+"""Calibration from earlier measurements: the typical error of each candidate, and the width of intervals.
 
-Learned by `backtest.learn` from public measurements at several rank counts, kept by data set, so that a data
-set can be judged by what the others taught.
+`backtest.learn` computes it from public measurements at several rank counts. It is stored by data set, so that a
+backtest can leave out the data set that it is run on.
 """
 
 import csv
@@ -15,24 +15,25 @@ import numpy as np
 
 from .curve import Curve, Floats
 
-__all__ = ["FEATURES", "Experience", "History", "Row", "Widths", "bucket", "experience", "kind_of", "taught_by"]
+__all__ = ["FEATURES", "Calibration", "History", "Row", "Widths", "bucket", "data_set_of", "kind_of",
+           "load_calibration"]
 
-BUCKETS = (2.01, 4.01, 8.01)      # upper ends of distance; beyond the last there is one more
+BUCKETS = (2.01, 4.01, 8.01)      # upper ends of the distance classes; one more class lies beyond the last
 FEATURES = ("one", "score", "tried", "history", "doublings", "tried x doublings", "rank counts", "spread")
 
-_SHRINK = 10.0       # curves that the wider group counts for
+_SHRINK = 10.0       # number of curves that the wider group counts as
 _NOTHING = np.log(0.4)
 
 Row = tuple[str, str, str, str, str, int, float, int]      # data set, op, kind, scope, candidate, bucket, sum, curves
 
 
 def bucket(distance: float) -> int:
-    """Which class of distance: up to 2x, 4x, 8x, more."""
+    """Class of a distance: up to 2x, 4x, 8x, more."""
     return sum(distance > edge for edge in BUCKETS)
 
 
 def kind_of(library: str | None, op: str) -> str:
-    """The family of a communication library, as far as it decides how time grows with ranks."""
+    """The family of a communication library, which decides how time grows with the rank count."""
     name = (library or "").lower()
     if op.startswith("moe"):
         return "exchange"
@@ -40,12 +41,12 @@ def kind_of(library: str | None, op: str) -> str:
 
 
 def scope_of(curve: Curve) -> str:
-    """Whether the curve stays within the innermost level that is known of the machine."""
+    """`one` if the curve stays within the innermost known level of the machine, else `many`."""
     return "many" if curve.levels and curve.counts[-1] > curve.levels[-1] else "one"
 
 
 class History:
-    """Mean log of absolute log errors by candidate and distance, for ever narrower groups of curves."""
+    """Mean log of absolute log errors by candidate and distance, for successively narrower groups of curves."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         table: dict[tuple[object, ...], list[float]] = defaultdict(lambda: [0.0, 0])
@@ -57,7 +58,7 @@ class History:
         self._table = dict(table)
 
     def log_error(self, name: str, distance: int, op: str, kind: str, scope: str) -> float:
-        """Of a candidate; a group of few curves is drawn towards the wider group that holds it."""
+        """Of a candidate; a group of few curves is shrunk towards the wider group that contains it."""
         found, pulled = _NOTHING, 0.0
         for group in ((), (op,), (op, kind), (op, kind, scope)):
             total, curves = self._table.get((name, distance, *group), (0.0, 0))
@@ -69,11 +70,11 @@ class History:
 
 @dataclass(frozen=True)
 class Widths:
-    """From features of a forecast to its 90 % interval.
+    """Maps features of a forecast to its 90 % prediction interval.
 
     Args:
-        coefficients: [feature] of the log of a scale.
-        low, high: [bucket] quantiles of error over scale, by distance; they grow with it.
+        coefficients: [feature] of the log of the error scale.
+        low, high: [bucket] quantiles of error over scale, by distance class.
     """
 
     coefficients: Floats
@@ -82,8 +83,8 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Experience:
-    """Everything learned, but for one data set where that one is being judged."""
+class Calibration:
+    """Error history and interval widths, possibly without one data set."""
 
     history: History
     widths: Widths
@@ -99,19 +100,19 @@ def _systems() -> dict[str, str]:
     return {row["system"]: row["data_set"] for row in _table("systems.csv")}
 
 
-def taught_by(system: str | None) -> str:
-    """The data set with which the tool has learned from `system`; empty when it has not."""
+def data_set_of(system: str | None) -> str:
+    """The calibration data set that contains `system`; empty if none does."""
     return _systems().get(system or "", "")
 
 
 @lru_cache(maxsize=64)
-def experience(without: str = "") -> Experience:
-    """All that was learned, or all but from the data set `without`."""
+def load_calibration(without: str = "") -> Calibration:
+    """The shipped calibration; with `without`, that data set is left out."""
     rows = [(row["data_set"], row["op"], row["kind"], row["scope"], row["candidate"], int(row["bucket"]),
              float(row["sum_log_error"]), int(row["curves"])) for row in _table("errors.csv")]
     widths = {row["without"]: row for row in _table("widths.csv")}
     row = widths.get(without, widths[""])
-    return Experience(History(entry for entry in rows if entry[0] != without),
-                      Widths(np.array([float(row[name]) for name in FEATURES]),
-                             np.array([float(row[f"low {i}"]) for i in range(len(BUCKETS) + 1)]),
-                             np.array([float(row[f"high {i}"]) for i in range(len(BUCKETS) + 1)])))
+    return Calibration(History(entry for entry in rows if entry[0] != without),
+                       Widths(np.array([float(row[name]) for name in FEATURES]),
+                              np.array([float(row[f"low {i}"]) for i in range(len(BUCKETS) + 1)]),
+                              np.array([float(row[f"high {i}"]) for i in range(len(BUCKETS) + 1)])))

@@ -1,4 +1,4 @@
-"""What competes for a curve: trends, and every algorithm that may have run, fitted in three ways."""
+"""Candidate models of a curve: trends, and every algorithm that may have run, fitted in three ways."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,13 +12,13 @@ __all__ = ["TRENDS", "Candidate", "candidates_for"]
 
 
 class Candidate(NamedTuple):
-    """A way to get from a curve to other rank counts.
+    """A model that extends a curve to other rank counts.
 
     Args:
-        name: what it assumes; for an algorithm its name, and how it was fitted.
-        change: (curve, [target] ranks, [size][target] payloads) -> [size][target] change of the log of time, from each
-            size's last measured rank count; NaN where it cannot say.
-        algorithm: the algorithm it stands for, or None.
+        name: the assumption; for an algorithm, its name and how it was fitted.
+        change: (curve, [target] ranks, [size][target] message sizes) -> [size][target] change of the log of time from
+            the last measured rank count of each size; NaN if it has no estimate.
+        algorithm: the algorithm that it models; None for a trend.
     """
 
     name: str
@@ -32,7 +32,7 @@ TRENDS = (Candidate("constant", trends.constant), Candidate("constant bus bandwi
 
 
 def _may_have_run(curve: Curve) -> list[Algorithm]:
-    """The one that the data name, else those that the library offers, else all."""
+    """The algorithm that the data name, else those that the library offers, else all."""
     algorithms = algorithms_of(curve.op)
     return ([known for known in algorithms if known.name == curve.algorithm]
             or [known for known in algorithms if known.name in curve.offered]
@@ -40,9 +40,9 @@ def _may_have_run(curve: Curve) -> list[Algorithm]:
 
 
 def candidates_for(curve: Curve) -> list[Candidate]:
-    """Everything that competes for `curve`; where the data name an algorithm of the registry, only that one does.
+    """All candidates for `curve`; of the algorithms, only the named one if the data name one of the registry.
 
-    The list depends on operation, algorithm, library and levels only, never on what was measured.
+    The list depends on operation, algorithm, library and levels only, never on the measured times.
     """
     found = list(TRENDS)
     for algorithm in _may_have_run(curve):
@@ -52,7 +52,7 @@ def candidates_for(curve: Curve) -> list[Candidate]:
             unseen = bool(curve.beyond) and curve.counts[-1] <= curve.levels[-1]
             if not unseen or curve.sliced:
                 found.append(Candidate("ring, pipelined", anchored(algorithm, pipelined=True), algorithm))
-            if unseen and curve.sliced:              # where nothing was crossed, trials cannot tell the two apart
+            if unseen and curve.sliced:              # hold-outs cannot distinguish the two if no level was crossed
                 continue
         found.append(Candidate(algorithm.name, anchored(algorithm), algorithm))
         if algorithm.factor(4, 2):

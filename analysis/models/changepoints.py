@@ -1,4 +1,4 @@
-"""Rank counts at which a library seems to change its algorithm: the forward-chained error jumps there."""
+"""Change points: rank counts at which the hold-out error jumps because the library seems to change its algorithm."""
 
 from typing import NamedTuple
 
@@ -7,19 +7,19 @@ import numpy as np
 from .curve import Curve, Floats
 from .holdout import WRONG, Trials
 
-__all__ = ["Leap", "jumps", "leaps", "since_switch"]
+__all__ = ["Jump", "after_last_jump", "find_jumps", "jump_counts"]
 
-_JUMP = 0.35         # log error that even the best candidate makes on the next rank count
-_TIMES = 4.0         # and it is this many times what is usual for this curve
-_SHARE = 0.15        # of the sizes
+_JUMP = 0.35         # log error that even the best candidate makes at the next rank count,
+_TIMES = 4.0         # which must be this many times the usual one of the curve
+_SHARE = 0.15        # of the sizes must jump
 
 
-class Leap(NamedTuple):
-    """Where time changes as no candidate can say from fewer ranks.
+class Jump(NamedTuple):
+    """A change of the times that no candidate predicts from fewer ranks.
 
     Args:
-        before, at: rank counts between which it does.
-        log: [size] log of the time at `at` over what the nearest candidate says; NaN where it comes near.
+        before, at: the rank counts between which it occurs.
+        log: [size] log of the time at `at` over the closest candidate's forecast; NaN for sizes that do not jump.
     """
 
     before: int
@@ -27,30 +27,30 @@ class Leap(NamedTuple):
     log: Floats
 
 
-def since_switch(trials: Trials, until: int) -> Curve | None:
-    """The first `until` rank counts of a curve from its last switch on; None where none is seen among them.
+def after_last_jump(trials: Trials, until: int) -> Curve | None:
+    """The part of the first `until` rank counts of a curve after their last jump; None if there is no jump.
 
-    Nothing is fitted across a switch, but there must be 2 rank counts since, or nothing could be fitted at all.
+    No model is fitted across a jump, unless fewer than 2 rank counts would be left. The result is then None.
     """
-    found = jumps(trials, until)
+    found = jump_counts(trials, until)
     curve = trials.curve.until(int(trials.curve.counts[until - 1]))
     after = curve.since(found[-1][0]) if found else curve
     return after if 2 <= len(after.counts) < len(curve.counts) else None
 
 
-def jumps(trials: Trials, until: int | None = None) -> list[tuple[int, int]]:
-    """Rank counts, ascending, with how many sizes jump there; `until` as in `leaps`."""
-    return [(leap.at, int(np.isfinite(leap.log).sum())) for leap in leaps(trials, until)]
+def jump_counts(trials: Trials, until: int | None = None) -> list[tuple[int, int]]:
+    """Rank counts at which times jump, ascending, and the number of sizes that do; `until` as in `find_jumps`."""
+    return [(jump.at, int(np.isfinite(jump.log).sum())) for jump in find_jumps(trials, until)]
 
 
-def leaps(trials: Trials, until: int | None = None) -> list[Leap]:
-    """Where times jump, by rank count; needs 2 rank counts before.
+def find_jumps(trials: Trials, until: int | None = None) -> list[Jump]:
+    """Jumps of the times by rank count, ascending; each has at least 2 rank counts before it.
 
     Args:
-        until: look at the first so many rank counts only.
+        until: use only this many of the smallest rank counts.
 
-    A jump is seen where no candidate, fitted to everything smaller, comes near the next rank count, although some
-    candidate does so elsewhere in the same curve.
+    At a jump, no candidate fitted to all smaller rank counts predicts the next one, although some candidate does at
+    other rank counts of the same curve.
     """
     curve = trials.curve
     steps = range(2, len(curve.counts) if until is None else until)
@@ -62,13 +62,13 @@ def leaps(trials: Trials, until: int | None = None) -> list[Leap]:
         return []
     usual = max(float(np.nanmedian(best)), 0.01)
     found = (best > _JUMP) & (best > _TIMES * usual)
-    return [Leap(int(curve.counts[i - 1]), int(curve.counts[i]), np.where(there, log, np.nan))
+    return [Jump(int(curve.counts[i - 1]), int(curve.counts[i]), np.where(there, log, np.nan))
             for i, there, log in zip(steps, found, off, strict=True)
             if there.sum() >= max(1, _SHARE * len(curve.sizes))]
 
 
 def _nearest(off: Floats) -> Floats:
-    """[size] of [candidate][size] the one nearest to 0; NaN where none is known."""
+    """[size] the value of [candidate][size] that is closest to 0; NaN if none is known."""
     distance = np.where(np.isfinite(off), np.abs(off), np.inf)
     nearest = np.take_along_axis(off, distance.argmin(axis=0)[None], axis=0)[0]
     return np.where(np.isfinite(nearest), nearest, np.nan)

@@ -1,4 +1,4 @@
-"""Times of one operation on one fabric as a grid of sizes and rank counts: what models are fitted to."""
+"""Times of one operation on one fabric, as a grid of message sizes and rank counts; models are fitted to it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,22 +18,22 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Measured times of one operation, library and fabric; nothing in it may mix what must not be pooled.
+    """Measured times of one operation, library and fabric; it holds only points that may be pooled.
 
-    A curve equals itself only, so that what is fitted to it can be kept (`fit`).
+    Curves compare by identity, so that fits to a curve can be cached (`fit`).
 
     Args:
-        op: name in the catalog, or one that the catalog does not know.
-        algorithm: the algorithm that the data name; None where the library chose.
-        sizes: [size] what identifies a size over rank counts: the tool's own size, ascending.
+        op: name of the operation, which may be unknown to the catalog.
+        algorithm: the algorithm that the data name; None if the library chose.
+        sizes: [size] key of a size over rank counts: the size as the measuring tool states it, ascending.
         counts: [count] rank counts, ascending.
-        log_time_s: [size][count]; NaN where not measured.
-        payload_bytes: [size][count] payload as the catalog counts it, also where no time was measured.
-        levels: ranks that the inner levels of the machine join (a node, say), ascending; empty where unknown.
-        noise_log: standard deviation of the log of a time, over repeats; 0 where unknown.
-        offered: names of the algorithms that the library is known to have for it; empty where that is unknown.
-        sliced: the library is known to cut rings into slices, so that only hops out of a level cost what that costs.
-        beyond: of the outermost levels, what is assumed where they were not crossed; empty: the same as inside.
+        log_time_s: [size][count]; NaN if not measured.
+        payload_bytes: [size][count] message size as the catalog counts it, also where no time was measured.
+        levels: ranks that each inner level of the machine (for example a node) connects, ascending; empty if unknown.
+        noise_log: standard deviation of the log of a time over repeats; 0 if unknown.
+        offered: names of the algorithms that the library is known to offer; empty if unknown.
+        sliced: the library is known to slice rings, so that only hops between groups pay the latency of a level.
+        beyond: assumptions about the outermost levels that were not crossed; empty means the same as inside.
     """
 
     op: str
@@ -49,15 +49,15 @@ class Curve:
     beyond: tuple[Assumed, ...] = ()
 
     def until(self, ranks: int) -> "Curve":
-        """The part with at most so many ranks; sizes stay, even where nothing is left of one."""
+        """The part with at most this many ranks; all sizes stay, even those without a time."""
         return self.only(self.counts <= ranks)
 
     def since(self, ranks: int) -> "Curve":
-        """The part with at least so many ranks."""
+        """The part with at least this many ranks."""
         return self.only(self.counts >= ranks)
 
     def only(self, keep: NDArray[np.bool_]) -> "Curve":
-        """The part with some of the rank counts; the curve itself where that is all of them."""
+        """The part with the rank counts selected by `keep`; the curve itself if that is all of them."""
         if keep.all():
             return self
         return replace(self, counts=self.counts[keep], log_time_s=self.log_time_s[:, keep],
@@ -65,7 +65,7 @@ class Curve:
 
     @cached_property
     def measured(self) -> "Curve":
-        """The part with the sizes that were measured at all; the curve itself where that is all of them."""
+        """The part with the sizes that have a time; the curve itself if that is all of them."""
         known = self.last >= 0
         if known.all():
             return self
@@ -74,13 +74,13 @@ class Curve:
 
     @cached_property
     def last(self) -> Ints:
-        """[size] the position of the largest rank count that each size was measured at; -1 where none."""
+        """[size] index of the largest rank count at which the size was measured; -1 if none."""
         known = np.isfinite(self.log_time_s)
         return np.where(known.any(axis=1), known.shape[1] - 1 - known[:, ::-1].argmax(axis=1), -1)
 
     @cached_property
     def level(self) -> Floats:
-        """[size] log of the time at `last`; NaN where there is none."""
+        """[size] log of the time at `last`; NaN if there is none."""
         return self.log_time_s[np.arange(len(self.sizes)), self.last]
 
 
@@ -103,7 +103,7 @@ def gridded(op: str, algorithm: str | None, size: Floats, ranks: Floats, payload
 
 
 def _medians(place: Ints, values: Floats, shape: tuple[int, int]) -> Floats:
-    """The grid of `shape` with the median of the known values at each place; NaN where there is none."""
+    """Grid of `shape` with the median of the known values at each flat index `place`; NaN if there are none."""
     known = ~np.isnan(values)
     place, values = place[known], values[known]
     order = np.lexsort((values, place))
@@ -115,7 +115,7 @@ def _medians(place: Ints, values: Floats, shape: tuple[int, int]) -> Floats:
 
 
 def _filled(payload: Floats, counts: Floats) -> Floats:
-    """[size][count] payloads, those that are missing by the rule that one either stays or grows with the ranks."""
+    """[size][count] message sizes; missing ones are filled in as constant, or as growing with the rank count."""
     per_rank = payload / counts
     most = np.fmax.reduce(payload, axis=1, keepdims=True)
     constant = most - np.fmin.reduce(payload, axis=1, keepdims=True) <= 0.01 * most
@@ -123,7 +123,7 @@ def _filled(payload: Floats, counts: Floats) -> Floats:
 
 
 def _with_median(values: Floats) -> Floats:
-    """NaN in a row becomes the row's median, where it has one."""
+    """Replace NaN by the median of its row, if the row has one."""
     missing = np.isnan(values)
     some = missing.any(axis=1) & ~missing.all(axis=1)
     if not some.any():

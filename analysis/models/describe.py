@@ -1,4 +1,4 @@
-"""A forecast in words: which candidate leads, and its physical parameters with units."""
+"""A forecast as text: the leading candidate and its physical parameters with units."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,14 @@ from .holdout import Trials
 __all__ = ["describe"]
 
 
-def describe(trials: Trials, said: Forecast, link_Bps: float | None = None) -> tuple[list[str], list[str]]:
-    """[size] name of what leads, an algorithm where one does, and its parameters, as text.
+def describe(trials: Trials, estimate: Forecast, link_Bps: float | None = None) -> tuple[list[str], list[str]]:
+    """[size] name of the leading algorithm or trend, and [size] its parameters as text.
 
-    `link_Bps`: nominal one-way rate of a rank's links, where it is known; the rate found is then told as a share of it.
+    Args:
+        link_Bps: nominal one-way rate of a rank's links, if known; the fitted rate is then also given as a share of it.
     """
     by_name: dict[str, np.ndarray] = {}
-    for candidate, weight in zip(trials.candidates, said.weights, strict=True):
+    for candidate, weight in zip(trials.candidates, estimate.weights, strict=True):
         name = candidate.algorithm.name if candidate.algorithm else candidate.name
         by_name[name] = by_name.get(name, np.zeros(len(weight))) + weight
     names = np.array(list(by_name))
@@ -38,7 +39,7 @@ def _weights(names: np.ndarray, shares: np.ndarray) -> str:
 
 
 def _words(trials: Trials, algorithm: Algorithm | None, link_Bps: float | None) -> str:
-    """Parameters of an algorithm over all sizes; the level of each size is the measurement's."""
+    """Parameters of an algorithm over all sizes; the level of each size is as measured."""
     level = f"level as measured at {trials.curve.counts[-1]} ranks"
     if algorithm is None:
         return level
@@ -55,11 +56,11 @@ def _words(trials: Trials, algorithm: Algorithm | None, link_Bps: float | None) 
 
 
 def _without_one(curve: Curve, algorithm: Algorithm) -> list[Fit]:
-    """Fits that each leave one rank count out; none where fewer than two would be left."""
+    """Fits that each leave out one rank count; none if fewer than two would remain."""
     keep = [curve.counts != left_out for left_out in curve.counts] if len(curve.counts) >= 3 else []
     return [fit_algorithm(curve.only(kept), algorithm) for kept in keep]
 
 
-def _range(values: list[float], tell: Callable[[float], str]) -> str:
-    """What the parameter becomes when any one rank count is left out: the jobs at each are the independent parts."""
-    return f" ({tell(min(values))} to {tell(max(values))})" if values else ""
+def _range(values: list[float], as_text: Callable[[float], str]) -> str:
+    """Range of a parameter over fits that leave out one rank count (a jackknife; jobs are independent samples)."""
+    return f" ({as_text(min(values))} to {as_text(max(values))})" if values else ""

@@ -1,45 +1,45 @@
-"""The contest: candidates are weighted by what they predicted where they were not fitted, then averaged.
+"""The ensemble: candidates are weighted by their hold-out errors and combined by a weighted median.
 
-A candidate's score is its error in the forward-chained trials of this very curve, near the size in question, drawn
-towards the error that it had on earlier measurements of the same operation, library and distance; the more so, the
-fewer the trials. The forecast is the weighted median, its interval comes from the scores and the distance.
+The score of a candidate is its error in the forward-chained trials of the same curve near the message size. With few
+trials it is shrunk towards the error on earlier measurements of the same operation, library and distance. The
+prediction interval follows from the scores and the distance.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import Experience, Widths, bucket, scope_of
+from .calibration import Calibration, Widths, bucket, scope_of
 from .curve import Curve, Floats
-from .holdout import Trials, ahead
+from .holdout import Trials, extended
 
 __all__ = ["Forecast", "features", "forecast", "interval", "weigh"]
 
-_POWER = 2.0           # weight is score to the power of minus this
-_HISTORY = 8.0         # trials that earlier measurements count for
-_NEAR_SIZES = 1.5      # trials at this many sizes away count exp(-1/2)
-_RECENT = 0.5          # what a trial counts for with every rank count it lies further back
-_ALIKE = 2.0           # how much less trials over another distance count
-_OTHER_TIER = 0.05     # what a trial counts for that entered a new level where the forecast does not, or vice versa
-_BARE = 0.5            # what a trial from one rank count counts for
-_CLOSE = 0.06          # log error of the best candidate below which its own trials outweigh history
-_CLEARLY = 1.5         # a candidate clearly worse in trials than the best loses weight with every trial
+_POWER = 2.0           # weight is score to minus this power
+_HISTORY = 8.0         # number of trials that earlier measurements count as
+_NEAR_SIZES = 1.5      # trials this many sizes away have weight exp(-1/2)
+_RECENT = 0.5          # factor on the weight of a trial per rank count that it lies further back
+_ALIKE = 2.0           # decay of the weight of trials over another distance
+_OTHER_TIER = 0.05     # weight of a trial that entered a new level if the forecast does not, or vice versa
+_BARE = 0.5            # weight of a trial from one rank count
+_CLOSE = 0.06          # log error of the best candidate below which trials outweigh history
+_CLEARLY = 1.5         # a candidate this many times worse than the best loses weight with every trial
 _DECAY = 0.3
-_NAMED = 0.1           # what trends count for where the data name an algorithm whose counts are known
+_NAMED = 0.1           # weight of trends if the data name an algorithm of the registry
 _FLOOR, _SURE = 0.01, 0.005
-_UNTRIED = 0.3         # error assumed of what was never tried
+_UNTRIED = 0.3         # log error assumed without any trial
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is said of one rank count; arrays are [size].
+    """The forecast for one rank count; arrays are [size].
 
     Args:
-        log_time_s: weighted median of the candidates; NaN where there is none.
+        log_time_s: weighted median of the candidates; NaN if there is none.
         weights: [candidate][size].
-        score: typical log error by trials and history; `tried` by trials only, `history` by history only.
-        trials: how much trials counted.
-        spread: log standard deviation between candidates, by weight.
+        score: typical log error from trials and history; `tried` from trials only, `history` from history only.
+        trials: total weight of the trials.
+        spread: weighted standard deviation of log time between candidates.
     """
 
     log_time_s: Floats
@@ -51,32 +51,32 @@ class Forecast:
     spread: Floats
 
 
-def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Experience,
+def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Calibration,
              algorithms_only: bool = False) -> Forecast:
-    """What the first `until` rank counts of a curve say of `ranks` ranks.
+    """Forecast of `ranks` ranks from the first `until` rank counts of a curve.
 
     Args:
-        trials: of the curve, which may have more rank counts than may be used.
-        payload: [size] payload there.
-        algorithms_only: leave out trends, which know nothing of a level whose rate is assumed.
+        trials: of the curve, which may have more rank counts than `until`.
+        payload: [size] message size there.
+        algorithms_only: leave out trends, which cannot represent a level whose rate is assumed.
     """
     seen = trials.curve.until(int(trials.curve.counts[until - 1]))
-    says = np.stack([ahead(candidate, seen, np.array([ranks]), payload[:, None])[:, 0]
+    estimates = np.stack([extended(candidate, seen, np.array([ranks]), payload[:, None])[:, 0]
                      for candidate in trials.candidates])
     if algorithms_only:
-        says[[candidate.algorithm is None for candidate in trials.candidates]] = np.nan
-    return weigh(trials, until, ranks, says, kind, known)
+        estimates[[candidate.algorithm is None for candidate in trials.candidates]] = np.nan
+    return weigh(trials, until, ranks, estimates, kind, known)
 
 
-def weigh(trials: Trials, until: int, ranks: int, says: Floats, kind: str, known: Experience) -> Forecast:
-    """As `forecast`, of what each candidate says: [candidate][size]."""
+def weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, known: Calibration) -> Forecast:
+    """As `forecast`, from the estimates of the candidates: [candidate][size] log of time."""
     curve = trials.curve
-    total, logs, count = _tried(trials, until, ranks)
+    total, logs, count = _trial_errors(trials, until, ranks)
     distance = bucket(ranks / curve.counts[until - 1])
     scope = scope_of(curve.until(int(curve.counts[until - 1])))
     past = np.array([known.history.log_error(candidate.name, distance, curve.op, kind, scope)
                      for candidate in trials.candidates])[:, None]
-    able = np.isfinite(says)
+    able = np.isfinite(estimates)
     with np.errstate(all="ignore"):
         error = np.where(count > 0, total / count, np.nan)
     often = np.where(count > 0.3 * count.max(axis=0), error, np.inf)
@@ -91,15 +91,15 @@ def weigh(trials: Trials, until: int, ranks: int, says: Floats, kind: str, known
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)
     weight = np.nan_to_num(weight)
-    mean = (weight * np.nan_to_num(says)).sum(axis=0)
-    spread = np.sqrt((weight * np.where(able, says - mean, 0.0) ** 2).sum(axis=0))
-    return Forecast(_median(says, weight), weight, (weight * score).sum(axis=0),
+    mean = (weight * np.nan_to_num(estimates)).sum(axis=0)
+    spread = np.sqrt((weight * np.where(able, estimates - mean, 0.0) ** 2).sum(axis=0))
+    return Forecast(_median(estimates, weight), weight, (weight * score).sum(axis=0),
                     np.exp((weight * np.log(np.maximum(np.nan_to_num(error, nan=_UNTRIED), 0.003))).sum(axis=0)),
                     np.exp((weight * past).sum(axis=0)), count.max(axis=0), spread)
 
 
-def _tried(trials: Trials, until: int, ranks: int) -> tuple[Floats, Floats, Floats]:
-    """[candidate][size]: weighted sums of errors, of their logs, and of weights, over trials within `until`."""
+def _trial_errors(trials: Trials, until: int, ranks: int) -> tuple[Floats, Floats, Floats]:
+    """[candidate][size] weighted sums of errors, of their logs, and of weights, over trials within `until`."""
     errors = trials.errors()
     curve = trials.curve
     at = np.arange(len(curve.sizes))
@@ -107,7 +107,7 @@ def _tried(trials: Trials, until: int, ranks: int) -> tuple[Floats, Floats, Floa
     total, logs, count = (np.zeros((errors.shape[0], errors.shape[2])) for _ in range(3))
     for i in range(1, until):
         for j in range(i, until):
-            weight = _counts_for(curve, i, j, until, ranks)
+            weight = _trial_weight(curve, i, j, until, ranks)
             here = errors[:, i, :, j]
             known = np.isfinite(here)
             filled = np.where(known, here, 1.0)
@@ -117,8 +117,8 @@ def _tried(trials: Trials, until: int, ranks: int) -> tuple[Floats, Floats, Floa
     return total, logs, count
 
 
-def _counts_for(curve: Curve, i: int, j: int, until: int, ranks: int) -> float:
-    """What the trial of rank count j by the first i counts for when `ranks` are forecast by the first `until`."""
+def _trial_weight(curve: Curve, i: int, j: int, until: int, ranks: int) -> float:
+    """Weight of the trial of rank count j from the first i, in a forecast of `ranks` from the first `until`."""
     counts = curve.counts
     here, there = np.log2(counts[j] / counts[i - 1]), np.log2(ranks / counts[until - 1])
     alike = np.exp(-_ALIKE * abs(here - there) / max(here, there, 0.5))
@@ -127,32 +127,32 @@ def _counts_for(curve: Curve, i: int, j: int, until: int, ranks: int) -> float:
 
 
 def _enters(curve: Curve, ranks: int, target: int) -> bool:
-    """Whether going from `ranks` to `target` ranks enters a level of the machine not crossed before."""
+    """Whether going from `ranks` to `target` ranks crosses a new level of the machine."""
     return any(ranks <= size < target for size in curve.levels)
 
 
-def _median(says: Floats, weight: Floats) -> Floats:
-    order = np.argsort(np.where(weight > 0, says, np.inf), axis=0)
-    ordered = np.take_along_axis(says, order, axis=0)
+def _median(estimates: Floats, weight: Floats) -> Floats:
+    order = np.argsort(np.where(weight > 0, estimates, np.inf), axis=0)
+    ordered = np.take_along_axis(estimates, order, axis=0)
     reached = np.take_along_axis(weight, order, axis=0).cumsum(axis=0) >= 0.5
     middle = np.take_along_axis(ordered, reached.argmax(axis=0)[None], axis=0)[0]
     return np.where(reached.any(axis=0), middle, np.nan)
 
 
-def features(said: Forecast, doublings: float, counts: int) -> Floats:
-    """[size][feature] of `experience.FEATURES`: what the width of an interval depends on."""
+def features(estimate: Forecast, doublings: float, counts: int) -> Floats:
+    """[size][feature] in the order of `calibration.FEATURES`, from which the width of the interval follows."""
     def log(values: Floats) -> Floats:
         return np.log(np.minimum(values, 0.7) + 0.01)
-    tried = np.log(np.minimum(said.tried, 0.5) + 0.01)
+    tried = np.log(np.minimum(estimate.tried, 0.5) + 0.01)
     away = np.full(len(tried), np.log(max(doublings, 0.25)))
-    return np.column_stack([np.ones(len(tried)), log(said.score), log(said.tried), log(said.history), away,
-                            tried * min(doublings - 1, 3.0), np.full(len(tried), np.log(counts)), log(said.spread)])
+    return np.column_stack([np.ones(len(tried)), log(estimate.score), log(estimate.tried), log(estimate.history), away,
+                            tried * min(doublings - 1, 3.0), np.full(len(tried), np.log(counts)), log(estimate.spread)])
 
 
-def interval(said: Forecast, doublings: float, counts: int, widths: Widths) -> tuple[Floats, Floats]:
-    """[size] log of the ends of the 90 % interval: at which the truth has been in nine of ten earlier cases."""
-    scale = np.exp(features(said, doublings, counts) @ widths.coefficients)
+def interval(estimate: Forecast, doublings: float, counts: int, widths: Widths) -> tuple[Floats, Floats]:
+    """[size] log of the lower and upper end of the 90 % prediction interval, calibrated on earlier measurements."""
+    scale = np.exp(features(estimate, doublings, counts) @ widths.coefficients)
     at = bucket(2.0**doublings)
-    # An error is forecast less truth, so its high quantile bounds the truth from below; further is never surer.
+    # Errors are forecast minus truth, so a high quantile gives the lower end. Widths never shrink with distance.
     below, above = widths.high[:at + 1].max(), widths.low[:at + 1].min()
-    return said.log_time_s - below * scale, said.log_time_s - above * scale
+    return estimate.log_time_s - below * scale, estimate.log_time_s - above * scale

@@ -1,8 +1,8 @@
-"""An algorithm's parameters from a curve, and the change of time with ranks that follows from them.
+"""Fits of an algorithm's parameters to a curve, and the change of time with the rank count that follows from them.
 
-Parameters are physical: found by non-negative least squares on relative errors, because times of one curve span many
-decades. Every function that says a change takes (curve, [target] ranks, [size][target] payloads) and returns
-[size][target] the change of the log of time from each size's last measured rank count on.
+Parameters are physical. They are fitted by non-negative least squares on relative errors, because the times of a curve
+span many decades. A `Change` takes (curve, [target] ranks, [size][target] message sizes) and returns [size][target] the
+change of the log of time from the last measured rank count of each size.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ __all__ = ["Fit", "anchored", "design", "fit_algorithm", "fitted_level", "least_
 
 _TINY = 1e-12
 _NEIGHBOURS = 2        # sizes on either side that share parameters
-_KEPT = 256            # fits and their terms; candidates that fit the same, and targets of one series, share them
+_KEPT = 256            # cached fits and terms, shared by similar candidates and by the targets of a series
 
 Change = Callable[[Curve, Ints, Floats], Floats]
 
 
 class Fit(NamedTuple):
-    """Parameters of an algorithm fitted to a curve: seconds a call, and [level] seconds a step and a byte."""
+    """Fitted parameters of an algorithm: seconds per call, and [level] seconds per step and per byte."""
 
     overhead_s: float
     step_s: Floats
@@ -38,11 +38,11 @@ class Fit(NamedTuple):
 
 def design(algorithm: Algorithm, ranks: Ints, payload: Floats, levels: tuple[int, ...],
            pipelined: bool = False) -> Floats:
-    """[...][point][1 + 2 * levels]: what multiplies the overhead, the step times and the byte times.
+    """[...][point][1 + 2 * levels] coefficients of the overhead, the step times and the byte times.
 
     Args:
         ranks: [point].
-        payload: [...][point].
+        payload: [...][point] message sizes.
     """
     rows = np.array([_row(algorithm, n, levels, pipelined) for n in ranks.tolist()])
     terms = np.empty((*payload.shape, rows.shape[1]))
@@ -63,13 +63,13 @@ def _row(algorithm: Algorithm, ranks: int, levels: tuple[int, ...], pipelined: b
 
 
 class _Terms(NamedTuple):
-    """A curve as an algorithm sees it.
+    """The linear system of an algorithm for a curve.
 
     Args:
         grid: [size][count][column] of `design`.
-        rows: [point][column] the same of measured points, size by size, times `weight` over the time measured.
+        rows: [point][column] of the measured points, size by size, multiplied by `weight` over the measured time.
         weight: [point].
-        ends: [size + 1] where the points of each size begin, and where the last ones end.
+        ends: [size + 1] index of the first point of each size, then the number of points.
     """
 
     grid: Floats
@@ -80,9 +80,9 @@ class _Terms(NamedTuple):
 
 @lru_cache(maxsize=_KEPT)
 def _terms(curve: Curve, algorithm: Algorithm, pipelined: bool) -> _Terms:
-    """Points weigh less the more doublings of ranks they are below the largest rank count.
+    """Terms with weights that fall with the number of doublings below the largest rank count.
 
-    What comes next resembles what came last, and a small group may never have left one switch.
+    Larger rank counts resemble the target more; a small group may not have left one switch.
     """
     grid = design(algorithm, curve.counts, curve.payload_bytes, curve.levels, pipelined)
     known = np.isfinite(curve.log_time_s)
@@ -92,8 +92,8 @@ def _terms(curve: Curve, algorithm: Algorithm, pipelined: bool) -> _Terms:
 
 
 def least_squares(rows: Floats, wanted: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Non-negative parameters with which `rows` come closest to `wanted`, and which columns say anything of them."""
-    # Imported here, since it takes a quarter of a second, which only who predicts should wait for.
+    """Non-negative parameters that fit `rows` to `wanted`, and a mask of the columns that determine them."""
+    # Imported here because it takes a quarter of a second, which only predictions need.
     from scipy.optimize import nnls
     scale = np.abs(rows).max(axis=0)
     used = scale > 0
@@ -107,7 +107,7 @@ def least_squares(rows: Floats, wanted: Floats) -> tuple[Floats, NDArray[np.bool
 def fit_algorithm(curve: Curve, algorithm: Algorithm, pipelined: bool = False) -> Fit:
     """Non-negative parameters of least squared relative error.
 
-    Levels never crossed get the parameters of the outermost level that was, changed as the curve assumes of them.
+    Levels not crossed get the parameters of the outermost crossed level, changed by the assumptions of the curve.
     """
     return _fit(curve, algorithm, pipelined)
 
@@ -123,7 +123,7 @@ def _fit(curve: Curve, algorithm: Algorithm, pipelined: bool) -> Fit:
 
 @lru_cache(maxsize=_KEPT)
 def _fit_by_size(curve: Curve, algorithm: Algorithm) -> Floats:
-    """[size][column] parameters fitted to a size and its neighbours."""
+    """[size][column] parameters fitted to each size and its neighbours."""
     terms, last = _terms(curve, algorithm, False), len(curve.sizes)
     found = []
     for at in range(last):
@@ -134,10 +134,10 @@ def _fit_by_size(curve: Curve, algorithm: Algorithm) -> Floats:
 
 
 def outwards(curve: Curve, algorithm: Algorithm, used: NDArray[np.bool_], found: Floats) -> Floats:
-    """Parameters with those of levels that were not crossed (not `used`), level by level outwards.
+    """Parameters completed for levels that were not crossed (not `used`), from the innermost level outwards.
 
-    They are those inside, changed as the curve assumes. Where only one rank of a node sends out of it at a time, that
-    one has the rate of all of them, as far as its own links carry it.
+    They are those of the next inner level, changed by the assumptions of the curve. If only one rank of a node at a
+    time sends to another node, it gets the rate of all of them, up to the rate of its own links.
     """
     if used.all():
         return found
@@ -159,7 +159,7 @@ def outwards(curve: Curve, algorithm: Algorithm, used: NDArray[np.bool_], found:
 
 
 def anchored(algorithm: Algorithm, pipelined: bool = False) -> Change:
-    """Change by the algorithm fitted to all sizes; `pipelined`: a ring pays for a level only where it crosses it."""
+    """Change by the algorithm fitted to all sizes; a `pipelined` ring pays the latency of a level once per crossing."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
         parameters = fit_algorithm(curve, algorithm, pipelined).parameters()
         return _change(curve, algorithm, pipelined, parameters, ranks, payload)
@@ -173,15 +173,16 @@ def _change(curve: Curve, algorithm: Algorithm, pipelined: bool, parameters: Flo
     here = grid[np.arange(len(grid)), curve.last]
     there = design(algorithm, ranks, payload, curve.levels, pipelined)
     each = parameters if parameters.ndim == 1 else parameters[:, None]
-    return np.log(np.maximum((there * each).sum(axis=2), _TINY)) \
+    change: Floats = np.log(np.maximum((there * each).sum(axis=2), _TINY)) \
         - np.log(np.maximum((here * parameters).sum(axis=1), _TINY))[:, None]
+    return change
 
 
 def fitted_level(algorithm: Algorithm) -> Change:
-    """The same, with the level of each size taken from its last measurement only as far as it persisted.
+    """As `anchored`, but keeping only the persistent part of the residual of each size at its last measurement.
 
-    What is left of a size after the fit is part noise, part lasting (a protocol, a cache). How much lasts is the
-    covariance, over sizes, of what is left at the last two rank counts, as a share of its variance at the last.
+    A residual is part noise and part persistent (a protocol, a cache). The persistent share is the covariance over
+    sizes of the residuals at the last two rank counts, over their variance at the last one.
     """
     level = anchored(algorithm)
 
@@ -189,16 +190,17 @@ def fitted_level(algorithm: Algorithm) -> Change:
         if len(curve.counts) < 2 or len(curve.sizes) < 3:
             return np.full(payload.shape, np.nan)
         fit, terms = fit_algorithm(curve, algorithm), _terms(curve, algorithm, False)
-        said = np.log(np.maximum(terms.grid[:, -2:] @ fit.parameters(), _TINY))
-        left = (curve.log_time_s[:, -2:] - said).T
+        fitted = np.log(np.maximum(terms.grid[:, -2:] @ fit.parameters(), _TINY))
+        left = (curve.log_time_s[:, -2:] - fitted).T
         both = np.isfinite(left[0] * left[1])
         lasting = float(np.clip((left[0][both] @ left[1][both]) / max(left[1][both] @ left[1][both], _TINY), 0, 1))
-        return level(curve, ranks, payload) - (1 - lasting) * left[1][:, None]
+        moved: Floats = level(curve, ranks, payload) - (1 - lasting) * left[1][:, None]
+        return moved
     return change
 
 
 def size_by_size(algorithm: Algorithm) -> Change:
-    """The same fitted size by size, to a size and its neighbours: protocols change with size, and so do parameters."""
+    """As `anchored`, fitted to each size and its neighbours, because protocols and parameters change with size."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
         return _change(curve, algorithm, False, _fit_by_size(curve, algorithm), ranks, payload)
     return change

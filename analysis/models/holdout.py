@@ -1,4 +1,4 @@
-"""Forward-chained trials: what each candidate would have said of a rank count, had measuring stopped before it."""
+"""Forward-chained hold-out: the forecast of each candidate for a rank count from the smaller rank counts only."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ import numpy as np
 from .candidates import Candidate, candidates_for
 from .curve import Curve, Floats, Ints
 
-__all__ = ["WRONG", "Trials", "ahead", "hold_trials"]
+__all__ = ["WRONG", "Trials", "extended", "hold_trials"]
 
-WRONG = 2.0      # log error beyond which wrong is wrong
+WRONG = 2.0      # larger log errors count as this one
 
 
 @dataclass(frozen=True)
 class Trials:
-    """Every forecast within one curve.
+    """All hold-out forecasts within one curve.
 
     Args:
-        candidates: who forecast.
-        log_time_s: [candidate][i][size][j] of rank count j, by the first i rank counts; NaN where i > j or unknown.
+        candidates: the models that forecast.
+        log_time_s: [candidate][i][size][j] forecast of rank count j from the first i ones; NaN if i > j or unknown.
     """
 
     curve: Curve
@@ -26,12 +26,12 @@ class Trials:
     log_time_s: Floats
 
     def errors(self) -> Floats:
-        """The same shape: absolute log error, at most WRONG."""
+        """Absolute log errors, at most WRONG, in the shape of `log_time_s`."""
         return np.minimum(np.abs(self.log_time_s - self.curve.log_time_s), WRONG)
 
 
-def ahead(candidate: Candidate, curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """[size][target] log of time at `ranks`; NaN for sizes that were not measured, or where it cannot say."""
+def extended(candidate: Candidate, curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """[size][target] forecast log of time at `ranks`; NaN for sizes not measured or without an estimate."""
     part = curve.measured
     if part is curve:
         return part.level[:, None] + candidate.change(part, ranks, payload)
@@ -43,12 +43,12 @@ def ahead(candidate: Candidate, curve: Curve, ranks: Ints, payload: Floats) -> F
 
 
 def hold_trials(curve: Curve) -> Trials:
-    """All trials of `curve`, from one rank count on."""
+    """All hold-out forecasts of `curve`, fitted to one rank count or more."""
     candidates = tuple(candidates_for(curve))
     many = len(curve.counts)
     found = np.full((len(candidates), many, len(curve.sizes), many), np.nan)
     for i in range(1, many):
         seen = curve.until(int(curve.counts[i - 1]))
         for at, candidate in enumerate(candidates):
-            found[at, i, :, i:] = ahead(candidate, seen, curve.counts[i:], curve.payload_bytes[:, i:])
+            found[at, i, :, i:] = extended(candidate, seen, curve.counts[i:], curve.payload_bytes[:, i:])
     return Trials(curve, candidates, found)

@@ -1,4 +1,4 @@
-"""One series at other rank counts of the fabric that was measured, with intervals that grow with the distance."""
+"""Forecasts of one series at other rank counts of the measured fabric, with intervals that grow with distance."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,8 @@ from ..domains.facts import Domain
 from ..frames.columns import SERIES
 from .advice import next_measurement, warnings
 from .bounds import faster_than_s
-from .calibration import experience, kind_of
-from .changepoints import jumps, since_switch
+from .calibration import kind_of, load_calibration
+from .changepoints import after_last_jump, jump_counts
 from .curve import Curve, Floats, Ints, gridded
 from .describe import describe
 from .ensemble import Forecast, forecast, interval
@@ -33,8 +33,8 @@ __all__ = ["PREDICTION_LEVEL", "Home", "Revise", "Row", "predict_series"]
 
 PREDICTION_LEVEL = 0.9
 
-_PRIOR_PER_DOUBLING = 0.4    # log error per doubling of ranks, where no hold-out is possible
-_NEW_LEVEL = 0.45            # log error of a level of the machine that was never crossed
+_PRIOR_PER_DOUBLING = 0.4    # log error per doubling of the rank count, if no hold-out is possible
+_NEW_LEVEL = 0.45            # log error of a machine level that was not crossed
 _Z90 = 1.645
 _Z95 = 1.96
 
@@ -45,14 +45,14 @@ Revise = Callable[[list[Row], str, int, int, Home], list[Row]]
 
 
 class _Base(NamedTuple):
-    """What a forecast is fitted to.
+    """The data that a forecast is fitted to.
 
     Args:
         whole: the curve with all rank counts.
-        trials: of the part that is fitted: below the target, and after the last jump.
-        counts: how many rank counts of `trials` are used.
-        jumps: rank counts at which times jump, and at how many sizes.
-        fitted_from: the smallest rank count fitted to, where a jump cut off those below.
+        trials: of the fitted part: below the target and after the last jump.
+        counts: number of rank counts of `trials` that are used.
+        jumps: rank counts at which times jump, and the number of sizes that do.
+        fitted_from: the smallest fitted rank count if a jump excludes smaller ones, else None.
     """
 
     whole: Curve
@@ -68,7 +68,7 @@ class _Base(NamedTuple):
 
 
 class _Times(NamedTuple):
-    """[size] log of time, and how far its interval reaches below and above, in logs."""
+    """[size] log of time, and log widths of its interval below and above."""
 
     middle: Floats
     below: Floats
@@ -80,8 +80,8 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
     """Rows for one series, target by target; see `forecast.extrapolate`.
 
     Args:
-        key: what identifies the series, by column.
-        revise: applied where the library at home chooses its algorithm by a known rule.
+        key: key columns of the series.
+        revise: applied if the selection rule of the library is known.
     """
     usable = points.where((points.ranks >= 2) & (points.time_s > 0))
     largest = int(usable.ranks.max()) if len(usable.ranks) else None
@@ -106,7 +106,7 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
 
 
 def _table(common: Row, columns: dict[str, list[Any]]) -> list[Row]:
-    """Rows of columns, each with what all have in common."""
+    """Rows from columns, each with the fields of `common`."""
     return [{**common, **dict(zip(columns, row, strict=True))} for row in zip(*columns.values(), strict=True)]
 
 
@@ -131,7 +131,7 @@ def _why_not(op: str, points: Points) -> str | None:
 
 
 def _offered(op: str, library: str | None, target: int, home: Home | None) -> tuple[tuple[str, ...], bool]:
-    """Algorithms that the library at home has, and whether it slices rings; switches reduce only within a domain."""
+    """Algorithms that the library offers, and whether it slices rings; switches reduce only within a domain."""
     if home is None or home[1].library is None or kind_of(library, op) != home[1].library \
             or not knows(home[1].library) or (fabric := fabric_of(home[1])) is None:
         return (), False
@@ -148,7 +148,7 @@ def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, ho
 
 
 def _noise_log(points: Points) -> float:
-    """Standard deviation of log median time at the largest rank count, from its 95 % interval; 0 where unknown."""
+    """Standard deviation of log median time at the largest rank count, from its 95 % interval; 0 if unknown."""
     top = points.ranks == points.ranks.max()
     with np.errstate(all="ignore"):
         widths = np.log(points.high_s[top] / points.low_s[top])
@@ -170,13 +170,13 @@ def _predicted(key: dict[str, object], points: Points, trials: Trials, target: i
     base = _base(trials, target)
     curve = base.trials.curve
     sizes, asked = sizes_at(curve.op, str(key["dtype"]), _text(key["traffic"]), points, curve, target)
-    says = forecast(base.trials, base.counts, target, sizes, kind_of(_text(key["library"]), curve.op), experience(),
-                    algorithms_only=bool(tiers.beyond and tiers.words))
-    times = _times(base, says, target, tiers)
+    estimate = forecast(base.trials, base.counts, target, sizes, kind_of(_text(key["library"]), curve.op),
+                        load_calibration(), algorithms_only=bool(tiers.beyond and tiers.words))
+    times = _times(base, estimate, target, tiers)
     sure = exact(base.whole.until(base.largest), target, sizes) if tiers.beyond or not tiers.words else None
-    if sure is not None:        # a curve that its named algorithm explains as a whole has no jump
+    if sure is not None:        # a curve fully explained by its named algorithm has no jump
         base, times = base._replace(jumps=[], fitted_from=None), _Times(sure[0], sure[1], sure[1])
-    rows = _rows(base, says, times, target, sizes, asked, home)
+    rows = _rows(base, estimate, times, target, sizes, asked, home)
     caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from, _PRIOR_PER_DOUBLING)
     rows = [{**row, "reason": caution} for row in rows]
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
@@ -187,34 +187,34 @@ def _predicted(key: dict[str, object], points: Points, trials: Trials, target: i
 
 
 def _base(trials: Trials, target: int) -> _Base:
-    """What speaks for `target`: the rank counts below it, and of those only the ones after the last jump."""
+    """Data for a forecast of `target`: the rank counts below it, after the last jump."""
     whole = trials.curve
     counts = max(1, int(np.searchsorted(whole.counts, target)))
-    found, after = jumps(trials, counts), since_switch(trials, counts)
+    found, after = jump_counts(trials, counts), after_last_jump(trials, counts)
     if after is None:
         return _Base(whole, trials, counts, found, None)
     first = int(after.counts[0])
     return _Base(whole, hold_trials(whole.since(first)), len(after.counts), found, first)
 
 
-def _times(base: _Base, says: Forecast, target: int, tiers: Tiers) -> _Times:
-    """The learned interval, widened by what earlier measurements do not stand for."""
+def _times(base: _Base, estimate: Forecast, target: int, tiers: Tiers) -> _Times:
+    """The calibrated interval, widened by errors that the calibration data do not contain."""
     curve = base.trials.curve
     doublings = abs(math.log2(target / base.largest))
-    low, high = interval(says, max(doublings, 0.25), base.counts, experience().widths)
+    low, high = interval(estimate, max(doublings, 0.25), base.counts, load_calibration().widths)
     extra: float | Floats = _extra_log(curve, base.counts, target, doublings, bool(tiers.words))
-    if tiers.words and curve.algorithm is None:      # any candidate may run there, and the trials cannot tell which
-        extra = np.hypot(extra, _Z90 * says.spread)
-    middle = says.log_time_s
+    if tiers.words and curve.algorithm is None:      # the trials cannot tell which candidate runs there
+        extra = np.hypot(extra, _Z90 * estimate.spread)
+    middle = estimate.log_time_s
     below, above = (np.hypot(np.maximum(side, 0.0), extra) for side in (middle - low, high - middle))
     return _Times(middle, below, above)
 
 
-def _rows(base: _Base, says: Forecast, times: _Times, target: int, sizes: Floats, asked: Ints,
+def _rows(base: _Base, estimate: Forecast, times: _Times, target: int, sizes: Floats, asked: Ints,
           home: Home | None) -> list[Row]:
-    """Rows without warnings; nothing in them is faster than the bound."""
+    """Rows without warnings; no time is below the lower bound."""
     link = home[1].tiers[-1].rate_Bps if home and home[1].tiers else None
-    names, parameters = describe(base.trials, says, link.value if link else None)
+    names, parameters = describe(base.trials, estimate, link.value if link else None)
     bound_s = faster_than_s(base.trials.curve, target, sizes)
     time_s = np.maximum(np.exp(times.middle), bound_s)
     columns: dict[str, Any] = {
@@ -223,7 +223,7 @@ def _rows(base: _Base, says: Forecast, times: _Times, target: int, sizes: Floats
         "bound_s": bound_s, "algorithm": np.array(names, object), "parameters": np.array(parameters, object)}
     known = np.isfinite(times.middle)
     return _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "domain": home[0] if home else None,
-                   "holdout_error": _holdout_error(base.trials, says)},
+                   "holdout_error": _holdout_error(base.trials, estimate)},
                   {name: values[known].tolist() for name, values in columns.items()})
 
 
@@ -236,20 +236,20 @@ def _text(value: object) -> str | None:
 
 
 def _extra_log(curve: Curve, counts: int, target: int, doublings: float, new_level: bool) -> float:
-    """Half width of the 90 % interval, as a logarithm, that earlier measurements do not stand for.
+    """Log half width of the 90 % interval for errors that the calibration data do not contain.
 
-    It holds the noise of this very measurement, a prior where no hold-out is possible, and each level never crossed.
+    These are the noise of this measurement, a prior if no hold-out is possible, and each level not crossed.
     """
     new = max(int(new_level), sum(int(curve.counts[-1]) <= size < target for size in curve.levels))
     untried = _PRIOR_PER_DOUBLING * max(doublings, 0.25) if counts < 3 else 0.0
     return _Z90 * math.sqrt(curve.noise_log**2 + untried**2 + new * _NEW_LEVEL**2)
 
 
-def _holdout_error(trials: Trials, says: Forecast) -> float | None:
-    """Median over sizes of the relative error at the largest rank count when it is held out; weights as now.
+def _holdout_error(trials: Trials, estimate: Forecast) -> float | None:
+    """Median relative error over sizes when the largest rank count is held out, with the weights of the forecast.
 
-    The trial is by one rank count fewer; where the largest two are less than a factor of 2 apart, which would be too
-    easy, by two fewer.
+    The trial uses one rank count fewer, or two if the largest two are less than a factor of 2 apart, which would be too
+    easy.
     """
     counts = trials.curve.counts
     last = len(counts) - 1
@@ -257,7 +257,7 @@ def _holdout_error(trials: Trials, says: Forecast) -> float | None:
         return None
     used = last - 1 if counts[-2] > counts[-1] / 2 and last > 2 else last
     held_out = trials.log_time_s[:, used, :, last]          # [candidate][size]
-    weight = np.where(np.isfinite(held_out), says.weights, 0.0)
+    weight = np.where(np.isfinite(held_out), estimate.weights, 0.0)
     with np.errstate(all="ignore"):
         middle = (weight * np.nan_to_num(held_out)).sum(axis=0) / weight.sum(axis=0)
         errors = np.abs(np.expm1(middle - trials.curve.log_time_s[:, last]))

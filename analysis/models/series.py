@@ -1,4 +1,4 @@
-"""Measured points, series by series, as arrays: a report has hundreds of series, and a frame for each takes long."""
+"""Measured points of each series as arrays; one frame per series is too slow for reports with hundreds of them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -18,10 +18,10 @@ class Points(NamedTuple):
     """Points of one series; all [point].
 
     Args:
-        size: what a size is followed by over rank counts: the tool's own size where it is given, else tokens per rank,
-            else the requested size.
-        low_s, high_s: the interval of the time; where samples are too few for one, p5 and p95 of the samples.
-        time_kind: definition of the time, or what is no text where none is known.
+        size: key of a size over rank counts: the size as the tool states it, else tokens per rank, else the requested
+            size.
+        low_s, high_s: confidence interval of the time; p5 and p95 of the samples if they are too few for one.
+        time_kind: definition of the time; not a string if unknown.
         crowded: ranks are known to have shared cores.
         one_node: all ranks of all points were on one node.
     """
@@ -40,16 +40,15 @@ class Points(NamedTuple):
     one_node: NDArray[np.bool_]
 
     def where(self, keep: NDArray[np.generic]) -> "Points":
-        """Those that a mask chooses, or positions, in that order."""
+        """The points that a mask or an index array selects, in that order."""
         return Points(*(values[keep] for values in self))
 
 
 def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]:
-    """Each series in the frame of `frames.load`, with what separates it from others, in the order of appearance.
+    """Key columns and points of each series in a frame of `frames.load`, in order of appearance.
 
-    `ranks_per_node` is then the size of a node where nodes were filled one after the other, and unknown within one
-    node: a source that counts the ranks on a node says 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8, which is one
-    series and not three.
+    `ranks_per_node` becomes the node size if nodes were filled one after the other, and unknown within one node. A
+    source that counts ranks on a node reports 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8: one series, not three.
     """
     keys = [*SERIES, *(name for name in SERIES_BY_SOURCE if name in frame.columns)]
     tokens = pd.Series(np.nan, frame.index)
@@ -60,20 +59,20 @@ def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]
     points = _points(frame, tokens, one_node)
     number = known.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
     order = np.argsort(number, kind="stable")
-    said = [known[name].to_numpy(object) for name in keys]
+    named = [known[name].to_numpy(object) for name in keys]
     for rows in np.split(order, np.nonzero(np.diff(number[order]))[0] + 1) if len(order) else ():
-        yield dict(zip(keys, (values[rows[0]] for values in said), strict=True)), points.where(rows)
+        yield dict(zip(keys, (values[rows[0]] for values in named), strict=True)), points.where(rows)
 
 
 def _with_levels(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
-    """The frame with the size of a node as `ranks_per_node`, and where all ranks of a series were on one node."""
+    """The frame with the node size as `ranks_per_node`, and a mask of series whose ranks were all on one node."""
     if "ranks_per_node" not in frame.columns or frame["ranks_per_node"].isna().all():
         return frame, np.zeros(len(frame), dtype=bool)
     keys = [name for name in frame.columns if name not in ("ranks_per_node", "ranks")]
     number = frame.groupby(keys, dropna=False, sort=False).ngroup()
     node = frame["ranks_per_node"].groupby(number).transform("max")
     largest = frame["ranks"].groupby(number).transform("max")
-    filled = frame["ranks_per_node"].eq(np.minimum(node, frame["ranks"])).groupby(number).transform("all")
+    filled = frame["ranks_per_node"].eq(node.clip(upper=frame["ranks"])).groupby(number).transform("all")
     levels = frame["ranks_per_node"].where(~filled, node.where(largest > node))
     return frame.assign(ranks_per_node=levels), (filled & (largest <= node)).to_numpy(bool)
 

@@ -1,11 +1,12 @@
-"""A named algorithm that explains all that was measured: its own fit says how sure it is, and no candidate competes.
+"""Forecast from a named algorithm alone, if its fit explains all measurements; no ensemble is needed then.
 
-Only where what the fit leaves is no more than noise, without a trend over rank counts or sizes. Then the interval is
-that of the parameters and of the noise of a measurement there, far narrower than one learned from measurements whose
-algorithm is a guess.
+The residuals must be no larger than the noise and show no trend over rank counts or sizes. The prediction interval then
+follows from the covariance of the parameters and the noise of a measurement. It is far narrower than one calibrated on
+measurements whose algorithm is a guess.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cost.algorithms import algorithm_named
 from .curve import Curve, Floats
@@ -13,21 +14,21 @@ from .fit import design, least_squares, outwards
 
 __all__ = ["exact"]
 
-_QUIET = 0.02          # log noise of a measurement that states none
-_EXPLAINED = 1.5       # what the fit may leave, in times of the noise
-_TREND = 3.0           # standard errors that the mean of a rank count or size may be off, and
-_SLIP = 0.02           # so much more
-_FLOOR = 0.005         # log error of anything
-_ASSUMED = 0.2         # log error of a level that was not crossed and whose figures are those of a source
-_FREE = 5              # points more than parameters that a fit needs
+_QUIET = 0.02          # log noise assumed if a measurement states none
+_EXPLAINED = 1.5       # largest RMS residual, as a multiple of the noise
+_TREND = 3.0           # largest mean residual of a rank count or size, in standard errors,
+_SLIP = 0.02           # plus this log error
+_FLOOR = 0.005         # smallest log error of a forecast
+_ASSUMED = 0.2         # log error of a level not crossed, whose figures are nominal ones
+_FREE = 5              # points that a fit needs beyond its parameters
 _Z90 = 1.645
 
 
 def exact(curve: Curve, ranks: int, payload: Floats) -> tuple[Floats, Floats] | None:
-    """[size] log of time at `ranks`, and half width of its 90 % interval; None where the fit leaves more than noise.
+    """[size] log of time at `ranks` and half width of its 90 % interval; None if the residuals exceed the noise.
 
     Args:
-        payload: [size] payload there.
+        payload: [size] message size there.
     """
     algorithm = algorithm_named(curve.op, curve.algorithm)
     known = np.isfinite(curve.log_time_s)
@@ -37,7 +38,7 @@ def exact(curve: Curve, ranks: int, payload: Floats) -> tuple[Floats, Floats] | 
     counts = curve.counts[where[1]]
     rows = design(algorithm, counts, curve.payload_bytes[where], curve.levels) \
         * np.exp(-curve.log_time_s[where])[:, None]
-    # Levels that were crossed are free; those that were not follow from the level inside.
+    # Parameters of crossed levels are fitted; those of other levels follow from the next inner level.
     found, used = least_squares(rows, np.ones(len(rows)))
     left = np.log(np.maximum(rows @ found, 1e-12))
     active = np.nonzero(found > 0)[0]
@@ -56,7 +57,7 @@ def exact(curve: Curve, ranks: int, payload: Floats) -> tuple[Floats, Floats] | 
     return np.log(base), _Z90 * np.sqrt(error**2 + spread**2 + _FLOOR**2 + assumed**2)
 
 
-def _trend(left: Floats, group: Floats, noise: float) -> bool:
-    """Whether the mean of some group is further from nothing than chance would have it."""
+def _trend(left: Floats, group: NDArray[np.intp], noise: float) -> bool:
+    """Whether the mean residual of some group differs from 0 by more than chance explains."""
     means = [(left[group == one].mean(), (group == one).sum()) for one in np.unique(group)]
     return any(abs(mean) > _TREND * noise / np.sqrt(many) + _SLIP for mean, many in means)

@@ -1,4 +1,4 @@
-"""Ways to go on without assuming an algorithm: nothing changes, the bandwidth stays, or the trend goes on."""
+"""Candidates without an algorithm: constant time, constant bandwidth, or a continued trend."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from .curve import Curve, Floats, Ints
 
 __all__ = ["bus_scale", "constant", "last_slope", "power_law"]
 
-_STEEPEST = 2.0        # of a power law: every pair of ranks talking in turn
+_STEEPEST = 2.0        # exponent of a power law: every pair of ranks communicates in turn
 
 
 def _log_bus_factor(op: str, ranks: Ints) -> Floats:
@@ -17,28 +17,30 @@ def _log_bus_factor(op: str, ranks: Ints) -> Floats:
 
 
 def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """[size][target] log of the factor that keeps the bus bandwidth of the last measured rank count."""
+    """[size][target] log change of time at the bus bandwidth of the last measured rank count."""
     last = curve.last
     rows = np.arange(len(last))
-    moved = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
+    moved: Floats = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
     return _log_bus_factor(curve.op, ranks)[None, :] + moved - _log_bus_factor(curve.op, curve.counts[last])[:, None]
 
 
 def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """No change: what a measurement says without any model."""
+    """[size][target] no change of time."""
     return np.zeros((len(curve.sizes), len(ranks)))
 
 
 def _doublings(curve: Curve, ranks: Ints) -> Floats:
-    return np.log(ranks.astype(float))[None, :] - np.log(curve.counts[curve.last])[:, None]
+    away: Floats = np.log(ranks.astype(float))[None, :] - np.log(curve.counts[curve.last])[:, None]
+    return away
 
 
 def _smooth(values: Floats) -> Floats:
-    """Medians over a size and its two neighbours: one odd size must not decide its own slope."""
+    """Medians over each size and its two neighbours, so that an outlier does not determine its own slope."""
     padded = np.concatenate([[np.nan], values, [np.nan]])
-    three = np.sort([padded[:-2], padded[1:-1], padded[2:]], axis=0)      # NaN last
+    three: Floats = np.sort([padded[:-2], padded[1:-1], padded[2:]], axis=0)      # NaN last
     known = np.isfinite(three).sum(axis=0)
-    return np.where(known == 2, (three[0] + three[1]) / 2, np.where(known == 3, three[1], three[0]))
+    middle: Floats = np.where(known == 2, (three[0] + three[1]) / 2, np.where(known == 3, three[1], three[0]))
+    return middle
 
 
 def _slopes(curve: Curve, counts: int) -> Floats:
@@ -56,21 +58,22 @@ def _slopes(curve: Curve, counts: int) -> Floats:
 
 
 def last_slope(damping: float) -> Callable[[Curve, Ints, Floats], Floats]:
-    """The slope between the last two rank counts, of which `damping` remains with every doubling."""
+    """Continues the slope between the last two rank counts; each doubling multiplies it by `damping`."""
     def change(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
         if len(curve.counts) < 2:
             return np.full((len(curve.sizes), len(ranks)), np.nan)
-        slope = np.clip(_smooth(_slopes(curve, 2)), -1.0, _STEEPEST)[:, None]
+        slope: Floats = np.clip(_smooth(_slopes(curve, 2)), -1.0, _STEEPEST)[:, None]
         away = _doublings(curve, ranks)
         if damping == 1.0:
             return slope * away
-        lost = -np.log(damping) / np.log(2)
-        return slope * (1 - np.exp(-lost * away)) / lost
+        lost = float(-np.log(damping) / np.log(2))
+        moved: Floats = slope * (1 - np.exp(-lost * away)) / lost
+        return moved
     return change
 
 
 def power_law(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """Size by size, the power of the rank count that fits all measured ones."""
+    """[size][target] log change of time by a power law fitted to all rank counts of each size."""
     if len(curve.counts) < 2:
         return np.full((len(curve.sizes), len(ranks)), np.nan)
     return np.clip(_slopes(curve, len(curve.counts)), -1.0, _STEEPEST)[:, None] * _doublings(curve, ranks)

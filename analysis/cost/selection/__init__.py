@@ -1,13 +1,13 @@
-"""Which algorithm a library would choose, by its own published rule: asked before a prediction crosses a switch.
+"""The algorithm that a library would choose, by its published selection rule.
 
-One file a library, found by its name; the constants are data with version and source (analysis/data/selection). The
-rules rank algorithms; they are emulated here from published constants and say nothing of how long a call takes.
+One module per library, found by name. The constants are data with version and source (analysis/data/selection). The
+rules are emulated from published constants; they rank algorithms and do not predict times.
 """
 
 import sys
 from functools import cache
 from importlib import import_module, resources
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,14 +20,14 @@ LIBRARIES = ("nccl", "hccl")
 
 
 class Fabric(NamedTuple):
-    """What a rule asks of a fabric.
+    """The facts of a fabric that selection rules use.
 
     Args:
         rate_Bps: nominal, one way, per accelerator.
         in_network: switches reduce.
-        generation: of the accelerator, as the rule's table names it; None where it is none of those.
-        mesh: every pair has a link of its own, and there is no switch.
-        node: accelerators of an inner level, where there is one.
+        generation: of the accelerator, as in the rule's table; None if it is not listed.
+        mesh: a direct link between every pair, no switch.
+        node: accelerators of an inner level; None if there is none.
     """
 
     rate_Bps: float
@@ -38,7 +38,7 @@ class Fabric(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One way that a library weighs: names as in the registry, and what the rule says it would cost."""
+    """One option of a library, named as in the registry, with the cost estimate of the rule."""
 
     algorithm: str
     protocol: str
@@ -46,24 +46,24 @@ class Choice(NamedTuple):
 
 
 @cache
-def constants(library: str) -> dict:
-    """The table of a library's rule."""
+def constants(library: str) -> dict[str, Any]:
+    """Constants of a library's selection rule."""
     table = resources.files("collbench.analysis").joinpath("data", "selection", f"{library}.toml")
     return tomllib.loads(table.read_text(encoding="utf-8"))
 
 
 def knows(library: str | None) -> bool:
-    """Whether there is a rule for `library`, one of `LIBRARIES`."""
+    """Whether a selection rule is known for `library`."""
     return library in LIBRARIES
 
 
 def offered(library: str | None, op: str, ranks: int, fabric: Fabric) -> tuple[str, ...]:
-    """Names of the algorithms that the rule of `library` weighs for `op`; empty where it says nothing."""
+    """Names of the algorithms that `library` offers for `op`; empty if its rule is unknown."""
     return tuple(dict.fromkeys(choice.algorithm for choice in choices(library or "", op, 1 << 20, ranks, fabric)))
 
 
 def choices(library: str, op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> list[Choice]:
-    """What `library` weighs for `op`, the cheapest first; empty where its rule says nothing of the operation."""
+    """Options of `library` for `op`, cheapest first; empty if its rule does not cover the operation."""
     if not knows(library):
         return []
     found = import_module(f".{library}", __name__).weigh(op, payload_bytes, ranks, fabric)

@@ -1,4 +1,4 @@
-"""HCCL's choice, by the alpha-beta forms of its guide and the constants of its cost model."""
+"""HCCL's selection, from the alpha-beta formulas of its user guide and the constants of its cost model."""
 
 import math
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ __all__ = ["weigh"]
 
 
 def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator[Choice]:
-    """Every algorithm on offer for `op` inside a scale-up domain."""
+    """Every algorithm that HCCL offers for `op` inside a scale-up domain."""
     table = constants("hccl")
     share = table["mesh_share"] if fabric.mesh else table["switched_share"]
     half = table["mesh_half_bytes"] if fabric.mesh else table["switched_half_bytes"]
     rate_Bps = fabric.rate_Bps * share * payload_bytes / (payload_bytes + half) if payload_bytes else fabric.rate_Bps
     step_us = math.exp(sum(map(math.log, table["step_us"])) / len(table["step_us"]))
     for name in table["offers"].get(op, ()):
-        # A mesh of links serves a node; the exchange goes out to everybody at once in the whole domain.
+        # HCCL uses the mesh algorithm inside a node only, except for all-to-all, where it spans the whole domain.
         if name == "direct" and not op.startswith("all_to_all") and not fabric.mesh and ranks > (fabric.node or 0):
             continue
         algorithm = algorithm_named(op, name)

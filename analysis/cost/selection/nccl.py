@@ -1,10 +1,10 @@
-"""NCCL's choice inside one NVLink domain, from the constants of its cost model.
+"""NCCL's selection inside one NVLink domain, from the constants of its cost model.
 
-A multi-tray domain is one node to NCCL, so intra-node constants hold for all of its ranks: the ring takes a hop a rank
-and the tree is a chain. Latency is base plus hops; the rate follows from the share of the links that the model assumes.
+NCCL treats a multi-tray domain as one node, so intra-node constants hold for all ranks: the ring takes one hop per rank
+and the tree is a chain. Latency is base plus hops; the rate is the share of the link rate that the model assumes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from . import Choice, Fabric, constants
 
@@ -15,7 +15,7 @@ _RING_HOPS = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}
 
 
 def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator[Choice]:
-    """Every algorithm and protocol on offer; all-to-all has no choice of algorithm: it is sends and receives."""
+    """Every algorithm and protocol on offer; all-to-all has one algorithm, sends and receives."""
     if op.startswith("all_to_all"):
         small = payload_bytes / ranks <= constants("nccl")["limits"]["p2p_ll_most_bytes"]
         yield Choice("pairwise", "LL" if small else "Simple", 1.0)
@@ -26,7 +26,7 @@ def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator
     bus = fabric.rate_Bps / 1e9 * known["link_share"]
     steps = _RING_HOPS[op] * (ranks - 1) if op in _RING_HOPS else ranks
     for at, protocol in enumerate(_PROTOCOLS):
-        rate = _protocol_rate(protocol, bus, known, table)
+        rate = _protocol_rate(protocol, bus, known, table["limits"])
         yield _choice("ring", protocol, table["base_us"]["ring"][at] + steps * table["hop_us"]["ring"][at],
                       rate * ranks / steps, payload_bytes)
         if op == "all_reduce":
@@ -35,30 +35,29 @@ def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator
             yield _choice("chain and tree", protocol,
                           table["base_us"]["tree"][at] + 2 * (ranks - 1) * table["hop_us"]["tree"][at],
                           0.5 * 0.85 * rate * _tree_correction(payload_bytes), payload_bytes)
-    if fabric.in_network and known["nvls_efficiency"] > 0 and _in_switch(op, ranks, table):
+    if fabric.in_network and known["nvls_efficiency"] > 0 and _in_switch(op, ranks, table["limits"]):
         channels = table["limits"]["channels"]
         gain = 2.0 if op == "all_reduce" else (ranks - 1) / ranks
         rate = bus * known["nvls_efficiency"] * (channels - 1) / channels * gain
         yield _choice("in-switch", "Simple", table["hop_us"]["nvls"][2], rate * ranks / steps, payload_bytes)
 
 
-def _in_switch(op: str, ranks: int, table: dict) -> bool:
-    limits = table["limits"]
+def _in_switch(op: str, ranks: int, limits: Mapping[str, int]) -> bool:
     if ranks < limits["nvls_least_ranks"] or op in ("broadcast", "reduce"):
         return False
     return op == "all_reduce" or ranks <= limits["nvls_other_ranks"]
 
 
-def _protocol_rate(protocol: str, bus: float, known: dict, table: dict) -> float:
+def _protocol_rate(protocol: str, bus: float, known: Mapping[str, float], limits: Mapping[str, int]) -> float:
     if protocol == "LL":
         return min(known["ll_most"], 0.5 * bus)
     if protocol == "LL128":
-        return min(0.92 * bus, table["limits"]["channels"] * known["channel_ring_ll128"])
+        return min(0.92 * bus, limits["channels"] * known["channel_ring_ll128"])
     return bus
 
 
 def _tree_correction(payload_bytes: float) -> float:
-    """Trees fall short of their model between some KiB and some MiB, by up to half; restated as two steps."""
+    """Trees reach as little as half of the modelled rate between some KiB and some MiB; simplified to two steps."""
     return 0.5 if 1 << 17 <= payload_bytes <= 1 << 21 else 0.8 if 1 << 12 <= payload_bytes <= 1 << 27 else 1.0
 
 
