@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from collbench.collectives.cases import catalog
@@ -195,6 +196,18 @@ def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
     kept = set(plans[3].cases.values())
     assert 32 in kept
     assert {case.ranks for case in plans[3].cases} == {2, 4, 8}
+
+
+def test_sizes_are_dropped_from_the_second_largest_down_until_three_are_left():
+    recipe = Sweep(ops=("all_reduce", "all_gather"), sizes=tuple(1 << k for k in range(5, 21)), ranks=(2, 4, 8))
+    seen = set()
+    for budget in np.geomspace(0.5, 30, 30).tolist():
+        plan = make_plan(recipe, Policy(), probe(1e-4, 1e-2), lambda case: None, budget)
+        kept = [size for size in recipe.sizes if size not in plan.dropped_sizes]
+        assert kept == ([*recipe.sizes[:len(kept) - 1], recipe.sizes[-1]] if len(kept) > 2
+                        else list(recipe.sizes[:len(kept)]))
+        seen.add(len(kept))
+    assert {1, 2, 3, 4, 16} <= seen
 
 
 def test_unsupported_cases_take_no_time_in_the_plan():
