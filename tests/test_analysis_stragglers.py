@@ -73,10 +73,10 @@ def test_a_planted_straggler_is_named_with_how_it_holds_the_others_up(spoil, ran
     assert {finding.words.split(" (")[0] for finding in found} == {rank}
 
 
-def last_by_most(cases_last, cases=100, ranks=4):
-    """Sums over `cases` in which rank 2 was last by most in `cases_last`, late by a fifth of the time of all calls."""
+def last_by_most(cases_last, cases=100, ranks=4, late_s=0.2):
+    """Sums over `cases` in which rank 2 was last by most in `cases_last`, in total by `late_s` of 1 s in all calls."""
     return pd.DataFrame([{"run": "r", "ranks": ranks, "kind": "end", "rank": 2, "samples": 50 * cases,
-                          "last": 50 * cases_last, "late_s": 0.2, "cases": cases, "cases_last": cases_last,
+                          "last": 50 * cases_last, "late_s": late_s, "cases": cases, "cases_last": cases_last,
                           "total_s": 1.0}])
 
 
@@ -85,6 +85,12 @@ def test_a_rank_is_accused_only_beyond_chance(sigmas, accused):
     """Of 100 cases one of 4 equal ranks is last by most in 25, with a standard deviation of 4.33."""
     found = list(find_stragglers(last_by_most(25 + round(sigmas * 4.33)), {"r": RUN}))
     assert bool(found) == accused
+
+
+@pytest.mark.parametrize(("late_s", "accused"), [(0.01, False), (0.04, False), (0.06, True), (2.0, True)])
+def test_a_rank_that_is_always_last_by_little_delays_nobody(late_s, accused):
+    """Last by most in all 100 cases; in total by less than 5 % of the time of all calls, or by more."""
+    assert bool(list(find_stragglers(last_by_most(100, late_s=late_s), {"r": RUN}))) == accused
 
 
 @pytest.mark.ranks
