@@ -272,7 +272,7 @@ def test_where_the_librarys_rule_changes_algorithm_the_other_one_is_predicted():
     small = {"noise": 0.02, "sizes": [1024, 8192], "library": "NCCL 2.30"}
     found = extrapolate(points(small_ring, [2, 4, 8, 12], **small), [72], home)
     assert set(found["algorithm"]) == {"in-switch"}
-    assert found["reason"].str.contains("by the rule of NCCL .* if instead ring: ").all()
+    assert found["reason"].str.contains("NCCL .* selects .* if instead ring: ").all()
     assert (found["time_s"] < 70e-6).all()
     assert (found["time_hi_s"] > small_ring(72, 1024)).all()         # the rule is emulated, so both lie inside
     named = extrapolate(points(small_ring, [2, 4, 8, 12], library="NCCL 2.30").assign(algorithm="ring"), [72], home)

@@ -1,4 +1,4 @@
-"""From measurements here, or anybody's, to another scale-up domain: cited facts times learned efficiencies."""
+"""Projection to other scale-up domains: cited facts times efficiencies learned from measurements."""
 
 from .head_to_head import NORMALISATIONS, Versus, versus
 from .project import COLUMNS, as_json, home_of, project

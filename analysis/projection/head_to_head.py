@@ -1,4 +1,4 @@
-"""One domain against another: who is faster, how surely, from which payload on, and by which measure."""
+"""Comparison of two domains: which is faster, how likely, from which message size on, and per which unit."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -8,38 +8,39 @@ import numpy as np
 
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
-from .monte_carlo import Draws
+from .monte_carlo import Draws, Floats
 
 __all__ = ["NORMALISATIONS", "Crossover", "DrawKey", "Versus", "crossovers", "versus"]
 
 DrawKey = tuple[str, str, str | None, int]      # domain, operation, traffic, requested size in bytes
+Interval = tuple[float, float, float]           # low, middle, high
 _ENDS = (0.05, 0.5, 0.95)
-# What is held equal, and the unit of the bus bandwidth then: of one accelerator; of one against its dense BF16 rate;
-# of the domain against its power; of all of the domain. The answer turns on it, so it is always said.
+# Normalisations of the bus bandwidth with their units: per accelerator, per dense BF16 rate of one accelerator, per
+# power of the domain, and in total. The result depends on the choice, so it is always stated.
 NORMALISATIONS = {"per accelerator": "GB/s", "per FLOP": "B/kFLOP", "per watt": "GB/s/kW", "per domain": "TB/s"}
 
 
 class Versus(NamedTuple):
-    """One operation and payload at two domains.
+    """One operation and message size in two domains.
 
     Args:
         faster: probability that the first takes less time.
-        figures: by normalisation, for each domain (low, middle, high) of the figure in its unit; None where a fact is
-            missing.
-        ahead: by normalisation, the probability that the first has more.
+        figures: by normalisation, for each domain (low, middle, high) in the unit of the normalisation; None if a fact
+            is missing.
+        ahead: by normalisation, the probability that the first has the higher figure.
     """
 
     op: str
     asked_bytes: int
     domains: tuple[str, str]
     faster: float
-    figures: dict[str, tuple[tuple[float, float, float] | None, tuple[float, float, float] | None]]
+    figures: dict[str, tuple[Interval | None, Interval | None]]
     ahead: dict[str, float | None]
     traffic: str | None = None
 
 
 class Crossover(NamedTuple):
-    """Payload, between two that were asked for, at which the faster domain changes; `to` is faster above."""
+    """Two adjacent message sizes between which the faster domain changes; `to` is faster above."""
 
     op: str
     low_bytes: int
@@ -49,7 +50,7 @@ class Crossover(NamedTuple):
 
 def versus(kept: Mapping[DrawKey, Draws], first: str, second: str, domains: Mapping[str, Domain],
            ranks: Mapping[str, int]) -> list[Versus]:
-    """Every operation and size that was drawn for both domains.
+    """All operations and message sizes with draws for both domains.
 
     Args:
         kept: draws by domain, operation, traffic and requested size.
@@ -61,20 +62,19 @@ def versus(kept: Mapping[DrawKey, Draws], first: str, second: str, domains: Mapp
             continue
         draws = [kept[name, op, traffic, size].time_s for name in (first, second)]
         rates = [_bus(op, size, ranks[name], time_s) for name, time_s in zip((first, second), draws, strict=True)]
-        figures: dict[str, tuple] = {}
+        figures: dict[str, tuple[Interval | None, Interval | None]] = {}
         ahead: dict[str, float | None] = {}
         for measure in NORMALISATIONS:
             scaled = [_scaled(measure, rate, domains[name], ranks[name])
                       for rate, name in zip(rates, (first, second), strict=True)]
-            figures[measure] = tuple(None if values is None else tuple(map(float, np.quantile(values, _ENDS)))
-                                     for values in scaled)
-            ahead[measure] = None if None in figures[measure] else _greater(scaled[0], scaled[1])
+            figures[measure] = (_interval(scaled[0]), _interval(scaled[1]))
+            ahead[measure] = None if scaled[0] is None or scaled[1] is None else _greater(scaled[0], scaled[1])
         found.append(Versus(op, size, (first, second), _greater(draws[1], draws[0]), figures, ahead, traffic))
     return found
 
 
 def crossovers(lines: Sequence[Versus]) -> list[Crossover]:
-    """Where the domain that is more likely faster changes from one payload to the next."""
+    """Adjacent message sizes between which the more likely faster domain changes."""
     found = []
     for op, traffic in dict.fromkeys((line.op, line.traffic) for line in lines):
         row = sorted((line for line in lines if (line.op, line.traffic) == (op, traffic)),
@@ -86,20 +86,27 @@ def crossovers(lines: Sequence[Versus]) -> list[Crossover]:
     return found
 
 
-def _greater(one: np.ndarray, other: np.ndarray) -> float:
+def _interval(values: Floats | None) -> Interval | None:
+    if values is None:
+        return None
+    low, middle, high = map(float, np.quantile(values, _ENDS))
+    return low, middle, high
+
+
+def _greater(one: Floats, other: Floats) -> float:
     """Probability that a draw of `one` exceeds one of `other`; the two are independent."""
     order = np.sort(other)
     return float(np.searchsorted(order, one).mean() / len(order))
 
 
-def _bus(op: str, size: int, ranks: int, time_s: np.ndarray) -> np.ndarray:
+def _bus(op: str, size: int, ranks: int, time_s: Floats) -> Floats:
     return size / time_s * bus_factor(op, ranks)
 
 
-def _scaled(measure: str, busbw: np.ndarray, domain: Domain, ranks: int) -> np.ndarray | None:
-    """Bus bandwidth of each draw in the unit of `measure`; None where the domain's facts lack what is needed."""
+def _scaled(measure: str, busbw: Floats, domain: Domain, ranks: int) -> Floats | None:
+    """Bus bandwidth of each draw in the unit of `measure`; None if a fact of the domain is missing."""
     accelerators = domain.accelerators.value if domain.accelerators else None
-    dies = domain.dies if accelerators and ranks > accelerators else 1      # a rank is then a die
+    dies = domain.dies if accelerators and ranks > accelerators else 1      # a rank is a die
     if measure == "per accelerator":
         return busbw * dies / 1e9
     if measure == "per domain":

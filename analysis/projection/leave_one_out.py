@@ -1,13 +1,13 @@
-"""Proof of the projection: every reference system projected from the others, and how often the interval held.
+"""Validation of the projection: every reference system projected from the others, with interval coverage.
 
     python -m collbench.analysis.projection.leave_one_out
 
-A system is left out with all that was measured on it, or with all of its generation of accelerator. The facts of its
-domain stay: that is what a projection to a domain that nobody has measured has to go by.
+All measurements of a system are left out, or all of its accelerator generation. The facts of its domain stay, as in a
+projection to a domain without measurements.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ _ENDS = (0.05, 0.5, 0.95)
 
 
 class Line(NamedTuple):
-    """How projections of one kind did; fractions, width as high end over low end."""
+    """Scores of the projections of one kind; fractions, width as high end over low end."""
 
     left_out: str
     data: str
@@ -44,18 +44,20 @@ def trials(left_out: str) -> pd.DataFrame:
     domains = load_domains()
     rows = []
     table = measured()
-    for (key, op, ranks, payload), part in table.groupby(["domain", "op", "ranks", "payload_bytes"]):
+    groups: Iterable[tuple[Any, pd.DataFrame]] = table.groupby(["domain", "op", "ranks", "payload_bytes"])
+    for (key, op, ranks, payload), part in groups:
         gone = {key} if left_out == "system" else \
             {other for other in set(table["domain"]) if domains[other].generation == domains[key].generation}
         pool = [reference for reference in shipped() if reference.domain not in gone]
         drawn = sample_times(Target(key, domains[key], int(ranks)), op, float(payload), pool, (), _DRAWS)
+        assert drawn is not None, f"no algorithm of {op} for a reference that was measured"
         ends = np.quantile(drawn.time_s, _ENDS)
         rows += [(key, op, time_s, *ends) for time_s in part["time_s"]]
     return pd.DataFrame(rows, columns=["domain", "op", "time_s", "low_s", "middle_s", "high_s"])
 
 
 def lines(left_out: Sequence[str] = ("system", "generation")) -> Iterator[Line]:
-    """All, then every operation and every domain."""
+    """Scores for all points, then for every operation and every domain."""
     for what in left_out:
         table = trials(what)
         yield _line(what, "all", table)
@@ -65,16 +67,16 @@ def lines(left_out: Sequence[str] = ("system", "generation")) -> Iterator[Line]:
 
 
 def _line(what: str, name: str, table: pd.DataFrame) -> Line:
-    log = np.log(table["middle_s"] / table["time_s"])
-    error = np.abs(np.expm1(log))
+    log = pd.Series(np.log(table["middle_s"] / table["time_s"]))
+    error = pd.Series(np.abs(np.expm1(log)))
     inside = (table["low_s"] <= table["time_s"]) & (table["time_s"] <= table["high_s"])
     return Line(what, name, len(table), float(error.median()), float(error.quantile(0.9)),
                 float(np.expm1(log.median())), float(inside.mean()),
-                float(np.exp(np.log(table["high_s"] / table["low_s"]).median())))
+                float(np.exp(pd.Series(np.log(table["high_s"] / table["low_s"])).median())))
 
 
 def main() -> None:
-    """Print the table as Markdown; everything but the width in percent."""
+    """Print the table as Markdown; all scores except the width in percent."""
     print("| left out | projected | points | median error | 90th pct | bias | coverage of 90 % | width hi/lo |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for line in lines():

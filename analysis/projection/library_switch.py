@@ -1,6 +1,6 @@
-"""What a library's own rule does to a prediction: where it would change algorithm on the way, the other is predicted.
+"""Predictions across an algorithm change of the library's selection rule, by projecting the other algorithm.
 
-Only inside a domain whose facts are known, and only where neither data nor log name the algorithm.
+Applies only inside a domain with known facts, and only if neither data nor log name the algorithm.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from ..cost.fabric import fabric_of
 from ..cost.selection import choices, constants
 from ..domains.facts import Domain
 from ..text.units import seconds
-from .monte_carlo import Target, sample_times
+from .monte_carlo import Floats, Target, sample_times
 from .references import shipped
 
 __all__ = ["follow_rule"]
@@ -19,10 +19,10 @@ __all__ = ["follow_rule"]
 
 def follow_rule(rows: list[dict[str, Any]], op: str, largest: int, target: int,
                 home: tuple[str, Domain]) -> list[dict[str, Any]]:
-    """Rows of a prediction, with those replaced for which the rule takes another algorithm at the target.
+    """Rows of a prediction, replaced where the selection rule chooses another algorithm at the target.
 
-    The time is then the projection of the other algorithm at home, from published measurements of it; the interval
-    covers both, since the rule is emulated. `reason` says what it would be if the algorithm stayed.
+    The new time is the projection of that algorithm in the same domain, from published measurements of it. The interval
+    covers both algorithms, since the rule is emulated. `reason` gives the time without the change.
     """
     key, domain = home
     library, fabric = domain.library, fabric_of(domain)
@@ -41,12 +41,12 @@ def follow_rule(rows: list[dict[str, Any]], op: str, largest: int, target: int,
     return followed
 
 
-def _replaced(row: dict[str, Any], draws: np.ndarray, here: str, there: str, rule: str,
+def _replaced(row: dict[str, Any], draws: Floats, here: str, there: str, rule: str,
               largest: int) -> dict[str, Any]:
     low, middle, high = np.quantile(draws, (0.05, 0.5, 0.95))
     stays = f"if instead {here}: {seconds(row['time_s'])}"
-    words = (f"by the rule of {rule} this runs {here} at {largest} ranks and {there} here, which was not measured; "
-             f"predicted for {there}, from published measurements of it; {stays}")
+    words = (f"{rule} selects {here} at {largest} ranks and {there} here, which was not measured; "
+             f"predicted for {there} from published measurements; {stays}")
     return {"algorithm": there, "time_s": float(max(middle, row["bound_s"])),
             "time_lo_s": float(max(min(low, row["time_lo_s"]), row["bound_s"])),
             "time_hi_s": float(max(high, row["time_hi_s"])),

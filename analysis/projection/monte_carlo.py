@@ -1,8 +1,8 @@
-"""Times at a domain as Monte Carlo draws, from which quantiles and variance shares follow.
+"""Monte Carlo draws of times in a domain, from which quantiles and variance shares follow.
 
-Each draw takes one reference (every system has the same weight, however many of its tables ship), one of the values
-that sources give for each fact, an algorithm by the selection rule of the library (at random where its estimates are
-close), and the errors of the transfer to another domain.
+Each draw takes one reference (all systems have equal weight, however many tables they have), one of the sourced values
+of each fact, an algorithm by the selection rule of the library (at random if its estimates are close), and errors of
+the transfer to another domain.
 """
 
 import math
@@ -29,15 +29,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["DRAWS", "Draws", "Target", "priors", "sample_times"]
+__all__ = ["DRAWS", "Draws", "Floats", "Target", "priors", "sample_times"]
 
 DRAWS = 2000
-_BLUR = 0.2            # log ratio of two estimates within which the rule may well be wrong about their order
-_OWN = 0.5             # weight of the user's own measurements; the shipped ones share the rest
-_MAIN = 0.7            # weight of a fact's value where sources disagree; the alternatives share the rest
-_LIKELY = 0.02         # an algorithm of less weight is dropped
-_MENTIONED = 0.05      # and one of less weight is not reported as an alternative
-_CONSTANTS_LOG_SCATTER = 0.1    # where published constants stand in for a measured curve
+_BLUR = 0.2            # log ratio of two estimates within which the rule may rank them wrongly
+_OWN = 0.5             # weight of the user's measurements; shipped references share the rest
+_MAIN = 0.7            # weight of a fact's main value; disagreeing sources share the rest
+_LIKELY = 0.02         # algorithms of less weight are dropped
+_MENTIONED = 0.05      # alternatives of less weight are not reported
+_CONSTANTS_LOG_SCATTER = 0.1    # of published constants used in place of a measured curve
 _CONSTANTS_RANKS = 8.0          # rank count at which those constants hold
 _MOST_EFFICIENT = 0.99
 _SOURCES = ("facts", "references", "algorithm", "transfer")
@@ -54,7 +54,7 @@ def priors() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Target:
-    """A domain with its key, the number of ranks, and whether a rank is a die."""
+    """A domain with its key, the rank count, and whether a rank is a die."""
 
     key: str
     domain: Domain
@@ -72,11 +72,11 @@ class Draws:
 
     Args:
         time_s: [draw].
-        algorithm: the one with the largest weight, which is `weight`.
+        algorithm: the one with the largest weight; `weight` is that weight.
         instead: other algorithms: name, weight, and median time with that algorithm.
         shares: of the variance of log time, by source: `facts`, `references`, `algorithm`, `transfer`.
-        basis: where the efficiencies come from, in words.
-        bound_s: least time at the nominal rates.
+        basis: source of the efficiencies, as text.
+        bound_s: lower bound at the nominal rates.
     """
 
     time_s: Floats
@@ -95,9 +95,9 @@ def sample_times(target: Target, op: str, payload_bytes: float, references: Sequ
 
     Args:
         references: measurements that ship with the tool.
-        own: measurements of the user.
-        only: the algorithm, if it is known.
-        traffic: pattern of an uneven exchange, which decides what the busiest rank must move.
+        own: references from the user's measurements.
+        only: the algorithm, if known.
+        traffic: pattern of an uneven exchange; it determines the bytes of the busiest rank.
     """
     fabric = fabric_of(target.domain)
     if fabric is None:
@@ -117,7 +117,7 @@ def sample_times(target: Target, op: str, payload_bytes: float, references: Sequ
     bound_s = _bound_s(target, op, payload_bytes, fabric, traffic)
     times = np.maximum(np.stack([draw.time_s for draw in drawn]), bound_s)
     lead = int(weights.argmax())
-    by_name = {}
+    by_name: dict[str, tuple[str, float, float]] = {}
     for at, (_, algorithm, weight) in enumerate(options):
         if algorithm.name != options[lead][1].name and weight >= _MENTIONED:
             known = by_name.get(algorithm.name)
@@ -169,9 +169,9 @@ class _Option:
         self.basis = "published constants of HCCL and point-to-point figures" if self.assumed else \
             f"measured on {', '.join(measured)}"
         if self.own:
-            self.basis = f"this measurement and, as much again, what was {self.basis}"
+            self.basis = f"this measurement and, with equal weight, {self.basis}"
         if self.foreign:
-            self.basis += "; no measurement of this domain's library ships, so those of another library are used"
+            self.basis += "; no measurements of this domain's library ship, so those of another library are used"
 
     def draw(self, payload_bytes: float, rates: list[Floats], noise: dict[str, np.random.Generator],
              draws: int) -> _OptionTimes:
@@ -187,17 +187,18 @@ class _Option:
         middle = [np.full(draws, np.median(rate)) for rate in rates]
         still = np.zeros(draws)
 
-        def time(overhead: Floats, step: Floats, efficiency: Floats, rates: list[Floats], slip: dict[str, Floats],
-                 beyond: Floats) -> Floats:
+        def time(parameters: Sequence[Floats], rates: list[Floats], slip: dict[str, Floats], beyond: Floats) -> Floats:
+            overhead, step, efficiency = parameters
+            factor: Floats = np.exp(beyond)
             reached = np.minimum(efficiency * np.exp(slip["efficiency"]), _MOST_EFFICIENT)
             return self._time(payload_bytes, overhead * np.exp(slip["overhead"]), step * np.exp(slip["step"]),
-                              reached, rates) * np.exp(beyond)
+                              reached, rates) * factor
         none = dict.fromkeys(errors, still)
         flat = [np.full(draws, np.median(values)) for values in (overhead, step, efficiency)]
-        full = time(overhead, step, efficiency, rates, errors, model + lost)
-        alone = {"facts": time(*flat, rates, none, still),
-                 "references": time(overhead, step, efficiency, middle, none, still),
-                 "transfer": time(*flat, middle, errors, model + lost)}
+        full = time((overhead, step, efficiency), rates, errors, model + lost)
+        alone = {"facts": time(flat, rates, none, still),
+                 "references": time((overhead, step, efficiency), middle, none, still),
+                 "transfer": time(flat, middle, errors, model + lost)}
         return _OptionTimes(full, {name: float(np.var(np.log(values))) for name, values in alone.items()})
 
     def _parameters(self, rng: np.random.Generator, draws: int) -> tuple[Floats, ...]:
@@ -237,7 +238,7 @@ class _Option:
 
 
 def _closest(pool: Sequence[Reference], library: str | None, op: str, choice: Choice) -> list[Reference]:
-    """The most similar references: of the same algorithm and protocol, else the same algorithm, else the operation."""
+    """The most similar references: same algorithm and protocol, else same algorithm, else same operation."""
     if library == "hccl":
         pool = [reference for reference in pool if reference.library == "hccl"]
     for name in dict.fromkeys((op, cost_of(op).similar or op)):
@@ -250,9 +251,9 @@ def _closest(pool: Sequence[Reference], library: str | None, op: str, choice: Ch
 
 
 def _rates(target: Target, rng: np.random.Generator, draws: int) -> list[Floats]:
-    """[level][draw] one-way rate per rank; where sources disagree, each draw takes one of their values.
+    """[level][draw] one-way rate per rank; if sources disagree, each draw takes one of their values.
 
-    Each draw takes the same source at every level.
+    A draw takes the same source at every level.
     """
     chance = rng.random(draws)
     return [_values(level.rate_Bps, chance) / level.per for level in target.levels()]
@@ -267,16 +268,16 @@ def _values(figure: Figure, chance: Floats) -> Floats:
 
 
 def _bound_s(target: Target, op: str, payload_bytes: float, fabric: Fabric, traffic: str | None) -> float:
-    """Least time in seconds at the nominal rate; of several sources, the highest rate counts."""
+    """Lower bound on the time in seconds, at the highest nominal rate of all sources."""
     nominal = target.domain.tiers[-1].rate_Bps
-    assert nominal is not None      # else there is no `fabric`
+    assert nominal is not None      # otherwise `fabric` is None
     rate_Bps = max(nominal.all_values()) / (target.domain.dies if target.dies else 1)
     rate_Bps *= exchange_share(target.domain, op, target.ranks)
     return least_share(op, target.ranks, fabric.in_network, traffic) * payload_bytes / rate_Bps
 
 
 def _shares(times: Floats, picked: NDArray[np.int64], lead: int, drawn: _OptionTimes) -> dict[str, float]:
-    """Share of the variance of log time that each source causes alone; scaled to sum to 1."""
+    """Variance of log time that each source causes alone, as shares that sum to 1."""
     medians = np.log(np.median(times, axis=1))
     found = {**drawn.by_source, "algorithm": float(np.var(medians[picked]))}
     total = sum(found.values())

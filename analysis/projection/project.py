@@ -1,8 +1,9 @@
-"""`collbench project`: each operation and payload of DATA at other domains, with intervals."""
+"""`collbench project`: each operation and message size of DATA in other domains, with intervals."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,24 +34,24 @@ _ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
 def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Domain] | None = None,
             ranks: int | None = None, dies: bool = False, measured_on: str | None = None,
             kept: dict[DrawKey, Draws] | None = None) -> pd.DataFrame:
-    """What the operations and payloads of `points` would take at other domains.
+    """Times of the operations and message sizes of `points` in other domains.
 
     Args:
-        points: the frame of `tidy.load`.
-        keys: domains, by name in `domains` (the shipped ones, if None).
-        ranks: how many ranks of each; all of the domain where None.
-        dies: a rank is a die, where an accelerator has several.
-        measured_on: the domain that `points` were measured in; found by the accelerator's name where None.
-        kept: filled with the draws, by domain, operation, traffic and requested size, to compare domains with.
+        points: the frame of `frames.load`.
+        keys: keys of `domains` (None: the shipped ones).
+        ranks: rank count in each domain; None: the whole domain.
+        dies: a rank is a die if an accelerator has several.
+        measured_on: the domain of the measurement; None: found by the accelerator's name.
+        kept: filled with the draws by domain, operation, traffic and requested size, for comparisons.
 
     Returns:
-        A frame of COLUMNS: `kind` is `projected`, or `refused` with `reason`. `distance` is ranks over the most ranks
-        of a reference. The same payload, as the catalog counts it, is asked of every domain.
+        A frame of COLUMNS: `kind` is `projected`, or `refused` with `reason`. `distance` is the rank count over the
+        largest one of a reference. All domains get the same message sizes, as the catalog counts them.
     """
     domains = load_domains() if domains is None else domains
     home = measured_on or home_of(points, domains)
     own = _own(points, home, domains)
-    said = _said(points, home)
+    note = _note(points, home)
     rows: list[dict[str, object]] = []
     for key in keys:
         domain = domains[key]
@@ -68,7 +69,7 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
                 rows.append({**common, "kind": "refused", "reason": f"no algorithm of {op} is known there"})
                 continue
             for asked, (payload, one) in zip(sizes, drawn, strict=True):
-                rows.append({**common, **_row(one, payload), "asked_bytes": asked, "reason": said,
+                rows.append({**common, **_row(one, payload), "asked_bytes": asked, "reason": note,
                              "distance": target.ranks / max(reference.ranks for reference in (*shipped(), *own))})
                 if kept is not None:
                     kept[key, op, traffic, asked] = one
@@ -80,12 +81,13 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
     return frame
 
 
-def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str, object]]:
-    """Rows as objects, None for what is unknown; `beats` says how surely a row's domain is faster than each other."""
+def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str, Any]]:
+    """Rows as JSON objects, None if unknown; `beats`: probability that its domain is faster."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     whole = ("message_bytes", "asked_bytes", "ranks")
-    found = [{name: int(value) if name in whole and value is not None else value for name, value in row.items()}
-             for row in rows]
+    found: list[dict[str, Any]] = [
+        {str(name): int(value) if name in whole and value is not None else value for name, value in row.items()}
+        for row in rows]
     for row in found:
         row["beats"] = {}
         for line in lines:
@@ -97,9 +99,10 @@ def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str,
 
 
 def home_of(points: pd.DataFrame, domains: Mapping[str, Domain]) -> str | None:
-    """The domain whose accelerator the data name, in their system, device or variant; None where none is named.
+    """The domain whose accelerator is named in system, device or variant of the data; None if there is none.
 
-    The longest name wins: a GB200 is no B200. Of domains with the same accelerator the smallest is taken.
+    Names are compared as whole words. If the data name several accelerators (a GB200 system with B200 devices), the
+    longest name wins; of domains with the same accelerator, the smallest.
     """
     columns = [name for name in ("system", "device", "variant") if name in points.columns]
     text = " ".join(str(value) for name in columns for value in points[name].dropna().unique())
@@ -114,7 +117,7 @@ def home_of(points: pd.DataFrame, domains: Mapping[str, Domain]) -> str | None:
 
 
 def _own(points: pd.DataFrame, home: str | None, domains: Mapping[str, Domain]) -> tuple[Reference, ...]:
-    """References that the user's own measurement gives, where it is known what its links can do."""
+    """References from the user's measurement; none if the rate of its links is unknown."""
     if home is None or home not in domains or fabric_of(domains[home]) is None or points.empty:
         return ()
     domain = domains[home]
@@ -126,19 +129,19 @@ def _own(points: pd.DataFrame, home: str | None, domains: Mapping[str, Domain]) 
     return tuple(learn(frame, home, domain, domain.library or "other", "this measurement"))
 
 
-def _said(points: pd.DataFrame, home: str | None) -> str:
+def _note(points: pd.DataFrame, home: str | None) -> str:
     if home is not None:
-        return f"measured on {home}: its overhead, step time and share of link rate count as much as all others"
+        return f"measured on {home}: its overhead, step time and share of link rate have half of the total weight"
     if set(points["device"].dropna().unique()) <= {"cpu"} and points["transport"].notna().any():
-        return ("measured on CPUs: operations and payloads carry over, rates and latencies do not; "
-                "those are from published measurements")
-    return ("the data do not say on which domain they were measured (--measured-on): "
-            "rates and latencies are from published measurements only")
+        return ("measured on CPUs: only operations and message sizes are used; rates and latencies are from published "
+                "measurements")
+    return ("the domain of the measurement is unknown (see --measured-on): rates and latencies are from published "
+            "measurements only")
 
 
 def _why_not(key: str, domain: Domain, ranks: int | None) -> str | None:
     if domain.accelerators is None and ranks is None:
-        return f"{key}: no source says how many accelerators it has; say --at"
+        return f"{key}: no source gives its number of accelerators; specify --at"
     if fabric_of(domain) is None:
         return f"{key}: no source gives the rate of its links"
     if ranks is not None and domain.accelerators is not None and \
@@ -148,10 +151,10 @@ def _why_not(key: str, domain: Domain, ranks: int | None) -> str | None:
 
 
 def _target(key: str, domain: Domain, ranks: int | None, dies: bool) -> Target:
-    """More ranks than accelerators are dies, whatever was said."""
+    """Ranks are dies with `dies`, or if there are more ranks than accelerators."""
     most = int(domain.accelerators.value) if domain.accelerators else None
     split = domain.dies > 1 and (dies or bool(ranks and most and ranks > most))
-    return Target(key, domain, ranks or most * (domain.dies if split else 1), split)
+    return Target(key, domain, ranks or (most or 0) * (domain.dies if split else 1), split)
 
 
 def _rank_is(target: Target) -> str:
@@ -160,13 +163,13 @@ def _rank_is(target: Target) -> str:
     return "die" if target.dies else f"accelerator of {target.domain.dies} dies"
 
 
-def _wanted(points: pd.DataFrame) -> list[tuple[tuple[object, str, str, str | None], list[int]]]:
-    """(system, op, dtype, traffic) with the sizes asked for; collectives only."""
+def _wanted(points: pd.DataFrame) -> list[tuple[tuple[Any, str, str, str | None], list[int]]]:
+    """(system, op, dtype, traffic) with the requested sizes; collectives only."""
     mask = points["op"].map(lambda op: op in ALGORITHMS and op in OPERATIONS)
     table = points[mask & (points["ranks"] >= 2)]
+    groups: Iterable[tuple[Any, pd.DataFrame]] = table.groupby([*PROJECTED], dropna=False, sort=False)
     return [((system, op, dtype, traffic if isinstance(traffic, str) else None),
-             sorted({int(size) for size in rows["asked_bytes"]}))
-            for (system, op, dtype, traffic), rows in table.groupby([*PROJECTED], dropna=False, sort=False)]
+             sorted({int(size) for size in rows["asked_bytes"]})) for (system, op, dtype, traffic), rows in groups]
 
 
 def _payload(op: str, asked: int, ranks: int, dtype: str, traffic: str | None) -> int:
@@ -180,9 +183,10 @@ def _payload(op: str, asked: int, ranks: int, dtype: str, traffic: str | None) -
 
 def _series(target: Target, op: str, payloads: Sequence[int], own: Sequence[Reference],
             traffic: str | None) -> list[tuple[int, Draws]] | None:
-    """Draws of one operation over message sizes; within a draw, no size is slower than a larger one, by padding."""
-    drawn = [sample_times(target, op, payload, shipped(), own, traffic=traffic) for payload in payloads]
-    if None in drawn:
+    """Draws over message sizes; within a draw, no size is slower than a larger one, to which it could be padded."""
+    sampled = [sample_times(target, op, payload, shipped(), own, traffic=traffic) for payload in payloads]
+    drawn = [one for one in sampled if one is not None]
+    if len(drawn) < len(sampled):
         return None
     times = np.minimum.accumulate(np.stack([one.time_s for one in drawn])[::-1])[::-1]
     return [(payload, replace(one, time_s=time_s))

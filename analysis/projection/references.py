@@ -1,7 +1,7 @@
-"""What is known of libraries on switched links: measured curves as overhead, time a step, and share of the link rate.
+"""References for projections: measured curves as overhead, time per step, and share of the link rate.
 
-A reference is one algorithm and protocol of one operation on one system. The parts that transfer to another domain are
-those without a rate in them: seconds of software, and the share of the nominal rate that was reached.
+A reference is one algorithm and protocol of one operation on one system. Only quantities without a rate transfer to
+another domain: seconds of software, and the reached share of the nominal rate.
 """
 
 import csv
@@ -31,11 +31,11 @@ class Reference(NamedTuple):
 
     Args:
         domain: where it was measured.
-        step_s: software and hardware time of a step, `overhead_s` of a call.
-        efficiency: share of the nominal one-way rate per accelerator that bytes moved at.
-        scatter: log standard deviation of what the three leave unexplained.
-        ranks: the most that it was measured on.
-        generation: of the accelerator, as the library's rule names it.
+        step_s: software and hardware time per step; `overhead_s` is per call.
+        efficiency: reached share of the nominal one-way rate per accelerator.
+        scatter: standard deviation of the log residuals of the fit.
+        ranks: largest measured rank count.
+        generation: of the accelerator, as in the library's selection rule.
     """
 
     domain: str
@@ -103,7 +103,7 @@ def learn(frame: pd.DataFrame, key: str, domain: Domain, library: str, source: s
 
 
 def _label(library: str, op: str, payload: float, ranks: int, domain: Domain) -> tuple[str, str]:
-    """Algorithm and protocol that the library's rule gives for one measured point."""
+    """Algorithm and protocol of one measured point by the library's selection rule."""
     fabric = fabric_of(domain)
     ruled = choices(library, op, payload, int(ranks), fabric) if fabric else []
     if ruled:
@@ -112,14 +112,14 @@ def _label(library: str, op: str, payload: float, ranks: int, domain: Domain) ->
 
 
 def _fit(part: pd.DataFrame, op: str, algorithm: Algorithm) -> tuple[float, float, float, float] | None:
-    """Overhead, seconds a step, seconds a byte, and log scatter about them; None where nothing fits."""
+    """Overhead, seconds per step, seconds per byte, and log scatter of the residuals; None if no fit is possible."""
     curve = curve_of(part, op)
     if not np.isfinite(curve.log_time_s).any():
         return None
     fit = fit_algorithm(curve, algorithm)
     at = np.nonzero(np.isfinite(curve.log_time_s))
-    told = design(algorithm, curve.counts[at[1]], curve.payload_bytes[at], ()) @ fit.parameters()
-    if (told <= 0).any():
+    fitted = design(algorithm, curve.counts[at[1]], curve.payload_bytes[at], ()) @ fit.parameters()
+    if (fitted <= 0).any():
         return None
-    left = curve.log_time_s[at] - np.log(told)
+    left = curve.log_time_s[at] - np.log(fitted)
     return fit.overhead_s, float(fit.step_s[0]), float(fit.byte_s[0]), float(np.sqrt(np.mean(left**2)))

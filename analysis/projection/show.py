@@ -1,6 +1,7 @@
-"""A projection on the terminal: one table an operation, the domains side by side, then what the comparison turns on."""
+"""A projection on the terminal: one table per operation with the domains side by side, then the comparisons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from rich import box
@@ -17,8 +18,8 @@ from .head_to_head import NORMALISATIONS, Versus, crossovers
 
 __all__ = ["METHOD", "show", "verdict"]
 
-METHOD = ("projected: cited facts of the domain times efficiencies learned from measurements elsewhere, never measured "
-          "there; intervals hold 90 % of draws over facts that sources dispute, references, algorithm and transfer")
+METHOD = ("projected, never measured there: cited facts of the domain times efficiencies measured elsewhere; intervals "
+          "hold 90 % of draws over disputed facts, references, algorithm and transfer")
 _LEAST_WIDTH = 128
 
 
@@ -32,80 +33,85 @@ def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Dom
         ops = ", ".join(dict.fromkeys(rows["op"]))
         console.print(Text(f"refused: {domain}: {ops}: {reason}", style="yellow"))
     good = frame[frame["kind"] == "projected"]
-    for (system, op, dtype, traffic), rows in good.groupby([*PROJECTED], dropna=False, sort=False):
+    for (system, op, dtype, traffic), rows in _groups(good, [*PROJECTED]):
         its = [line for line in lines if line.op == op and line.traffic in (None, traffic)]
         console.print(_operation(system, op, (dtype, traffic), rows, its))
     for pair in dict.fromkeys(line.domains for line in lines):
         _compare(console, [line for line in lines if line.domains == pair])
-    for (domain, basis), rows in good.groupby(["domain", "basis"], sort=False):
+    for (domain, basis), rows in _groups(good, ["domain", "basis"]):
         first = rows.iloc[0]
         console.print(Text(f"{domain}: {domains[domain].name}, {first['ranks']} ranks, a rank is {_a(first['rank_is'])}"
-                           f"; {', '.join(dict.fromkeys(rows['op']))}: efficiencies {basis}", style="dim"))
+                           f"; {', '.join(dict.fromkeys(rows['op']))}: efficiencies: {basis}", style="dim"))
     for reason in good["reason"].dropna().unique():
         console.print(Text(f"warning: {reason}", style="yellow"))
     console.print(Text(METHOD, style="dim"))
 
 
+def _groups(frame: pd.DataFrame, columns: list[str]) -> Iterable[tuple[Any, pd.DataFrame]]:
+    return frame.groupby(columns, dropna=False, sort=False)
+
+
 def verdict(line: Versus) -> str:
-    """Who is faster, as surely as the draws are."""
+    """The more likely faster domain, with its probability."""
     first, second = line.domains
     name, chance = (first, line.faster) if line.faster >= 0.5 else (second, 1 - line.faster)
     return f"{name} {_chance(chance)}"
 
 
 def _chance(value: float) -> str:
-    """Never a certainty: that is not what draws can give."""
+    """A probability as text; draws cannot give certainty."""
     return "> 99 %" if value > 0.99 else units.percent(value)
 
 
-def _operation(system: object, op: str, variant: tuple[object, object], rows: pd.DataFrame,
+def _operation(system: object, op: str, variant: tuple[Any, ...], rows: pd.DataFrame,
                lines: Sequence[Versus]) -> Table:
     words = ", ".join(str(value) for value in (op, *variant) if pd.notna(value))
     table = Table(title=escape(f"{words}: projected (from {system})"), box=box.SIMPLE_HEAD, title_justify="left",
                   pad_edge=False, caption_justify="left")
-    table.add_column("payload", justify="right", no_wrap=True)
+    table.add_column("message size", justify="right", no_wrap=True)
     keys = list(dict.fromkeys(rows["domain"]))
     for key in keys:
         ranks = rows.loc[rows["domain"] == key, "ranks"].iloc[0]
         table.add_column(f"{key}, {ranks} ranks", justify="right", no_wrap=True)
         table.add_column("busbw", justify="right", no_wrap=True)
-    told = {line.asked_bytes: line for line in sorted(lines, key=lambda line: line.asked_bytes)}
-    if told:
+    by_size = {line.asked_bytes: line for line in sorted(lines, key=lambda line: line.asked_bytes)}
+    if by_size:
         table.add_column("faster", justify="right", no_wrap=True)
-    for asked, part in rows.groupby("asked_bytes"):
+    by_asked: Iterable[tuple[Any, pd.DataFrame]] = rows.groupby("asked_bytes")
+    for asked, part in by_asked:
         cells = []
         for key in keys:
             found = part[part["domain"] == key]
             cells += _cells(found.iloc[0].to_dict()) if len(found) else [units.UNKNOWN] * 2
-        table.add_row(units.payload(asked), *cells, *([verdict(told[asked])] if asked in told else []))
+        table.add_row(units.payload(asked), *cells, *([verdict(by_size[asked])] if asked in by_size else []))
     table.caption = escape("\n".join(f"{key}: {_runs(rows[rows['domain'] == key])}" for key in keys))
     return table
 
 
-def _cells(row: dict) -> list[str]:
+def _cells(row: dict[Any, Any]) -> list[str]:
     interval = units.span(units.seconds(row["time_lo_s"]), units.seconds(row["time_hi_s"]))
     return [escape(f"{units.seconds(row['time_s'])} ({interval})"), units.rate(row["busbw_Bps"])]
 
 
 def _runs(rows: pd.DataFrame) -> str:
-    """Which algorithm is assumed up to which payload, and what else it may be."""
+    """Assumed algorithm by message size, and alternatives."""
     names = [str(name).partition(" (")[0] for name in rows["algorithm"]]
     sizes = list(rows["asked_bytes"])
     ends = [at for at in range(len(names)) if at + 1 == len(names) or names[at + 1] != names[at]]
-    said = ", then ".join(names[at] + (f" up to {units.payload(sizes[at])}" if at + 1 < len(names) else "")
+    text = ", then ".join(names[at] + (f" up to {units.payload(sizes[at])}" if at + 1 < len(names) else "")
                           for at in ends)
     unsure = rows["instead"].notna()
     if unsure.any():
         last = rows[unsure].iloc[-1]
-        said += f"; at {units.payload(last['asked_bytes'])} {last['algorithm']}, {last['instead']}"
-    return said
+        text += f"; at {units.payload(last['asked_bytes'])} {last['algorithm']}, {last['instead']}"
+    return text
 
 
 def _compare(console: Console, lines: Sequence[Versus]) -> None:
     first, second = lines[0].domains
-    table = Table(title=f"{first} against {second} at the largest payload: what is held equal decides",
+    table = Table(title=f"{first} against {second} at the largest message size, by normalisation",
                   box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in ("operation", "payload", "normalised", "unit", first, second, "more has"):
+    for name in ("operation", "message size", "normalised", "unit", first, second, "higher"):
         table.add_column(name, justify="left" if name in ("operation", "normalised", "unit") else "right", no_wrap=True)
     for op in dict.fromkeys(line.op for line in lines):
         line = max((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
@@ -124,7 +130,7 @@ def _compare(console: Console, lines: Sequence[Versus]) -> None:
                       f"{units.payload(change.high_bytes)}; above it is {change.to}")
     steady = [op for op in dict.fromkeys(line.op for line in lines) if op not in {change.op for change in changes}]
     if steady:
-        console.print(f"no crossover within the payloads: {', '.join(steady)}")
+        console.print(f"no crossover at these message sizes: {', '.join(steady)}")
     console.print()
 
 

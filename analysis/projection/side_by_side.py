@@ -1,11 +1,11 @@
-"""Two domains side by side, for a report: what the measured operations would take on each, and where the faster one
-changes."""
+"""Two domains side by side for a report: times of the measured operations on each, and crossovers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from ..domains.facts import Domain, load_domains
 from .head_to_head import Crossover, DrawKey, Versus, crossovers, versus
@@ -25,8 +25,8 @@ class Pair:
 
     Args:
         frame: projected rows of `project`.
-        lines: each operation and payload against each other.
-        crossovers: where the faster domain changes.
+        lines: comparisons by operation and message size.
+        crossovers: message sizes between which the faster domain changes.
         names: of the domains, by key.
     """
 
@@ -38,12 +38,12 @@ class Pair:
 
 def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domain] | None,
                  keys: tuple[str, str] = PAIR) -> Pair | None:
-    """Project representative points; None where they say nothing of an accelerator, so that it would mean nothing.
+    """Project representative points; None if they name no accelerator, which makes a projection meaningless.
 
     Args:
         shown: representative points, with `fabric`; the first fabric counts.
-        ops: the operations wanted.
-        home: the domain that the data name.
+        ops: operations to project.
+        home: key and facts of the domain of the measurement.
     """
     devices = {str(device).lower() for device in shown["device"].dropna()}
     if shown.empty or (home is None and devices <= set(_NO_ACCELERATOR)):
@@ -61,10 +61,12 @@ def project_pair(shown: pd.DataFrame, ops: Sequence[str], home: tuple[str, Domai
 
 
 def _short(name: str) -> str:
-    """Without the maker, so that a legend fits on a phone."""
+    """Without the vendor, so that legends fit on narrow screens."""
     return name.removeprefix("NVIDIA ").removeprefix("Huawei ")
 
 
-def _some(sizes: pd.Series) -> np.ndarray:
+def _some(sizes: pd.Series) -> NDArray[np.generic]:
     known = np.unique(sizes)
-    return known[np.unique(np.linspace(0, len(known) - 1, min(len(known), _MOST_SIZES)).round().astype(int))]
+    at = np.unique(np.linspace(0, len(known) - 1, min(len(known), _MOST_SIZES)).round().astype(int))
+    some: NDArray[np.generic] = known[at]
+    return some
