@@ -22,6 +22,7 @@ from collbench.collectives.cases.traffic import (
     busiest,
     is_traffic,
     parse_traffic,
+    spellings,
     weights,
 )
 from collbench.collectives.errors import UsageError
@@ -161,7 +162,7 @@ def test_a_bad_traffic_pattern_is_refused_with_the_valid_choices(text):
     with pytest.raises(UsageError) as caught:
         parse_traffic(text)
     message = str(caught.value)
-    assert message.endswith("known are even, linear, hot, zipf[:EXPONENT][:seed=N]")
+    assert message.endswith(f"known are {spellings()}")
     assert "\n" not in message
     assert len(message) < 300
 
