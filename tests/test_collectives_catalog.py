@@ -1,5 +1,7 @@
 """Bandwidth factors against those that nccl-tests documents, at the rank counts that matter."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from collbench.collectives.cases import catalog
@@ -65,3 +67,11 @@ def test_the_size_of_an_uneven_all_to_all_is_what_its_busiest_rank_moves():
 def test_a_case_that_cannot_exist_is_refused(wrong):
     with pytest.raises(UsageError):
         Case(**wrong)
+
+
+def test_an_operation_that_the_compiled_loop_lacks_runs_in_the_python_loop():
+    mpi = pytest.importorskip("collbench.collectives.transports.mpi")
+    library = SimpleNamespace(collbench_kinds=lambda: b"noop all_reduce", collbench_starts=lambda: b"start_now")
+    loop = mpi.NativeLoop(library)
+    had = {op for op in catalog.OPERATIONS if loop.has(SimpleNamespace(op=op, operation=catalog.OPERATIONS[op]))}
+    assert had == {"noop", "all_reduce", *(name for name, row in catalog.OPERATIONS.items() if row.pairs)}

@@ -96,7 +96,7 @@ class MpiCommunicator:
         place, context = _mpi_layout(case, self.rank), self._context
         memory = context.buffers.open_memory(slots, place.slot_bytes)
         buffers = [Buffers(case, row, place) for row in memory.rows]
-        if context.native and isinstance(memory, HostMemory) and not case.operation.memories:
+        if context.native and isinstance(memory, HostMemory) and context.native.has(case):
             return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
         calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers]
 

@@ -27,6 +27,10 @@ class NativeLoop:
         self._kinds = names(library.collbench_kinds())
         self._starts = names(library.collbench_starts(), "start_")
 
+    def has(self, case: Case) -> bool:
+        """Whether loop.c has the calls of this operation; the same answer on every rank."""
+        return case.operation.pairs or case.op in self._kinds
+
     def prepare(self, comm: MPI.Intracomm, control: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
                 memory: HostMemory, place: Layout, persistent: bool) -> Prepared:
         """Like `Communicator.prepare`. A failing MPI call raises RuntimeError with MPI's message."""
