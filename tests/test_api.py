@@ -235,7 +235,7 @@ def test_results_say_where_they_were_measured(tmp_path):
     (lambda run: run.project("nvl73"), "there is no domain 'nvl73'"),
     (lambda run: run.plot("all_redcue"), "operations with charts: all_gather, all_reduce"),
     (lambda run: run.chart_spec("all_reduce", "volume"), "no chart of all_reduce, volume over size; there is time"),
-    (lambda run: run.compare(run, ops=["barrier"]), "no measured point of the operations"),
+    (lambda run: run.compare(run, ops=["barrier"]), "no measured point of the requested operations"),
     (lambda run: run.report(EXAMPLE / "below"), "the report cannot be written"),
 ], ids=lambda value: "" if callable(value) else value[:24])
 def test_a_mistake_is_one_line(example, wrong, words):
