@@ -39,6 +39,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         sweep: what to measure; empty `sweep.ranks` stands for the default curve over rank counts.
         journal: file for the results.
+        backend: of torch.distributed; None for the default backend of the device.
         budget_s: time limit for the whole run in seconds.
         command: the command line to record as provenance.
         case_limit_s: a case that takes longer ends the job; None for the default (see `limit_s`).
@@ -49,6 +50,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     transport: str
     device: str = "auto"
+    backend: str | None = None
     sweep: Sweep
     policy: Policy
     journal: Path
@@ -203,6 +205,8 @@ _OPTIONS = (
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
                  help="Where the buffers are. auto: the accelerator if there is one (for MPI, if the MPI reports "
                       "support for it); cpu: host memory; or a torch device type."),
+    click.option("--backend", default=None, metavar="NAME",
+                 help="Backend of torch.distributed, for example gloo, nccl or ucc.  [default: that of the device]"),
     click.option("--ops", type=_Names(tuple(catalog.OPERATIONS), catalog.GROUPS), default="all", show_default=True,
                  help="Operations to measure. copies: local copies on each rank; links: every pair of ranks in "
                       "isolation."),
@@ -293,8 +297,10 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                     persistent=values["persistent"], precision=values["precision"],
                     case_s=values["case_seconds"], min_samples=values["min_samples"], cache=values["cache"],
                     graph=values["graph"])
-    return RunConfig(transport=transport, device=values["device"], sweep=sweep, policy=policy,
-                     journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
+    if values["backend"] and not TRANSPORTS[transport].backends:
+        raise UsageError(f"--backend {values['backend']}: transport {transport} has no backends to choose from")
+    return RunConfig(transport=transport, device=values["device"], backend=values["backend"], sweep=sweep,
+                     policy=policy, journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"],
                      settled=tuple(filter(None, values["settled"].split(","))))

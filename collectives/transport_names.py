@@ -15,6 +15,7 @@ class TransportRow(NamedTuple):
         library: the package that must be importable.
         mpi_ranks: its ranks must be started as MPI ranks (mpirun, or srun with a PMI).
         compiled_loop: it supports `--loop native` and `--persistent`.
+        backends: it has several backends, of which `--backend` selects one.
     """
 
     name: str
@@ -22,6 +23,7 @@ class TransportRow(NamedTuple):
     library: str
     mpi_ranks: bool = False
     compiled_loop: bool = False
+    backends: bool = False
 
     @property
     def install(self) -> str:
@@ -30,6 +32,6 @@ class TransportRow(NamedTuple):
 
 
 TRANSPORTS = MappingProxyType({row.name: row for row in (
-    TransportRow("torch", "torch_dist", "torch"),
+    TransportRow("torch", "torch_dist", "torch", backends=True),
     TransportRow("mpi", "mpi", "mpi4py", mpi_ranks=True, compiled_loop=True),
 )})

@@ -72,7 +72,7 @@ def test_a_full_node_continues_the_series_of_full_nodes(tidy):
 def test_a_file_without_measurements_is_one_clear_line(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(CollbenchError, match="other.csv"):
+    with pytest.raises(CollbenchError, match=r"other\.csv"):
         read_data(path)
 
 

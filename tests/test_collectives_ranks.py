@@ -211,3 +211,17 @@ if communicator.rank == 0:
     print(used)
 """
     assert set(under_mpirun(2, program, tmp_path).split()) <= {"native", "python"}
+
+
+@pytest.mark.needs("torch")
+def test_a_backend_of_torch_can_be_chosen(collbench, tmp_path):
+    few = ("--ranks", 2, "--ops", "barrier", "--case-seconds", 0.05, "--out", tmp_path / "r")
+    done = collbench("run", "--transport", "torch", "--backend", "gloo", *few)
+    assert done.returncode == 0, done.stderr
+    runs, _, _ = read_journal(tmp_path / "r" / "journal.jsonl")
+    assert all(run.library.startswith("gloo,") for run in runs.values())
+    for words in (("torch", "nope"), ("mpi", "gloo")):
+        refused = collbench("run", "--transport", words[0], "--backend", words[1], *few[:-1], tmp_path / words[0])
+        assert refused.returncode == 2, refused
+        assert f"--backend {words[1]}: " in refused.stderr
+        assert refused.stderr.count("\n") == 1

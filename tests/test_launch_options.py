@@ -60,6 +60,10 @@ def test_options_survive_a_round_trip(values, flags, sizes, out):
     assert_same(config)
 
 
+def test_a_backend_survives_too():
+    assert_same(parsed(["--transport", "torch", "--backend", "gloo", "--out", "r"]))
+
+
 @pytest.mark.parametrize("loop", ["auto", "native", "python"])
 def test_options_of_the_compiled_loop_survive_too(loop):
     assert_same(parsed(["--transport", "mpi", "--loop", loop, "--persistent", "--out", "r"]))

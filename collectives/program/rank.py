@@ -69,7 +69,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
     from .sweep import run_sweep
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
-        transport = open_transport(request.transport, place, request.device, request.meeting_s)
+        transport = open_transport(request.transport, place, request.device, request.meeting_s, request.backend)
     except Exception as error:
         _report(error, place.rank)
         if not isinstance(error, CollbenchError):

@@ -11,10 +11,12 @@ from ..transport_names import TRANSPORTS
 __all__ = ["open_transport"]
 
 
-def open_transport(name: str, place: Place, device: str = "auto", meeting_s: float = 300.0) -> Transport:
+def open_transport(name: str, place: Place, device: str = "auto", meeting_s: float = 300.0,
+                   backend: str | None = None) -> Transport:
     """Start the communication library `name` on this rank, with buffers on `device`; collective.
 
-    Ranks wait `meeting_s` seconds for each other, unless the library has its own rendezvous.
+    Ranks wait `meeting_s` seconds for each other, unless the library has its own rendezvous. `backend` is one that the
+    library lets users choose; None for its default.
 
     Raises:
         UsageError: the library is not installed or there is no such device.
@@ -29,4 +31,5 @@ def open_transport(name: str, place: Place, device: str = "auto", meeting_s: flo
         module = importlib.import_module(f"{__name__}.{row.module}")
     except ImportError as error:
         raise UsageError(f"transport {name}: {error}; install it with: {row.install}") from None
-    return cast(Transport, module.open_transport(place, device, meeting_s))
+    chosen = (backend,) if row.backends else ()
+    return cast(Transport, module.open_transport(place, device, meeting_s, *chosen))

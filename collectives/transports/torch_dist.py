@@ -206,15 +206,24 @@ class TorchTransport:
         os._exit(status)      # the launcher ends the other ranks
 
 
-def open_transport(place: Place, device_name: str, meeting_s: float = 300.0) -> TorchTransport:
-    """Rendezvous with the other ranks and choose the backend for the device."""
+def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
+                   backend: str | None = None) -> TorchTransport:
+    """Rendezvous with the other ranks; `backend` is the default one of the device if None.
+
+    Raises:
+        UsageError: the device or the backend is not available here.
+        CollbenchError: the rendezvous failed.
+    """
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
     device = find_device(device_name, place.local_rank)
     if place.size > 1 and place.address is None:
         raise UsageError(f"{place.launcher} started {place.size} ranks but gave no rendezvous address: "
                          "set MASTER_ADDR (and MASTER_PORT) to the first rank's host")
-    backend = dist.get_default_backend_for_device(device)
+    backend = backend or dist.get_default_backend_for_device(device)
+    if not _available(backend):
+        raise UsageError(f"--backend {backend}: not a backend of this torch; it has "
+                         f"{', '.join(name for name in dist.Backend.backend_list if _available(name))}")
     try:
         store = _store(place, timedelta(seconds=meeting_s + _EXTRA_WAIT_S))
         meet(store, place, own_claim(place, **identify(device)), meeting_s)
@@ -222,6 +231,10 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0) -> 
         raise CollbenchError(why_apart(place, str(error))) from None
     dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT)
     return TorchTransport(device, backend)
+
+
+def _available(backend: str) -> bool:
+    return backend in dist.Backend.backend_list and backend != "undefined" and dist.is_backend_available(backend)
 
 
 def _store(place: Place, timeout: timedelta) -> dist.Store:
