@@ -99,7 +99,7 @@ def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     """Rank 1 of a real MPI job is stopped again and again, most of the time; the findings name it, and not rank 0."""
     collbench = Path(sys.executable).parent / "collbench"
     job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all,"
-                            "all_gather", "-b", "64", "-e", "4K", "-f", "4", "--case-seconds", "0.1", "--precision",
+                            "all_gather", "-b", "64", "-e", "4K", "-f", "2", "--case-seconds", "0.1", "--precision",
                             "0", "--modes", "isolated", "--out", tmp_path / "r"], stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True)
     slowing = threading.Thread(target=slow_down, args=(job, "1"), daemon=True)
@@ -122,7 +122,7 @@ def slow_down(job, rank):
             except OSError:
                 continue
             named = {f"OMPI_COMM_WORLD_RANK={rank}".encode(), f"PMI_RANK={rank}".encode()}    # Open MPI, MPICH
-            if not named.isdisjoint(variables) and b"collectives" in words:
+            if not named.isdisjoint(variables) and b"collbench.rank" in words:
                 stop_and_go(int(pid))
         time.sleep(0.05)
 
@@ -139,7 +139,7 @@ def stop_and_go(pid):
 
 
 def points(times_us):
-    """Points as `tidy` makes them, from {(op, ranks, bytes): time in us}, known within 1 %."""
+    """Points as `frames.load` makes them, from {(op, ranks, bytes): time in us}, known within 1 %."""
     rows = [{"op": op, "ranks": ranks, "message_bytes": size, "time_lo_s": 0.99e-6 * time_us,
              "time_hi_s": 1.01e-6 * time_us, "label": f"{op} {size} {ranks}", "mode": "isolated", "system": "s",
              "transport": "mpi", "library": "L", "device": "cpu", "dtype": "float32", "traffic": None}
