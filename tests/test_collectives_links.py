@@ -107,6 +107,7 @@ def test_a_link_that_is_slow_only_under_contention_is_reported_as_sound(tmp_path
     assert not any("the link from" in finding.words for finding in matrix.findings if finding.severity == "warning")
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
 def test_planted_faults_in_a_real_network_are_found(tmp_path):

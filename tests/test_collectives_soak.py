@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("torch")
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="SKIPPED: no /proc here")
