@@ -299,7 +299,7 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                     graph=values["graph"])
     if values["backend"] and not TRANSPORTS[transport].backends:
         raise UsageError(f"--backend {values['backend']}: transport {transport} has no backends to choose from")
-    return RunConfig(transport=transport, device=values["device"], backend=values["backend"], sweep=sweep,
+    return RunConfig(transport=transport, device=values["device"], backend=values["backend"] or None, sweep=sweep,
                      policy=policy, journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"],
