@@ -5,6 +5,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..domains.facts import Domain
+from ..frames.columns import COMPARED, OPTIONAL
 from .ceilings import add_ceilings
 from .diagnosis import REASONS, curves, find_reasons
 from .published import add_published
@@ -19,9 +20,7 @@ COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_rate_Bps", "wire_Bps", "share
            "line_s_per_byte", "plateau_Bps", "peak_Bps", "peak_bytes")
 _SAME = 0.05        # relative to the baseline's time, either way, as in `collbench compare`
 _OFF_PLATEAU = 0.5  # of its own plateau: below that, latency dominates (Hockney's half-performance length)
-_MATCH = ["transport", "op", "dtype", "redop", "place", "traffic", "ranks", "message_bytes", "mode", "time_kind",
-          "algorithm", "protocol"]
-_OPTIONAL = ("dtype", "redop", "place", "traffic", "algorithm", "protocol")     # a log may not state them
+_MATCH = ("transport", *COMPARED, "time_kind")
 
 
 def assess_points(points: pd.DataFrame, home: tuple[str, Domain] | None = None, baseline: pd.DataFrame | None = None,
@@ -59,7 +58,7 @@ def assess_points(points: pd.DataFrame, home: tuple[str, Domain] | None = None, 
 def _by_baseline(assessed: pd.DataFrame, baseline: pd.DataFrame, least: pd.Series,
                  most: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Fill in the baseline, in place; returns the new limits of speed over expected speed."""
-    unstated = {name for name in _OPTIONAL if assessed[name].isna().all() or baseline[name].isna().all()}
+    unstated = {name for name in OPTIONAL if assessed[name].isna().all() or baseline[name].isna().all()}
     ours, theirs = (set(frame["transport"].dropna()) for frame in (assessed, baseline))
     if not ours & theirs and len(ours | theirs) == 2:       # one fabric under two names
         unstated.add("transport")

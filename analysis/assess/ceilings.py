@@ -10,6 +10,8 @@ share * size / rate; a byte that passes through a shared segment or a socket is 
 A rank may copy for another, for example into the memory of a root, so shares are means over ranks.
 """
 
+from typing import Any, cast
+
 import numpy as np
 import pandas as pd
 
@@ -65,20 +67,22 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
     """Bounds from link rates, into `found`; where switches reduced, those of that mechanism."""
     slim = points[["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
-    for (op, ranks, node), rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
-        bound = _link_bound(domain, str(op), int(ranks), float(node))
+    for key, rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
+        op, ranks, node = cast(tuple[str, int, float], key)
+        bound = _link_bound(domain, op, int(ranks), float(node))
         if bound is None:
             continue
         bus, rate, kind, most = bound
-        factor = bus_factor(str(op), int(ranks))
+        factor = bus_factor(op, ranks)
         found.loc[rows.index, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = bus, bus * most, rate
         found.loc[rows.index, "ceiling_kind"] = kind
         if op == "all_reduce" and kind == LINK and ranks > 2:
             named = rows["algorithm"].astype(object).fillna("").astype(str).str.upper().str.contains("NVLS|SHARP")
-            switched = rows.index[(rows["busbw_Bps"] > _most_of_a_ring(domain, bus * most)) | named]
+            switched = list(rows.index[(rows["busbw_Bps"] > _most_of_a_ring(domain, bus * most)) | named])
+            ceiling = rate * factor / least_share("all_reduce", int(ranks), in_network=True)
             found.loc[switched, "wire_Bps"] = rows.loc[switched, "algbw_Bps"]
-            found.loc[switched, "ceiling_Bps"] = rate * factor / least_share("all_reduce", int(ranks), in_network=True)
-            found.loc[switched, "ceiling_most_Bps"] = found.loc[switched, "ceiling_Bps"] * most
+            found.loc[switched, "ceiling_Bps"] = ceiling
+            found.loc[switched, "ceiling_most_Bps"] = ceiling * most
 
 
 def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:
@@ -92,15 +96,15 @@ def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:
 def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float, float, str, float] | None:
     """Busbw, the rate it follows from, its kind, and the factor by which the most generous source exceeds it."""
     outer, row = domain.tiers[-1], OPERATIONS.get(op)
-    if row is None or not row.has_payload:
+    if row is None or not row.has_payload or outer.rate_Bps is None:
         return None
     rate = outer.rate_Bps.value
     most = max(outer.rate_Bps.all_values()) / rate
     if row.memories is not None:
-        ways = len(row.memories)
+        directions = len(row.memories)
         if op == "copy":
             return (domain.hbm_Bps.value / 2, domain.hbm_Bps.value, DEVICE_MEMORY, 1.0) if domain.hbm_Bps else None
-        return (ways * rate, rate, LINK, most) if outer.topology == "tree" else None
+        return (directions * rate, rate, LINK, most) if outer.topology == "tree" else None
     if ranks < 2:
         return None
     group = host_group(domain, ranks, node)
@@ -139,8 +143,8 @@ def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:
     held = others["message_bytes"].to_numpy(float)
     bounds = np.full((3, len(others)), np.nan)      # of `ceiling_Bps`, `ceiling_most_Bps`, `ceiling_rate_Bps`
     for key, rows in others.groupby(["system", "op", "ranks", "traffic"], dropna=False, sort=False).indices.items():
-        system, op, ranks, traffic = key
-        share = copies_share(str(op), int(ranks), traffic if isinstance(traffic, str) else None)
+        system, op, ranks, traffic = cast(tuple[Any, str, int, Any], key)
+        share = copies_share(op, int(ranks), traffic if isinstance(traffic, str) else None)
         here = best[best["system"].isna() if pd.isna(system) else best["system"].eq(system)]
         if share is None or here.empty:
             continue
@@ -154,7 +158,7 @@ def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:
         together = max(1.0, copiers / at_once)
         rate, most = (np.maximum.accumulate(rates[name].to_numpy(float)[::-1])[::-1][place] * together
                       for name in ("algbw_Bps", "most"))
-        scale = bus_factor(str(op), int(ranks)) / share
+        scale = bus_factor(op, int(ranks)) / share
         bounds[:, rows] = scale * rate, scale * most, rate
     capped = others.index[np.isfinite(bounds[0])]
     found.loc[others.index, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = bounds.T

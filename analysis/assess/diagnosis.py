@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ..frames.columns import SERIES
+from ..frames.columns import BY_SOURCE, FABRIC, SERIES
 
 __all__ = ["REASONS", "curves", "find_reasons"]
 
@@ -25,8 +25,8 @@ REASONS = {
 _LATENCY = 0.5      # fixed cost over time from which a size is called latency-bound
 _DROP = 0.2         # of bus bandwidth from a smaller to a larger message; noise alone rarely causes more
 _HARNESS = 0.2
-_OF_A_RUN = ("system", "transport", "library", "device")       # constant within a run
-_CURVE = ["run", *(name for name in SERIES if name not in _OF_A_RUN), "ranks", "algorithm", "protocol", "variant"]
+# A run has one fabric.
+_CURVE = ["run", *(name for name in SERIES if name not in FABRIC), "ranks", *BY_SOURCE]
 
 
 def curves(points: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +49,7 @@ def curves(points: pd.DataFrame) -> pd.DataFrame:
     many = int(code.max()) + 1 if len(code) else 0
 
     def total(values: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        return np.bincount(code, weights=np.where(usable, values, 0.0), minlength=many)
+        return np.bincount(code, weights=np.where(usable, values, 0.0), minlength=many).astype(float)
 
     # Weighted least squares of every curve at once, from its five sums.
     w, ws, wss, wt, wst = (total(weight * values) for values in (1.0, size, size**2, time, size * time))

@@ -5,6 +5,8 @@ nccl-tests measures them, so only streamed points are compared with them. The ra
 two tables of one accelerator differ, at the 95th percentile.
 """
 
+from typing import cast
+
 import numpy as np
 import pandas as pd
 
@@ -30,10 +32,11 @@ def add_published(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.D
     usable = points.loc[points["mode"].eq("streamed") & (points["busbw_Bps"] > 0) & ~on_cpu(points),
                         ["op", "ranks", "ranks_per_node", "message_bytes", "busbw_Bps", "plateau_Bps"]]
     known = tables_of(home[0])
-    for (op, ranks, node), rows in usable.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
+    for key, rows in usable.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
+        op, ranks, node = cast(tuple[str, int, float], key)
         if host_group(home[1], int(ranks), float(node)) < ranks:
             continue
-        table = known.get((str(op), int(ranks)))
+        table = known.get((op, int(ranks)))
         if table is not None:
             size = rows["message_bytes"].to_numpy(float)
             inside = (size >= table.sizes[0]) & (size <= table.sizes[-1])
@@ -43,7 +46,7 @@ def add_published(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.D
             found.loc[at, "basis"] = "published"
         flat = rows["busbw_Bps"] * apart()[1] >= rows["plateau_Bps"]
         flat = rows.index[found.loc[rows.index, "basis"].isna() & flat]
-        _plateau(home[1], str(op), int(ranks), flat, points["wire_Bps"], found)
+        _plateau(home[1], op, int(ranks), flat, points["wire_Bps"], found)
     return found
 
 

@@ -1,7 +1,7 @@
 """The published tables that ship with the tool, as ranges of bus bandwidth, and how much two of them differ."""
 
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,11 @@ def tables_of(domain: str) -> dict[tuple[str, int], PublishedTable]:
     frame = frame.assign(bus=busbw_Bps(frame["op"], frame["ranks"], frame["payload_bytes"], frame["time_s"]))
     small, large = apart()
     found = {}
-    for (op, ranks), rows in frame.groupby(["op", "ranks"]):
+    for key, rows in frame.groupby(["op", "ranks"]):
+        op, ranks = cast(tuple[str, int], key)
         spread = rows.groupby("payload_bytes")["bus"].agg(["min", "median", "max"])
         sizes = spread.index.to_numpy(float)
         width = np.where(sizes >= _LARGE, large, small)
-        found[str(op), int(ranks)] = PublishedTable(
+        found[op, int(ranks)] = PublishedTable(
             sizes, spread["min"].to_numpy() / width, spread["median"].to_numpy(), spread["max"].to_numpy() * width)
     return found

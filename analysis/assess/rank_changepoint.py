@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..frames.columns import SERIES
+from ..frames.columns import BY_SOURCE, SERIES
 from ..frames.record_id import record_ids
 from ..models.changepoints import find_jumps
 from ..models.curve import curve_of
@@ -17,7 +17,7 @@ from ..models.holdout import hold_trials
 
 __all__ = ["RankChangepoint", "find_rank_changepoint"]
 
-_ALIKE = (*SERIES, "algorithm", "protocol", "variant", "time_kind")
+_ALIKE = (*SERIES, *BY_SOURCE, "time_kind")
 _OTHERS = ("run", "ranks", "ranks_per_node", "oversubscribed", "message_bytes", "asked_bytes", "native_size_bytes",
            "time_s")
 _NEAR = 2       # a jump explains points at up to this many times its rank count

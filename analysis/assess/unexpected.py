@@ -26,7 +26,7 @@ def find_unexpected(points: pd.DataFrame, stragglers: StragglerNames) -> Iterato
 def _in_network(points: pd.DataFrame) -> Iterator[Finding]:
     reduced = points[points["wire_Bps"].notna()]
     if len(reduced):
-        top = reduced.loc[reduced["busbw_Bps"].idxmax()]
+        top = reduced.iloc[int(reduced["busbw_Bps"].to_numpy().argmax())]
         yield Finding("note", f"all_reduce reaches a bus bandwidth of {rate(top['busbw_Bps'])} over links of "
                       f"{rate(top['ceiling_rate_Bps'])}, more than a ring can: the switches reduce (in-network "
                       f"reduction), each rank sends its data once, and its links carry {rate(top['wire_Bps'])}, "

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from .run import Point
 
-__all__ = ["LABELS", "Line", "summarise"]
+__all__ = ["LABELS", "BacktestScores", "summarise"]
 
 LABELS = ("up to 2x", "2x to 4x", "4x to 8x", "more than 8x")
 _EDGES = (0.0, 2.01, 4.01, 8.01, np.inf)
 _LEVEL = 0.9
 
 
-class Line(NamedTuple):
+class BacktestScores(NamedTuple):
     """One row of the table; errors and shares as fractions, width as high end over low end.
 
     Args:
@@ -42,7 +42,7 @@ class Line(NamedTuple):
     baseline_winkler: dict[str, float]
 
 
-def summarise(points: Sequence[Point]) -> list[Line]:
+def summarise(points: Sequence[Point]) -> list[BacktestScores]:
     """Scores by distance, for all points, for those within one scale-up domain, and for each system."""
     frame = pd.DataFrame([point.__dict__ for point in points])
     parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]
@@ -58,7 +58,7 @@ def _of_system(system: str, rows: pd.DataFrame) -> pd.Series:
     return rows["system"] == system
 
 
-def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
+def _lines(name: str, frame: pd.DataFrame) -> Iterator[BacktestScores]:
     where = pd.cut(frame["distance"], _EDGES, labels=LABELS)
     for label in LABELS:
         rows = frame[where == label]
@@ -66,7 +66,7 @@ def _lines(name: str, frame: pd.DataFrame) -> Iterator[Line]:
             yield _line(name, label, rows)
 
 
-def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
+def _line(name: str, label: str, rows: pd.DataFrame) -> BacktestScores:
     """One row: errors, coverage and width over the points of `rows`, and the errors of the baselines."""
     made = rows[~rows["refused"].astype(bool)]
     actual = np.log(made["actual_s"].to_numpy(float))
@@ -76,7 +76,7 @@ def _line(name: str, label: str, rows: pd.DataFrame) -> Line:
     logs = {str(column): np.log(simple[column].to_numpy(float)) - np.log(rows["actual_s"].to_numpy(float))
             for column in simple}
     logs = {column: values[np.isfinite(values)] for column, values in logs.items()}
-    return Line(name, label, len(rows), _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
+    return BacktestScores(name, label, len(rows), _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
                 _of(lambda x: np.expm1(np.median(x)), predicted - actual),
                 _of(np.mean, (low <= actual) & (actual <= high)), _of(lambda x: np.exp(np.median(x)), high - low),
                 float(rows["refused"].mean()),

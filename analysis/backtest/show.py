@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from .run import Point
-from .scores import Line
+from .scores import BacktestScores
 
 __all__ = ["as_json", "table"]
 
 
-def as_json(points: Sequence[Point], lines: Sequence[Line]) -> dict[str, list[dict[str, object]]]:
+def as_json(points: Sequence[Point], lines: Sequence[BacktestScores]) -> dict[str, list[dict[str, object]]]:
     """{"points": [...], "summary": [...]}; None if unknown."""
     return {"points": [asdict(point) for point in points], "summary": [_known(line._asdict()) for line in lines]}
 
@@ -20,7 +20,7 @@ def _known(values: dict[str, object]) -> dict[str, object]:
             if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(lines: Sequence[BacktestScores]) -> str:
     """Markdown: errors of predictions and of the baselines, by distance. Percent, except width and score ratio."""
     names = list(dict.fromkeys(name for line in lines for name in line.baselines))
     head = ["data", "distance", "points", "median error", "90th pct", "bias", "coverage of 90 %", "width hi/lo",
@@ -35,6 +35,6 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "-"
 
 
-def _skill(line: Line) -> str:
+def _skill(line: BacktestScores) -> str:
     known = [value for value in line.baseline_winkler.values() if math.isfinite(value)]
     return f"{line.winkler / min(known):.2f}" if known and min(known) > 0 else "-"

@@ -8,7 +8,9 @@ import pandas as pd
 
 from ..frames.record_id import record_ids
 
-__all__ = ["Evidence", "Finding", "as_json", "evidence_of", "sort_findings"]
+__all__ = ["Evidence", "Finding", "Severity", "as_json", "evidence_of", "sort_findings"]
+
+Severity = Literal["error", "warning", "note"]
 
 _ORDER = ("error", "warning", "note")
 _SHOWN = 5      # records named as evidence
@@ -33,7 +35,7 @@ class Finding:
         effect: the share of the cases, the points or the time that it affects; None if that is undefined.
     """
 
-    severity: Literal["error", "warning", "note"]
+    severity: Severity
     words: str
     evidence: tuple[str, ...] = ()
     records: tuple[str, ...] = ()

@@ -47,7 +47,8 @@ def _division(points: Floats, weights: Floats, width: float) -> list[int]:
     total, most = weights.sum(), min(_MOST_LEVELS, len(np.unique(points)))
     costs, cuts = _best_divisions(points, weights, most)
     scores = [total * np.log(max(costs[k - 1] / total, width**2)) + 2 * k * np.log(total) for k in range(1, most + 1)]
-    starts, end = [], len(points)
+    starts: list[int] = []
+    end = len(points)
     for k in range(int(np.argmin(scores)), -1, -1):
         end = int(cuts[k, end - 1])
         starts.insert(0, end)
@@ -66,7 +67,8 @@ def _best_divisions(points: Floats, weights: Floats, most: int) -> tuple[list[fl
     def within(begins: NDArray[np.int64], end: int) -> Floats:
         """Sums of squares about the mean of the points from each of `begins` to `end`, inclusive."""
         heavy = mass[end + 1] - mass[begins]
-        return np.maximum(second[end + 1] - second[begins] - (first[end + 1] - first[begins])**2 / heavy, 0.0)
+        squares = second[end + 1] - second[begins] - (first[end + 1] - first[begins])**2 / heavy
+        return np.asarray(np.maximum(squares, 0.0))
 
     best = np.array([within(np.array([0]), end)[0] for end in range(n)])
     cuts = np.zeros((most, n), np.int64)

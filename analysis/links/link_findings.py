@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from collbench.collectives.cases.case import Case
 from collbench.collectives.records.record import Run
 
-from ..findings.finding import Finding, evidence_of
+from ..findings.finding import Finding, Severity, evidence_of
 from ..text.units import rate, seconds
 from .pair_kinds import Places
 from .structure import Group, SlowRank, Structure
@@ -77,7 +77,7 @@ def tier_rows(cells: pd.DataFrame, structures: Mapping[str, Structure], places: 
             values = some[quantity.column]
             which = [group for group, number in zip(structure.groups, tier_numbers(structure), strict=True)
                      if number == tier]
-            rows.append((quantity.name, int(tier), len(some), values.median(), values.min(), values.max(),
+            rows.append((quantity.name, int(cast(float, tier)), len(some), values.median(), values.min(), values.max(),
                          " and ".join(dict.fromkeys(_group_words(group, places) for group in which))))
     return pd.DataFrame(rows, columns=list(TIERS))
 
@@ -107,7 +107,8 @@ def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure],
     """
     where = f"links of {run.transport} ({run.device})"
     found = _Faults(cells, structures, places)
-    for severity, faults in (("warning", found.certain()), ("note", found.seeming())):
+    kinds: list[tuple[Severity, Iterator[_LinkFault]]] = [("warning", found.certain()), ("note", found.seeming())]
+    for severity, faults in kinds:
         for words, quantities, pairs in faults:
             records = dict.fromkeys(shown_in(name, *pair) for pair in pairs for name in quantities)
             yield Finding(severity, f"{where}: {words}", **evidence_of(_identities([*filter(None, records)])))
@@ -133,7 +134,7 @@ class _Faults:
 
     def __init__(self, cells: pd.DataFrame, structures: Mapping[str, Structure], places: Places) -> None:
         self.cells, self.structures, self.places = cells, structures, places
-        self.by_pair = {(row.src, row.dst): row for row in cells.itertuples()}
+        self.by_pair: dict[Pair, Any] = {(int(row.src), int(row.dst)): row for row in _rows(cells)}
         odd = self._odd()
         self._blocks = list(self._between_hosts(odd))
         self._links = list(self._single(odd))
@@ -267,10 +268,15 @@ def _factors(figures: list[Factor]) -> str:
     return ", ".join(parts)
 
 
+def _rows(frame: pd.DataFrame) -> Iterable[Any]:
+    """The rows with columns as attributes, whose types pandas does not know."""
+    return frame.itertuples()
+
+
 def _tier_words(tiers: pd.DataFrame) -> Iterator[str]:
     for quantity in QUANTITIES:
         own = tiers[tiers["quantity"] == quantity.name]
-        parts = [f"{quantity.show(row.typical)} ({row.places}; {row.cells} links)" for row in own.itertuples()]
+        parts = [f"{quantity.show(row.typical)} ({row.places}; {row.cells} links)" for row in _rows(own)]
         if len(own) == 1:
             known = own.iloc[0]["places"]
             same = f", though they are of the {known.count(' and ') + 1} kinds {known}" if " and " in known else ""

@@ -88,7 +88,7 @@ class _Cells:
     def add(self, record: Record) -> None:
         quantity = next(one for one in QUANTITIES if one.op == record.case.op)
         self.message_bytes[quantity.name] = record.case.bytes
-        alone = record.case.traffic.startswith("pair-")
+        alone = (record.case.traffic or "").startswith("pair-")
         for (source, target), samples in record.timings[-1].pair_s(record.case).items():
             if not samples:
                 continue

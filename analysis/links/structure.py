@@ -176,4 +176,5 @@ def _same_block(blocks: tuple[tuple[int, ...], ...], ranks: int) -> NDArray[np.b
     number = np.full(ranks, -1)
     for index, block in enumerate(blocks):
         number[list(block)] = index
-    return (number[:, None] == number[None, :]) | (number[:, None] < 0) | (number[None, :] < 0)
+    same = number[:, None] == number[None, :]
+    return np.asarray(same | (number[:, None] < 0) | (number[None, :] < 0))

@@ -16,13 +16,13 @@ from ..domains.facts import load_domains
 from .monte_carlo import Target, sample_times
 from .references import measured, shipped
 
-__all__ = ["Line", "lines", "main", "trials"]
+__all__ = ["ProjectionScores", "lines", "main", "trials"]
 
 _DRAWS = 500
 _ENDS = (0.05, 0.5, 0.95)
 
 
-class Line(NamedTuple):
+class ProjectionScores(NamedTuple):
     """Scores of the projections of one kind; fractions, width as high end over low end."""
 
     left_out: str
@@ -56,7 +56,7 @@ def trials(left_out: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["domain", "op", "time_s", "low_s", "middle_s", "high_s"])
 
 
-def lines(left_out: Sequence[str] = ("system", "generation")) -> Iterator[Line]:
+def lines(left_out: Sequence[str] = ("system", "generation")) -> Iterator[ProjectionScores]:
     """Scores for all points, then for every operation and every domain."""
     for what in left_out:
         table = trials(what)
@@ -66,11 +66,11 @@ def lines(left_out: Sequence[str] = ("system", "generation")) -> Iterator[Line]:
                 yield _line(what, str(name), part)
 
 
-def _line(what: str, name: str, table: pd.DataFrame) -> Line:
+def _line(what: str, name: str, table: pd.DataFrame) -> ProjectionScores:
     log = pd.Series(np.log(table["middle_s"] / table["time_s"]))
     error = pd.Series(np.abs(np.expm1(log)))
     inside = (table["low_s"] <= table["time_s"]) & (table["time_s"] <= table["high_s"])
-    return Line(what, name, len(table), float(error.median()), float(error.quantile(0.9)),
+    return ProjectionScores(what, name, len(table), float(error.median()), float(error.quantile(0.9)),
                 float(np.expm1(log.median())), float(inside.mean()),
                 float(np.exp(pd.Series(np.log(table["high_s"] / table["low_s"])).median())))
 

@@ -8,6 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from ..frames.columns import SHOWN
 from ..frames.representative import HEADLINE_OPS, operation_table
 from ..text import units
 from .figures import Chart, sections
@@ -142,7 +143,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _predictions(story: Story, predictions: pd.DataFrame) -> list[dict[str, Any]]:
     """Every prediction of the representative series, in both quantities, as text."""
-    keys = ["fabric", "op", "mode", "dtype", "redop", "place", "traffic"]
+    keys = [*SHOWN]
     wanted = story.shown[keys].drop_duplicates()
     found = predictions.merge(wanted, on=keys)
     shown = found["asked_bytes"].isin(story.shown["asked_bytes"]) | found["kind"].eq("refused")

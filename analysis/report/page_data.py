@@ -15,6 +15,7 @@ from collbench.collectives.records.record import Run
 from ..domains.facts import Domain
 from ..findings.finding import Finding
 from ..frames.bandwidth import busbw_Bps
+from ..frames.columns import SHOWN
 from ..frames.representative import HEADLINE_OPS
 from ..projection.side_by_side import Pair, project_pair
 from ..text import units
@@ -26,7 +27,6 @@ _CLOSE = 1.6        # no rank count within this factor of a target: the target i
 _STEPS = 24         # points of a fitted line, which is a curve on logarithmic axes
 _Z95 = 1.96
 _LINE = ("op", "fabric", "ranks", "mode", "message_bytes", "time_s")
-_SERIES = ("fabric", "op", "mode", "dtype", "redop", "place", "traffic")
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def build_page_data(data: Sequence[Path], shown: pd.DataFrame, points: pd.DataFr
         predictions: every series at every target, with `fabric`.
         between: representative series at `curve_counts`, with `fabric`.
     """
-    keys = [name for name in _SERIES if name in shown]
+    keys = [name for name in SHOWN if name in shown]
     at_targets = predictions.merge(shown[keys].drop_duplicates(), on=keys)
     curve = pd.concat([at_targets, between[between["kind"] == "extrapolated"]], ignore_index=True)
     ops = [op for op in HEADLINE_OPS if op in set(shown["op"])]

@@ -133,9 +133,9 @@ def _found(points: pd.DataFrame, findings: Sequence[Finding]) -> Iterator[Choice
 
 def _longest_tail(shown: pd.DataFrame) -> Iterator[Choice]:
     alone = shown[(shown["mode"] == "isolated") & (shown["ranks"] >= 2) & (shown["op"] != "noop")]
-    tail = (alone["p99_s"] / alone["time_s"]).dropna()
-    if len(tail):
-        yield Choice("longest tail", alone.loc[tail.idxmax()])
+    tail = (alone["p99_s"] / alone["time_s"]).to_numpy(float)
+    if np.isfinite(tail).any():
+        yield Choice("longest tail", alone.iloc[int(np.nanargmax(tail))])
 
 
 def _records(journal: Path, wanted: set[Key]) -> Iterator[tuple[Key, Record]]:
