@@ -107,7 +107,9 @@ def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     output, _ = job.communicate(timeout=120)
     assert job.returncode in (0, 1), output     # 1: of some case no sample began on time
     slowing.join()
-    words = [finding.words for finding in collect_findings(load(tmp_path / "r")) if "last by most" in finding.words]
+    # Which rank ends last, by some 100 ns, depends on the machine; a stopped rank begins last.
+    words = [finding.words for finding in collect_findings(load(tmp_path / "r"))
+             if "begins last by most" in finding.words]
     assert words, load(tmp_path / "r").lateness.to_string()
     assert all(line.startswith("rank 1 ") for line in words), words
 

@@ -145,6 +145,7 @@ def test_a_makespan_is_reported_only_if_it_exceeds_the_error_of_the_clocks(tmp_p
     assert any("no makespan" in note for note in record.notes) == (span == "slowest rank")
 
 
+@pytest.mark.slow
 def test_a_makespan_across_hosts_is_reported_only_if_the_clocks_allow_it(tmp_path, monkeypatch):
     """Clocks three hours apart: begins are on rank 0's clock, or the slowest rank is reported with a note."""
     from collbench.collectives.program import session

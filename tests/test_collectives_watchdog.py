@@ -99,17 +99,19 @@ def faulty_job(collbench, tmp_path, temporary):
 KINDS = ("STOP", "KILL", "segfault", "exception", "hang")
 PHASES = ("rendezvous", "verify", "warm-up", "timed", "gather", "finalize")
 CHOSEN = (("local", "KILL", "gather"), ("local", "segfault", "verify"), ("local", "exception", "warm-up"),
-          ("local", "hang", "verify"), ("local", "KILL", "rendezvous"), ("local", "STOP", "rendezvous"),
-          ("local", "STOP", "finalize"), ("torchrun", "STOP", "gather"), ("torchrun", "KILL", "finalize"),
-          ("mpirun", "STOP", "warm-up"), ("mpirun", "KILL", "verify"), ("mpirun", "exception", "timed"),
-          ("mpirun", "hang", "gather"), ("mpirun", "KILL", "rendezvous"), ("mpirun", "KILL", "finalize"))
+          ("local", "hang", "verify"), ("local", "KILL", "rendezvous"), ("mpirun", "STOP", "warm-up"),
+          ("mpirun", "KILL", "verify"), ("mpirun", "exception", "timed"), ("mpirun", "KILL", "rendezvous"),
+          ("mpirun", "KILL", "finalize"))
+CHOSEN_SLOW = (("local", "STOP", "rendezvous"), ("local", "STOP", "finalize"), ("torchrun", "STOP", "gather"),
+               ("torchrun", "KILL", "finalize"), ("mpirun", "hang", "gather"))
 
 
 def pytest_generate_tests(metafunc):
     every = metafunc.config.getoption("--every-fault")
     if "phase" in metafunc.fixturenames:
         metafunc.parametrize(("launcher", "kind", "phase"),
-                             itertools.product(LAUNCH, KINDS, PHASES) if every else CHOSEN)
+                             itertools.product(LAUNCH, KINDS, PHASES) if every else
+                             [*CHOSEN, *(pytest.param(*fault, marks=pytest.mark.slow) for fault in CHOSEN_SLOW)])
     elif "restarted" in metafunc.fixturenames:
         metafunc.parametrize("restarted", ["local", "torchrun"] if every else ["local"])
 
@@ -170,6 +172,7 @@ def test_a_fault_on_rank_0_is_reported_by_another_rank(faulty_job, launcher, kin
     assert any(record.status == "ok" for record in records)
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
 def test_on_fault_continue_resumes_with_the_next_case(faulty_job, restarted):

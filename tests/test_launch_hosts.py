@@ -155,6 +155,7 @@ def verified(folder):
     return run.provenance["hosts"], good
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_torchrun_meets_across_hosts_and_gloo_is_verified(hosts):
     """As `collbench launch` writes it: torchrun's own rendezvous, c10d, which gives the first host to whom it likes."""
@@ -209,6 +210,7 @@ def test_point_to_point_follows_the_delay_of_a_link(hosts):
     assert DELAY_S <= latency_s < 10 * DELAY_S
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_point_to_point_follows_the_rate_of_a_link(hosts):
     rate_Bps, size = 10e6 / 8, 256 << 10
@@ -231,6 +233,7 @@ def half_round_trips(hosts, *sizes):
             if record.case.op == "ping_pong"]
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_a_host_that_never_comes_up_is_named_within_the_time_out(hosts):
     begin = time.monotonic()

@@ -192,6 +192,7 @@ LONG = ("--ops", "all_reduce,broadcast,all_gather", "--sizes", "32,128,512", "--
 TWO_BY_TWO = ("--nodes=2", "--ntasks-per-node=2", "--time=10")
 
 
+@pytest.mark.slow
 def test_the_cpu_script_measures_over_gloo_and_mpi_on_both_nodes(cluster, protocol, tmp_path):
     job = cluster.submit(cpu_script(tmp_path, protocol, "mpi torch"), *QUICK, cwd=tmp_path,
                          options=(*TWO_BY_TWO, "--job-name=first"))
@@ -311,6 +312,7 @@ def test_why_open_mpi_refuses_a_third_rank_of_a_node_is_said(cluster, protocol, 
         assert re.search(r"rank 2: Slurm calls this host n\d, but it calls itself", done.stderr), done.stderr
 
 
+@pytest.mark.slow
 def test_the_main_job_spreads_over_the_allocation(cluster, tmp_path):
     """`collbench bench` in an allocation of two nodes starts its ranks on both, through srun."""
     (tmp_path / "bench.sh").write_text("#!/bin/bash\ncollbench bench --transport torch --budget 5 --out r\n")
