@@ -6,7 +6,14 @@ from typing import Protocol
 
 from ..job import Job
 
-__all__ = ["Launcher", "as_text", "indented"]
+__all__ = ["WAIT_FOR_STEP", "Launcher", "as_text", "indented"]
+
+# Lines of a job script: wait for the ranks that were started in the background, whatever signals arrive.
+WAIT_FOR_STEP = """\
+step=$!
+while kill -0 "$step" 2>/dev/null; do wait "$step"; done     # a signal interrupts `wait`, not the step
+wait "$step"
+status=$?"""
 
 
 class Launcher(Protocol):

@@ -9,6 +9,7 @@ import signal
 from collbench.collectives.errors import UsageError
 
 from ..job import Job
+from .base import WAIT_FOR_STEP, indented
 from .mpirun import Mpirun, find_mpirun
 
 __all__ = ["FACTORY", "TITLE", "Pbs", "find_pbs"]
@@ -51,10 +52,7 @@ for transport in $transports; do
         head -n "$n" "$PBS_NODEFILE" > "$hosts"
         "${{mpirun[@]}}" -machinefile "$hosts" -n "$n" \\
             "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
-        step=$!
-        while kill -0 "$step" 2>/dev/null; do wait "$step"; done     # a signal interrupts `wait`, not the step
-        wait "$step"
-        status=$?
+{wait}
         case $status in
             0) ;;
             1) worst=1 ;;       # a wrong result or a failed case; the journal names it
@@ -91,6 +89,7 @@ class Pbs:
     def script(self, job: Job) -> str:
         """The complete script."""
         return _SCRIPT.format(
+            wait=indented(WAIT_FOR_STEP, 8),
             title=f"# {job.title}\n" if job.title else "",
             directives="\n".join(f"#PBS {word}" for word in self._directives(job)),
             python=shlex.quote(job.python),

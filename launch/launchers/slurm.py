@@ -7,7 +7,7 @@ from pathlib import Path
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..job import Job
-from .base import indented
+from .base import WAIT_FOR_STEP, indented
 from .srun import mpi_protocol
 
 __all__ = ["FACTORY", "TITLE", "Slurm", "find_slurm", "slurm_time"]
@@ -68,10 +68,7 @@ _SRUN = """\
 srun --nodes={nodes} --ntasks={ntasks} --ntasks-per-node={each} \\
     --mpi="$start" --kill-on-bad-exit=1 \\
     "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
-step=$!
-while kill -0 "$step" 2>/dev/null; do wait "$step"; done     # a signal interrupts `wait`, not the step
-wait "$step"
-status=$?
+{wait}
 case $status in
     0) ;;
     1) worst=1          # a wrong result or a failed case; the journal names it
@@ -135,10 +132,10 @@ class Slurm:
     @staticmethod
     def _loop(job: Job) -> str:
         if not job.curve:
-            return indented(_SRUN.format(nodes='"$SLURM_JOB_NUM_NODES"', ntasks='"$ranks"', each='"$per_node"',
-                                        groups=""), 4)
-        srun = _SRUN.format(nodes='"$nodes"', ntasks='"$n"', each="$((n < per_node ? n : per_node))",
-                            groups='--group-ranks "$n" ')
+            return indented(_SRUN.format(wait=WAIT_FOR_STEP, nodes='"$SLURM_JOB_NUM_NODES"', ntasks='"$ranks"',
+                                         each='"$per_node"', groups=""), 4)
+        srun = _SRUN.format(wait=WAIT_FOR_STEP, nodes='"$nodes"', ntasks='"$n"',
+                            each="$((n < per_node ? n : per_node))", groups='--group-ranks "$n" ')
         return indented(_WALK.format(srun=indented(srun, 4)), 4)
 
 
