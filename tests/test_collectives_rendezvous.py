@@ -322,7 +322,7 @@ def test_the_mpirun_of_another_mpi_is_noticed(tmp_path):
     """Each rank would be alone in a world of its own, and all would measure nothing; or MPI would end it at once."""
     from collbench.launch.launchers.mpirun import find_mpirun
     other, found = ({"PMI_RANK": "0", "PMI_SIZE": "2"}, "finds 1") if find_mpirun().is_open_mpi else (
-        {**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "does not know")
+        {**OPEN_MPI, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "does not support")
     done = subprocess.run([sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops", "barrier", "--out",
                            tmp_path / "r"], env={**os.environ, **other}, capture_output=True, text=True, timeout=60,
                           check=False)
