@@ -1,6 +1,7 @@
 """The back-test: splits, contract, what is left out of what was learned, and errors on data with a known truth."""
 
 import json
+import math
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from collbench.analysis.backtest import backtest, load_rows, summarise
 from collbench.analysis.backtest.series import curves_of, read_data
 from collbench.analysis.backtest.show import as_json, table
 from collbench.analysis.frames.load import load
+from collbench.analysis.models.series import series_of
 from collbench.collectives.errors import CollbenchError, UsageError
 
 
@@ -92,3 +94,15 @@ def test_backtest_reads_what_every_other_command_reads(tmp_path):
 def test_nothing_to_test_is_said(tidy):
     with pytest.raises(UsageError, match="nothing to test"):
         backtest(load_rows([tidy]), 64)
+
+
+def test_tokens_per_rank_are_sizes_where_a_table_states_no_bytes(tmp_path):
+    """An expert-parallel table: each token count is a size of its own, in backtest and in extrapolate alike."""
+    rows = [f"moe_dispatch,{ranks},,num_tokens_per_rank={tokens};hidden=7168,{tokens * math.log2(ranks)}"
+            for ranks in (4, 8, 16) for tokens in (8, 64, 512)]
+    (tmp_path / "moe.csv").write_text("collective,n_ranks,message_bytes,variant,time_us\n" + "\n".join(rows) + "\n")
+    data = read_data(tmp_path / "moe.csv")
+    assert sorted(data["size"].unique()) == [8, 64, 512]
+    assert {len(series.curve.sizes) for series in curves_of(data)} == {3}
+    series = [points for _, points in series_of(load(tmp_path / "moe.csv").points)]
+    assert [sorted(set(points.size)) for points in series] == [[8, 64, 512]]

@@ -128,6 +128,8 @@ def test_the_rank_program_shows_a_traceback_on_request_only(tmp_path, value):
 def test_a_users_own_modules_of_the_same_names_change_nothing(tmp_path, stranger):
     (tmp_path / stranger).parent.mkdir(exist_ok=True)
     (tmp_path / stranger).write_text("raise SystemExit('a stranger was imported')")
-    for words in (["-m", "collbench", "domains"], ["-m", "collbench.rank", "--help"]):
+    for words, printed in ((["-m", "collbench", "domains"], "nvl72"),
+                           (["-m", "collbench.rank", "--help"], "--transport")):
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+        assert printed in done.stdout
