@@ -60,7 +60,7 @@ lint: setup ## check the style of the sources
 types: setup ## check the types (ARGS="--list analysis/models" prints every error there)
 	@$(RUN)/python tools/check_types.py $(ARGS)
 
-mutants: setup ## plant bugs one at a time and list those that no test notices (30 minutes; ARGS="-k projection")
+mutants: setup ## plant bugs one at a time and list those that no test notices (10 minutes; ARGS="-k projection")
 	@$(RUN)/python tools/mutants.py $(ARGS)
 
 clean: ## remove build and test files; keep results
