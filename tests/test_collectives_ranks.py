@@ -225,3 +225,36 @@ def test_a_backend_of_torch_can_be_chosen(collbench, tmp_path):
         assert refused.returncode == 2, refused
         assert f"--backend {words[1]}: " in refused.stderr
         assert refused.stderr.count("\n") == 1
+
+
+NEW_OPERATION = """
+from types import MappingProxyType
+from collbench.collectives.cases import catalog
+from collbench.collectives.cases.catalog import Operation, Piece
+
+def both_neighbours(case, rank):
+    return [Piece((rank + step) % case.ranks, 0, start, case.count // 2)
+            for step, start in ((-1, case.count // 2), (1, 0))]
+
+halo = Operation("halo", lambda n: 1.0, lambda case, rank: [Piece(rank, 0, 0, case.count)], both_neighbours, "")
+catalog.OPERATIONS = MappingProxyType({**catalog.OPERATIONS, "halo": halo})
+from collbench.collectives.program.rank import main
+main()
+"""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_new_operation_needs_only_its_row_of_the_catalog(tmp_path, transport):
+    """Each rank sends its upper half to the right and its lower half to the left; no transport has such a call."""
+    (tmp_path / "halo.py").write_text(NEW_OPERATION)
+    words = [sys.executable, str(tmp_path / "halo.py"), "--transport", transport, "--ops", "halo", "--sizes", "64,8K",
+             "--group-ranks", "3", "--out", str(tmp_path / "r"), "--display", "quiet", *map(str, QUICK)]
+    launch = ["mpirun", "-n", "3", "--oversubscribe", "--allow-run-as-root"] if transport == "mpi" else [
+        "torchrun", "--no-python", "--nproc-per-node", "3", "--standalone"]
+    beside = Path(sys.executable).parent
+    done = subprocess.run([str(beside / launch[0]), *launch[1:], *words], capture_output=True, text=True, timeout=120,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = map(json.loads, (tmp_path / "r" / "journal.jsonl").read_text().splitlines())
+    halos = [line for line in lines if line["line"] == "record" and line["case"]["op"] == "halo"]
+    assert [(line["status"], line["verification"]["checks"] > 0) for line in halos] == [("ok", True)] * 2

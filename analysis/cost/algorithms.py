@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
+from .operations import COSTS
 from .schedules import Schedule, Step, direct, folded, log2_ceil, log2_floor, paired, repeated, shifted
 
 __all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "profile"]
@@ -204,7 +205,7 @@ _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _fla
              Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
 
 # Of two algorithms that fit equally well, the earlier one is chosen.
-ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
+_OF_OPERATION: dict[str, tuple[Algorithm, ...]] = {
     "all_reduce": (
         Algorithm("ring", _flat(_ring_twice), neighbours=True),
         Algorithm("recursive doubling", _flat(_doubling)),
@@ -237,7 +238,21 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
                 Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
                 Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0))))),
     "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),
-})
+}
+
+
+def _named(names: tuple[str, ...]) -> tuple[Algorithm, ...]:
+    """The first algorithm of each name, of whatever operation."""
+    known: dict[str, Algorithm] = {}
+    for algorithm in (algorithm for row in _OF_OPERATION.values() for algorithm in row):
+        known.setdefault(algorithm.name, algorithm)
+    return tuple(known[name] for name in names)
+
+
+# An operation without a row of its own runs the algorithms that its row of costs names.
+ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
+    **_OF_OPERATION, **{op: _named(row.algorithms) for op, row in COSTS.items()
+                        if row.algorithms and op not in _OF_OPERATION}})
 
 # Operations outside the catalog, for example an expert-parallel dispatch, mostly resemble an all-to-all exchange.
 _UNKNOWN = _EXCHANGE

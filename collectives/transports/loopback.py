@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cases import catalog
 from ..cases.case import Case
+from ..cases.messages import messages
 from ..errors import UsageError
 from ..interfaces import CallSettings, LoopChoice, Prepared, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
@@ -193,7 +194,7 @@ def run_ranks(size: int, program: Callable[[LoopbackTransport, Place], _Result],
 def _perform(case: Case, buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Perform the operation for all ranks; sends are copied first, since buffers may overlap."""
     sends, receives = [send.copy() for send, _ in buffers], [recv for _, recv in buffers]
-    _DEFINITIONS[case.op](case, sends, receives)
+    _DEFINITIONS.get(case.op, _messages)(case, sends, receives)
 
 
 def _combined(case: Case, sends: list[np.ndarray]) -> np.ndarray:
@@ -256,6 +257,18 @@ def _all_to_all_v(case: Case, sends: list[np.ndarray], receives: list[np.ndarray
 def _send_recv(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
     for rank, recv in enumerate(receives):
         recv[:] = sends[rank - 1]
+
+
+def _messages(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
+    """An operation without a definition of its own."""
+    size = case.itemsize
+    sent = [(messages(case, rank) or ([], []))[0] for rank in range(case.ranks)]
+    for rank, recv in enumerate(receives):
+        queued = {source: [one for one in sent[source] if one.peer == rank] for source in range(case.ranks)}
+        for target in (messages(case, rank) or ([], []))[1]:
+            source = queued[target.peer].pop(0)
+            recv[target.at * size:(target.at + target.count) * size] = (
+                sends[target.peer][source.at * size:(source.at + source.count) * size])
 
 
 def _pairs(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:

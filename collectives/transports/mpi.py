@@ -163,8 +163,10 @@ class MpiTransport:
     def why_not(self, case: Case) -> str | None:
         if case.operation.memories and self._context.buffers is not HOST:
             return "copies on a device are measured by transport torch"
-        if case.op not in BINDERS:
+        if case.op not in BINDERS and case.operation.memories:
             return NO_DEVICE
+        if case.op not in BINDERS and (case.operation.reduces or case.in_place):
+            return f"MPI has no {'in-place ' if case.in_place else ''}{case.op}"
         if case.redop and case.redop not in OPS:
             return f"MPI has no reduce operation {case.redop}"
         if case.redop and case.dtype == "bfloat16":

@@ -10,6 +10,7 @@ from mpi4py import MPI
 
 from ..cases import catalog
 from ..cases.case import Case
+from ..cases.messages import messages
 from ..interfaces import Layout, empty_call
 from ..loop.memory import host_copy
 
@@ -30,8 +31,8 @@ class Buffers:
         self.send_bytes = row[place.send_at:place.send_at + place.send_bytes]
         self.recv_bytes = row[place.recv_at:place.recv_at + place.recv_bytes]
         self.datatype = datatype(case)
-        self.send = self._spec(self.send_bytes)
-        self.recv = self._spec(self.recv_bytes)
+        self.send = self.spec(self.send_bytes)
+        self.recv = self.spec(self.recv_bytes)
         self.requests: list[MPI.Prequest] = []
 
     @property
@@ -49,13 +50,14 @@ class Buffers:
         for request in self.requests:
             request.Free()
 
-    def _spec(self, raw: RawBytes) -> list[Any]:
-        return [raw, self.datatype]      # where a call needs it, mpi4py divides the buffer among the ranks
+    def spec(self, raw: RawBytes) -> list[Any]:
+        """A buffer argument; where a call needs it, mpi4py divides the buffer among the ranks."""
+        return [raw, self.datatype]
 
     def messages(self, raw: RawBytes) -> list[list[Any]]:
         """The buffers of a window, one spec per message; reused in turn if there are fewer than messages."""
         size = self.case.bytes
-        parts = [self._spec(raw[at:at + size]) for at in range(0, len(raw), size)]
+        parts = [self.spec(raw[at:at + size]) for at in range(0, len(raw), size)]
         return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
 
     def vector(self, counts: list[int], raw: RawBytes) -> list[Any]:
@@ -71,7 +73,7 @@ def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Call
     """The call on this slot. A persistent collective is initialised here; the call starts it and waits for it."""
     request = persistent_request(comm, case, at) if persistent else None
     if request is None:
-        return BINDERS[case.op](comm, case, at)
+        return BINDERS.get(case.op, _messages)(comm, case, at)
     start, wait = request.Start, request.Wait
 
     def call() -> None:
@@ -82,8 +84,10 @@ def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Call
 
 def persistent_request(comm: MPI.Intracomm, case: Case, at: Buffers) -> MPI.Prequest | None:
     """The persistent form of the call, freed with the slot; None if the operation is not a collective."""
+    if case.op not in BINDERS or case.op == "send_recv":
+        return None
     call = BINDERS[case.op](comm, case, at)
-    if not isinstance(call, partial) or case.op == "send_recv":
+    if not isinstance(call, partial):
         return None
     set_up = getattr(comm, f"{call.func.__name__}_init", None)
     if set_up is None:
@@ -166,6 +170,22 @@ def _noop(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
 def _send_recv(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
     right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
     return partial(comm.Sendrecv, at.send, right, 0, at.recv, left, 0)
+
+
+def _messages(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    """An operation without a call of its own, message by message, all in flight at once."""
+    size = case.itemsize
+    sends, receives = messages(case, comm.rank) or ([], [])
+    at.requests += [comm.Recv_init(at.spec(at.recv_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
+                    for one in receives]
+    at.requests += [comm.Send_init(at.spec(at.send_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
+                    for one in sends]
+    start, wait = partial(MPI.Prequest.Startall, at.requests), partial(MPI.Request.Waitall, at.requests)
+
+    def exchange() -> None:
+        start()
+        wait()
+    return exchange
 
 
 def _copy(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:

@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from ..cases import catalog
 from ..cases.case import Case
+from ..cases.messages import messages
 from ..errors import CollbenchError, UsageError
 from ..interfaces import (
     NO_DEVICE,
@@ -84,7 +85,8 @@ class TorchCommunicator:
             return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
-        calls = [_BINDERS[case.op](self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
+        bind = _BINDERS.get(case.op, _messages)
+        calls = [bind(self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
         return self._timed(calls, memory, place)
 
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
@@ -170,8 +172,10 @@ class TorchTransport:
             return f"torch.distributed has no in-place {case.op}"
         if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
             return f"torch.distributed.{case.op} works in place only"
-        if case.op not in _BINDERS and self._context.device.type == "cpu":
+        if case.op not in _BINDERS and case.operation.memories and self._context.device.type == "cpu":
             return NO_DEVICE
+        if case.op not in _BINDERS and case.operation.reduces:
+            return f"torch.distributed has no {case.op}"
         if case.op == "send_recv" and case.ranks == 1:
             return "torch.distributed does not support sending to the same rank"
         return None
@@ -343,9 +347,25 @@ def _started(comm: TorchCommunicator, transfers: list[tuple[Callable, torch.Tens
     return exchange
 
 
-def _send_recv(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
-    return _started(comm, [(dist.isend, at.send, right), (dist.irecv, at.recv, left)])
+def _messages(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
+    """An operation without a call of its own, message by message; what a rank keeps for itself is copied."""
+    sends, receives = messages(case, comm.rank) or ([], [])
+    parts = [[part[i.at:i.at + i.count] for i in group] for part, group in ((at.send, sends), (at.recv, receives))]
+    transfers: list[tuple[Callable, torch.Tensor, int]] = []
+    for start, group, views in ((dist.isend, sends, parts[0]), (dist.irecv, receives, parts[1])):
+        transfers += [(start, view, message.peer) for message, view in zip(group, views, strict=True)
+                      if message.peer != comm.rank]
+    exchange = _started(comm, transfers) if transfers else empty_call
+    own_sent, own_received = ([view for message, view in zip(group, views, strict=True) if message.peer == comm.rank]
+                              for group, views in zip((sends, receives), parts, strict=True))
+    if not own_received:
+        return exchange
+
+    def both() -> None:
+        for source, target in zip(own_sent, own_received, strict=True):
+            target.copy_(source, non_blocking=True)
+        exchange()
+    return both
 
 
 def _ping_pong(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
@@ -381,7 +401,7 @@ def _window(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], o
 _BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
             "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
             "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
-            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
+            "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
             "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _host_copy}
 _IN_PLACE = {"all_reduce", "reduce", "all_gather", "reduce_scatter"}
 _OUT_OF_PLACE = {"all_gather", "reduce_scatter", "gather", "scatter", "all_to_all", "all_to_all_v"}
