@@ -21,11 +21,14 @@ bench: setup ## measure the interconnect at hand, extrapolate and report (ARGS="
 smoke: setup ## the same in a minute, to check that everything works
 	@$(RUN)/collbench bench --profile smoke $(ARGS)
 
-test: setup ## run the tests (ARGS="-k name")
-	@$(RUN)/python -m pytest $(ARGS)
+# Tests of real ranks mostly wait; those of a file stay in one process, because they share a cluster or a device.
+PYTEST = $(RUN)/python -m pytest -n 2 --dist loadfile
+
+test: setup ## run the tests, two files at a time (ARGS="-k name")
+	@$(PYTEST) $(ARGS)
 
 test-all: setup ## run the slow tests too (ARGS="-m slow": only those)
-	@$(RUN)/python -m pytest --all $(ARGS)
+	@$(PYTEST) --all $(ARGS)
 
 test-mpich: setup ## repeat every test that needs MPI under MPICH
 	@$(RUN)/python tests/test_launch_mpich.py $(ARGS)
