@@ -30,15 +30,18 @@ def device(pytestconfig):
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         pytest.skip("SKIPPED: no C++ compiler, so no test device")
-    home, version = subprocess.run([sys.executable, "-c", "import torch; print(torch.__path__[0], torch.__version__)"],
-                                   capture_output=True, text=True, check=True).stdout.split()
-    digest = hashlib.sha256(SOURCE.read_bytes() + version.encode()).hexdigest()[:16]
+    home, version, python = subprocess.run(
+        [sys.executable, "-c", "import sysconfig, torch; print(torch.__path__[0], torch.__version__, "
+                               "sysconfig.get_path('include'))"],
+        capture_output=True, text=True, check=True).stdout.split()
+    digest = hashlib.sha256(SOURCE.read_bytes() + version.encode() + python.encode()).hexdigest()[:16]
     library = Path(pytestconfig.cache.mkdir("third-party-device")) / f"demo-{digest}.so"
     if not library.exists():
         draft = library.with_suffix(f".{os.getpid()}")
         done = subprocess.run(
-            [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-w", f"-I{home}/include", str(SOURCE), "-o",
-             str(draft), f"-L{home}/lib", "-ltorch", "-ltorch_cpu", "-lc10", f"-Wl,-rpath,{home}/lib"],
+            [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-w", f"-I{home}/include", f"-I{python}",
+             f"-I{home}/include/torch/csrc/api/include", str(SOURCE), "-o", str(draft), f"-L{home}/lib", "-ltorch",
+             "-ltorch_cpu", "-ltorch_python", "-lc10", f"-Wl,-rpath,{home}/lib"],
             capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"SKIPPED: the device does not compile against torch {version}: {done.stderr[:400]}")
@@ -47,7 +50,7 @@ def device(pytestconfig):
 
 
 def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(HERE.parent), "DEMO_RATE": str(RATE_BPS), **more}
+    return {**os.environ, "PYTHONPATH": str(HERE.parent), "DEMO_COPY_BPS": str(RATE_BPS), **more}
 
 
 @pytest.fixture(scope="module")

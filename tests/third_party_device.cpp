@@ -1,5 +1,10 @@
-// An out-of-tree torch accelerator for tests: its memory is host memory, its streams are threads that process a queue,
-// its events are stamped when the queue reaches them, and its asynchronous copies take the time given by a rate.
+// An out-of-tree torch accelerator for tests, with the awkward properties of real ones, and its collective library.
+//
+// Memory is host memory. Streams are threads that process a queue; the host only queues. Each stream keeps the time of
+// the device: a job begins when it was queued or when the one before it ended, whichever is later, and takes the time
+// that the settings give. Events are stamped with that time, so what they measure does not depend on the load of the
+// machine; a job that really ends earlier is held back until then.
+//
 // Registered as PrivateUse1, the key reserved for device vendors.
 
 #include <ATen/EmptyTensor.h>
@@ -9,6 +14,9 @@
 #include <ATen/ops/view_native.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+#include <torch/csrc/utils/pybind.h>
 #include <torch/library.h>
 
 #include <atomic>
@@ -18,52 +26,81 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <thread>
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Time = Clock::time_point;
 constexpr auto KIND = c10::DeviceType::PrivateUse1;
-constexpr int DEVICES = 2, STREAMS = 4;
+constexpr int DEVICES = 2, POOL = 4, STREAMS = 64;      // streams from POOL on belong to process groups
 constexpr size_t MEMORY = size_t(1) << 30;
-double bytes_per_second = 2e9;
+constexpr double FILL_BPS = 2e9;
+
+struct Settings {
+    double copy_Bps = 2e9;      // of asynchronous copies
+    double call_s = 0;          // a collective or message takes on the device
+    double host_s = 0;          // it takes the host to queue one
+    double init_s = 0;          // it takes the host to make a communicator
+} settings;
+
 std::atomic<size_t> taken{0};
 thread_local c10::DeviceIndex current = 0;
 thread_local c10::StreamId used[DEVICES] = {0, 0};
 
+Clock::duration seconds(double count)
+{
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(count));
+}
+
 class Queue {
 public:
-    void put(std::function<void()> job)
+    using Job = std::function<void(Time &now)>;     // moves the time of the stream on
+
+    void put(Job job)
     {
         std::unique_lock<std::mutex> lock(mutex_);
         if (!started_)
             std::thread([this] { work(); }).detach();
         started_ = true;
-        jobs_.push_back(std::move(job));
+        jobs_.emplace_back(Clock::now(), std::move(job));
         changed_.notify_all();
     }
 
+    // Wait until all jobs are done. Throws the first exception of a job since the last wait.
     void wait()
     {
         std::unique_lock<std::mutex> lock(mutex_);
         changed_.wait(lock, [this] { return jobs_.empty() && !busy_; });
+        if (auto failure = std::exchange(failure_, nullptr))
+            std::rethrow_exception(failure);
     }
 
 private:
     void work()
     {
+        Time now;
         for (;;) {
-            std::function<void()> job;
+            std::pair<Time, Job> next;
             {
                 std::unique_lock<std::mutex> lock(mutex_);
                 changed_.wait(lock, [this] { return !jobs_.empty(); });
-                job = std::move(jobs_.front());
+                next = std::move(jobs_.front());
                 jobs_.pop_front();
                 busy_ = true;
             }
-            job();
-            job = nullptr;
+            now = std::max(now, next.first);
+            std::exception_ptr failure;
+            try {
+                next.second(now);
+            } catch (...) {
+                failure = std::current_exception();
+            }
+            std::this_thread::sleep_until(now);
+            next.second = nullptr;
             std::unique_lock<std::mutex> lock(mutex_);
+            failure_ = failure_ ? failure_ : failure;
             busy_ = false;
             changed_.notify_all();
         }
@@ -71,7 +108,8 @@ private:
 
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<std::function<void()>> jobs_;
+    std::deque<std::pair<Time, Job>> jobs_;
+    std::exception_ptr failure_;
     bool started_ = false, busy_ = false;
 };
 
@@ -81,13 +119,47 @@ Queue &queue(c10::DeviceIndex device, c10::StreamId stream)
     return queues[device * STREAMS + stream];
 }
 
-struct Mark {
-    std::mutex mutex;
-    std::condition_variable reached;
-    bool passed = true;
-    Clock::time_point when;
+// One point in a queue, which may outlive the event or the work that it belongs to.
+class Mark {
+public:
+    void pass(Time when)
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        when_ = when;
+        passed_ = true;
+        reached_.notify_all();
+    }
+    Time reach()
+    {
+        std::unique_lock<std::mutex> lock(mutex_);
+        reached_.wait(lock, [this] { return passed_; });
+        return when_;
+    }
+    bool passed()
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        return passed_;
+    }
+
+private:
+    std::mutex mutex_;
+    std::condition_variable reached_;
+    bool passed_ = false;
+    Time when_;
 };
-using Event = std::shared_ptr<Mark>;        // the queue may reach it after the event is destroyed
+using Event = std::shared_ptr<Mark>;
+
+Event marked(Queue &stream)
+{
+    auto mark = std::make_shared<Mark>();
+    stream.put([mark](Time &now) { mark->pass(now); });
+    return mark;
+}
+
+void wait_for(const Event &mark, Queue &stream)
+{
+    stream.put([mark](Time &now) { now = std::max(now, mark->reach()); });
+}
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::DeviceType type() const override { return KIND; }
@@ -112,7 +184,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::Stream getNewStream(c10::Device device, int) const override
     {
         static std::atomic<int> next{0};
-        return stream(device, 1 + next++ % (STREAMS - 1));
+        return stream(device, 1 + next++ % (POOL - 1));
     }
     c10::Stream exchangeStream(c10::Stream wanted) const override
     {
@@ -124,38 +196,17 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     void record(void **event, const c10::Stream &stream, const c10::DeviceIndex, const c10::EventFlag) const override
     {
         if (*event == nullptr)
-            *event = new Event(std::make_shared<Mark>());
-        Event mark = *static_cast<Event *>(*event);
-        {
-            std::lock_guard<std::mutex> lock(mark->mutex);
-            mark->passed = false;
-        }
-        queue(stream.device_index(), stream.id()).put([mark] {
-            std::lock_guard<std::mutex> lock(mark->mutex);
-            mark->when = Clock::now();
-            mark->passed = true;
-            mark->reached.notify_all();
-        });
+            *event = new Event;
+        at(*event) = marked(queue(stream.device_index(), stream.id()));
     }
-    static void reach(const Event &mark)
-    {
-        std::unique_lock<std::mutex> lock(mark->mutex);
-        mark->reached.wait(lock, [mark] { return mark->passed; });
-    }
+    static Event &at(void *event) { return *static_cast<Event *>(event); }
     void block(void *event, const c10::Stream &stream) const override
     {
-        if (event == nullptr)
-            return;
-        Event mark = *static_cast<Event *>(event);
-        queue(stream.device_index(), stream.id()).put([mark] { reach(mark); });
+        if (event != nullptr)
+            wait_for(at(event), queue(stream.device_index(), stream.id()));
     }
-    bool queryEvent(void *event) const override
-    {
-        auto &mark = *static_cast<Event *>(event);
-        std::lock_guard<std::mutex> lock(mark->mutex);
-        return mark->passed;
-    }
-    void synchronizeEvent(void *event) const override { reach(*static_cast<Event *>(event)); }
+    bool queryEvent(void *event) const override { return event == nullptr || at(event)->passed(); }
+    void synchronizeEvent(void *event) const override { at(event)->reach(); }
     void synchronizeStream(const c10::Stream &stream) const override { queue(stream.device_index(), stream.id()).wait(); }
     void synchronizeDevice(const c10::DeviceIndex device) const override
     {
@@ -164,8 +215,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     }
     double elapsedTime(void *first, void *last, const c10::DeviceIndex) const override
     {
-        auto between = (*static_cast<Event *>(last))->when - (*static_cast<Event *>(first))->when;
-        return std::chrono::duration<double, std::milli>(between).count();
+        return std::chrono::duration<double, std::milli>(at(last)->reach() - at(first)->reach()).count();
     }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
@@ -240,17 +290,32 @@ at::Tensor copy_from(const at::Tensor &from, const at::Tensor &to, bool non_bloc
     auto source = on_host(from).expand(to.sizes()), target = on_host(to);
     auto held = std::make_pair(from.storage(), to.storage());
     c10::Device device = from.device().type() == KIND ? from.device() : to.device();
-    double least_s = non_blocking ? double(to.nbytes()) / bytes_per_second : 0.0;
+    double least_s = non_blocking ? double(to.nbytes()) / settings.copy_Bps : 0.0;
     auto &line = queue(device.index(), used[device.index()]);
-    line.put([source, target, held, least_s]() mutable {
-        auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(least_s));
+    line.put([source, target, held, least_s](Time &now) mutable {
         c10::InferenceMode plain;
         target.copy_(source);
-        std::this_thread::sleep_until(end);
+        now += seconds(least_s);
     });
     if (!non_blocking)
         line.wait();
     return to;
+}
+
+at::Tensor &fill(at::Tensor &self, const at::Scalar &value)
+{
+    queue(self.device().index(), used[self.device().index()]).put([target = on_host(self), held = self.storage(),
+                                                                   value](Time &now) mutable {
+        c10::InferenceMode plain;
+        target.fill_(value);
+        now += seconds(double(target.nbytes()) / FILL_BPS);
+    });
+    return self;
+}
+
+at::Tensor &zero(at::Tensor &self)
+{
+    return fill(self, 0);
 }
 
 at::Tensor copy_from_and_resize(const at::Tensor &from, const at::Tensor &to)
@@ -305,6 +370,8 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m)
     m.impl("view", &view);
     m.impl("view.dtype", &at::native::view_dtype);
     m.impl("_copy_from", &copy_from);
+    m.impl("fill_.Scalar", &fill);
+    m.impl("zero_", &zero);
     m.impl("_copy_from_and_resize", &copy_from_and_resize);
 }
 
@@ -317,9 +384,209 @@ struct Registered {
     Registered() { at::RegisterPrivateUse1HooksInterface(new Hooks); }
 } registered;
 
+
+// Complete once the stream of the library has passed its end. Only a barrier makes the host wait.
+class Call final : public c10d::Work {
+public:
+    Call(Event end, bool host_waits) : end_(std::move(end)), host_waits_(host_waits) {}
+    bool isCompleted() override { return end_->passed(); }
+    void synchronize() override { wait(kNoTimeout); }
+    bool wait(std::chrono::milliseconds) override
+    {
+        if (host_waits_)
+            end_->reach();
+        wait_for(end_, queue(current, used[current]));
+        return true;
+    }
+
+private:
+    Event end_;
+    bool host_waits_;
+};
+
+// The collective library: each process group has a stream of its own, on which gloo is called with the memory of the
+// tensors. Communicators are made as by NCCL: for the group in its first call, for a pair in its first message that is
+// not batched, or once for both if the group is bound to a device from the start.
+class Library final : public c10d::Backend {
+    using Works = std::vector<c10::intrusive_ptr<c10d::Work>>;
+    using Start = std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend &gloo)>;
+    using Tensors = std::vector<at::Tensor>;
+    using Work = c10::intrusive_ptr<c10d::Work>;
+
+public:
+    Library(c10::intrusive_ptr<c10d::Backend> gloo) : Backend(gloo->getRank(), gloo->getSize()), gloo_(std::move(gloo))
+    {
+        static std::atomic<int> next{0};
+        stream_ = POOL + next++ % (STREAMS - POOL);
+    }
+    const std::string getBackendName() const override { return "democcl"; }
+    bool supportsSplitting() const override { return true; }
+    bool supportsCoalescing() const override { return true; }
+    void eagerConnectSingleDevice(at::Device) override
+    {
+        connect();
+        eager_ = true;
+    }
+
+    Work allreduce(Tensors &data, const c10d::AllreduceOptions &options) override
+    {
+        return collective(data, [data = on_hosts(data), options](auto &gloo) mutable {
+            return gloo.allreduce(data, options);
+        });
+    }
+    Work broadcast(Tensors &data, const c10d::BroadcastOptions &options) override
+    {
+        return collective(data, [data = on_hosts(data), options](auto &gloo) mutable {
+            return gloo.broadcast(data, options);
+        });
+    }
+    Work reduce(Tensors &data, const c10d::ReduceOptions &options) override
+    {
+        return collective(data, [data = on_hosts(data), options](auto &gloo) mutable {
+            return gloo.reduce(data, options);
+        });
+    }
+    Work _allgather_base(at::Tensor &output, at::Tensor &input, const c10d::AllgatherOptions &options) override
+    {
+        return collective({output, input}, [to = on_host(output), from = on_host(input), options](auto &gloo) mutable {
+            return gloo._allgather_base(to, from, options);
+        });
+    }
+    Work _reduce_scatter_base(at::Tensor &output, at::Tensor &input,
+                              const c10d::ReduceScatterOptions &options) override
+    {
+        return collective({output, input}, [to = on_host(output), from = on_host(input), options](auto &gloo) mutable {
+            return gloo._reduce_scatter_base(to, from, options);
+        });
+    }
+    Work gather(std::vector<Tensors> &outputs, Tensors &inputs, const c10d::GatherOptions &options) override
+    {
+        return collective(joined(outputs, inputs), [to = on_hosts(outputs), from = on_hosts(inputs),
+                                                    options](auto &gloo) mutable {
+            return gloo.gather(to, from, options);
+        });
+    }
+    Work scatter(Tensors &outputs, std::vector<Tensors> &inputs, const c10d::ScatterOptions &options) override
+    {
+        return collective(joined(inputs, outputs), [to = on_hosts(outputs), from = on_hosts(inputs),
+                                                    options](auto &gloo) mutable {
+            return gloo.scatter(to, from, options);
+        });
+    }
+    Work alltoall_base(at::Tensor &output, at::Tensor &input, std::vector<int64_t> &output_sizes,
+                       std::vector<int64_t> &input_sizes, const c10d::AllToAllOptions &options) override
+    {
+        return collective({output, input}, [to = on_host(output), from = on_host(input), output_sizes, input_sizes,
+                                            options](auto &gloo) mutable {
+            return gloo.alltoall_base(to, from, output_sizes, input_sizes, options);
+        });
+    }
+    Work barrier(const c10d::BarrierOptions &) override
+    {
+        return collective({}, [](auto &gloo) { return gloo.barrier(); }, true);
+    }
+
+    Work send(Tensors &data, int to, int tag) override
+    {
+        return message(data, to, [data = on_hosts(data), to, tag](auto &gloo) mutable {
+            return gloo.send(data, to, tag);
+        });
+    }
+    Work recv(Tensors &data, int from, int tag) override
+    {
+        return message(data, from, [data = on_hosts(data), from, tag](auto &gloo) mutable {
+            return gloo.recv(data, from, tag);
+        });
+    }
+    void startCoalescing() override { batching_ = true; }
+    Work endCoalescing() override
+    {
+        batching_ = false;
+        connect();
+        return queued(std::exchange(held_, {}), std::exchange(batch_, {}));
+    }
+
+private:
+    static Tensors on_hosts(const Tensors &tensors)
+    {
+        Tensors hosts;
+        for (const auto &tensor : tensors)
+            hosts.push_back(on_host(tensor));
+        return hosts;
+    }
+    static std::vector<Tensors> on_hosts(const std::vector<Tensors> &lists)
+    {
+        std::vector<Tensors> hosts;
+        for (const auto &tensors : lists)
+            hosts.push_back(on_hosts(tensors));
+        return hosts;
+    }
+    static Tensors joined(const std::vector<Tensors> &lists, Tensors all)
+    {
+        for (const auto &tensors : lists)
+            all.insert(all.end(), tensors.begin(), tensors.end());
+        return all;
+    }
+
+    void connect()
+    {
+        if (!std::exchange(connected_, true))
+            std::this_thread::sleep_for(seconds(settings.init_s));
+    }
+
+    Work collective(const Tensors &data, Start start, bool host_waits = false)
+    {
+        connect();
+        return queued(data, {std::move(start)}, host_waits);
+    }
+
+    Work message(const Tensors &data, int peer, Start start)
+    {
+        if (batching_) {
+            held_.insert(held_.end(), data.begin(), data.end());
+            batch_.push_back(std::move(start));
+            return c10::make_intrusive<c10d::Work>();
+        }
+        if (!eager_ && pairs_.insert(peer).second)
+            std::this_thread::sleep_for(seconds(settings.init_s));
+        return queued(data, {std::move(start)});
+    }
+
+    // Queue one job that makes all calls at once, after the work that the current stream has now.
+    Work queued(Tensors data, std::vector<Start> starts, bool host_waits = false)
+    {
+        auto until = Clock::now() + seconds(settings.host_s);
+        auto &stream = queue(current, stream_);
+        wait_for(marked(queue(current, used[current])), stream);
+        stream.put([gloo = gloo_, data, starts](Time &now) {
+            Works works;
+            for (const auto &start : starts)
+                works.push_back(start(*gloo));
+            for (const auto &work : works)
+                work->wait();
+            now += seconds(settings.call_s);
+        });
+        auto call = c10::make_intrusive<Call>(marked(stream), host_waits);
+        while (Clock::now() < until) {}
+        return call;
+    }
+
+    c10::intrusive_ptr<c10d::Backend> gloo_;
+    c10::StreamId stream_;
+    bool connected_ = false, eager_ = false, batching_ = false;
+    std::set<int> pairs_;       // with a communicator of their own
+    Tensors held_;
+    std::vector<Start> batch_;
+};
+
 }
 
-extern "C" void demo_set_rate(double rate)
+PYBIND11_MODULE(demo_device, m)
 {
-    bytes_per_second = rate;
+    m.def("configure", [](double copy_Bps, double call_s, double host_s, double init_s) {
+        settings = {copy_Bps, call_s, host_s, init_s};
+    }, py::kw_only(), py::arg("copy_Bps"), py::arg("call_s"), py::arg("host_s"), py::arg("init_s"));
+    m.def("library", [](c10::intrusive_ptr<c10d::Backend> gloo) -> c10::intrusive_ptr<c10d::Backend> {
+        return c10::make_intrusive<Library>(std::move(gloo));
+    });
 }

@@ -2,11 +2,17 @@
 
     python third_party_device.py LIBRARY [OPTION...]
 
-LIBRARY is the compiled third_party_device.cpp. Its collectives stage through the host: gloo between two copies. With
-LIBRARY alone, the program queries the device and prints JSON.
+LIBRARY is the compiled third_party_device.cpp. With LIBRARY alone, the program queries the device and prints JSON.
+The environment says how awkward the device is:
+
+    DEMO_COPY_BPS   rate of its asynchronous copies in B/s (2e9)
+    DEMO_CALL_S     seconds that a collective or a message takes on the device (5e-6)
+    DEMO_HOST_S     seconds that it takes the host to queue one (20e-6)
+    DEMO_INIT_S     seconds that it takes to make a communicator (0.4): in a group's first call, and for each pair of
+                    ranks in its first message that is not batched; in new_group, if that has a device_id
 """
 
-import ctypes
+import importlib.util
 import json
 import os
 import sys
@@ -17,101 +23,27 @@ import torch
 import torch.distributed as dist
 
 NAME, LIBRARY_NAME = "demo", "democcl"
-HOST = torch.device("cpu")
 
 
-class Waiting(dist.Work):
-    """Work that is complete once the host operation is, and the result has been copied to the device."""
-
-    def __init__(self, work, after=lambda: None):
-        super().__init__()
-        self.work, self.after = work, after
-
-    def wait(self, timeout=None):
-        if self.work is not None:
-            self.work.wait()
-            self.after()
-            self.work = None
-        return True
-
-    def is_completed(self):
-        return self.work is None
+def setting(name, default):
+    return float(os.environ.get(f"DEMO_{name}", default))
 
 
-class Staged(dist.ProcessGroup):
-    """Every operation by gloo on copies in host memory."""
-
-    def __init__(self, store, rank, size, timeout):
-        super().__init__(rank, size)
-        self.gloo = dist.ProcessGroupGloo(store, rank, size, timeout)
-
-    def getBackendName(self):
-        return LIBRARY_NAME
-
-    def _staged(self, call, received, sent=()):
-        copies = {id(tensor): tensor.to(HOST) for tensor in (*received, *sent)}
-        work = call(lambda tensor: copies[id(tensor)])
-
-        def after():
-            for tensor in received:
-                tensor.copy_(copies[id(tensor)])
-        return Waiting(work, after)
-
-    def allreduce(self, tensors, options=None):
-        return self._staged(lambda at: self.gloo.allreduce([at(tensors[0])], options), tensors)
-
-    def broadcast(self, tensors, options=None):
-        return self._staged(lambda at: self.gloo.broadcast([at(tensors[0])], options), tensors)
-
-    def reduce(self, tensors, options=None):
-        return self._staged(lambda at: self.gloo.reduce([at(tensors[0])], options), tensors)
-
-    def _allgather_base(self, output, data, options=None):
-        return self._staged(lambda at: self.gloo._allgather_base(at(output), at(data), options or
-                                                                 dist.AllgatherOptions()), [output], [data])
-
-    def _reduce_scatter_base(self, output, data, options=None):
-        return self._staged(lambda at: self.gloo._reduce_scatter_base(at(output), at(data), options), [output], [data])
-
-    all_gather_single, reduce_scatter_single = _allgather_base, _reduce_scatter_base      # names since torch 2.13
-
-    def gather(self, outputs, data, options=None):
-        received = outputs[0] if outputs else []
-        return self._staged(lambda at: self.gloo.gather([[at(part) for part in received]] if received else [],
-                                                        [at(data[0])], options), received, data)
-
-    def scatter(self, outputs, data, options=None):
-        sent = data[0] if data else []
-        return self._staged(lambda at: self.gloo.scatter([at(outputs[0])], [[at(part) for part in sent]] if sent
-                                                         else [], options), outputs, sent)
-
-    def alltoall_base(self, output, data, output_sizes, input_sizes, options=None):
-        return self._staged(lambda at: self.gloo.alltoall_base(at(output), at(data), output_sizes, input_sizes,
-                                                               options or dist.AllToAllOptions()), [output], [data])
-
-    def barrier(self, opts=None):
-        return Waiting(self.gloo.barrier())
-
-    def send(self, tensors, target, tag):
-        return self._staged(lambda at: self.gloo.send([at(tensors[0])], target, tag), [], tensors)
-
-    def recv(self, tensors, source, tag):
-        return self._staged(lambda at: self.gloo.recv([at(tensors[0])], source, tag), tensors)
-
-
-def prepare(library, rate_Bps=2e9):
+def prepare(library):
     """Register the device and its collective library with torch, as `import torch_npu` does."""
     torch.utils.rename_privateuse1_backend(NAME)
     torch._register_device_module(NAME, SimpleNamespace(
         is_available=lambda: True, device_count=lambda: 2, current_device=torch._C._accelerator_getDeviceIndex,
         get_device_name=lambda device=None: "Demo 1", _is_in_bad_fork=lambda: False, is_initialized=lambda: True))
-    torch.ops.load_library(library)
-    loaded = ctypes.CDLL(library)
-    loaded.demo_set_rate.argtypes = [ctypes.c_double]
-    loaded.demo_set_rate(rate_Bps)
-    dist.Backend.register_backend(LIBRARY_NAME, lambda store, rank, size, timeout: Staged(store, rank, size, timeout),
-                                  devices=[NAME])
-    return loaded
+    spec = importlib.util.spec_from_file_location("demo_device", library)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    loaded.configure(copy_Bps=setting("COPY_BPS", 2e9), call_s=setting("CALL_S", 5e-6),
+                     host_s=setting("HOST_S", 20e-6), init_s=setting("INIT_S", 0.4))
+    dist.Backend.register_backend(
+        LIBRARY_NAME, lambda store, rank, size, timeout: loaded.library(dist.ProcessGroupGloo(store, rank, size,
+                                                                                              timeout)),
+        devices=[NAME])
 
 
 class Tape:
@@ -165,7 +97,7 @@ def ask():
 
 
 if __name__ == "__main__":
-    prepare(sys.argv.pop(1), float(os.environ.get("DEMO_RATE", 2e9)))
+    prepare(sys.argv.pop(1))
     if sys.argv[1:]:
         from collbench.collectives.program.rank import main
         main(prog_name="third-party device")
