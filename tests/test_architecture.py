@@ -17,7 +17,7 @@ FLOORS = {
     "collectives": (
         ("errors", "text", "transport_names"),
         ("cases", "statistics", "native", "topology"),
-        ("records",),
+        ("records", "library_log"),
         ("interfaces",),
         ("ranks", "loop"),
         ("watchdog",),
@@ -26,6 +26,8 @@ FLOORS = {
         ("program",),
     ),
     "launch": (
+        ("device_files",),
+        ("torch_wheels",),
         ("render_options", "workload", "allocation", "job_tmpdir", "bootstrap"),
         ("job",),
         ("launchers",),
@@ -51,7 +53,7 @@ FLOORS = {
 }
 
 # What other rooms may see of the rank program: what reads and writes its files, and what describes a request.
-LIGHT = ("cases", "errors", "records", "statistics", "transport_names")
+LIGHT = ("cases", "errors", "library_log", "records", "statistics", "transport_names")
 # What the public API is made of; the two programs beside it start the command line and the rank program.
 API_SEES = ("analysis.compare", "analysis.domains.facts", "analysis.findings.finding", "analysis.forecast",
             "analysis.frames.load", "analysis.frames.pool", "analysis.importers", "analysis.models",
