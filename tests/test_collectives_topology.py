@@ -5,7 +5,11 @@ does. Tables of an 8-card 910B3 host: modelscope/ms-swift, docs/source/BestPract
 """
 
 import ctypes
+import json
 import os
+import struct
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,12 +103,25 @@ Phy-ID3    HCCS_SW    HCCS_SW    SIO        X
     mapping = ("NPU ID Chip ID Chip Logic ID Chip Phy-ID Chip Name\n0 0 0 0 Ascend910\n0 1 1 1 Ascend910\n"
                "0 2 - - Mcu\n1 0 2 2 Ascend910\n1 1 3 3 Ascend910\n1 2 - - Mcu\n")
     root = tree(tmp_path, devices=[f"davinci{k}" for k in range(4)])
-    system = ascend(root, topo, mapping, pod="| Super Pod ID                 : 3          | Pod ID : 1      |\n")
+    system = ascend(root, topo, mapping, pod="\tSDID : 16777216\n\tSuper Pod Size : 384\n"
+                    "\tSuper Pod ID : 3\n\tServer Index : 4\n")
     found = describe(system)
     assert (found.domain, found.domain_name) == ("superpod 3", "cm384")
     assert [device.package for device in found.devices] == [0, 0, 1, 1]
     assert [(tier.name, tier.members) for tier in found.tiers] == [("dies of a card", 2), ("HCCS, switched", 4)]
     assert domain_of_rank(5, system, {"ASCEND_RT_VISIBLE_DEVICES": "2,3"}) == "superpod 3"
+
+
+@pytest.mark.parametrize(("pod", "expected"), [
+    ("Super Pod Size : 384\nSuper Pod ID : 0\n", ("superpod 0", "cm384")),
+    ("Super Pod Size : 2\nSuper Pod ID : 0\n", (None, None)),             # this server alone
+    ("Super Pod Size : 384\nSuper Pod ID : 4294967295\n", (None, None)),
+    ("Super Pod Size : 128\nSuper Pod ID : 5\n", ("superpod 5", None)),
+    ("Super Pod ID : 5\n", ("superpod 5", None))])
+def test_a_server_with_a_super_pod_id_is_a_supernode_only_if_it_is_larger(tmp_path, pod, expected):
+    root = tree(tmp_path, devices=["davinci0", "davinci1"])
+    found = describe(ascend(root, "Phy-ID0 X SIO\nPhy-ID1 SIO X\n", "0 0 0 0 Ascend910\n0 1 1 1 Ascend910\n", pod=pod))
+    assert (found.domain, found.domain_name) == expected
 
 
 def test_ascend_without_npu_smi_is_a_note(tmp_path):
@@ -114,18 +131,23 @@ def test_ascend_without_npu_smi_is_a_note(tmp_path):
 
 
 class Nvml:
-    """As pynvml: numbers and names of NVML's reference; a GPU has 18 links of NVLink `version` to switches."""
+    """As pynvml: numbers and names of NVML's reference; a GPU has 18 links of NVLink `version` to switches.
+
+    GPUs in `lost` have fallen off the bus; NVML functions in `absent` are unknown to these bindings or this driver.
+    """
 
     NVML_NVLINK_MAX_LINKS = 18
     NVMLError = type("NVMLError", (Exception,), {})
 
-    class c_nvmlGpuFabricInfoV_t(ctypes.Structure):
-        _fields_ = (("clusterUuid", ctypes.c_uint8 * 16), ("status", ctypes.c_uint), ("cliqueId", ctypes.c_uint32),
-                    ("state", ctypes.c_uint))
-
-    def __init__(self, name, count, version=7, cluster=None, clique=0, switched=True, links=18):
+    def __init__(self, name, count, version=7, cluster=None, clique=0, switched=True, links=18, lost=(), absent=()):
         self.name, self.count, self.version, self.links = name, count, version, links
-        self.cluster, self.clique, self.switched = cluster, clique, switched
+        self.cluster, self.clique, self.switched = cluster or uuid.UUID(int=0), clique, switched
+        self.lost, self.absent = lost, absent
+
+    def __getattribute__(self, name):
+        if name.startswith("nvml") and name in self.absent:
+            raise AttributeError(name)
+        return super().__getattribute__(name)
 
     def nvmlInit(self):
         pass
@@ -136,6 +158,8 @@ class Nvml:
         return self.count
 
     def nvmlDeviceGetHandleByIndex(self, index):
+        if index in self.lost:
+            raise self.NVMLError("GPU is lost")
         return index
 
     def nvmlDeviceGetName(self, handle):
@@ -166,9 +190,19 @@ class Nvml:
         return 50
 
     def nvmlDeviceGetGpuFabricInfoV(self, handle, pointer):
-        info = pointer._obj
-        info.state, info.status, info.cliqueId = 3, 0, self.clique
-        info.clusterUuid[:] = list((self.cluster or uuid.UUID(int=0)).bytes)
+        """As the driver: it checks the version, and writes the structure of nvml.h whatever the bindings declare."""
+        at = ctypes.addressof(pointer._obj)
+        if ctypes.string_at(at, 4) != (0x02000024).to_bytes(4, "little"):
+            raise self.NVMLError("Argument version mismatch")
+        return self.write(at + 4, "16siIB3xI", 0)
+
+    def nvmlDeviceGetGpuFabricInfo(self, handle, pointer):
+        return self.write(ctypes.addressof(pointer._obj), "16siIB")
+
+    def write(self, at, layout, *rest):
+        data = struct.pack(layout, self.cluster.bytes, 0, self.clique, 3, *rest)
+        ctypes.memmove(at, data, len(data))
+        return 0
 
 
 def nvidia(root, nvml):
@@ -191,6 +225,52 @@ def test_trays_of_an_nvl72_are_one_domain_by_cluster_and_clique(tmp_path):
     assert "member of domain" in first.words()
 
 
+@pytest.mark.parametrize("absent", [(), ("nvmlDeviceGetGpuFabricInfoV",)], ids=["since 12.555", "12.535"])
+@pytest.mark.parametrize("cluster", [uuid.UUID(bytes=bytes(range(1, 17))), uuid.UUID(bytes=bytes(range(16)))],
+                         ids=["no zero byte", "a zero byte"])
+def test_the_domain_is_read_through_old_and_new_bindings(tmp_path, absent, cluster):
+    found = describe(nvidia(tmp_path, Nvml("NVIDIA GB200", 4, 7, cluster, 32766, absent=absent)))
+    assert (found.domain, found.domain_name, found.notes) == (f"{cluster}.32766", "nvl72", [])
+
+
+def test_a_lost_gpu_is_a_note_and_the_others_are_described(tmp_path):
+    found = describe(nvidia(tmp_path, Nvml("NVIDIA H100 80GB HBM3", 8, 6, lost=(3,))))
+    assert [device.index for device in found.devices] == [0, 1, 2, 4, 5, 6, 7]
+    assert found.notes == ["NVML: GPU 3: GPU is lost"]
+    assert found.domain_name is None        # seven GPUs are not the domain of eight
+    assert found.links[0] == ["X", *["NV18"] * 6]
+
+
+@pytest.mark.parametrize("absent", [("nvmlInit",), ("nvmlDeviceGetCount",), ("nvmlDeviceGetUUID",), tuple(
+    name for name in dir(Nvml) if name.startswith("nvmlDevice"))], ids=["init", "count", "uuid", "all"])
+def test_bindings_that_lack_functions_end_no_run(tmp_path, absent):
+    found = describe(nvidia(tmp_path, Nvml("NVIDIA H100 80GB HBM3", 2, 6, absent=absent)))
+    assert found.devices == []
+    assert found.notes[0].startswith("NVML: ")
+
+
+def test_a_probe_that_fails_is_a_note(tmp_path):
+    def fail(name):
+        raise RuntimeError("of no known kind")
+    found = describe(System(tree(tmp_path, {"sys/devices/system/node/node0/cpulist": "0-x"}, devices=["nvidia0"]),
+                            lambda command: None, fail))
+    assert found.notes == ["nvml: RuntimeError: of no known kind",
+                           "NUMA nodes: ValueError: invalid literal for int() with base 10: 'x'"]
+
+
+@pytest.mark.parametrize(("name", "count", "links", "switched", "domain"), [
+    ("NVIDIA H100 80GB HBM3", 8, 18, True, "hgx_h100_8"), ("NVIDIA H100 80GB HBM3", 4, 18, True, None),
+    ("NVIDIA H100 80GB HBM3", 1, 18, True, None), ("NVIDIA H100 NVL", 2, 12, False, None),
+    ("NVIDIA H100 NVL", 8, 12, False, None), ("NVIDIA H100 PCIe", 1, 0, False, None),
+    ("NVIDIA H200", 8, 18, True, "hgx_h200_8"), ("NVIDIA H200 NVL", 8, 18, False, None),
+    ("NVIDIA H20", 8, 18, True, None), ("NVIDIA B200", 8, 18, True, "hgx_b200_8"),
+    ("NVIDIA B300 SXM6 AC", 8, 18, True, None), ("NVIDIA A100-SXM4-80GB", 8, 12, True, "dgx_a100_8"),
+    ("NVIDIA A100-PCIE-40GB", 8, 12, False, None)])
+def test_a_board_is_named_by_model_form_and_count(tmp_path, name, count, links, switched, domain):
+    version = 7 if "B" in name.split()[1] else 6
+    assert describe(nvidia(tmp_path, Nvml(name, count, version, links=links, switched=switched))).domain_name == domain
+
+
 def test_a_board_of_eight_is_a_domain_that_ends_with_the_host(tmp_path):
     found = describe(nvidia(tmp_path, Nvml("NVIDIA H100 80GB HBM3", 8, 6)))
     assert (found.domain, found.domain_name) == (None, "hgx_h100_8")
@@ -209,7 +289,7 @@ def test_direct_links_are_counted_by_pair(tmp_path):
     found = describe(nvidia(tmp_path, Nvml("NVIDIA A100-SXM4", 2, 5, switched=False, links=12)))
     assert found.links == [["X", "NV12"], ["NV12", "X"]]
     assert found.tiers[0].name == "NVLink 3, direct"
-    assert found.domain_name == "dgx_a100_8"
+    assert found.domain_name is None
 
 
 def test_nvidia_without_the_bindings_falls_back_to_the_pci_tree_and_says_so(tmp_path):
@@ -236,6 +316,55 @@ def test_pci_relations_of_devices(tmp_path):
     assert found.tiers[0].rate_Bps == pytest.approx(31.5e9, rel=0.001)
 
 
+def kfd_tree(root, partitions=1, model=29857, hive=10631624818852212319):
+    """Eight MI300X, each linked to the other seven; names and numbers as the driver of ROCm 6 shows them."""
+    nodes = [(card, part) for card in range(8) for part in range(partitions)]
+    files = {"sys/class/kfd/kfd/topology/nodes/0/properties": "cpu_cores_count 96\nsimd_count 0\nvendor_id 0",
+             "sys/class/kfd/kfd/topology/nodes/1/properties": "cpu_cores_count 96\nsimd_count 0\nvendor_id 0"}
+    for number, (card, part) in enumerate(nodes, 2):
+        where = f"sys/class/kfd/kfd/topology/nodes/{number}"
+        location = (part << 28) + (16 * card + 5 << 8)
+        files[f"{where}/properties"] = (
+            f"cpu_cores_count 0\nsimd_count 1216\nio_links_count 8\nvendor_id 4098\ndevice_id {model}\n"
+            f"location_id {location}\ndomain 0\nhive_id {hive}\nunique_id {4376936076086227261 + card}\nnum_xcc 8")
+        files[f"{where}/io_links/0/properties"] = f"type 2\nnode_from {number}\nnode_to {card // 4}\nweight 20"
+        others = [other for other, (peer, _) in enumerate(nodes, 2) if peer != card]
+        for link, other in enumerate(others, 1):
+            files[f"{where}/io_links/{link}/properties"] = (
+                f"type 11\nversion_major 0\nnode_from {number}\nnode_to {other}\nweight 15\nmax_bandwidth 64000")
+        bus = f"0000:{location >> 8 & 0xff:02x}:00.0"
+        files[f"sys/bus/pci/devices/{bus}/numa_node"] = str(card // 4)
+    return System(tree(root, files), lambda command: None, lambda name: None)
+
+
+def test_eight_mi300x_are_a_mesh_of_xgmi_links(tmp_path):
+    found = describe(kfd_tree(tmp_path))
+    assert (found.source, found.domain, found.domain_name) == ("kfd", None, "mi300x_8")
+    assert found.devices[0].name == "AMD Instinct MI300X"
+    assert found.devices[0].identity == "GPU-3cbe002bd3b6313d"
+    assert [device.bus for device in found.devices[:2]] == ["0000:05:00.0", "0000:15:00.0"]
+    assert [device.numa for device in found.devices] == [0, 0, 0, 0, 1, 1, 1, 1]
+    (tier,) = found.tiers
+    assert (tier.name, tier.members, tier.rate_Bps) == ("xGMI, direct", 8, 448e9)
+    assert found.links[0] == ["X", *["XGMI"] * 7]
+    assert found.notes == []
+
+
+def test_partitions_of_mi300x_are_devices_of_one_package(tmp_path):
+    found = describe(kfd_tree(tmp_path, partitions=8))
+    assert len(found.devices) == len({device.identity for device in found.devices}) == 64
+    assert found.domain_name == "mi300x_8"
+    assert [device.package for device in found.devices[6:10]] == [0, 0, 1, 1]
+    assert found.links[0][:9] == ["X", *["GPU"] * 7, "XGMI"]
+    assert found.devices[0].links == 7
+
+
+def test_an_amd_gpu_that_nobody_knows_is_named_by_its_number(tmp_path):
+    found = describe(kfd_tree(tmp_path, model=0x9999))
+    assert (found.devices[0].name, found.devices[0].rate_Bps) == ("AMD 1002:9999", None)
+    assert found.domain_name is None
+
+
 def test_the_host_around_the_devices(tmp_path):
     found = describe(System(tree(tmp_path, {
         "sys/devices/system/node/node0/cpulist": "0-3,8-11", "sys/devices/system/node/node1/cpulist": "4-7",
@@ -250,8 +379,42 @@ def test_the_host_around_the_devices(tmp_path):
     assert [(network.name, network.rate_Bps) for network in found.networks] == [("mlx5_0:1", 50e9), ("eth0", 12.5e9)]
 
 
+BIND = """
+import json, os, sys
+from pathlib import Path
+from collbench.collectives.topology import bind_near
+from collbench.collectives.topology.host_files import System
+done = bind_near(sys.argv[2] or None, System(Path(sys.argv[1])))
+print(json.dumps([done.numa, done.cores, done.unbound, sorted(os.sched_getaffinity(0))]))
+"""
+
+
+def test_a_process_is_bound_to_the_cores_near_its_device(tmp_path):
+    mine = usable_cores()
+    if len(mine) < 2:
+        pytest.skip("one core: nothing to choose from")
+    root = tree(tmp_path, {"sys/devices/system/node/node0/cpulist": "4000-4003",
+                           "sys/devices/system/node/node1/cpulist": f"{mine[-1]},4004",
+                           "sys/devices/system/node/node2/cpulist": ",".join(map(str, mine)),
+                           **{f"sys/bus/pci/devices/0000:0{bus}:00.0/numa_node": str(numa)
+                              for bus, numa in ((1, 1), (2, 0), (3, 2), (4, -1))}})
+
+    def bound(bus):
+        done = subprocess.run([sys.executable, "-c", BIND, root, bus], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+    assert bound("0000:01:00.0") == [1, mine[-1:], None, mine[-1:]]
+    assert bound("0000:02:00.0") == [0, mine, "this process may use no core of NUMA node 0", mine]
+    assert bound("0000:03:00.0") == [2, mine, "all its cores are of NUMA node 2 already", mine]
+    assert bound("0000:04:00.0") == [None, mine, "sysfs has no cores near 0000:04:00.0", mine]
+    assert bound("") == [None, mine, "the PCI address of the device is unknown", mine]
+
+
 def test_every_known_domain_is_in_the_domain_table():
-    assert {looks.key for looks in _KNOWN} <= set(load_domains())
+    known = load_domains()
+    for looks in _KNOWN:
+        stated = known[looks.key].accelerators.value
+        assert looks.packages in (None, stated)
+        assert not looks.sizes or stated in looks.sizes
 
 
 def test_an_empty_file_system_is_described(tmp_path):

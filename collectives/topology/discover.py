@@ -5,8 +5,8 @@ import hashlib
 import importlib
 import os
 import pkgutil
-from collections.abc import Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -17,30 +17,44 @@ from .model import DeviceInfo, LinkTier, Topology
 
 __all__ = ["describe", "domain_of_rank"]
 
+_T = TypeVar("_T")
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
             "ZE_AFFINITY_MASK")
 
 
 @functools.lru_cache(maxsize=4)
 def describe(system: System = System()) -> Topology:    # noqa: B008  (a tuple of constants)
-    """This host and its scale-up domain. Never raises: failed probes add notes."""
+    """This host and its scale-up domain. Never raises: failed probes add notes.
+
+    It may start programs of the driver and take a second: one process of a host should call it, not every rank.
+    """
     source, found = "sysfs", ProbeAnswer([], [], [])
     notes: list[str] = []
-    for module in _probes():
-        answer = module.find(system)
+    for name, probe in _probes():
+        answer = _attempt(functools.partial(probe, system), None, name, notes)
         if answer is None:
             continue
         notes += answer.notes
         if answer.devices:
-            source, found = module.__name__.rpartition(".")[2].replace("_", "-"), answer
+            source, found = name, answer
             break
     domains = {device.domain for device in found.devices}
     topology = Topology(
         source=source, devices=found.devices, links=found.links, tiers=_tiers(found.devices, found.links),
         domain=domains.pop() if len(domains) == 1 else None, domain_name=domain_name(found.devices),
-        numa=host.numa_nodes(system), networks=host.networks(system), cache_bytes=host.cache_bytes(system),
-        notes=notes)
+        numa=_attempt(lambda: host.numa_nodes(system), [], "NUMA nodes", notes),
+        networks=_attempt(lambda: host.networks(system), [], "networks", notes),
+        cache_bytes=_attempt(lambda: host.cache_bytes(system), None, "caches", notes), notes=notes)
     return msgspec.structs.replace(topology, fingerprint=_fingerprint(topology))
+
+
+def _attempt(probe: Callable[[], _T], otherwise: _T, name: str, notes: list[str]) -> _T:
+    """The result of a probe; `otherwise`, and a note, if it fails: drivers fail in more ways than can be listed."""
+    try:
+        return probe()
+    except Exception as error:
+        notes.append(f"{name}: {type(error).__name__}: {error}")
+        return otherwise
 
 
 def domain_of_rank(local_rank: int, system: System | None = None,
@@ -52,12 +66,6 @@ def domain_of_rank(local_rank: int, system: System | None = None,
     return device.domain if device is not None else None
 
 
-def _probes() -> list[ModuleType]:
-    modules = [importlib.import_module(f"{sources.__name__}.{module.name}")
-               for module in pkgutil.iter_modules(sources.__path__)]
-    return sorted(modules, key=lambda module: (getattr(module, "LAST", False), module.__name__))
-
-
 def _visible(devices: list[DeviceInfo], environment: Mapping[str, str]) -> list[DeviceInfo]:
     """Devices left visible by the vendor's variable, in its order; all if it is unset or not understood."""
     given = next((environment[name] for name in _VISIBLE if environment.get(name)), None)
@@ -67,6 +75,14 @@ def _visible(devices: list[DeviceInfo], environment: Mapping[str, str]) -> list[
     by_name |= {device.identity: device for device in devices if device.identity}
     names = [part.strip() for part in given.split(",")]
     return [by_name[name] for name in names] if by_name.keys() >= set(names) else devices
+
+
+def _probes() -> list[tuple[str, Callable[[System], ProbeAnswer | None]]]:
+    """Name and function of each probe, those for any device last."""
+    modules = [importlib.import_module(f"{sources.__name__}.{module.name}")
+               for module in pkgutil.iter_modules(sources.__path__)]
+    modules.sort(key=lambda module: (getattr(module, "LAST", False), module.__name__))
+    return [(module.__name__.rpartition(".")[2].replace("_", "-"), module.find) for module in modules]
 
 
 def _tiers(devices: list[DeviceInfo], links: list[list[str]]) -> list[LinkTier]:

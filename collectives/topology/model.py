@@ -15,7 +15,9 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
         package: number of the package (card, module), if several devices (dies) share one.
         domain: identity of its scale-up domain, equal on all hosts of the domain; None if the domain ends at the host
             or is unknown.
-        fabric: interconnect to its peers: `NVLink 4`, `HCCS`.
+        domain_size: devices in that domain, in the driver's own counting, which may be packages or dies; None if the
+            driver does not tell.
+        fabric: interconnect to its peers: `NVLink 4`, `HCCS`, `xGMI`.
         links: number of fabric links that are up.
         rate_Bps: of all these links together.
         switched: whether the links lead to switches, not directly to peers.
@@ -29,6 +31,7 @@ class DeviceInfo(msgspec.Struct, frozen=True, kw_only=True):
     numa: int | None = None
     package: int | None = None
     domain: str | None = None
+    domain_size: int | None = None
     fabric: str | None = None
     links: int | None = None
     rate_Bps: float | None = None
@@ -65,7 +68,7 @@ class Topology(msgspec.Struct, frozen=True, kw_only=True):
     """One host and its scale-up domain.
 
     Args:
-        source: the probe that answered: `nvml`, `npu-smi`, `sysfs`.
+        source: the probe that answered: `nvml`, `npu-smi`, `kfd`, `pci`; `sysfs` without accelerators.
         links: [device][device] kind of link, in the terms of the vendor's own matrix.
         tiers: from the innermost out.
         domain: identity of the scale-up domain of the devices; None if it ends at the host.

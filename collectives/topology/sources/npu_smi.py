@@ -20,6 +20,16 @@ _LINKS, _LINK_BPS = 7, 28e9
 _FABRIC = ("HCCS", "HCCS_SW", "SIO")
 
 
+_NO_POD = 0xFFFFFFFF     # Super Pod ID of a server that belongs to none
+
+
+class _Pod(NamedTuple):
+    """A supernode; `size` as npu-smi prints it (384 on a CloudMatrix 384), None if it prints none."""
+
+    number: int
+    size: int | None
+
+
 class _Chip(NamedTuple):
     card: int
     chip: int
@@ -36,7 +46,7 @@ def find(system: System) -> ProbeAnswer | None:
         return ProbeAnswer([], [], ["Ascend devices found, but npu-smi info -m lists none: is npu-smi on the PATH?"])
     table = system.run(("npu-smi", "info")) or ""
     links = matrix(system.run(("npu-smi", "info", "-t", "topo")) or "", len(chips))
-    pod = _super_pod(system, chips[0])
+    pod = _super_pod(system, chips)
     notes = [] if links else ["npu-smi info -t topo printed no links"]
     return ProbeAnswer([_device(system, chip, links, table, pod) for chip in chips], links, notes)
 
@@ -55,14 +65,15 @@ def matrix(text: str, count: int) -> list[list[str]]:
     return rows if len(rows) == count else []
 
 
-def _device(system: System, chip: _Chip, links: list[list[str]], table: str, pod: int | None) -> DeviceInfo:
+def _device(system: System, chip: _Chip, links: list[list[str]], table: str, pod: _Pod | None) -> DeviceInfo:
     own = set(links[chip.logic]) if chip.logic < len(links) else set()
     fabric = "HCCS" if own & set(_FABRIC) else None
     bus = _bus(table, chip)
     return DeviceInfo(index=chip.logic, name=chip.name, bus=bus,
                       identity=bus and f"{bus} card {chip.card} chip {chip.chip}",
                       numa=host.numa_of(system, bus), package=chip.card,
-                      domain=f"superpod {pod}" if pod is not None else None, fabric=fabric,
+                      domain=f"superpod {pod.number}" if pod else None, domain_size=pod.size if pod else None,
+                      fabric=fabric,
                       links=_LINKS if fabric else None, rate_Bps=_LINKS * _LINK_BPS if fabric else None,
                       switched="HCCS_SW" in own if fabric else None,
                       pcie_Bps=host.pcie_Bps(system, bus) if bus else None)
@@ -81,7 +92,15 @@ def _bus(table: str, chip: _Chip) -> str | None:
     return None
 
 
-def _super_pod(system: System, chip: _Chip) -> int | None:
-    text = system.run(("npu-smi", "info", "-t", "spod-info", "-i", str(chip.card), "-c", str(chip.chip))) or ""
-    match = re.search(r"Super Pod ID\s*:\s*(\d+)", text)
-    return int(match[1]) if match else None
+def _super_pod(system: System, chips: list[_Chip]) -> _Pod | None:
+    """The supernode of this host; None if there is none, or if it has only this host's chips.
+
+    Single servers have an ID too, often the same one, which must not join them into one domain.
+    """
+    first = chips[0]
+    text = system.run(("npu-smi", "info", "-t", "spod-info", "-i", str(first.card), "-c", str(first.chip))) or ""
+    number, size = (int(found[1]) if (found := re.search(rf"Super Pod {what}\s*:\s*(\d+)", text)) else None
+                    for what in ("ID", "Size"))
+    if number is None or number == _NO_POD or (size is not None and size <= len(chips)):
+        return None
+    return _Pod(number, size)
