@@ -150,13 +150,55 @@ for case in Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 5000), ranks=(transp
 """
 
 
+ON_TENSORS = """
+import torch
+from collbench.collectives.interfaces import CallSettings
+from collbench.collectives.transports import mpi
+transport = mpi.MpiTransport(mpi.torch_buffers(torch.device("cpu")))
+used, reason = transport.configure(CallSettings({loop!r}, compiles=transport.rank == 0))
+"""
+
+
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
-def test_mpi_accepts_tensors_as_a_device_aware_mpi_would(tmp_path):
-    """Device buffers reach mpi4py through DLPack, and so do CPU tensors here."""
-    opening = "import torch\ntransport = mpi.MpiTransport(mpi.torch_buffers(torch.device('cpu')))"
-    printed = under_mpirun(2, MEASURE_ALL.format(opening=opening, probe="outcome.modes[0].loop"), tmp_path)
-    assert set(printed.split()) == {"python"}
+@pytest.mark.parametrize("loop", ["auto", "python"])
+def test_mpi_accepts_tensors_as_a_device_aware_mpi_would(tmp_path, loop):
+    """CPU tensors take the path of device tensors: memory that only torch fills and compares."""
+    printed = under_mpirun(2, MEASURE_ALL.format(opening=ON_TENSORS.format(loop=loop),
+                                                 probe="outcome.modes[0].loop, used"), tmp_path)
+    if "no mpicc" not in printed:
+        assert {tuple(line.split()) for line in printed.splitlines()} == {
+            ("native", "native") if loop == "auto" else ("python", "python")}
+
+
+@pytest.mark.needs("mpi")
+@pytest.mark.needs("torch")
+def test_tensors_reach_mpi_by_their_address(tmp_path):
+    """Every buffer argument is mpi4py's own object over the tensor's memory: a tensor costs more in each call."""
+    program = """
+import numpy as np, torch
+from collbench.collectives.cases.case import Case
+from collbench.collectives.interfaces import layout
+from collbench.collectives.transports import mpi, mpi_calls
+for row in (torch.zeros(1 << 20, dtype=torch.uint8), np.zeros(1 << 20, np.uint8)):
+    begin = row.ctypes.data if isinstance(row, np.ndarray) else row.data_ptr()
+    for op in ("all_gather", "bandwidth"):
+        case = Case(op=op, ranks=2, bytes=4096, dtype="float32")
+        place = layout(case, 0)
+        at = mpi_calls.Buffers(case, row, place)
+        specs = [(at.send, place.send_at, place.send_bytes), (at.recv, place.recv_at, place.recv_bytes),
+                 (at.vector([1, 1], at.send_bytes), place.send_at, place.send_bytes)]
+        if case.operation.windowed:
+            specs += [(spec, place.send_at + n % (place.send_bytes // 4096) * 4096, 4096)
+                      for n, spec in enumerate(at.messages(at.send_bytes))]
+            assert len(specs) > 3
+        for (buffer, *_), offset, length in specs:
+            assert type(buffer).__name__ in ("buffer", "memory"), buffer
+            assert buffer.nbytes == length, (op, buffer.nbytes, length)
+            assert length == 0 or buffer.address == begin + offset, (op, offset)
+print("looked at", len(specs))
+"""
+    assert under_mpirun(1, program, tmp_path).startswith("looked at")
 
 
 @pytest.mark.needs("mpi")
@@ -178,8 +220,13 @@ def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
 
 
 @pytest.mark.needs("mpi")
-def test_the_compiled_loop_notices_a_wrong_result_and_goes_on(tmp_path):
+@pytest.mark.parametrize("memory", ["host", pytest.param("tensor", marks=pytest.mark.needs("torch"))])
+def test_the_compiled_loop_notices_a_wrong_result_and_goes_on(tmp_path, memory):
     """The expected result of every other sample is changed: the loop stops there, the inspector reports, it goes on."""
+    opening = ON_TENSORS.format(loop="auto") if memory == "tensor" else """
+transport = mpi.open_transport(None, "cpu")
+used, reason = transport.configure(CallSettings(compiles=transport.rank == 0))
+"""
     program = """
 import numpy as np
 from collbench.collectives.cases.case import Case
@@ -189,8 +236,7 @@ from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.timing import time_samples
 from collbench.collectives.loop.verify import Inspector
 from collbench.collectives.transports import mpi
-transport = mpi.open_transport(None, "cpu")
-used, reason = transport.configure(CallSettings(compiles=transport.rank == 0))
+OPENING
 communicator = transport.communicator(2)
 case = Case(op="all_gather", ranks=2, bytes=4096, dtype="int32")
 prepared = communicator.prepare(case, 3)
@@ -210,7 +256,8 @@ else:
 if communicator.rank == 0:
     print(used)
 """
-    assert set(under_mpirun(2, program, tmp_path).split()) <= {"native", "python"}
+    printed = under_mpirun(2, program.replace("OPENING", opening), tmp_path)
+    assert set(printed.split()) <= {"native", "python"}
 
 
 @pytest.mark.needs("torch")

@@ -11,9 +11,8 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import mpi4py
 import numpy as np
@@ -28,17 +27,22 @@ from ..interfaces import (  # noqa: E402
     CallSettings,
     Layout,
     LoopChoice,
-    Memory,
     Prepared,
     empty_call,
     layout,
 )
-from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host  # noqa: E402
 from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
-from ..ranks.host_limits import room_bytes  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
+from .mpi_buffers import (  # noqa: E402
+    HOST,
+    BufferKind,
+    agree_on_devices,
+    ask_support,
+    choose_device,
+    torch_buffers,
+)
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
@@ -47,29 +51,6 @@ __all__ = ["MpiTransport", "open_transport"]
 _BACKOFF_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
 
 _T = TypeVar("_T")
-
-
-class RowMemory(Memory, Protocol):
-    """A memory whose slots are the rows of an array or tensor."""
-
-    @property
-    def rows(self) -> Any:
-        """uint8 [slot, byte]."""
-
-
-class BufferKind(NamedTuple):
-    """Where buffers are allocated, and how to wait for work on them; MPI's own calls return when complete."""
-
-    device: str
-    policy: str
-    open_memory: Callable[[int, int], RowMemory]
-    drain: Callable[[], object]
-    slots_bytes: int
-    room_bytes: Callable[[int], int | None]
-    evict: Callable[[], object]
-
-
-HOST = BufferKind("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
 
 
 class MpiCallContext:
@@ -96,14 +77,15 @@ class MpiCommunicator:
         place, context = _mpi_layout(case, self.rank), self._context
         memory = context.buffers.open_memory(slots, place.slot_bytes)
         buffers = [Buffers(case, row, place) for row in memory.rows]
-        if context.native and isinstance(memory, HostMemory) and context.native.has(case):
+        if context.native and context.native.has(case):
             return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
         calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers]
 
         def release() -> None:
             for slot in buffers:
                 slot.free()
-        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place, "python", release)
+        # MPI's calls are complete when they return, on device buffers too: there is nothing to wait for in a sample.
+        return Prepared(python_block(calls, self.now_ns, empty_call), slots, memory, place, "python", release)
 
     def all_max(self, values: Sequence[float]) -> list[float]:
         own = np.array(values, dtype=np.float64)
@@ -153,7 +135,7 @@ class MpiTransport:
 
     def __init__(self, buffers: BufferKind) -> None:
         _start()
-        self._context = MpiCallContext(buffers)
+        self._context, self._support = MpiCallContext(buffers), ask_support()
         self.device, self.buffers = buffers.device, buffers.policy
         world = MPI.COMM_WORLD
         world.Set_errhandler(MPI.ERRORS_RETURN)
@@ -161,7 +143,7 @@ class MpiTransport:
         self.library = _library()
 
     def why_not(self, case: Case) -> str | None:
-        if case.operation.memories and self._context.buffers is not HOST:
+        if case.operation.memories and self.device != "cpu":
             return "copies on a device are measured by transport torch"
         if case.op not in BINDERS and case.operation.memories:
             return NO_DEVICE
@@ -214,7 +196,8 @@ class MpiTransport:
 
     def versions(self) -> dict[str, str]:
         return {"mpi4py": mpi4py.__version__, "MPI": ".".join(map(str, MPI.Get_version())),
-                "MPI library": MPI.Get_library_version().partition("\n")[0].strip("\0 ")}
+                "MPI library": MPI.Get_library_version().partition("\n")[0].strip("\0 "),
+                "MPI device buffers": self._support.by or f"not reported ({self._support.asked})"}
 
     def close(self) -> None:
         MPI.COMM_WORLD.Barrier()
@@ -226,36 +209,34 @@ class MpiTransport:
 
 
 def open_transport(place: Place | None, device: str, meeting_s: float | None = None) -> MpiTransport:
-    """Start MPI, which finds its ranks by itself and ignores `meeting_s`.
+    """Start MPI, which finds its ranks by itself and ignores `meeting_s`; collective.
 
     Buffers are on the host unless this MPI reports that it supports the device. UsageError if MPI finds a different
-    number of ranks than the launcher started, most often because launcher and library belong to different MPIs.
+    number of ranks than the launcher started, most often because launcher and library belong to different MPIs; if a
+    device is requested that is not here or not supported; and if two ranks would use one device.
     """
     if place and place.size > 1 and _lacks_pmix():
         raise UsageError(f"{place.launcher} started {place.size} ranks over PMIx, which {_library()}, used by mpi4py, "
                          "does not support: use the mpirun of that MPI, or srun --mpi=pmi2")
     if place:
         _warn_of_host_names(place)
+    chosen = choose_device(device, place.local_rank if place else 0)
     _start()
-    if place and place.launcher != "none" and place.size != MPI.COMM_WORLD.size:
+    world = MPI.COMM_WORLD
+    if place and place.launcher != "none" and place.size != world.size:
         raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, used by mpi4py, finds "
-                         f"{MPI.COMM_WORLD.size}: use the mpirun of that MPI, or srun --mpi=pmix (or pmi2)")
-    if device == "cpu" or (device == "auto" and not _device_aware()):
-        return MpiTransport(HOST)
-    if not _device_aware():
-        raise UsageError(f"device {device}: {_library()} does not report support for device buffers "
-                         "(no MPIX_Query_*_support, and MPICH_GPU_SUPPORT_ENABLED is not 1)")
-    from .torch_memory import find_device
-    return MpiTransport(torch_buffers(find_device(device, place.local_rank if place else 0)))
-
-
-def torch_buffers(device: Any) -> BufferKind:
-    """Buffers that are torch tensors on `device` (a torch.device), which mpi4py takes through DLPack."""
-    from . import torch_device, torch_memory
-    return BufferKind(
-        str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
-        torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES, partial(torch_device.room_bytes, device),
-        torch_device.evictor(device))
+                         f"{world.size}: use the mpirun of that MPI, or srun --mpi=pmix (or pmi2)")
+    obstacle = None
+    if chosen is not None and (support := ask_support()).by is None:
+        obstacle = f"{_library()} does not report support for device buffers ({support.asked})"
+        if device == "auto":
+            if world.rank == 0:
+                print(f"collbench: buffers of MPI are in host memory and not on {chosen.type}: {obstacle}",
+                      file=sys.stderr, flush=True)
+            chosen, obstacle = None, None
+    agree_on_devices(place or Place("none", world.rank, world.size, 0, None, None), chosen,
+                     obstacle and f"device {device}: {obstacle}")
+    return MpiTransport(HOST if chosen is None else torch_buffers(chosen))
 
 
 def _start() -> None:
@@ -290,15 +271,6 @@ def _attempt(step: Callable[[], _T]) -> tuple[_T | None, str | None]:
         return step(), None
     except build.BuildError as error:
         return None, str(error)
-
-
-def _device_aware() -> bool:
-    """Whether the loaded MPI takes device buffers: by Open MPI's query functions, or MPICH's environment variable."""
-    if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1":
-        return True
-    loaded = ctypes.CDLL(None)
-    queries = (getattr(loaded, f"MPIX_Query_{kind}_support", None) for kind in ("cuda", "rocm", "ze"))
-    return any(query() for query in queries if query)
 
 
 def _library() -> str:

@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..interfaces import Layout, LoopSpec, Prepared, SampleBatch
+from ..interfaces import Layout, LoopSpec, Memory, Prepared, SampleBatch
 from ..loop.memory import HostMemory
 from ..native.build import names
 from .mpi_calls import OPS, Buffers, datatype, persistent_request
@@ -32,8 +32,12 @@ class NativeLoop:
         return case.operation.pairs or case.op in self._kinds
 
     def prepare(self, comm: MPI.Intracomm, control: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
-                memory: HostMemory, place: Layout, persistent: bool) -> Prepared:
-        """Like `Communicator.prepare`. A failing MPI call raises RuntimeError with MPI's message."""
+                memory: Memory, place: Layout, persistent: bool) -> Prepared:
+        """Like `Communicator.prepare`. A failing MPI call raises RuntimeError with MPI's message.
+
+        On host memory the compiled loop takes whole series of samples. Elsewhere it makes the calls of one sample and
+        reads the clock; the memory itself is filled and compared between samples.
+        """
         table = self._library.collbench_new(len(slots))
         if not table:
             raise MemoryError("no memory for the table of calls")
@@ -44,8 +48,8 @@ class NativeLoop:
             kept.clear()
             for slot in slots:
                 slot.free()
-        return Prepared(self._block(table), len(slots), memory, place, "native", release,
-                        self._sampler(table, control, memory, place))
+        sampler = self._sampler(table, control, memory, place) if isinstance(memory, HostMemory) else None
+        return Prepared(self._block(table), len(slots), memory, place, "native", release, sampler)
 
     def _block(self, table: int) -> Callable[[int], tuple[int, int]]:
         readings, run = (ctypes.c_int64 * 2)(), self._library.collbench_run
