@@ -39,8 +39,7 @@ _VENDORS = (
             version=("proc/driver/nvidia/version", r"Kernel Module(?: for \S+)?\s+(\d+(?:\.\d+)+)")),
     _Vendor("AMD", ("dev/kfd",), pci=0x1002, version=("opt/rocm/.info/version", r"(\d+(?:\.\d+)+)")),
     _Vendor("Ascend", ("dev/davinci[0-9]*",)),
-    _Vendor("Habana", ("dev/accel/accel[0-9]*", "dev/hl[0-9]*"), pci=0x1DA3),
-    _Vendor("Moore Threads", ("dev/mtgpu.[0-9]*",), pci=0x1ED5),
+    _Vendor("Habana", ("dev/accel/accel[0-9]*",), pci=0x1DA3),
     _Vendor("Intel", ("dev/dri/renderD[0-9]*",), pci=0x8086),
 )
 

@@ -115,3 +115,29 @@ def test_an_interface_that_does_not_exist_is_an_error(doctor):
     assert status == 1
     assert "nosuch7" in found["interfaces"]["found"]
     assert "lo" in found["interfaces"]["do"]
+
+
+@pytest.mark.parametrize(("environment", "found"), [
+    ({"SLURM_GPUS_PER_TASK": "1"}, "SLURM_GPUS_PER_TASK=1"), ({"SLURM_GPU_BIND": "single:1"}, "SLURM_GPU_BIND=single:1"),
+    ({"SLURM_TRES_PER_TASK": "gres/gpu:1"}, "SLURM_TRES_PER_TASK=gres/gpu:1"),
+    ({"SLURM_GPU_BIND": "none", "SLURM_TRES_PER_TASK": "cpu=4", "SLURM_GPUS_PER_NODE": "8"}, None)])
+def test_a_scheduler_that_gives_each_rank_its_own_device_is_a_warning(environment, found):
+    from collbench.launch.doctor.check_api import CheckRequest
+    from collbench.launch.doctor.checks.device_binding import examine
+
+    said = examine(CheckRequest(ranks=8, environment={"SLURM_JOB_ID": "7", **environment}))
+    assert [(finding.level, finding.found.partition(": ")[0]) for finding in said] == ([("warning", found)] if found
+                                                                                       else [])
+    assert examine(CheckRequest(ranks=8, environment=environment)) == []
+
+
+def test_a_rank_that_sees_one_device_beside_other_ranks_is_a_warning():
+    from collbench.launch.doctor.check_api import CheckRequest
+    from collbench.launch.doctor.checks.device_binding import examine
+
+    rank = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "localhost"}
+    for environment, devices, warned in ((rank, 1, True), (rank, 4, False), ({}, 1, False),
+                                         ({**rank, "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "RANK": "0",
+                                           "LOCAL_RANK": "0"}, 1, False)):
+        said = examine(CheckRequest(ranks=4, accelerators=("cuda", devices), environment=environment))
+        assert bool(said) == warned

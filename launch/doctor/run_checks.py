@@ -75,6 +75,8 @@ def _uses(findings: list[CheckResult], request: CheckRequest) -> list[str]:
         kind, count = request.accelerators or ("cpu", 0)
         backend = facts["torch"].get("backend", {}).get(kind, "gloo")
         why = f"torch sees {count} device(s) of type {kind}" if count else "torch sees no accelerator"
+        if any(finding.what == "accelerators" and finding.level == "error" for finding in findings):
+            why = "only with --device cpu, since torch cannot use the accelerators of this host"
         lines.append(f"torch: {request.ranks} ranks, backend {backend} on {kind}: {why}")
     if not _works(findings, "mpi"):
         lines.append("mpi: does not work here")

@@ -4,6 +4,7 @@ import msgspec
 
 from collbench.collectives.topology import describe
 
+from ...device_choice import find_unusable
 from ..check_api import CheckRequest, CheckResult
 
 __all__ = ["ORDER", "examine"]
@@ -16,10 +17,14 @@ def examine(request: CheckRequest) -> list[CheckResult]:
     found = describe()
     seen, used = len(found.devices), request.accelerators[1] if request.accelerators else 0
     facts = msgspec.to_builtins(found)
-    if seen and not used:
+    lost = None if used else find_unusable(None, request.environment)
+    if lost:        # what measures would refuse as well
+        first = CheckResult(level="error", what="accelerators", facts=facts, found=lost.found,
+                            do=f"{lost.do}; to measure the CPUs instead, pass --device cpu")
+    elif seen and not used:
         first = CheckResult(level="warning", what="accelerators", facts=facts,
                             found=f"{seen} found by {found.source}, but torch can use none of them",
-                            do="install the torch of this vendor, and check that *_VISIBLE_DEVICES does not hide them")
+                            do="load their driver, and give this container their device files")
     elif request.accelerators:
         hidden = f"; {seen} found by {found.source}" if seen not in (0, used) else ""
         first = CheckResult(level="ok", what="accelerators", found=f"{used} of type {request.accelerators[0]}{hidden}",
