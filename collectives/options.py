@@ -46,6 +46,9 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         rendezvous_s: how long ranks wait for each other at start-up; None for the default (see `meeting_s`).
         settled: runs that this one continues after a fault; their failed and timed-out cases are not repeated.
         resume: skip the cases that the journal already has: never, if its settings are the same, or anyway.
+        library_log_to: directory for the communication library's own log; None: it logs as the user set. Such a run
+            is for its log: the ranks' output goes there too, and nothing is measured over gloo, which has none.
+        library_log_from: such a directory, whose facts become part of the provenance; None or absent: no facts.
     """
 
     transport: str
@@ -61,6 +64,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     rendezvous_s: float | None = None
     settled: tuple[str, ...] = ()
     resume: Resume = "never"
+    library_log_to: Path | None = None
+    library_log_from: Path | None = None
 
     @property
     def limit_s(self) -> float:
@@ -267,6 +272,8 @@ _OPTIONS = (
     click.option("--on-fault", type=click.Choice(("stop", "continue")), default="stop", show_default=True,
                  help="When a rank hangs, dies or fails: stop, or restart the ranks and continue with the next case."),
     click.option("--settled", type=str, default="", hidden=True),
+    click.option("--library-log-to", type=click.Path(path_type=Path, file_okay=False), default=None, hidden=True),
+    click.option("--library-log-from", type=click.Path(path_type=Path), default=None, hidden=True),
     click.option("--display", type=click.Choice(("auto", "live", "plain", "quiet")), default="auto", hidden=True),
 )
 
@@ -303,4 +310,5 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                      policy=policy, journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"],
-                     settled=tuple(filter(None, values["settled"].split(","))))
+                     settled=tuple(filter(None, values["settled"].split(","))),
+                     library_log_to=values["library_log_to"], library_log_from=values["library_log_from"])

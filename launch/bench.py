@@ -23,6 +23,8 @@ from collbench.collectives.transport_names import TRANSPORTS
 from .allocation import Allocation, default_ranks, find_allocation
 from .job import Job
 from .launchers import launcher_for, open_launcher
+from .launchers.base import Launcher
+from .library_log import log_library
 from .supervise import STOPPED, TIMED_OUT, run_job
 from .workload import Workload
 
@@ -61,10 +63,14 @@ PROFILES = {
 
 
 def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None, budget_s: float | None,
-          resume: bool = False) -> int:
+          resume: bool = False, library_log: bool = False) -> int:
     """Measure with every transport into `out`; returns the worst exit status of the jobs.
 
-    If one transport fails to start, the others are still measured. `resume`: measure only missing cases.
+    If one transport fails to start, the others are still measured.
+
+    Args:
+        resume: measure only missing cases.
+        library_log: first start the ranks for the log of the communication library, if there are accelerators.
     """
     devices, allocation = find_accelerators(), find_allocation()
     ranks = ranks or profile.ranks or default_ranks(devices, allocation)
@@ -72,6 +78,11 @@ def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None,
     begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
     _say(f"collbench: {ranks} ranks on {_where(devices, allocation)}, transports {', '.join(transports)}, "
          f"at most about {budget_s:.0f} s; results in {out}")
+    log: Path | None = None
+    if library_log and devices is not None and "torch" in transports:
+        status, log = _log_library(profile.workloads[0].config("torch", out, on_device=True), ranks, allocation)
+        if status == STOPPED:
+            return status
     launches = [(transport, workload, share) for transport in transports
                 for workload, share in zip(profile.workloads, profile.shares, strict=True)]
     for index, (transport, workload, share) in enumerate(launches):
@@ -79,6 +90,8 @@ def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None,
         spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(launches) - index)
         config = workload.config(transport, out, on_device=devices is not None and transport == "torch",
                                  budget_s=round(max(1.0, spare_s * share / left), 1), resume=resume)
+        if transport == "torch":
+            config = msgspec.structs.replace(config, library_log_from=log)
         status = max(status, _launch(config, ranks, allocation))
         if status == STOPPED:
             break
@@ -92,12 +105,23 @@ def refuse_to_be_a_rank() -> None:
         raise UsageError(f"bench starts the ranks itself: run it once, not as {place.size} ranks of {place.launcher}")
 
 
-def _launch(config: RunConfig, ranks: int, allocation: Allocation | None) -> int:
+def _job(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[Launcher, Job]:
     limit_s = _LATE_FACTOR * (config.budget_s or 0.0) + _LATE_S
+    hosts = allocation.spread(ranks) if allocation else ()
+    job = Job(config=config, ranks=ranks, nodes=max(1, len(hosts)), hosts=hosts, time_limit_s=limit_s)
+    return open_launcher(allocation.launcher) if allocation else launcher_for(config.transport), job
+
+
+def _log_library(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[int, Path | None]:
     try:
-        hosts = allocation.spread(ranks) if allocation else ()
-        job = Job(config=config, ranks=ranks, nodes=max(1, len(hosts)), hosts=hosts, time_limit_s=limit_s)
-        launcher = open_launcher(allocation.launcher) if allocation else launcher_for(config.transport)
+        return log_library(*_job(config, ranks, allocation))
+    except CollbenchError:      # the job that is measured will say so
+        return 0, None
+
+
+def _launch(config: RunConfig, ranks: int, allocation: Allocation | None) -> int:
+    try:
+        launcher, job = _job(config, ranks, allocation)
         status = run_job(launcher, job)
     except CollbenchError as error:
         _say(f"collbench: {config.transport}: {error}")

@@ -55,6 +55,8 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--case-limit", _number(config.case_limit_s), ""),
             ("--rendezvous-seconds", _number(config.rendezvous_s), ""),
             ("--settled", ",".join(config.settled), ""),
+            ("--library-log-to", str(config.library_log_to or ""), ""),
+            ("--library-log-from", str(config.library_log_from or ""), ""),
             ("--display", config.display, "auto")):
         words += [option, value] if value != usual else []
     return [*words, *(["--persistent"] if policy.persistent else []), *(["--graph"] if policy.graph else [])]

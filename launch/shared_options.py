@@ -11,7 +11,7 @@ from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.options import RankCount
 
 __all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "domains_options", "json_option",
-           "log_options", "report_on", "warn", "write_points", "write_text"]
+           "library_log_option", "log_options", "report_on", "warn", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -50,6 +50,13 @@ def json_option(words: str) -> Callable:
 def csv_option(words: str) -> Callable:
     """`--csv FILE`, with `words` as its help."""
     return click.option("--csv", "csv_file", type=_OUTPUT, default=None, help=words)
+
+
+def library_log_option(command: Callable) -> Callable:
+    """`--library-log` or `--no-library-log`, as `library_log`."""
+    return click.option("--library-log/--no-library-log", default=True,
+                        help="On accelerators, first start the ranks for a moment with the communication library's "
+                             "own log, to record transports, channels and algorithms.")(command)
 
 
 def log_options(command: Callable) -> Callable:

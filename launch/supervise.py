@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 
 import msgspec
 
@@ -34,8 +35,10 @@ _CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)     #
 _BARE_CRASHES = {*_CRASHES, *(number | signal.SIGKILL for number in _CRASHES)}
 
 
-def run_job(launcher: Launcher, job: Job) -> int:
+def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = MappingProxyType({})) -> int:
     """Start the ranks, wait for them, and return the exit status; TIMED_OUT if the time limit ended them.
+
+    `variables` are added to the environment of the launcher, which passes them on at least to ranks on this host.
 
     The first SIGINT or SIGTERM asks the ranks to stop after the current case, the second ends the job. Its whole
     process group is gone when this returns.
@@ -48,7 +51,7 @@ def run_job(launcher: Launcher, job: Job) -> int:
         if launcher.only_here and "TMPDIR" in own:
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.config.write(Path(own["TMPDIR"]) / "config.json")
-        status = _run(launcher, job, {**os.environ, "PYTHONSAFEPATH": "1", **own})
+        status = _run(launcher, job, {**os.environ, **variables, "PYTHONSAFEPATH": "1", **own})
         return (_recorded_status(status_file) or status) if status == 1 else status
 
 

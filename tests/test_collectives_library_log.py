@@ -1,13 +1,25 @@
 """The logs of communication libraries: what is read from each format, and from logs that are torn."""
 
+import os
 import random
+import stat
+import sys
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collbench.collectives import library_log
+from collbench.collectives.cases.case import Sweep
 from collbench.collectives.library_log import Choice
+from collbench.collectives.options import RunConfig
+from collbench.collectives.records.journal import read_runs
+from collbench.collectives.records.record import Policy
+from collbench.launch.job import Job
+from collbench.launch.launchers import launcher_for
+from collbench.launch.library_log import has_log, log_config, log_library
+from collbench.launch.supervise import run_job
 
 HEAD = "{host}:41{rank}:42{rank} [{device}] NCCL INFO "
 
@@ -105,7 +117,7 @@ def test_the_first_formats_without_hosts_and_with_numbers(tmp_path):
     assert (facts.nvls_channels, facts.transports, facts.rings) == (0, {"SHM": 1}, [[0, 1]])
     assert facts.choices == [Choice(op="", bytes=4, algorithm="TREE", protocol="LL"),
                              Choice(op="all_reduce", bytes=805306368, algorithm="RING", protocol="SIMPLE")]
-    assert facts.words() == "NCCL 2.18.3: 1 pair over SHM, 2 channels, no NVLS"
+    assert facts.words() == "NCCL 2.18.3: 1 pair over SHM, 2 channels, no NVLS, as told by 1 of 2 ranks"
 
 
 def test_a_communicator_of_two_ranks_does_not_add_pairs_to_that_of_all(tmp_path):
@@ -136,7 +148,7 @@ def test_what_hccl_says(tmp_path):
     facts = library_log.read(tmp_path / "log")
     assert (facts.library, facts.ranks, facts.nodes, facts.transports) == ("HCCL", 16, 2, {})
     assert facts.choices == [Choice(op="all_reduce", bytes=16384, algorithm="AllReduceMeshOpbaseExecutor")]
-    assert facts.words() == "HCCL: algorithms AllReduceMeshOpbaseExecutor"
+    assert facts.words() == "HCCL: algorithms AllReduceMeshOpbaseExecutor, as told by 1 of 16 ranks"
 
 
 def test_no_library_no_facts(tmp_path):
@@ -167,3 +179,99 @@ def test_the_environment_makes_libraries_log_and_keeps_what_the_user_set(tmp_pat
     assert "NCCL_DEBUG_SUBSYS" not in found
     assert found["NCCL_DEBUG_FILE"] == f"{tmp_path}/100%%/nccl.%h.%p.log"       # NCCL expands %
     assert found["ASCEND_PROCESS_LOG_PATH"] == f"{tmp_path}/100%"
+
+
+# An interpreter that knows one more backend: gloo, which logs as NCCL does if it is told to, or dies of it.
+PYTHON = """#!{python}
+import os, runpy, socket, sys
+import torch.distributed as dist
+
+def make(store, rank, size, timeout):
+    if "NCCL_DEBUG_FILE" in os.environ and os.environ.get("NCCL_DEBUG") == "INFO":
+        assert "BROKEN" not in os.environ, "this library cannot log"
+        name = os.environ["NCCL_DEBUG_FILE"].replace("%h", "node1").replace("%p", str(os.getpid()))
+        with open(name, "a") as file:
+            head = f"node1:1:1 [{{rank}}] NCCL INFO "
+            print(head + f"comm 0xa rank {{rank}} nRanks {{size}} nNodes 1 localRanks 2 localRank 0 MNNVL 0", file=file)
+            print(head + f"Channel 00/0 : {{rank}}[0] -> {{(rank + 1) % size}}[1] via P2P/IPC", file=file)
+        print("|CCL_INFO| a library that prints")
+    return dist.ProcessGroupGloo(store, rank, size, timeout)
+
+dist.Backend.register_backend("talkative", make, devices=["cpu"])
+sys.argv = sys.argv[2:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """Two ranks of a backend that logs, with an interpreter that knows it."""
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(python=sys.executable))
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    for name in library_log.environment(tmp_path, {}):
+        monkeypatch.delenv(name, raising=False)
+    config = RunConfig(transport="torch", device="cpu", backend="talkative", display="quiet", budget_s=20.0,
+                       sweep=Sweep(ops=("broadcast",), sizes=(8, 16), ranks=()),
+                       policy=Policy(case_s=0.01, alignment="barrier"),
+                       journal=tmp_path / "out" / "journal.jsonl")
+    config.journal.parent.mkdir()
+    return Job(config=config, ranks=2, python=str(python), time_limit_s=100)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_a_start_before_the_measurement_tells_over_what_the_bytes_went(job, capfd):
+    launcher = launcher_for("torch")
+    status, log = log_library(launcher, job)
+    out = job.config.journal.parent
+    assert (status, log) == (0, out / "library-log")
+    assert capfd.readouterr().err == "collbench: NCCL: 2 pairs over P2P/IPC\n"      # and nothing that ranks print
+    assert not job.config.journal.exists()      # it is no measurement
+    assert "a library that prints" in (log / "rank-1.out").read_text()
+    config = msgspec.structs.replace(job.config, library_log_from=log)
+    assert run_job(launcher, msgspec.structs.replace(job, config=config)) == 0
+    run, = read_runs(job.config.journal).values()
+    told = run.provenance["library_log"]
+    assert told["words"] == "NCCL: 2 pairs over P2P/IPC"
+    assert msgspec.convert(told, library_log.LibraryFacts).pairs == [(0, 1, "P2P/IPC"), (1, 0, "P2P/IPC")]
+    assert "NCCL_DEBUG" not in run.provenance["settings"]       # the measured library does not log
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+@pytest.mark.parametrize(("setting", "words"), [
+    ({"BROKEN": "1"}, "warning: the start with the communication library's log ended with status"),
+    ({"NCCL_DEBUG": "WARN"}, "wrote no log that collbench can read (NCCL_DEBUG, as set in the environment)")])
+def test_without_a_log_the_measurement_goes_on_after_one_line(job, capfd, monkeypatch, setting, words):
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    assert log_library(launcher_for("torch"), job) == (0, None)
+    line = capfd.readouterr().err
+    assert words in line
+    assert line.count("\n") == 1, line
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_on_cpus_nothing_is_started_before(collbench, tmp_path):
+    done = collbench("run", "--ranks", 2, "--ops", "barrier", "--sizes", "8", "--out", "mine", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert os.listdir(tmp_path / "mine").count("library-log") == 0
+    run, = read_runs(tmp_path / "mine" / "journal.jsonl").values()
+    assert "library_log" not in run.provenance
+
+
+def test_the_start_is_a_short_run_over_all_ranks(tmp_path):
+    sizes = tuple(1 << power for power in range(10, 31, 2))
+    config = RunConfig(transport="torch", sweep=Sweep(ops=("all_gather",), sizes=sizes, ranks=(2, 4)),
+                       policy=Policy(), journal=tmp_path / "journal.jsonl", resume="same", settled=("a",))
+    short = log_config(config, 72)
+    assert (short.sweep.ranks, short.sweep.ops) == ((72,), ("all_reduce", "all_to_all"))
+    assert {sizes[0], sizes[-1]} <= set(short.sweep.sizes)
+    assert short.journal.parent == short.library_log_to == tmp_path / "library-log"
+    assert (short.resume, short.settled) == ("never", ())
+    assert has_log(config, on_device=True)
+    assert not has_log(config, on_device=False)
+    assert not has_log(msgspec.structs.replace(config, backend="gloo"), on_device=True)
+    assert not has_log(msgspec.structs.replace(config, transport="mpi"), on_device=True)

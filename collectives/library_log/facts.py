@@ -41,7 +41,7 @@ class LibraryFacts(msgspec.Struct, frozen=True, kw_only=True):
         transports: number of ordered pairs of ranks by transport.
         pairs: (sender, receiver, transport); the slowest transport where a pair has several. Of more than 8192 pairs,
             those with the rarest transports.
-        rings: orders of ranks, each once; without those that the log cuts short.
+        rings: orders of ranks, each once; NCCL cuts those of many ranks short, which are left out.
         choices: algorithm and protocol by operation and size.
         init_s: time to make the communicator in seconds, by rank.
         warnings: messages that the library marked as warnings, each once.
@@ -77,6 +77,8 @@ class LibraryFacts(msgspec.Struct, frozen=True, kw_only=True):
         algorithms = dict.fromkeys(choice.algorithm for choice in self.choices)
         if algorithms and not self.transports:
             parts.append(f"algorithms {', '.join(algorithms)}")
+        if self.ranks is not None and self.logs < self.ranks:
+            parts.append(f"as told by {self.logs} of {self.ranks} ranks")
         name = f"{self.library} {self.version}" if self.version else self.library
         return f"{name}: {', '.join(parts)}" if parts else name
 

@@ -65,8 +65,11 @@ def run_rank(request: RunConfig, place: Place) -> int:
     from ..transports import open_transport
     from ..watchdog.ending import describe_error, guard_start
     from ..watchdog.watchdog import Watchdog
+    from .library_log_start import log_library
     from .links import measures_links, run_links
     from .sweep import run_sweep
+    if request.library_log_to:
+        log_library(request.library_log_to, place.rank)
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = open_transport(request.transport, place, request.device, request.meeting_s, request.backend)
@@ -77,6 +80,9 @@ def run_rank(request: RunConfig, place: Place) -> int:
         if isinstance(error, FaultError):
             kill(stopped_siblings())    # otherwise the launcher would wait for them
         return error.exit_status
+    if request.library_log_to and transport.device == "cpu" and request.backend is None:
+        transport.close()
+        return 0
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:
         status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)

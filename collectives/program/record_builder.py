@@ -10,6 +10,7 @@ import msgspec
 from ..cases.case import Case, format_size
 from ..cases.catalog import ONE_CALL
 from ..interfaces import Transport
+from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
 from ..ranks.provenance import describe
 from ..records.digest import digest
@@ -34,6 +35,9 @@ class RecordBuilder:
         provenance["buffers"] = transport.buffers
         if self.session.loop_reason:
             provenance["no native loop"] = self.session.loop_reason
+        facts = read_library_log(request.library_log_from) if request.library_log_from else None
+        if facts is not None:
+            provenance["library_log"] = {"words": facts.words(), **msgspec.to_builtins(facts)}
         return Run(
             schema=SCHEMA, id=uuid.uuid4().hex[:12], started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             transport=transport.name, library=transport.library, device=transport.device, world=transport.size,

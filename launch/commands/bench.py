@@ -9,7 +9,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..shared_options import csv_option, json_option, report_on, write_points
+from ..shared_options import csv_option, json_option, library_log_option, report_on, write_points
 
 __all__ = ["command"]
 
@@ -28,8 +28,9 @@ __all__ = ["command"]
 @click.option("--resume", is_flag=True, help="Resume the measurement in --out: measure missing cases only.")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
+@library_log_option
 def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str, resume: bool,
-          json_file: Path | None, csv_file: Path | None) -> None:
+            json_file: Path | None, csv_file: Path | None, library_log: bool) -> None:
     """The main job: measure this machine, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
@@ -40,7 +41,7 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
     if resume and out is None:
         raise UsageError("--resume needs --out: the directory of the measurement to resume")
     path = job.new_run_directory(out)
-    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget, resume)
+    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget, resume, library_log)
     if job.conclude(path):
         report_on(path, path)
         write_points(path, json_file, csv_file)

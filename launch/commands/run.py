@@ -10,7 +10,7 @@ from collbench.collectives.options import RankCount, RunConfig, config_from, mea
 from collbench.collectives.topology import find_accelerators
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, json_option, write_points
+from ..shared_options import RANKS_HERE, csv_option, json_option, library_log_option, write_points
 from ..workload import display_mode, typed_command
 
 __all__ = ["command"]
@@ -20,8 +20,10 @@ __all__ = ["command"]
 @click.option("--ranks", type=RankCount(), default=None, help=RANKS_HERE)
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
+@library_log_option
 @measuring_options
-def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **values: object) -> None:
+def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, library_log: bool,
+            **values: object) -> None:
     """Measure what the options say: as one rank of a job that a launcher started, or by starting ranks on this host.
 
     Example: collbench run --transport mpi --ranks 4 --ops all_reduce,all_to_all -b 8 -e 4M --in-order
@@ -36,26 +38,33 @@ def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, **
     config = config_from(values, Path(str(out or run_directory())), typed_command())
     if place is not None:
         sys.exit(run_rank(config, place))
-    _run_here(config, ranks, str(values["on_fault"]))
+    _run_here(config, ranks, str(values["on_fault"]), library_log)
     write_points(config.journal.parent, json_file, csv_file)
 
 
-def _run_here(config: RunConfig, ranks: int | None, on_fault: str) -> None:
+def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: bool) -> None:
     import msgspec
 
     from .. import bench as job
     from ..job import Job
     from ..launchers import launcher_for
-    from ..supervise import run_job, run_through_faults
+    from ..library_log import has_log, log_library
+    from ..supervise import STOPPED, run_job, run_through_faults
     job.available_transports(config.transport)
-    ranks = ranks or default_ranks(None if config.device == "cpu" else find_accelerators())
+    devices = None if config.device == "cpu" else find_accelerators()
+    ranks = ranks or default_ranks(devices)
     if max(config.sweep.ranks, default=0) > ranks:
         raise UsageError(f"--group-ranks needs {max(config.sweep.ranks)} ranks, but --ranks is {ranks}")
     path = job.new_run_directory(config.journal.parent)
     if config.display == "auto":
         config = msgspec.structs.replace(config, display=display_mode())
-    start = run_through_faults if on_fault == "continue" else run_job
-    status = start(launcher_for(config.transport), Job(config=config, ranks=ranks))
+    launcher, status = launcher_for(config.transport), 0
+    if library_log and has_log(config, devices is not None):
+        status, log = log_library(launcher, Job(config=config, ranks=ranks))
+        config = msgspec.structs.replace(config, library_log_from=log)
+    if status != STOPPED:
+        start = run_through_faults if on_fault == "continue" else run_job
+        status = start(launcher, Job(config=config, ranks=ranks))
     if job.conclude(path):
         click.echo(f"# journal: {path / 'journal.jsonl'}")
     if status:

@@ -1,0 +1,96 @@
+"""A short start of the ranks with the communication library's own log, before the job that is measured.
+
+A library reads its log settings once in a process, and a log slows it: so the log is that of another start, of which
+nothing is timed. Over what the bytes went then becomes part of the record.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+
+from collbench.collectives import library_log
+from collbench.collectives.errors import CollbenchError
+from collbench.collectives.options import RunConfig
+from collbench.collectives.records.record import Policy
+
+from .job import Job
+from .launchers.base import Launcher
+from .supervise import STOPPED, run_job
+
+__all__ = ["DIRECTORY", "has_log", "log_config", "log_library"]
+
+DIRECTORY = "library-log"       # beside the journal
+_WITHOUT_LOG = ("gloo", "mpi", "ucc")       # backends of torch.distributed
+_OPS = ("all_reduce", "all_to_all")         # rings and trees; a connection of every pair
+_SIZES = 8
+_NOT_RECORDED = "over what the bytes went is not recorded"
+_BUDGET_S, _CASE_LIMIT_S, _LIMIT_S = 20.0, 120.0, 180.0     # communicators alone may take a minute
+
+
+def has_log(config: RunConfig, on_device: bool) -> bool:
+    """Whether the library that carries the bytes may have a log: that of the device, or of a backend that was named."""
+    return config.transport == "torch" and config.backend not in _WITHOUT_LOG and (on_device or bool(config.backend))
+
+
+def log_config(config: RunConfig, ranks: int) -> RunConfig:
+    """A short run like `config` over all ranks: its smallest, largest and some sizes between, each for a moment."""
+    directory = config.journal.parent / DIRECTORY
+    sizes = config.sweep.sizes
+    last = len(sizes) - 1
+    few = tuple(dict.fromkeys(sizes[round(step * last / (_SIZES - 1))] for step in range(_SIZES)))
+    sweep = msgspec.structs.replace(config.sweep, ops=_OPS, sizes=few, ranks=(ranks,), dtypes=("float32",),
+                                    redops=("sum",), traffics=("linear",))
+    policy = Policy(modes=("isolated",), alignment="barrier", case_s=1e-3, min_samples=1)
+    return msgspec.structs.replace(
+        config, sweep=sweep, policy=policy, journal=directory / "journal.jsonl", budget_s=_BUDGET_S, display="quiet",
+        case_limit_s=_CASE_LIMIT_S, resume="never", settled=(), library_log_to=directory, library_log_from=None)
+
+
+def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
+    """Start the ranks of `job` for the log; returns STOPPED if a signal stopped that, else 0, and where the log is.
+
+    Says in one line what the log tells, or why there is none. A start that fails stops nothing. A single rank has
+    nobody to talk to, and is not started.
+    """
+    if job.ranks < 2:
+        return 0, None
+    config = log_config(job.config, job.ranks)
+    directory = config.journal.parent
+    shutil.rmtree(directory, ignore_errors=True)        # of an earlier start, perhaps on other hosts
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _say(f"warning: {directory}: {error.strerror}: {_NOT_RECORDED}")
+        return 0, None
+    variables = library_log.environment(directory)
+    try:
+        status = run_job(launcher, msgspec.structs.replace(job, config=config, time_limit_s=_LIMIT_S), variables)
+    except CollbenchError as error:
+        _say(f"warning: the start with the communication library's log failed: {error}: {_NOT_RECORDED}")
+        return 0, None
+    if status == STOPPED:
+        return STOPPED, None
+    config.journal.unlink(missing_ok=True)
+    facts = library_log.read(directory)
+    if facts is not None:
+        _say(facts.words())
+        return 0, directory
+    if status:
+        _say(f"warning: the start with the communication library's log ended with status {status}: {_NOT_RECORDED}; "
+             f"its output is in {directory}")
+    else:
+        _say(f"note: {_why_silent(variables)}: {_NOT_RECORDED}")
+    return 0, None
+
+
+def _why_silent(variables: dict[str, str]) -> str:
+    """Variables that the user set are kept, even where the log is lost by them."""
+    kept = sorted(set(library_log.environment(Path(), {})) - set(variables))
+    set_by_user = f" ({', '.join(kept)}, as set in the environment)" if kept else ""
+    return f"the communication library wrote no log that collbench can read{set_by_user}"
+
+
+def _say(text: str) -> None:
+    print(f"collbench: {text}", file=sys.stderr, flush=True)
