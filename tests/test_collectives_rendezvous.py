@@ -6,13 +6,15 @@ import socket
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collbench.collectives.errors import CollbenchError, UsageError
-from collbench.collectives.ranks.handshake import RankClaim, contradiction, meet, own_claim
+from collbench.collectives.ranks.device_identity import pci_address, visibility_mask
+from collbench.collectives.ranks.handshake import RankClaim, contradiction, doubt, meet, own_claim
 from collbench.collectives.ranks.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
 from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
 from collbench.collectives.text import name_ranks
@@ -272,6 +274,11 @@ def test_every_rank_reports_two_ranks_on_one_device():
     assert all("ranks 0 and 1" in str(error) and "cuda:0" in str(error) for error in told)
 
 
+def claims(*facts):
+    return [RankClaim(**{"rank": rank, "host": "h", "boot": "b", "pid": 1, "local_rank": 0, **own})
+            for rank, own in enumerate(facts)]
+
+
 @pytest.mark.parametrize(("first", "second", "clash"), [
     (dict(device="cuda:0", devices=1, identity="A"), dict(device="cuda:0", devices=1, identity="B"), False),
     (dict(device="cuda:0", devices=1, identity="A"), dict(device="cuda:0", devices=1, identity="A"), True),
@@ -279,11 +286,74 @@ def test_every_rank_reports_two_ranks_on_one_device():
     (dict(device="npu:0", devices=1), dict(device="npu:0", devices=1), False),      # each its own share, most likely
     (dict(device="npu:0", devices=8), dict(device="npu:0", devices=8), True),
     (dict(device="npu:0", devices=8), dict(device="npu:0", devices=8, boot="other"), False),
+    (dict(device="npu:0", devices=8), dict(device="npu:0", devices=8, host="a container"), False),
     ({}, {}, False)])
 def test_one_device_for_two_ranks_is_a_contradiction_where_it_is_certain(first, second, clash):
-    claims = [RankClaim(**{"rank": rank, "host": "h", "boot": "b", "pid": 1, "local_rank": 0, **facts})
-              for rank, facts in enumerate((first, second))]
-    assert bool(contradiction(claims)) == clash
+    assert bool(contradiction(claims(first, second))) == clash
+
+
+# What each rank's device is, whether two of them are one device, and whether that remains in doubt.
+@pytest.mark.parametrize(("ranks", "clash", "doubtful"), [
+    # a local rank that exceeds the number of devices starts again at 0
+    ([dict(device=f"npu:{local % 4}", devices=4, local_rank=local) for local in range(5)], True, False),
+    ([dict(device=f"npu:{local}", devices=4, local_rank=local) for local in range(4)], False, False),
+    # one device visible, as a scheduler's device cgroup leaves it, and as a mask does
+    ([dict(device="npu:0", devices=1), dict(device="npu:0", devices=1)], False, True),
+    ([dict(device="npu:0", devices=1, mask=str(local)) for local in range(8)], False, False),
+    ([dict(device="npu:0", devices=1, mask="3"), dict(device="npu:0", devices=1, mask="3")], False, True),
+    ([dict(device="xpu:0", devices=2, mask="0.0,0.1"), dict(device="xpu:1", devices=2, mask="0.2,0.1")], False, True),
+    # two devices a rank: the number within the mask is not the number of the device
+    ([dict(device="npu:0", devices=2, mask="0,1"), dict(device="npu:1", devices=2, mask="2,3"),
+      dict(device="npu:0", devices=2, mask="4,5")], False, False),
+    ([dict(device="npu:1", devices=2, mask="0,3"), dict(device="npu:1", devices=2, mask="2,3")], True, False),
+    # PCI addresses of one host
+    ([dict(device="cuda:0", devices=1, bus="0000:05:00.0"), dict(device="cuda:0", devices=1, bus="0000:06:00.0")],
+     False, False),
+    ([dict(device="cuda:0", devices=1, bus="0000:05:00.0"), dict(device="cuda:0", devices=1, bus="0000:05:00.0")],
+     True, False),
+    ([dict(device="cuda:0", devices=1, bus="0000:05:00.0"),
+      dict(device="cuda:0", devices=1, bus="0000:05:00.0", boot="other")], False, False),
+    # partitions with one uuid and one address: all visible, and one visible to each rank
+    ([dict(device=f"cuda:{k}", devices=8, identity="A", bus="0000:05:00.0", partition=k) for k in range(8)],
+     False, False),
+    ([dict(device="cuda:3", devices=8, identity="A", bus="0000:05:00.0", partition=3)] * 2, True, False),
+    ([dict(device="cuda:0", devices=1, identity="A", mask=str(k)) for k in range(2)], False, True),
+    ([dict(device="cuda:0", devices=1, identity="A", mask="1"), dict(device="cuda:1", devices=2, identity="A")],
+     True, False),
+])
+def test_devices_are_told_apart_by_uuid_address_partition_or_number(ranks, clash, doubtful):
+    found = claims(*ranks)
+    assert bool(contradiction(found)) == clash
+    assert bool(doubt(found)) == doubtful
+
+
+def test_the_refusal_names_both_devices_and_the_way_out():
+    first, second = claims(dict(device="cuda:0", devices=4), dict(device="cuda:0", devices=4, local_rank=4))
+    assert contradiction([first, second]) == (
+        "ranks 0 and 1 on h would both use one device: cuda:0 (local rank 0) and cuda:0 (local rank 4, 4 visible): "
+        "start one rank per device, let the launcher set the local rank, or measure the CPUs with --device cpu")
+    assert "ranks 0-2 each see a device without uuid" in doubt(claims(*[dict(device="npu:0", devices=1)] * 3))
+
+
+def test_a_uuid_of_zeros_identifies_nothing():
+    zero = "00000000-0000-0000-0000-000000000000"
+    assert own_claim(place(0, 2), device="npu:0", devices=8, identity=zero).identity is None
+    assert come_together([place(rank, 2, rank) for rank in range(2)], device="npu:0", devices=1, identity=zero) == [
+        None, None]
+
+
+def test_the_pci_address_of_torch_is_that_of_sysfs():
+    assert pci_address(SimpleNamespace(pci_domain_id=1, pci_bus_id=0xC1, pci_device_id=0)) == "0001:c1:00.0"
+    assert pci_address(SimpleNamespace(name="Ascend910")) is None
+
+
+@pytest.mark.parametrize(("kind", "environment", "mask"), [
+    ("cuda", {"CUDA_VISIBLE_DEVICES": "2,3", "ROCR_VISIBLE_DEVICES": "0"}, "2,3"), ("cuda", {}, None),
+    ("npu", {"ASCEND_RT_VISIBLE_DEVICES": "7"}, "7"), ("hip", {"ROCR_VISIBLE_DEVICES": "4,5"}, "4,5"),
+    ("hip", {"ROCR_VISIBLE_DEVICES": "4,5", "HIP_VISIBLE_DEVICES": "1"}, "5"),
+    ("hip", {"ROCR_VISIBLE_DEVICES": "GPU-1,GPU-2", "HIP_VISIBLE_DEVICES": "1"}, "1 of GPU-1,GPU-2")])
+def test_masks_of_vendors_give_the_numbers_of_the_driver(kind, environment, mask):
+    assert visibility_mask(kind, environment) == mask
 
 
 @given(st.sets(st.integers(0, 99), min_size=1))

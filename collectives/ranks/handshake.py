@@ -8,17 +8,19 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Protocol
 
 import msgspec
 
 from ..errors import FaultError, UsageError
 from ..text import name_ranks
+from .device_identity import RankDevice, compare_devices, given_uuid
 from .provenance import rank_facts
 from .rendezvous import Place
 
-__all__ = ["RankClaim", "contradiction", "meet", "own_claim", "why_apart"]
+__all__ = ["RankClaim", "contradiction", "doubt", "meet", "own_claim", "why_apart"]
 
 _POLL_S = 0.02
 _REPORT_S, _REPORT_GROWTH = 10.0, 3      # when rank 0 first reports missing ranks; later reports get rarer
@@ -26,21 +28,14 @@ _OBJECTION_S = 1.0
 _FAREWELL_S = 3.0       # how long rank 0, which may host the store, waits until all others have read the verdict
 
 
-class RankClaim(msgspec.Struct, frozen=True, kw_only=True):
-    """A process's rank, location and device; `devices` is the number of devices that it sees.
-
-    `identity` is the globally unique identity of the device; None if unknown. Two processes with the same `boot` are on
-    one host.
-    """
+class RankClaim(RankDevice, frozen=True, kw_only=True):
+    """A process's rank, location and device. Two processes with the same `boot` are on one host."""
 
     rank: int
     host: str
     boot: str
     pid: int
     local_rank: int
-    device: str | None = None
-    devices: int = 0
-    identity: str | None = None
 
 
 class Store(Protocol):
@@ -65,11 +60,14 @@ class Store(Protocol):
         """Values of many keys, in one request."""
 
 
-def own_claim(place: Place, device: str | None = None, devices: int = 0, identity: str | None = None) -> RankClaim:
-    """The claim of this process, with its device as described by the library."""
+def own_claim(place: Place, device: str | None = None, devices: int = 0, identity: str | None = None,
+              name: str | None = None, bus: str | None = None, partition: int | None = None,
+              mask: str | None = None) -> RankClaim:
+    """The claim of this process, with its device as described by the library; see `RankDevice`."""
     facts = rank_facts(place)
     return RankClaim(rank=place.rank, host=facts.host, boot=facts.boot, pid=os.getpid(), local_rank=place.local_rank,
-                     device=device, devices=devices, identity=identity)
+                     device=device, devices=devices, identity=given_uuid(identity), name=name, bus=bus,
+                     partition=partition, mask=mask)
 
 
 def meet(store: Store, place: Place, claim: RankClaim, patience_s: float,
@@ -131,26 +129,52 @@ def _verdict(store: Store, at: str, size: int, patience_s: float) -> str:
             return (f"absent: {name_ranks(absent)} of {size} did not arrive within {patience_s:.0f} s: check their "
                     "output, and whether their hosts can reach this one")
         time.sleep(_POLL_S)
-    return contradiction([msgspec.json.decode(raw, type=RankClaim) for raw in store.multi_get(keys)]) or "+"
+    claims = [msgspec.json.decode(raw, type=RankClaim) for raw in store.multi_get(keys)]
+    if (reason := contradiction(claims)) is None and (note := doubt(claims)):
+        print(f"collbench: {note}", file=sys.stderr, flush=True)
+    return reason or "+"
 
 
 def contradiction(claims: Sequence[RankClaim]) -> str | None:
-    """Two ranks that would use one device, as a message; None if there are none.
+    """Two ranks that would use one device, as a message; None if there are none."""
+    return next((_shared(one, other) for one, other in _pairs(claims) if compare_devices(one, other)), None)
 
-    Without device identities, ranks of a host are compared by local rank and device name. A rank that sees a single
-    device is skipped then: schedulers may give each rank its own.
+
+def _shared(one: RankClaim, other: RankClaim) -> str:
+    known = other.identity or other.bus
+    return (f"ranks {one.rank} and {other.rank} on {_where(one, other)} would both use one device"
+            f"{f' ({known})' if known else ''}: {one.device} (local rank {one.local_rank}) and {other.device} (local "
+            f"rank {other.local_rank}, {other.devices} visible): start one rank per device, let the launcher set the "
+            "local rank, or measure the CPUs with --device cpu")
+
+
+def _where(one: RankClaim, other: RankClaim) -> str:
+    return one.host if one.host == other.host else f"{one.host} and {other.host}"
+
+
+def doubt(claims: Sequence[RankClaim]) -> str | None:
+    """Ranks of which it cannot be told whether they share a device, as a note; None if all can be told apart."""
+    pairs = [pair for pair in _pairs(claims) if compare_devices(*pair) is None]
+    if not pairs:
+        return None
+    ranks = sorted({claim.rank for pair in pairs for claim in pair})
+    return (f"{name_ranks(ranks)} each see a device without uuid or PCI address: it is not known whether two of them "
+            f"use the same one ({pairs[0][0].device} of rank {pairs[0][0].rank}, {pairs[0][1].device} of rank "
+            f"{pairs[0][1].rank})")
+
+
+def _pairs(claims: Sequence[RankClaim]) -> Iterator[tuple[RankClaim, RankClaim]]:
+    """Pairs of ranks that could use one device: the same globally unique one, or one of the same host.
+
+    Containers of one host, which have their own names, also number their own devices.
     """
-    taken: dict[tuple[object, ...], RankClaim] = {}
+    near: dict[tuple[str | None, ...], list[RankClaim]] = {}
     for claim in claims:
-        if claim.device is None or (claim.identity is None and claim.devices < 2):
-            continue
-        key: tuple[object, ...] = (claim.identity,) if claim.identity else (claim.boot, claim.local_rank, claim.device)
-        other = taken.setdefault(key, claim)
-        if other is not claim:
-            return (f"ranks {other.rank} and {claim.rank} on {claim.host} would both use {claim.device} (local ranks "
-                    f"{other.local_rank} and {claim.local_rank}, {claim.devices} visible device(s)): start one rank "
-                    "per device, and let the launcher set the local rank")
-    return None
+        if claim.device is not None:
+            place = (claim.boot, None if claim.bus else claim.host)
+            near.setdefault((claim.identity,) if claim.identity else place, []).append(claim)
+    for group in near.values():
+        yield from combinations(group, 2)
 
 
 def why_apart(place: Place, error: str) -> str:

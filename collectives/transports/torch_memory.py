@@ -10,6 +10,7 @@ import torch
 from ..errors import UsageError
 from ..interfaces import Pattern, empty_call
 from ..loop.memory import HOST_POLICY, HostMemory, slot_stride
+from ..ranks.device_identity import given_uuid, pci_address, visibility_mask
 
 __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
            "tensor"]
@@ -18,11 +19,15 @@ DEVICE_SLOTS_BYTES = 512 << 20      # limit for all slots together, on one rank:
 
 
 class DeviceIdentity(TypedDict, total=False):
-    """What tells devices apart: `device` as torch names it, the number of `devices` here, and a unique `identity`."""
+    """The fields of `RankDevice`, for a device of torch."""
 
     device: str
     devices: int
     identity: str | None
+    name: str | None
+    bus: str | None
+    partition: int | None
+    mask: str | None
 
 
 class DeviceMemory:
@@ -67,10 +72,23 @@ def identify(device: torch.device) -> DeviceIdentity:
     """Identification of this rank's device for the other ranks; empty for the CPU, which all ranks share."""
     if device.type == "cpu":
         return {}
+    count, own = torch.accelerator.device_count(), _chip(device)
+    alike = [index for index in range(count) if _chip(torch.device(device.type, index)) == own] if any(own) else []
+    kind = "hip" if device.type == "cuda" and torch.version.hip else device.type
+    name = getattr(_properties(device), "name", None)
+    return {"device": str(device), "devices": count, "identity": own[0], "name": name and str(name), "bus": own[1],
+            "partition": alike.index(device.index) if len(alike) > 1 else None, "mask": visibility_mask(kind)}
+
+
+def _chip(device: torch.device) -> tuple[str | None, str | None]:
+    """Uuid and PCI address; partitions of one chip may have the same ones."""
+    properties = _properties(device)
+    return given_uuid(getattr(properties, "uuid", None)), pci_address(properties)
+
+
+def _properties(device: torch.device) -> object:
     module = torch.get_device_module(device)
-    properties = module.get_device_properties(device) if hasattr(module, "get_device_properties") else None
-    uuid = getattr(properties, "uuid", None)
-    return {"device": str(device), "devices": torch.accelerator.device_count(), "identity": uuid and str(uuid)}
+    return module.get_device_properties(device) if hasattr(module, "get_device_properties") else None
 
 
 def drain(device: torch.device) -> Callable[[], object]:
