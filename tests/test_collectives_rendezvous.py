@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collbench.collectives.errors import CollbenchError, UsageError
-from collbench.collectives.ranks.device_identity import pci_address, visibility_mask
 from collbench.collectives.ranks.handshake import RankClaim, contradiction, doubt, meet, own_claim
 from collbench.collectives.ranks.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
 from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
 from collbench.collectives.text import name_ranks
+from collbench.collectives.topology.device_identity import pci_address, visibility_mask
 
 PLAIN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 TORCHRUN = {**PLAIN, "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "4",

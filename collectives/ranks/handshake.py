@@ -16,7 +16,7 @@ import msgspec
 
 from ..errors import FaultError, UsageError
 from ..text import name_ranks
-from .device_identity import RankDevice, compare_devices, given_uuid
+from ..topology.device_identity import RankDevice, compare_devices, given_uuid
 from .provenance import rank_facts
 from .rendezvous import Place
 

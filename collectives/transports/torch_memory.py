@@ -10,7 +10,7 @@ import torch
 from ..errors import UsageError
 from ..interfaces import Pattern, empty_call
 from ..loop.memory import HOST_POLICY, HostMemory, slot_stride
-from ..ranks.device_identity import given_uuid, pci_address, visibility_mask
+from ..topology.device_identity import given_uuid, pci_address, visibility_mask
 
 __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
            "tensor"]
