@@ -6,7 +6,7 @@ A host whose accelerators torch cannot use is refused, with the reason: its CPUs
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from .bootstrap import BUILT_FOR, probe
 from .device_files import HostAccelerators, compute_capability, find_device_files
 from .torch_wheels import choose_wheel, index_url, least_driver
 
-__all__ = ["TorchBuild", "Unusable", "accelerators_for", "find_unusable", "why_unusable"]
+__all__ = ["TorchBuild", "Unusable", "accelerators_for", "check_ranks", "find_unusable", "why_unusable"]
 
 _TYPES = {"NVIDIA": "cuda", "AMD": "cuda", "Intel": "xpu", "Ascend": "npu", "Habana": "hpu"}     # as torch names them
 _VISIBLE = {"NVIDIA": ("CUDA_VISIBLE_DEVICES",), "Ascend": ("ASCEND_RT_VISIBLE_DEVICES",),
@@ -63,6 +63,7 @@ class Unusable(NamedTuple):
     do: str
 
 
+@cache
 def accelerators_for(device: str) -> Accelerators | None:
     """The accelerators that ranks use with `--device DEVICE`; None if they use host memory.
 
@@ -75,6 +76,14 @@ def accelerators_for(device: str) -> Accelerators | None:
     if lost:
         raise UsageError(f"{lost.found}; {lost.do}; to measure the CPUs instead, pass --device cpu")
     return usable
+
+
+def check_ranks(ranks: int, usable: Accelerators | None, hosts: int = 1) -> None:
+    """UsageError if two of `ranks` ranks of torch, spread evenly over the hosts, would share an accelerator."""
+    if usable and ranks > usable.count * hosts:
+        there = f"{usable.count} {usable.kind} device(s)" + (f" on each of {hosts} hosts" if hosts > 1 else "")
+        raise UsageError(f"{ranks} ranks for {there}: two ranks cannot share one; start fewer ranks, or measure the "
+                         "CPUs with --device cpu")
 
 
 def find_unusable(usable: Accelerators | None, environment: Mapping[str, str] = os.environ) -> Unusable | None:

@@ -36,7 +36,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         draw_seed: the seed of `config` was not requested: options omit it, so that each start draws its own.
         config_file: file that holds `config`, if every rank can read it; None to pass options instead.
         name, partition, account, directives: for the batch system; directives are complete options.
-        python: the interpreter to start on every host.
+        container: image that ranks run in, as Pyxis takes it in `srun --container-image`; None for no container.
+        container_mounts: what else of the host is mounted in it, `SRC:DST[:FLAGS],...`.
+        python: the interpreter to start on every host, or in the container.
         title: one line on top of a batch script.
     """
 
@@ -54,6 +56,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     partition: str | None = None
     account: str | None = None
     directives: tuple[str, ...] = ()
+    container: str | None = None
+    container_mounts: str = ""
     python: str = sys.executable
     title: str = ""
 
@@ -71,9 +75,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         self._check_words()
 
     def _check_words(self) -> None:
-        for word in (self.config.device, self.python, str(self.out)):
+        for word in (self.config.device, self.python, str(self.out), self.container or "", self.container_mounts):
             if "\0" in word:
                 raise UsageError("an argument contains a NUL character, which cannot be passed to a program")
+        if self.container_mounts and not self.container:
+            raise UsageError("--container-mounts without --container: there is nothing to mount in")
+        if self.container and re.search("[,:]", str(self.out)):
+            raise UsageError(f"--out {self.out}: it is mounted in the container, and mounts are split at commas and "
+                             "colons")
         for what, text in (("name", self.name), ("partition", self.partition), ("account", self.account),
                            *(("host", host) for host in self.hosts)):
             if text is not None and not _NAME.fullmatch(text):

@@ -118,7 +118,8 @@ def test_an_interface_that_does_not_exist_is_an_error(doctor):
 
 
 @pytest.mark.parametrize(("environment", "found"), [
-    ({"SLURM_GPUS_PER_TASK": "1"}, "SLURM_GPUS_PER_TASK=1"), ({"SLURM_GPU_BIND": "single:1"}, "SLURM_GPU_BIND=single:1"),
+    ({"SLURM_GPUS_PER_TASK": "1"}, "SLURM_GPUS_PER_TASK=1"),
+    ({"SLURM_GPU_BIND": "single:1"}, "SLURM_GPU_BIND=single:1"),
     ({"SLURM_TRES_PER_TASK": "gres/gpu:1"}, "SLURM_TRES_PER_TASK=gres/gpu:1"),
     ({"SLURM_GPU_BIND": "none", "SLURM_TRES_PER_TASK": "cpu=4", "SLURM_GPUS_PER_NODE": "8"}, None)])
 def test_a_scheduler_that_gives_each_rank_its_own_device_is_a_warning(environment, found):

@@ -2,15 +2,20 @@
 
 import os
 import re
+import shlex
 import subprocess
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from collbench.collectives.records.journal import read_journal
+from collbench.launch.launchers import slurm, srun
 from collbench.launch.launchers.mpirun import Mpirun
 from collbench.launch.launchers.pbs import Pbs
+from collbench.launch.launchers.slurm import Slurm
+from collbench.launch.launchers.srun import Srun
 from collbench.launch.presets import PRESETS, SCRIPTS, render
 
 
@@ -38,17 +43,18 @@ exit "$status"
 """
 
 
-def walk(tmp_path, name, statuses, words=(), **environment):
+def walk(tmp_path, name, statuses, words=(), script=None, **environment):
     """Run a script with a stand-in for srun and scontrol; exit status, what srun was given, and the output."""
     for command, text in (("srun", FAKE_SRUN), ("scontrol", '#!/bin/bash\necho "$@" >> requeued\n')):
         (tmp_path / command).write_text(text)
         (tmp_path / command).chmod(0o755)
     (tmp_path / "status").write_text("".join(f"{status}\n" for status in statuses))
     job = PRESETS[name]
-    done = subprocess.run(["bash", SCRIPTS / f"{name}.sbatch", *words], cwd=tmp_path, capture_output=True, text=True,
+    done = subprocess.run(["bash", script or SCRIPTS / f"{name}.sbatch", *words], cwd=tmp_path, text=True,
+                          capture_output=True, check=False,
                           env={"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "5", "SLURM_JOB_NAME": name,
                                "SLURM_JOB_NUM_NODES": str(job.nodes), "SLURM_NTASKS_PER_NODE": str(job.ranks_per_node),
-                               **environment}, check=False)
+                               **environment})
     calls = [line.split("\0")[:-1] for line in (tmp_path / "calls").read_text().splitlines()]
     return done.returncode, calls, done.stdout
 
@@ -111,6 +117,78 @@ def test_cancelled_or_failed_it_does_not_requeue_itself(tmp_path, status):
     ended, calls, _ = walk(tmp_path, "nvl72", [status])
     assert (ended, len(calls)) == (143, 1)
     assert not (tmp_path / "requeued").exists()
+
+
+# containers: what Pyxis is asked for, by the script and by `collbench launch --launcher srun`
+
+IMAGE = "nvcr.io#nvidia/it's a $(test):25.09"
+
+
+def contained(name, **more):
+    return msgspec.structs.replace(PRESETS[name], container=IMAGE, **more)
+
+
+def options_of(call):
+    """The options of Pyxis in a call of srun, by name; `python` and its arguments follow them."""
+    own = [word for word in call[:call.index("python")] if "container" in word]
+    return {word.partition("=")[0]: word.partition("=")[2] for word in own}
+
+
+def test_a_script_runs_every_launch_in_the_container(tmp_path):
+    script = tmp_path / "contained.sbatch"
+    script.write_text(Slurm().script(contained("nvl72", container_mounts="/scratch:/scratch:ro")))
+    status, calls, _ = walk(tmp_path, "nvl72", [0] * 5, script=script)
+    assert (status, len(calls)) == (0, 5)
+    for call in calls:
+        assert options_of(call) == {
+            "--container-image": IMAGE, "--container-mounts": f"{tmp_path}:{tmp_path},/scratch:/scratch:ro",
+            "--container-workdir": str(tmp_path), "--no-container-mount-home": ""}
+        assert call[call.index("--out") + 1] == "results/nvl72"
+    assert (tmp_path / "results" / "nvl72").is_dir()
+
+
+def test_results_elsewhere_are_mounted_too(tmp_path):
+    work, elsewhere = tmp_path / "work", tmp_path / "elsewhere"
+    work.mkdir()
+    job = contained("cpu", out_by_name=False,
+                    config=msgspec.structs.replace(PRESETS["cpu"].config, journal=elsewhere / "journal.jsonl"))
+    (work / "job.sbatch").write_text(Slurm().script(job))
+    _, calls, _ = walk(work, "cpu", [0, 0], script=work / "job.sbatch")
+    mounts = f"{work}:{work},{elsewhere}:{elsewhere}"
+    assert {options_of(call)["--container-mounts"] for call in calls} == {mounts}
+    assert options_of(Srun("pmix").command(job))["--container-mounts"] == (
+        f"{Path.cwd()}:{Path.cwd()},{elsewhere}:{elsewhere}")
+
+
+def test_the_channels_between_the_hosts_of_a_rack_are_in_the_container(tmp_path, monkeypatch):
+    channels = tmp_path / "channels"
+    channels.mkdir()
+    for module in (slurm, srun):
+        monkeypatch.setattr(module, "IMEX_CHANNELS", str(channels))
+    script = tmp_path / "contained.sbatch"
+    script.write_text(Slurm().script(contained("nvl72")))
+    _, calls, _ = walk(tmp_path, "nvl72", [0] * 5, script=script)
+    mount = f"{channels}:{channels}"
+    assert options_of(calls[0])["--container-mounts"] == f"{tmp_path}:{tmp_path},{mount}"
+    assert options_of(Srun("pmix").command(contained("nvl72")))["--container-mounts"].endswith(f",{mount}")
+
+
+def test_without_a_container_srun_is_asked_for_none(tmp_path):
+    _, calls, _ = walk(tmp_path, "nvl72", [0] * 5)
+    assert [options_of(call) for call in calls] == [{}] * 5
+    assert options_of(Srun("pmix").command(PRESETS["nvl72"])) == {}
+
+
+def test_launch_passes_a_container_on_or_refuses(collbench):
+    words = ("launch", "--dry-run", "--container", IMAGE, "--ranks-per-node", 2, "--ops", "barrier", "--out", "r")
+    script = collbench(*words, "--launcher", "slurm", "--container-mounts", "/a:/a").stdout
+    assert "\npython=python\n" in script
+    assert f"\ncontainer={shlex.quote(IMAGE)}\nmounts=/a:/a\n" in script
+    for more, said in ((("--launcher", "mpirun"), "launcher mpirun starts no containers"),
+                       (("--launcher", "slurm", "--out", "a:b"), "commas and colons")):
+        done = collbench(*words, *more)
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 # PBS: a stand-in for qsub runs the script that it is given with bash, as a job on one host would

@@ -10,7 +10,6 @@ from click.core import ParameterSource
 
 from collbench.collectives.errors import UsageError
 from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
-from collbench.collectives.topology import find_accelerators
 
 from ..allocation import ranks_per_host
 from ..job import Job, parse_time
@@ -44,7 +43,13 @@ _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 @click.option("--account", default=None, help="Batch systems: account to charge.")
 @click.option("--directive", "--sbatch", "directives", multiple=True, metavar="--OPTION=VALUE",
               help="Batch systems: an additional directive; may be repeated.")
-@click.option("--python", default=None, metavar="PATH", help="Interpreter to start on every host.  [default: this one]")
+@click.option("--container", default=None, metavar="IMAGE",
+              help="slurm and srun: run in this image through Pyxis, as in srun --container-image; collbench and "
+                   "--python are those inside.")
+@click.option("--container-mounts", default="", metavar="SRC:DST[:FLAGS],...",
+              help="What else of the host the container is to see; it always sees this directory and --out.")
+@click.option("--python", default=None, metavar="PATH",
+              help="Interpreter to start on every host.  [default: this one; python in a container]")
 @measuring_options
 def command(launcher: str, dry_run: bool, **values: Any) -> None:
     """Start a measurement through a launcher, here or on several hosts, or print what would be started.
@@ -63,6 +68,8 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
     """The preset, with the options that were given on the command line in place of its own."""
     preset = PRESETS[values["preset"]] if values["preset"] else None
     config = _config(starter, values, preset)
+    if values["container"] and not starter.containers:
+        raise UsageError(f"launcher {starter.name} starts no containers: use slurm or srun, whose Pyxis does")
     nodes = values["nodes"] or (preset.nodes if preset else 1)
     each = values["ranks_per_node"] or (preset.ranks_per_node if preset else _ranks_here(config))
     curve = _curve(values["curve"], preset, nodes * each) if starter.script_name else ()
@@ -73,7 +80,9 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
         time_limit_s=parse_time(values["time"]) if values["time"] else preset.time_limit_s if preset else None,
         draw_seed=values["seed"] is None, partition=values["partition"], account=values["account"],
         directives=(*(preset.directives if preset else ()), *values["directives"]),
-        python=values["python"] or sys.executable, title=preset.title if preset else "")
+        container=values["container"], container_mounts=values["container_mounts"],
+        python=values["python"] or ("python" if values["container"] else sys.executable),
+        title=preset.title if preset else "")
 
 
 def _config(starter: Launcher, values: dict[str, Any], preset: Job | None) -> RunConfig:
@@ -101,8 +110,16 @@ def _given(*names: str) -> bool:
     return any(source(name) is ParameterSource.COMMANDLINE for name in names)
 
 
+def _check_devices(job: Job) -> None:
+    from ..device_choice import accelerators_for, check_ranks
+    accelerators = accelerators_for(job.config.device)
+    if job.nodes == 1 and job.config.transport == "torch":
+        check_ranks(job.ranks, accelerators)
+
+
 def _ranks_here(config: RunConfig) -> int:
-    return ranks_per_host(None if config.device == "cpu" else find_accelerators())
+    from ..device_choice import accelerators_for
+    return ranks_per_host(accelerators_for(config.device))
 
 
 def _curve(given: tuple[int, ...] | None, preset: Job | None, ranks: int) -> tuple[int, ...]:
@@ -128,6 +145,7 @@ def _run(starter: Launcher, job: Job, on_fault: str) -> int:
         raise UsageError(f"{starter.name} starts one transport at a time: give --transport "
                          f"{' or '.join(job.transports)}")
     starter.command(job)        # an impossible job must not leave a directory behind
+    _check_devices(job)
     new_run_directory(job.out)
     status = (run_through_faults if on_fault == "continue" else run_job)(starter, job)
     if conclude(job.out):

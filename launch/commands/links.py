@@ -10,7 +10,7 @@ from collbench.collectives.cases import catalog
 from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.options import Amount, RankCount, RunConfig, Size
 from collbench.collectives.records.record import Policy
-from collbench.collectives.topology import find_accelerators
+from collbench.collectives.topology import Accelerators
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import default_ranks
@@ -55,35 +55,39 @@ def command(data: Path | None, ranks: int | None, json_file: Path | None, csv_fi
     from collbench.collectives.ranks.rendezvous import find_place
 
     from ..bench import run_directory
+    from ..device_choice import accelerators_for
     place = find_place() if data is None else None
     if place is not None and out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     if data is None:
-        config = _config(out or run_directory(), **values)
+        accelerators = accelerators_for(values["device"])
+        config = _config(out or run_directory(), accelerators is not None, **values)
         data = config.journal.parent
-        status = run_rank(config, place) if place is not None else _measure_here(config, ranks)
+        status = run_rank(config, place) if place is not None else _measure_here(config, ranks, accelerators)
         if status:
             sys.exit(status)
     if place is None or place.rank == 0:
         _show(data, json_file, csv_file)
 
 
-def _config(out: Path, transport: str, device: str, small: int, large: int | None, case_seconds: float,
-            precision: float) -> RunConfig:
-    on_device = device != "cpu" and find_accelerators() is not None
+def _config(out: Path, on_device: bool, transport: str, device: str, small: int, large: int | None,
+            case_seconds: float, precision: float) -> RunConfig:
     sizes = {small, large or (_DEVICE_LARGE if on_device else _CPU_LARGE)}
     policy = Policy(case_s=case_seconds, precision=precision, min_samples=_MIN_SAMPLES)
     workload = Workload(ops=catalog.GROUPS["links"], sizes=tuple(sorted(sizes)), policy=policy)
     return workload.config(transport, out, on_device=on_device, device=device)
 
 
-def _measure_here(config: RunConfig, ranks: int | None) -> int:
+def _measure_here(config: RunConfig, ranks: int | None, accelerators: Accelerators | None) -> int:
     from .. import bench as job
+    from ..device_choice import check_ranks
     from ..job import Job
     from ..launchers import launcher_for
     from ..supervise import run_job
     job.available_transports(config.transport)
-    ranks = ranks or max(2, default_ranks(None if config.device == "cpu" else find_accelerators()))
+    ranks = ranks or max(2, default_ranks(accelerators))
+    if config.transport == "torch":
+        check_ranks(ranks, accelerators)
     path = job.new_run_directory(config.journal.parent)
     status = run_job(launcher_for(config.transport), Job(config=config, ranks=ranks))
     if job.conclude(path):

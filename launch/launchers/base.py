@@ -24,12 +24,14 @@ class Launcher(Protocol):
         stop_signal: the started process passes it on to every rank, and ranks then stop in order.
         hides_status: it ends with a status of its own, whatever that of the ranks was.
         only_here: it starts ranks on this host and nowhere else, so that they can read files of this host.
+        containers: it can start ranks in a container.
     """
 
     name: str
     stop_signal: signal.Signals
     hides_status: bool
     only_here: bool
+    containers: bool
 
     @property
     def script_name(self) -> str | None:

@@ -19,6 +19,7 @@ class Local:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = True
+    containers = False
     script_name = None
 
     def command(self, job: Job) -> list[str]:

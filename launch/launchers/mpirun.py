@@ -25,6 +25,7 @@ class Mpirun:
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would kill them at once
     hides_status = False
     only_here = False
+    containers = False
     script_name = None
 
     def __init__(self, path: str, is_open_mpi: bool, is_root: bool = False, cores: int | None = None,

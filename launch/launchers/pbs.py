@@ -73,6 +73,7 @@ class Pbs:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = False
+    containers = False
     script_name = "job.pbs"
 
     def __init__(self, mpirun: Mpirun) -> None:

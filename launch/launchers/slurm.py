@@ -8,7 +8,7 @@ from collbench.collectives.transport_names import TRANSPORTS
 
 from ..job import Job
 from .base import WAIT_FOR_STEP, indented
-from .srun import mpi_protocol
+from .srun import IMEX_CHANNELS, mpi_protocol
 
 __all__ = ["FACTORY", "TITLE", "Slurm", "find_slurm", "slurm_time"]
 
@@ -38,6 +38,10 @@ ranks="{ranks}"
 mpi={mpi}        # the PMI for MPI ranks, see srun --mpi=list: pmix for Open MPI, pmi2 for MPICH
 restarts=5      # how often the job may requeue itself
 options=({options})
+# to run in a container, through Pyxis: its image, as srun --container-image takes it (`python` is then the one inside),
+# and what else of the host it is to see, SRC:DST[:FLAGS],... (this directory and `out` it sees anyway)
+container={container}
+mounts={mounts}
 # --
 
 export PYTHONSAFEPATH=1
@@ -54,6 +58,17 @@ end() {{                  # status 143: stopped by a signal, everything saved
     exit "$1"
 }}
 
+inside=()
+if [[ -n $container ]]; then
+    mkdir -p "$out" && results=$(realpath -- "$out") || exit 2
+    seen="$PWD:$PWD"
+    [[ $results/ == "$PWD"/* ]] || seen+=",$results:$results"
+    # NVL72: with ENROOT_RESTRICT_DEV=yes the container has no IMEX channels, and NVLink then ends at the host
+    [[ ! -e {imex} ]] || seen+=",{imex}:{imex}"
+    inside=(--container-image="$container" --container-mounts="$seen${{mounts:+,$mounts}}" --container-workdir="$PWD"
+            --no-container-mount-home)
+fi
+
 worst=0
 for transport in $transports; do
     case $transport in {mpi_transports}) start=$mpi ;; *) start=none ;; esac
@@ -66,7 +81,7 @@ exit "$worst"
 _SRUN = """\
 [[ -z $late$cancelled ]] || end 143
 srun --nodes={nodes} --ntasks={ntasks} --ntasks-per-node={each} \\
-    --mpi="$start" --kill-on-bad-exit=1 \\
+    --mpi="$start" --kill-on-bad-exit=1 ${{inside[@]+"${{inside[@]}}"}} \\
     "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
 {wait}
 case $status in
@@ -91,6 +106,7 @@ class Slurm:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = False
+    containers = True
     script_name = "job.sbatch"
 
     def __init__(self, mpi: str = "pmix") -> None:
@@ -118,7 +134,9 @@ class Slurm:
             mpi_transports="|".join(row.name for row in TRANSPORTS.values() if row.mpi_ranks),
             ranks=f"${{SLURM_ARRAY_TASK_ID:-{counts}}}" if job.curve else
             "${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * per_node))}",
-            per_node=job.ranks_per_node, mpi=self.mpi, options=quoted, loop=self._loop(job))
+            per_node=job.ranks_per_node, mpi=self.mpi, options=quoted, loop=self._loop(job), imex=IMEX_CHANNELS,
+            container=shlex.quote(job.container) if job.container else "",
+            mounts=shlex.quote(job.container_mounts) if job.container_mounts else "")
 
     def _directives(self, job: Job) -> list[str]:
         """The #SBATCH lines; `Job` has checked that none needs quoting."""

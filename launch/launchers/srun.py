@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 from collbench.collectives.errors import UsageError
 
@@ -12,9 +13,10 @@ from ..job import Job
 from .base import as_text
 from .mpirun import find_mpirun
 
-__all__ = ["FACTORY", "TITLE", "Srun", "find_srun", "mpi_protocol"]
+__all__ = ["FACTORY", "IMEX_CHANNELS", "TITLE", "Srun", "find_srun", "mpi_protocol"]
 
 TITLE = "starts ranks in the Slurm allocation of this shell"
+IMEX_CHANNELS = "/dev/nvidia-caps-imex-channels"        # without it no GPU maps the memory of one on another host
 
 
 class Srun:
@@ -24,6 +26,7 @@ class Srun:
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end srun itself
     hides_status = False
     only_here = False
+    containers = True
     script_name = None
 
     def __init__(self, mpi: str | None = None, inside_step: bool = False) -> None:
@@ -37,12 +40,25 @@ class Srun:
             raise UsageError("srun --mpi=list names neither pmix (for Open MPI) nor pmi2 (for MPICH): "
                              "this Slurm cannot start ranks of this MPI; use mpirun in the allocation")
         options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
-                   f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else [])]
+                   f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else []),
+                   *_container_options(job, Path.cwd())]
         return ["srun", *options, job.python, "-m", "collbench.rank", *job.arguments()]
 
     def script(self, job: Job) -> str:
         """The command as a line for a shell."""
         return as_text(self.command(job))
+
+
+def _container_options(job: Job, directory: Path) -> list[str]:
+    """Options of Pyxis: the working directory and that of the results are the same inside as outside."""
+    if job.container is None:
+        return []
+    out = directory / job.out
+    within = out.is_relative_to(directory)
+    mounts = [f"{directory}:{directory}", *([] if within else [f"{out}:{out}"]),
+              *([f"{IMEX_CHANNELS}:{IMEX_CHANNELS}"] if os.path.exists(IMEX_CHANNELS) else []), job.container_mounts]
+    return [f"--container-image={job.container}", f"--container-mounts={','.join(filter(None, mounts))}",
+            f"--container-workdir={directory}", "--no-container-mount-home"]
 
 
 def find_srun() -> Srun:

@@ -20,6 +20,7 @@ class Torchrun:
     stop_signal = signal.SIGTERM
     hides_status = True
     only_here = False
+    containers = False
     script_name = None
 
     def command(self, job: Job) -> list[str]:

@@ -1,8 +1,8 @@
 """Schedulers that give each rank a single device: ranks of a host then cannot map each other's memory.
 
-Slurm's --gpus-per-task binds by cgroup (SchedMD bug 17793; open-mpi/ompi 11949, NVIDIA/nccl 1066, NVIDIA/nccl-tests 300):
-CUDA IPC fails, and libraries copy through host memory without saying so. Under Pyxis with ENROOT_RESTRICT_DEV one rank
-of a host may get all devices and the others none (NVIDIA/pyxis 73).
+Slurm's --gpus-per-task binds by cgroup, so CUDA IPC fails and libraries copy through host memory without saying so
+(SchedMD bug 17793; open-mpi/ompi 11949, NVIDIA/nccl 1066, NVIDIA/nccl-tests 300). In containers under Pyxis with
+ENROOT_RESTRICT_DEV some ranks may get no device at all (NVIDIA/pyxis 73).
 """
 
 from collbench.collectives.errors import UsageError
