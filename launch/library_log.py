@@ -1,7 +1,7 @@
 """A short start of the ranks with the communication library's own log, before the job that is measured.
 
 A library reads its log settings once in a process, and a log slows it: so the log is that of another start, of which
-nothing is timed. Over what the bytes went then becomes part of the record.
+nothing is timed. The data path (transports, channels, algorithms) then becomes part of the record.
 """
 
 import shutil
@@ -25,7 +25,7 @@ DIRECTORY = "library-log"       # beside the journal
 _WITHOUT_LOG = ("gloo", "mpi", "ucc")       # backends of torch.distributed
 _OPS = ("all_reduce", "all_to_all")         # rings and trees; a connection of every pair
 _SIZES = 8
-_NOT_RECORDED = "over what the bytes went is not recorded"
+_NOT_RECORDED = "the data path is not recorded"
 _BUDGET_S, _CASE_LIMIT_S, _LIMIT_S = 20.0, 120.0, 180.0     # communicators alone may take a minute
 
 

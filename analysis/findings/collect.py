@@ -8,6 +8,7 @@ from ..frames.load import Loaded
 from ..text.units import percent
 from .finding import Finding, evidence_of, sort_findings
 from .guidelines import find_violations
+from .library import find_unused_fabric
 from .stragglers import find_stragglers
 
 __all__ = ["Finding", "collect_findings"]
@@ -17,7 +18,8 @@ _OVERHEAD = 0.2          # share of a time above which the harness affects the r
 
 def collect_findings(loaded: Loaded) -> list[Finding]:
     """Every finding about `loaded`."""
-    found = [*_wrong(loaded.records), *_failed(loaded.records), *_crowded(loaded.points),
+    found = [*_wrong(loaded.records), *_failed(loaded.records), *find_unused_fabric(loaded.runs),
+             *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
              *find_violations(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
     return sort_findings(found)

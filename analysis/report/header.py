@@ -8,6 +8,7 @@ from collbench.collectives.records.record import Run
 
 from ..domains.facts import Domain
 from ..findings.collect import Finding
+from ..findings.library import unused_between_hosts
 from ..frames.load import Loaded
 from ..text.units import payload, rate
 
@@ -81,6 +82,7 @@ def _on(loaded: Loaded, home: tuple[str, Domain] | None, by_user: bool) -> tuple
              ("Devices", ", ".join(word for word in (ranks, ", ".join(devices), *cpus) if word)),
              ("Transports", ", ".join(dict.fromkeys(f"{run.transport} ({run.library.partition(',')[0]})"
                                                     for run in runs))),
+             ("Data path", "; ".join(dict.fromkeys(_told(run) for run in runs if _told(run)))),
              ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())))
     return tuple((name, value) for name, value in pairs if value)
 
@@ -90,6 +92,8 @@ def _devices(loaded: Loaded) -> list[str]:
 
 
 def _domain(loaded: Loaded, home: tuple[str, Domain] | None, by_user: bool) -> str:
+    if home is None and any(map(unused_between_hosts, loaded.runs.values())):
+        return "none: the fabric between the hosts was not used (see the findings)"
     if home is None:
         on_cpu = all(run.device.lower().startswith("cpu") for run in loaded.runs.values() if run.device)
         return "none: ranks on CPUs, no scale-up link" if on_cpu else "not named in the data (--measured-on NAME)"
@@ -129,6 +133,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     topology = known.get("topology")
     if isinstance(topology, dict) and topology.get("words"):
         pairs.append(("Scale-up domain", str(topology["words"])))
+    if _told(run):
+        pairs.append(("Data path", _told(run)))
     versions = known.get("versions")
     if isinstance(versions, dict):
         pairs.append(("Versions", _versions(versions)))
@@ -139,6 +145,12 @@ def _facts(run: Run) -> list[tuple[str, str]]:
     if run.command:
         pairs.append((f"Command, {run.transport}", " ".join(run.command)))
     return pairs
+
+
+def _told(run: Run) -> str:
+    """What the log of the communication library tells, in words; empty without a log."""
+    log = run.provenance.get("library_log")
+    return str(log.get("words") or "") if isinstance(log, dict) else ""
 
 
 def _versions(versions: dict[str, object]) -> str:

@@ -21,6 +21,7 @@ from ..assess.wording import ExpectationRow, expectation_row, legend, outcome
 from ..domains.facts import Domain, load_domains
 from ..findings.collect import Finding, collect_findings
 from ..findings.finding import sort_findings
+from ..findings.library import unused_between_hosts
 from ..findings.stragglers import late_ranks
 from ..forecast import TARGETS, extrapolate
 from ..frames.background import run_in_child
@@ -98,7 +99,8 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     loaded = loaded or pool([load(path, asked) for path in paths])
     names = fabrics(loaded.points)
     known = load_domains() if known is None else known
-    key = measured_on or home_of(loaded.points, known)
+    key = measured_on or (None if any(map(unused_between_hosts, loaded.runs.values()))
+                          else home_of(loaded.points, known))
     home = (key, known[key]) if key else None
     late = late_ranks(loaded.lateness, loaded.runs)
     earlier = load(baseline, asked).points if baseline else None
