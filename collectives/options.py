@@ -47,8 +47,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         settled: runs that this one continues after a fault; their failed and timed-out cases are not repeated.
         resume: skip the cases that the journal already has: never, if its settings are the same, or anyway.
         library_log_to: directory for the communication library's own log; None: it logs as the user set. Such a run
-            is for its log: the ranks' output goes there too, and nothing is measured over gloo, which has none.
-        library_log_from: such a directory, whose facts become part of the provenance; None or absent: no facts.
+            is for its log: a short one without a journal, whose ranks' output goes there too. Nothing is run over
+            gloo, which has no log.
+        library_log_from: such a directory, whose facts become part of the provenance if it is of as many ranks; None or
+            absent: no facts.
     """
 
     transport: str

@@ -13,39 +13,22 @@ import msgspec
 from collbench.collectives import library_log
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.options import RunConfig
-from collbench.collectives.records.record import Policy
 
 from .job import Job
 from .launchers.base import Launcher
 from .supervise import STOPPED, run_job
 
-__all__ = ["DIRECTORY", "has_log", "log_config", "log_library"]
+__all__ = ["DIRECTORY", "has_log", "log_library"]
 
 DIRECTORY = "library-log"       # beside the journal
 _WITHOUT_LOG = ("gloo", "mpi", "ucc")       # backends of torch.distributed
-_OPS = ("all_reduce", "all_to_all")         # rings and trees; a connection of every pair
-_SIZES = 8
 _NOT_RECORDED = "the data path is not recorded"
-_BUDGET_S, _CASE_LIMIT_S, _LIMIT_S = 20.0, 120.0, 180.0     # communicators alone may take a minute
+_LIMIT_S = 180.0        # a case has 120 s, since communicators alone may take a minute
 
 
 def has_log(config: RunConfig, on_device: bool) -> bool:
     """Whether the library that carries the bytes may have a log: that of the device, or of a backend that was named."""
     return config.transport == "torch" and config.backend not in _WITHOUT_LOG and (on_device or bool(config.backend))
-
-
-def log_config(config: RunConfig, ranks: int) -> RunConfig:
-    """A short run like `config` over all ranks: its smallest, largest and some sizes between, each for a moment."""
-    directory = config.journal.parent / DIRECTORY
-    sizes = config.sweep.sizes
-    last = len(sizes) - 1
-    few = tuple(dict.fromkeys(sizes[round(step * last / (_SIZES - 1))] for step in range(_SIZES)))
-    sweep = msgspec.structs.replace(config.sweep, ops=_OPS, sizes=few, ranks=(ranks,), dtypes=("float32",),
-                                    redops=("sum",), traffics=("linear",))
-    policy = Policy(modes=("isolated",), alignment="barrier", case_s=1e-3, min_samples=1)
-    return msgspec.structs.replace(
-        config, sweep=sweep, policy=policy, journal=directory / "journal.jsonl", budget_s=_BUDGET_S, display="quiet",
-        case_limit_s=_CASE_LIMIT_S, resume="never", settled=(), library_log_to=directory, library_log_from=None)
 
 
 def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
@@ -56,8 +39,8 @@ def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
     """
     if job.ranks < 2:
         return 0, None
-    config = log_config(job.config, job.ranks)
-    directory = config.journal.parent
+    directory = job.out / DIRECTORY
+    config = msgspec.structs.replace(job.config, library_log_to=directory)
     shutil.rmtree(directory, ignore_errors=True)        # of an earlier start, perhaps on other hosts
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -72,7 +55,6 @@ def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
         return 0, None
     if status == STOPPED:
         return STOPPED, None
-    config.journal.unlink(missing_ok=True)
     facts = library_log.read(directory)
     if facts is not None:
         _say(facts.words())

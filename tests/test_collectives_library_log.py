@@ -14,11 +14,12 @@ from collbench.collectives import library_log
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.library_log import Choice
 from collbench.collectives.options import RunConfig
+from collbench.collectives.program.library_log_start import short_run
 from collbench.collectives.records.journal import read_runs
 from collbench.collectives.records.record import Policy
 from collbench.launch.job import Job
 from collbench.launch.launchers import launcher_for
-from collbench.launch.library_log import has_log, log_config, log_library
+from collbench.launch.library_log import has_log, log_library
 from collbench.launch.supervise import run_job
 
 HEAD = "{host}:41{rank}:42{rank} [{device}] NCCL INFO "
@@ -265,11 +266,12 @@ def test_on_cpus_nothing_is_started_before(collbench, tmp_path):
 def test_the_start_is_a_short_run_over_all_ranks(tmp_path):
     sizes = tuple(1 << power for power in range(10, 31, 2))
     config = RunConfig(transport="torch", sweep=Sweep(ops=("all_gather",), sizes=sizes, ranks=(2, 4)),
-                       policy=Policy(), journal=tmp_path / "journal.jsonl", resume="same", settled=("a",))
-    short = log_config(config, 72)
+                       policy=Policy(), journal=tmp_path / "journal.jsonl", resume="same", settled=("a",),
+                       library_log_to=tmp_path / "library-log")
+    short = short_run(config, 72)
     assert (short.sweep.ranks, short.sweep.ops) == ((72,), ("all_reduce", "all_to_all"))
     assert {sizes[0], sizes[-1]} <= set(short.sweep.sizes)
-    assert short.journal.parent == short.library_log_to == tmp_path / "library-log"
+    assert short.journal.parent == tmp_path / "library-log"
     assert (short.resume, short.settled) == ("never", ())
     assert has_log(config, on_device=True)
     assert not has_log(config, on_device=False)

@@ -1,13 +1,38 @@
-"""A start for the log of the communication library: what a rank sets before it opens its transport."""
+"""A start for the log of the communication library: a short run, of which only that log is of interest.
+
+Started ahead of a measurement with the same options, it makes the same communicator of all ranks.
+"""
 
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from .. import library_log
+import msgspec
 
-__all__ = ["log_library"]
+from .. import library_log
+from ..options import RunConfig
+from ..records.record import Policy
+
+__all__ = ["log_library", "short_run"]
+
+_OPS = ("all_reduce", "all_to_all")         # rings and trees; a connection of every pair
+_SIZES = 8
+_BUDGET_S, _CASE_LIMIT_S = 20.0, 120.0      # communicators alone may take a minute
+
+
+def short_run(request: RunConfig, ranks: int) -> RunConfig:
+    """The run whose log stands for `request`: all ranks, its smallest, largest and some sizes between."""
+    directory = request.library_log_to
+    assert directory is not None
+    sizes, last = request.sweep.sizes, len(request.sweep.sizes) - 1
+    few = tuple(dict.fromkeys(sizes[round(step * last / (_SIZES - 1))] for step in range(_SIZES)))
+    sweep = msgspec.structs.replace(request.sweep, ops=_OPS, sizes=few, ranks=(ranks,), dtypes=("float32",),
+                                    redops=("sum",), traffics=("linear",))
+    policy = Policy(modes=("isolated",), alignment="barrier", case_s=1e-3, min_samples=1)
+    return msgspec.structs.replace(
+        request, sweep=sweep, policy=policy, journal=directory / "journal.jsonl", budget_s=_BUDGET_S, display="quiet",
+        case_limit_s=_CASE_LIMIT_S, resume="never", settled=(), library_log_from=None)
 
 
 def log_library(directory: Path, rank: int) -> None:

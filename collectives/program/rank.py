@@ -65,11 +65,12 @@ def run_rank(request: RunConfig, place: Place) -> int:
     from ..transports import open_transport
     from ..watchdog.ending import describe_error, guard_start
     from ..watchdog.watchdog import Watchdog
-    from .library_log_start import log_library
+    from .library_log_start import log_library, short_run
     from .links import measures_links, run_links
     from .sweep import run_sweep
     if request.library_log_to:
         log_library(request.library_log_to, place.rank)
+        request = short_run(request, place.size)
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = open_transport(request.transport, place, request.device, request.meeting_s, request.backend)
@@ -98,6 +99,8 @@ def run_rank(request: RunConfig, place: Place) -> int:
         transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
         raise
     watch.leave()
+    if request.library_log_to and place.rank == 0:
+        request.journal.unlink(missing_ok=True)     # of a run that was for its log
     return status
 
 

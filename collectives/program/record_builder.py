@@ -1,7 +1,7 @@
 """Records of a sweep, built on rank 0 from the outcomes of all ranks."""
 
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Literal
 
@@ -12,10 +12,12 @@ from ..cases.catalog import ONE_CALL
 from ..interfaces import Transport
 from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
+from ..ranks.host_facts import differences, warnings
 from ..ranks.provenance import describe
 from ..records.digest import digest
 from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Status, Timing, Verification, makespans_ns
 from ..statistics.stopping import median
+from ..topology.health import HostHealth
 from .session import Session
 
 __all__ = ["RecordBuilder"]
@@ -31,18 +33,38 @@ class RecordBuilder:
 
     def _run(self) -> Run:
         request, transport = self.session.request, self.transport
-        provenance = describe(self.session.facts, transport.versions())
+        session = self.session
+        own_host = session.host_facts[0]
+        provenance = describe(session.facts, transport.versions(), own_host.topology, own_host.drivers)
+        if unlike := differences(session.host_facts):
+            provenance["hosts differ"] = unlike
+        health = {one.host: msgspec.to_builtins(one.health) for one in session.host_facts.values()
+                  if one.health.told}
+        if health:
+            provenance["health"] = {"start": health}
         provenance["buffers"] = transport.buffers
         if self.session.loop_reason:
             provenance["no native loop"] = self.session.loop_reason
         facts = read_library_log(request.library_log_from) if request.library_log_from else None
-        if facts is not None:
+        if facts is not None and facts.ranks == transport.size:
             provenance["library_log"] = {"words": facts.words(), **msgspec.to_builtins(facts)}
         return Run(
             schema=SCHEMA, id=uuid.uuid4().hex[:12], started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             transport=transport.name, library=transport.library, device=transport.device, world=transport.size,
             clock=Clock(kind="shared" if self.session.clocks.shared else "synchronised"), policy=self.policy,
             sweep=request.sweep, command=request.command, provenance=provenance)
+
+    def concluded(self, after: Mapping[int, HostHealth]) -> tuple[Run, list[str]] | None:
+        """The run line again, with the state of the GPUs now, and what went wrong; None without GPUs to ask."""
+        session = self.session
+        now = {session.host_facts[rank].host: msgspec.to_builtins(health) for rank, health in after.items()
+               if health.told}
+        health = self.run.provenance.get("health")
+        if not now or not isinstance(health, dict):
+            return None
+        found = warnings(session.facts, session.hosts, session.host_facts, after)
+        return msgspec.structs.replace(self.run, provenance={
+            **self.run.provenance, "health": {**health, "end": now, "warnings": found}}), found
 
     def refused(self, case: Case, reason: str) -> Record:
         """A case that the library is known not to support."""
