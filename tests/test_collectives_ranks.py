@@ -154,7 +154,8 @@ ON_TENSORS = """
 import torch
 from collbench.collectives.interfaces import CallSettings
 from collbench.collectives.transports import mpi
-transport = mpi.MpiTransport(mpi.torch_buffers(torch.device("cpu")))
+from collbench.collectives.transports.torch_mpi_buffers import torch_buffers
+transport = mpi.MpiTransport(torch_buffers(torch.device("cpu")))
 used, reason = transport.configure(CallSettings({loop!r}, compiles=transport.rank == 0))
 """
 
@@ -245,7 +246,8 @@ alignment = ALIGNMENTS["agreed"](communicator, SAME)
 figures = time_samples(inspector, communicator, alignment, 0, 6)
 assert (inspector.checks, inspector.wrong) == (18, 0)
 if communicator.rank == 1:
-    inspector.wanted[1].tiles[0, 400] ^= 1
+    inspector._expected[1].tiles[0, 400] ^= 1
+    inspector.wanted[1] = prepared.memory.keep(inspector._expected[1])
 figures = time_samples(inspector, communicator, alignment, 0, 6)
 assert all(len(row) == 6 and min(row) > 0 for row in figures[:2]), figures
 if communicator.rank == 1:

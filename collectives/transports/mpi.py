@@ -35,14 +35,7 @@ from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
-from .mpi_buffers import (  # noqa: E402
-    HOST,
-    BufferKind,
-    agree_on_devices,
-    ask_support,
-    choose_device,
-    torch_buffers,
-)
+from .mpi_buffers import HOST, BufferKind, agree_on_devices, ask_support, choose_device  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
@@ -136,7 +129,7 @@ class MpiTransport:
     def __init__(self, buffers: BufferKind) -> None:
         _start()
         self._context, self._support = MpiCallContext(buffers), ask_support()
-        self.device, self.buffers = buffers.device, buffers.policy
+        self.device, self.buffers, self.own_device = buffers.device, buffers.policy, buffers.own_device
         world = MPI.COMM_WORLD
         world.Set_errhandler(MPI.ERRORS_RETURN)
         self.rank, self.size = world.rank, world.size
@@ -236,7 +229,10 @@ def open_transport(place: Place | None, device: str, meeting_s: float | None = N
             chosen, obstacle = None, None
     agree_on_devices(place or Place("none", world.rank, world.size, 0, None, None), chosen,
                      obstacle and f"device {device}: {obstacle}")
-    return MpiTransport(HOST if chosen is None else torch_buffers(chosen))
+    if chosen is None:
+        return MpiTransport(HOST)
+    from .torch_mpi_buffers import torch_buffers
+    return MpiTransport(torch_buffers(chosen))
 
 
 def _start() -> None:

@@ -1,9 +1,9 @@
 """Where the buffers of MPI calls are: in host memory, or on the device that each rank chooses before MPI_Init."""
 
 import ctypes
+import sys
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from mpi4py import MPI
@@ -11,17 +11,17 @@ from mpi4py import MPI
 from ..errors import UsageError
 from ..interfaces import Memory, empty_call
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
-from ..ranks.handshake import RankClaim, contradiction, own_claim
+from ..ranks.handshake import RankClaim, contradiction, doubt, own_claim
 from ..ranks.host_limits import room_bytes
 from ..ranks.mpi_device_support import DeviceSupport, device_support, may_take_devices, switched_on
 from ..ranks.rendezvous import Place
 from ..text import name_ranks
 from ..topology import describe
+from ..topology.device_identity import RankDevice
 
-if TYPE_CHECKING:       # MPI on host memory needs no torch
-    import torch
+__all__ = ["HOST", "BufferKind", "Device", "RowMemory", "agree_on_devices", "ask_support", "choose_device"]
 
-__all__ = ["HOST", "BufferKind", "RowMemory", "agree_on_devices", "ask_support", "choose_device", "torch_buffers"]
+Device = Any    # a torch.device; torch is imported only if there may be one
 
 
 class RowMemory(Memory, Protocol):
@@ -42,21 +42,13 @@ class BufferKind(NamedTuple):
     slots_bytes: int
     room_bytes: Callable[[int], int | None]
     evict: Callable[[], object]
+    own_device: RankDevice = RankDevice()
 
 
 HOST = BufferKind("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
 
 
-def torch_buffers(device: "torch.device") -> BufferKind:
-    """Buffers that are torch tensors on `device`, whose addresses are passed to MPI."""
-    from . import torch_device, torch_memory
-    return BufferKind(
-        str(device), torch_memory.memory_policy(device), partial(torch_memory.DeviceMemory, device=device),
-        torch_memory.drain(device), torch_memory.DEVICE_SLOTS_BYTES, partial(torch_device.room_bytes, device),
-        torch_device.evictor(device))
-
-
-def choose_device(wanted: str, local_rank: int) -> "torch.device | None":
+def choose_device(wanted: str, local_rank: int) -> Device | None:
     """This rank's device, made current and in use; None for host memory. To be called before MPI_Init.
 
     Some libraries look for the current device in MPI_Init: without one all ranks of a host would use the first device,
@@ -68,19 +60,13 @@ def choose_device(wanted: str, local_rank: int) -> "torch.device | None":
     if wanted == "cpu" or (wanted == "auto" and not _may_use_devices()):
         return None
     try:
-        import torch
-
-        from .torch_memory import find_device
+        from .torch_mpi_buffers import take_device
     except ImportError as error:
         if wanted == "auto" and not describe().devices:
             return None
         raise UsageError(f"device {wanted}: torch allocates buffers on a device, but it cannot be imported ({error}): "
                          "install it, or measure host memory with --device cpu") from None
-    device = find_device(wanted, local_rank)
-    if device.type == "cpu":
-        return None
-    torch.empty(1, device=device)
-    return device
+    return take_device(wanted, local_rank)
 
 
 def _may_use_devices() -> bool:
@@ -109,7 +95,7 @@ class _Choice(msgspec.Struct):
     obstacle: str | None
 
 
-def agree_on_devices(place: Place, device: "torch.device | None", obstacle: str | None) -> None:
+def agree_on_devices(place: Place, device: Device | None, obstacle: str | None) -> None:
     """Compare the choices of all ranks. Collective over MPI_COMM_WORLD.
 
     UsageError, on all ranks: one has an obstacle, two would use one device, or only some use a device.
@@ -117,16 +103,19 @@ def agree_on_devices(place: Place, device: "torch.device | None", obstacle: str 
     gathered = MPI.COMM_WORLD.gather(msgspec.json.encode(_Choice(_claim(place, device), obstacle)))
     verdict = None
     if gathered is not None:
-        verdict = _objection([msgspec.json.decode(raw, type=_Choice) for raw in gathered])
+        choices = [msgspec.json.decode(raw, type=_Choice) for raw in gathered]
+        verdict = _objection(choices)
+        if verdict is None and (note := doubt([choice.claim for choice in choices])):
+            print(f"collbench: {note}", file=sys.stderr, flush=True)
     verdict = MPI.COMM_WORLD.bcast(verdict)
     if verdict:
         raise UsageError(verdict)
 
 
-def _claim(place: Place, device: "torch.device | None") -> RankClaim:
+def _claim(place: Place, device: Device | None) -> RankClaim:
     if device is None:
         return own_claim(place)
-    from .torch_memory import identify
+    from .torch_mpi_buffers import identify
     return own_claim(place, **identify(device))
 
 
