@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from .cases import catalog
 from .cases.case import Case
+from .topology.device_identity import RankDevice
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
@@ -20,7 +21,7 @@ Kept = Any      # a pattern in the form that its memory compares fastest: the pa
 
 # What the main thread of a rank is doing, as the watchdog reports it.
 Phase = Literal["start-up", "between cases", "waiting for its next case", "clocks", "set-up", "verify", "warm-up",
-                "timed", "gather", "writing the journal", "finalize"]
+                "timed", "gather", "device health", "writing the journal", "finalize"]
 EnterPhase = Callable[[Phase], object]
 
 
@@ -252,6 +253,7 @@ class Transport(Protocol):
     library: str     # the library underneath, with its version
     device: str      # where buffers are
     buffers: str     # how they are allocated
+    own_device: RankDevice  # the accelerator of this rank; empty for buffers on the host
     threads: int     # busy threads of a rank while it communicates, its own included
     rank: int
     size: int

@@ -59,6 +59,26 @@ def test_only_communication_settings_are_recorded():
     assert kept == {"NCCL_DEBUG": "INFO", "OMP_NUM_THREADS": "1"}
 
 
+def test_settings_of_devices_and_of_nccls_files_are_recorded_without_secrets(tmp_path):
+    given = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_LAUNCH_BLOCKING": "1", "CUDA_DEVICE_MAX_CONNECTIONS": "1",
+             "NVIDIA_IMEX_CHANNELS": "0", "HSA_ENABLE_SDMA": "0", "HIP_FORCE_DEV_KERNARG": "1", "CCL_ALLREDUCE": "ring",
+             "ONEAPI_DEVICE_SELECTOR": "level_zero:0", "SYCL_CACHE_PERSISTENT": "1", "ZE_AFFINITY_MASK": "0.0",
+             "ASCEND_LAUNCH_BLOCKING": "1", "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+             "PYTORCH_ALLOC_CONF": "x", "TORCH_FR_BUFFER_SIZE": "0", "TORCH_DISTRIBUTED_DEBUG": "DETAIL",
+             "SHARP_COLL_ENABLE_SAT": "1"}
+    secret = {"NVIDIA_API_KEY": "s", "NCCL_PROXY": "http://me:pass@proxy", "ASCEND_TOKEN": "s", "TORCH_HOME": "/h"}
+    for name, text in (("etc/nccl.conf", "NCCL_ALGO=Ring\n# NCCL_PROTO=LL\n\nNCCL_NET_SECRET=s\nPATH=/x\n"),
+                       ("home/.nccl.conf", " NCCL_MIN_NCHANNELS = 32 # as measured\n"), ("own", "NCCL_DEBUG=INFO")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    home = {"HOME": str(tmp_path / "home")}
+    assert settings({**given, **secret, **home}, tmp_path) == {
+        **given, "NCCL_ALGO (/etc/nccl.conf)": "Ring", "NCCL_MIN_NCHANNELS (~/.nccl.conf)": "32"}
+    own = str(tmp_path / "own")
+    assert settings({**home, "NCCL_CONF_FILE": own}, tmp_path / "none") == {
+        "NCCL_CONF_FILE": own, f"NCCL_DEBUG ({own})": "INFO"}
+
+
 def _listening(pids):
     """Addresses, in the form of /proc/net, on which any of these processes listens."""
     inodes = set()

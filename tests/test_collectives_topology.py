@@ -18,9 +18,21 @@ import msgspec
 import pytest
 
 from collbench.analysis.domains.facts import load_domains
-from collbench.collectives.topology import Topology, describe, domain_of_rank, find_accelerators, usable_cores
+from collbench.analysis.findings.collect import collect_findings
+from collbench.analysis.frames.load import load
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
+from collbench.collectives.program import session, sweep
+from collbench.collectives.ranks.host_facts import HostFacts, describe_host, differences
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
+from collbench.collectives.topology import Topology, describe, find_accelerators, usable_cores
+from collbench.collectives.topology.device_identity import RankDevice, locate
+from collbench.collectives.topology.driver_versions import driver_versions
+from collbench.collectives.topology.health import HostHealth, read_health
 from collbench.collectives.topology.host_files import System
 from collbench.collectives.topology.known_domains import _KNOWN
+from collbench.collectives.transports.loopback import run_ranks
 
 CARDS = (("C1", 6), ("C2", 6), ("81", 4), ("82", 4), ("01", 0), ("02", 0), ("41", 2), ("42", 2))
 
@@ -87,7 +99,7 @@ def test_eight_910b_cards_are_a_mesh_that_ends_with_the_host(tmp_path):
     assert [device.numa for device in found.devices] == [numa for _, numa in CARDS]
     (tier,) = found.tiers
     assert (tier.name, tier.members, tier.rate_Bps) == ("HCCS, direct", 8, 196e9)
-    assert domain_of_rank(3, ascend(root, topo, mapping, info), {}) is None
+    assert locate(RankDevice(device="npu:3", devices=8), found.devices).bus == "0000:82:00.0"
     assert found.links[0] == ["X", *["HCCS"] * 7]
 
 
@@ -109,7 +121,8 @@ Phy-ID3    HCCS_SW    HCCS_SW    SIO        X
     assert (found.domain, found.domain_name) == ("superpod 3", "cm384")
     assert [device.package for device in found.devices] == [0, 0, 1, 1]
     assert [(tier.name, tier.members) for tier in found.tiers] == [("dies of a card", 2), ("HCCS, switched", 4)]
-    assert domain_of_rank(5, system, {"ASCEND_RT_VISIBLE_DEVICES": "2,3"}) == "superpod 3"
+    second = locate(RankDevice(device="npu:1", devices=2, mask="2,3"), found.devices)
+    assert (second.index, second.domain) == (3, "superpod 3")
 
 
 @pytest.mark.parametrize(("pod", "expected"), [
@@ -143,6 +156,7 @@ class Nvml:
         self.name, self.count, self.version, self.links = name, count, version, links
         self.cluster, self.clique, self.switched = cluster or uuid.UUID(int=0), clique, switched
         self.lost, self.absent = lost, absent
+        self.throttled_ns, self.ecc_errors, self.link_errors = {}, {}, {}
 
     def __getattribute__(self, name):
         if name.startswith("nvml") and name in self.absent:
@@ -198,6 +212,49 @@ class Nvml:
 
     def nvmlDeviceGetGpuFabricInfo(self, handle, pointer):
         return self.write(ctypes.addressof(pointer._obj), "16siIB")
+
+    def nvmlSystemGetDriverVersion(self):
+        return b"580.65.06"
+
+    def nvmlSystemGetCudaDriverVersion(self):
+        return 13000
+
+    def nvmlDeviceGetClockInfo(self, handle, kind):
+        return {1: 1980, 2: 2619}[kind]
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        return 120_500
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):
+        return 700_000
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):
+        return 41 + handle
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle):
+        return 0x1 | 0x4
+
+    def nvmlDeviceGetViolationStatus(self, handle, policy):
+        if policy > 1:
+            raise self.NVMLError("Not Supported")
+        return SimpleNamespace(referenceTime=1, violationTime=self.throttled_ns.get((handle, policy), 0))
+
+    def nvmlDeviceGetEccMode(self, handle):
+        return [1, 1]
+
+    def nvmlDeviceGetTotalEccErrors(self, handle, kind, counter):
+        return self.ecc_errors.get((handle, kind), 0)
+
+    def nvmlDeviceGetNvLinkErrorCounter(self, handle, link, counter):
+        if counter > 3:
+            raise self.NVMLError("Invalid Argument")
+        return self.link_errors.get((handle, link, counter), 0)
+
+    def nvmlDeviceGetMigMode(self, handle):
+        raise self.NVMLError("Not Supported")
+
+    def nvmlDeviceGetPersistenceMode(self, handle):
+        return 1
 
     def write(self, at, layout, *rest):
         data = struct.pack(layout, self.cluster.bytes, 0, self.clique, 3, *rest)
@@ -363,6 +420,111 @@ def test_an_amd_gpu_that_nobody_knows_is_named_by_its_number(tmp_path):
     found = describe(kfd_tree(tmp_path, model=0x9999))
     assert (found.devices[0].name, found.devices[0].rate_Bps) == ("AMD 1002:9999", None)
     assert found.domain_name is None
+
+
+def test_the_state_of_gpus_is_read_query_by_query(tmp_path):
+    nvml = Nvml("NVIDIA H100 80GB HBM3", 2, 6)
+    nvml.link_errors = {(1, 0, 0): 3, (1, 17, 0): 4, (1, 5, 2): 1}
+    found = read_health(nvidia(tmp_path, nvml))
+    assert (found.driver, found.cuda, found.notes) == ("580.65.06", "13.0", [])
+    first, second = found.devices
+    assert (first.sm_Hz, first.memory_Hz, first.most_sm_Hz) == (1.98e9, 2.619e9, None)
+    assert (first.power_W, first.power_limit_W, second.temperature_C) == (120.5, 700, 42)
+    assert (first.throttled_by, first.throttled_ns) == (["idle", "power cap"], {"power": 0, "thermal": 0})
+    assert (first.ecc, first.ecc_corrected, first.mig, first.persistence) == (True, 0, None, True)
+    assert second.nvlink_errors == {"replay": 7, "recovery": 0, "CRC flit": 1, "CRC data": 0}
+
+
+def test_the_state_of_gpus_that_tell_nothing_is_unknown_and_not_zero(tmp_path):
+    nvml = Nvml("NVIDIA H100 PCIe", 2, links=0, lost=(1,), absent=tuple(
+        name for name in dir(Nvml) if name.startswith(("nvmlDeviceGet", "nvmlSystem")) and name not in (
+            "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetName", "nvmlDeviceGetUUID",
+            "nvmlDeviceGetPciInfo")))
+    found = read_health(nvidia(tmp_path, nvml))
+    (only,) = found.devices
+    told = {name for name in only.__struct_fields__ if getattr(only, name) is not None}
+    assert told == {"index", "identity", "bus"}
+    assert (found.driver, found.notes) == (None, ["NVML: GPU 1: GPU is lost"])
+    assert read_health(System(tmp_path / "none")) == HostHealth()
+
+
+def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path, monkeypatch, capsys):
+    """Two ranks on GPU 1 and 2 of four; during the run GPU 1 is throttled and GPU 2 has errors."""
+    nvml = Nvml("NVIDIA H100 80GB HBM3", 4, 6)
+    nvml.link_errors = {(2, 0, 0): 5}
+    system = nvidia(tmp_path / "host", nvml)
+    asked = []
+
+    def at_end():
+        asked.append(len(asked))
+        nvml.throttled_ns, nvml.ecc_errors = {(1, 1): 2_500_000_000, (0, 0): 9_000_000_000}, {(2, 1): 1}
+        nvml.link_errors = {(2, 0, 0): 17}
+        return read_health(system)
+    monkeypatch.setattr(session, "describe_host", lambda: describe_host(system))
+    monkeypatch.setattr(sweep, "read_health", at_end)
+    request = RunConfig(transport="loopback", journal=tmp_path / "journal.jsonl", policy=Policy(
+        case_s=0.001, min_samples=2, alignment="barrier"), sweep=Sweep(ops=("all_reduce",), sizes=(8,), ranks=(2,)))
+
+    def program(transport, place):
+        number = place.rank + 1
+        transport.own_device = RankDevice(device=f"cuda:{place.rank}", devices=2, mask="1,2", identity=f"{number}",
+                                          bus=f"0000:0{number + 1}:00.0", name="NVIDIA H100 80GB HBM3")
+        return sweep.run_sweep(request, transport, place)
+    assert run_ranks(2, program) == 0
+    assert asked == [0]     # by one rank of the host
+
+    runs, records, warnings = read_journal(tmp_path / "journal.jsonl")
+    (run,) = runs.values()
+    assert (records[-1].status, warnings) == ("ok", [])
+    devices = run.provenance["devices"]
+    assert [(one["index"], one["identity"], one["bus"]) for one in devices] == [
+        (1, "1", "0000:02:00.0"), (2, "2", "0000:03:00.0")]
+    health = run.provenance["health"]
+    (start,), (end,) = health["start"].values(), health["end"].values()
+    assert start["driver"] == "580.65.06"
+    assert [one["nvlink_errors"]["replay"] for one in (start["devices"][2], end["devices"][2])] == [5, 17]
+    host = run.provenance["host"]
+    assert health["warnings"] == [
+        f"rank 0 (GPU 1, 0000:02:00.0, GPU-1 of {host}): its clocks were lowered for 2.5 s (thermal)",
+        f"rank 1 (GPU 2, 0000:03:00.0, GPU-2 of {host}): 12 NVLink errors (replay); 1 uncorrected memory error"]
+    printed = capsys.readouterr().out
+    assert all(f"# warning: {words}\n" in printed for words in health["warnings"])
+    found = [finding.words for finding in collect_findings(load(tmp_path)) if finding.severity == "warning"]
+    assert set(health["warnings"]) <= set(found)
+
+
+def test_hosts_that_are_not_alike_are_named():
+    def host(name, driver, **settings):
+        return HostFacts(host=name, topology=Topology(source="sysfs"), drivers={"NVIDIA driver": driver},
+                         settings={"SLURM_JOB_ID": name, **settings})
+    known = {0: host("a", "580"), 8: host("b", "580"), 16: host("c", "570", NCCL_ALGO="Ring")}
+    assert differences(known) == ["NVIDIA driver differs between hosts: 580 on a and 1 more, 570 on c",
+                                  "NCCL_ALGO differs between hosts: none on a and 1 more, Ring on c"]
+    assert differences({0: known[0], 8: known[8]}) == []
+
+
+def test_versions_of_drivers_are_those_of_their_files(tmp_path):
+    machine = os.uname().machine
+    root = tree(tmp_path, {
+        "sys/module/nvidia/version": "580.65.06", "opt/rocm/.info/version": "6.4.1-83",
+        "usr/local/Ascend/driver/version.info": "Version=25.0.rc1\nascendhal_version=7.35",
+        f"opt/cann/{machine}-linux/ascend_toolkit_install.info": "package_name=Ascend-cann-toolkit\nversion=8.2.RC1",
+        f"usr/local/Ascend/cann/{machine}-linux/ascend_toolkit_install.info": "version=8.5.0"})
+    expected = {"NVIDIA driver": "580.65.06", "Ascend driver": "25.0.rc1", "ROCm": "6.4.1-83", "CANN": "8.5.0"}
+    assert driver_versions(System(root), {}) == expected
+    assert driver_versions(System(root), {"ASCEND_HOME_PATH": "/opt/cann"}) == {**expected, "CANN": "8.2.RC1"}
+    assert driver_versions(System(tmp_path / "none"), {}) == {}
+
+
+@pytest.mark.parametrize(("own", "index"), [
+    (RankDevice(), None), (RankDevice(device="cuda:0", devices=4, identity="3"), 3),
+    (RankDevice(device="cuda:0", devices=1, identity="unknown", bus="0000:03:00.0"), 2),
+    (RankDevice(device="cuda:0", devices=1, bus="0000:ff:00.0"), None),
+    (RankDevice(device="npu:1", devices=4), 1), (RankDevice(device="npu:0", devices=1, mask="2"), 2),
+    (RankDevice(device="npu:0", devices=1, mask="GPU-9"), None), (RankDevice(device="npu:7", devices=8), None)])
+def test_a_ranks_device_is_found_among_those_of_the_driver(tmp_path, own, index):
+    found = locate(own, describe(nvidia(tmp_path, Nvml("NVIDIA H100 80GB HBM3", 4, 6))).devices)
+    assert (found and found.index) == index
 
 
 def test_the_host_around_the_devices(tmp_path):

@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..frames.load import Loaded
 from ..text.units import percent
+from .device_health import find_device_trouble
 from .finding import Finding, evidence_of, sort_findings
 from .guidelines import find_violations
 from .library import find_unused_fabric
@@ -21,6 +22,7 @@ def collect_findings(loaded: Loaded) -> list[Finding]:
     found = [*_wrong(loaded.records), *_failed(loaded.records), *find_unused_fabric(loaded.runs),
              *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
+             *find_device_trouble(loaded.runs),
              *find_violations(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
     return sort_findings(found)
 

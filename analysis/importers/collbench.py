@@ -32,9 +32,11 @@ def is_journal(path: Path) -> bool:
 
 def read(log: Log, collector: Collector) -> None:
     """Add every line of the journal as it is."""
+    runs: dict[str, Run] = {}
     for line in read_lines(log.path, collector.warnings):
         if isinstance(line, Run):
-            collector.runs.append(line)
+            runs[line.id] = line        # a run on GPUs has a second line, at its end
         else:
             collector.rows += 1
             collector.results.append(line)
+    collector.runs += runs.values()

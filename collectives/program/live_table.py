@@ -153,6 +153,11 @@ class Display:
         self._counts["left out"] += 1
         self._advance()
 
+    def warn(self, sentences: Sequence[str]) -> None:
+        """Show what makes results doubtful."""
+        for sentence in sentences:
+            self._line(f"# warning: {sentence}")
+
     def finish(self, stopped: bool) -> None:
         """Show the number of cases by status, and why some could not run."""
         counts = ", ".join(f"{count} {status}" for status, count in sorted(self._counts.items()))

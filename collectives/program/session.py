@@ -16,6 +16,7 @@ from ..loop import alignment
 from ..loop.clock import Clocks
 from ..loop.verify import Inspector
 from ..options import RunConfig
+from ..ranks.host_facts import HostFacts, ask_hosts, describe_host, located
 from ..ranks.provenance import RankFacts, host_cores, rank_facts
 from ..ranks.rendezvous import Place
 from ..records.record import Policy
@@ -28,12 +29,13 @@ _LONG_NS = 1e9      # if probes take this long (many ranks on few cores), one is
 
 
 class Session(NamedTuple):
-    """The state of a run; the same on every rank, except `facts`, which only rank 0 has.
+    """The state of a run; the same on every rank, except `facts` and `host_facts`, which only rank 0 has.
 
     Args:
         communicators: by number of ranks; None if this rank is not in it.
         world: the communicator of all ranks.
         policy: with every `auto` resolved.
+        hosts: for each rank the first rank of its host.
         local_ranks: ranks of the job on this rank's host.
         loopback: whether all ranks share one loopback interface: one host, and one network namespace.
         loop_reason: why calls are timed from the interpreter; None if the compiled loop is used.
@@ -48,7 +50,9 @@ class Session(NamedTuple):
     local_ranks: int
     loopback: bool
     loop_reason: str | None
+    hosts: list[int]
     facts: list[RankFacts]
+    host_facts: dict[int, HostFacts]
 
     def communicator(self, ranks: int) -> Communicator:
         """The communicator of the first `ranks` ranks, of which this rank must be one."""
@@ -66,7 +70,8 @@ def open_session(request: RunConfig, transport: Transport, place: Place) -> Sess
     communicators = {n: transport.communicator(n) for n in sorted({*groups, transport.size})}
     world = communicators[transport.size]
     assert world is not None
-    facts, hosts, crowded = _exchange_facts(world, place, transport.threads)
+    facts, hosts, crowded = _exchange_facts(world, rank_facts(place, transport.own_device), transport.threads)
+    host_facts = ask_hosts(world, hosts, describe_host, HostFacts)
     own_host = [rank for rank in range(world.size) if hosts[rank] == hosts[world.rank]]
     wanted = request.policy
     loop, reason = transport.configure(CallSettings(wanted.loop, wanted.persistent, wanted.graph,
@@ -76,16 +81,17 @@ def open_session(request: RunConfig, transport: Transport, place: Place) -> Sess
     sweep = msgspec.structs.replace(request.sweep, ranks=tuple(ranks), seed=seed)
     plan = make_plan(sweep, policy, _probe(world, max(sweep.sizes), len(own_host)), transport.why_not, request.budget_s)
     return Session(communicators, world, Clocks(hosts), policy, plan, msgspec.structs.replace(request, sweep=sweep),
-                   len(own_host), _one_loopback(world, len(own_host)), reason, facts)
+                   len(own_host), _one_loopback(world, len(own_host)), reason, hosts,
+                   located(facts, hosts, host_facts), host_facts)
 
 
-def _exchange_facts(world: Communicator, place: Place, threads: int) -> tuple[list[RankFacts], list[int], bool]:
+def _exchange_facts(world: Communicator, own: RankFacts, threads: int) -> tuple[list[RankFacts], list[int], bool]:
     """Facts of all ranks (on rank 0 only); and on every rank the host of each rank, and whether any host is crowded.
 
     A host is identified by its first rank; two ranks share a host if they run on the same booted kernel. It is
     crowded if its ranks have more busy threads than cores available to them.
     """
-    gathered = world.gather(msgspec.json.encode(rank_facts(place)))
+    gathered = world.gather(msgspec.json.encode(own))
     if gathered is None:
         facts: list[RankFacts] = []
         mine = [-math.inf] * (world.size + 1)

@@ -9,10 +9,12 @@ from ..errors import CollbenchError
 from ..interfaces import Communicator, Transport
 from ..loop.measure import Outcome, measure
 from ..options import RunConfig
+from ..ranks.host_facts import ask_hosts
 from ..ranks.rendezvous import Place
 from ..records.journal import Journal
 from ..records.record import Record
 from ..records.resume import completed_cases
+from ..topology.health import HostHealth, read_health
 from ..watchdog.ending import describe_error
 from ..watchdog.watchdog import NullWatchdog
 from .live_table import Display
@@ -52,7 +54,13 @@ def _run_follower(session: Session, watch: NullWatchdog) -> int:
             _measure(case, communicator, session, mode_s, watch)
             watch.enter_case(None)
     watch.enter_phase("waiting for its next case")
+    _ask_health(session)
     return 0
+
+
+def _ask_health(session: Session) -> dict[int, HostHealth]:
+    """The state of the GPUs of every host, by its first rank, on rank 0. Collective."""
+    return ask_hosts(session.world, session.hosts, read_health, HostHealth)
 
 
 def _measure(case: Case, communicator: Communicator, session: Session, mode_s: float,
@@ -93,6 +101,7 @@ class _Coordinator:
                 if not isinstance(error, CollbenchError):
                     self.watch.report_failure(describe_error(error))     # while the journal is open
                 raise
+            self._conclude(build, journal, display)
             display.finish(stopped=self.stop.received)
         return 1 if self.failures else self.stop.exit_status
 
@@ -118,6 +127,15 @@ class _Coordinator:
             self._keep(build.measured(case, outcomes, error_ns), journal, display)
             self.watch.enter_case(None)
         self.watch.enter_phase("between cases")
+
+    def _conclude(self, build: RecordBuilder, journal: Journal, display: Display) -> None:
+        """Ask every host for the state of its GPUs, and write the run line again with it."""
+        self.watch.enter_phase("device health")
+        concluded = build.concluded(_ask_health(self.session))
+        if concluded is not None:
+            run, warnings = concluded
+            journal.append(run)
+            display.warn(warnings)
 
     def _completed(self, build: RecordBuilder, display: Display) -> frozenset[Case]:
         """Cases that the journal already has, if the run resumes one."""

@@ -5,29 +5,37 @@ import platform
 import re
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from .. import topology
-from ..topology import domain_of_rank, usable_cores
+from ..topology import DeviceInfo, Topology, usable_cores
+from ..topology.device_identity import RankDevice
 from .rendezvous import Place
 
 __all__ = ["RankFacts", "describe", "host_cores", "placement", "rank_facts", "settings"]
 
-# Only variables that configure communication or placement; never the whole environment, which holds secrets.
-_ALLOWED = re.compile(r"(NCCL|RCCL|HCCL|GLOO|UCX|UCC|FI|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|TORCH_NCCL)_\w+"
-                      r"|(OMP|KMP)_\w+"
-                      r"|(CUDA|HIP|ROCR|ASCEND_RT|ZE)_VISIBLE_DEVICES|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
+# Only variables that configure communication, devices or placement; never the whole environment, which holds secrets.
+_ALLOWED = re.compile(
+    r"(NCCL|RCCL|HCCL|CCL|GLOO|UCX|UCC|FI|SHARP|NVSHMEM|OMPI_MCA|PRTE_MCA|MPICH|MPIR_CVAR|I_MPI|MV2|TORCH_NCCL|TORCH_FR"
+    r"|CUDA|NVIDIA|HIP|ROCR|HSA|ASCEND|ONEAPI|SYCL|ZE|OMP|KMP)_\w+"
+    r"|PYTORCH_(\w+_)?ALLOC_CONF|TORCH_DISTRIBUTED_DEBUG|GPU_MAX_HW_QUEUES"
+    r"|SLURM_(JOB_ID|JOB_NUM_NODES|NTASKS|JOB_PARTITION)")
 _SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+_LOGIN = re.compile(r"://[^/\s]*@")         # an address with a name and password in it
+_MOST_BYTES = 100_000       # read of a configuration file
 
 
 class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Location of one rank. Two ranks with the same `boot` read one monotonic clock.
 
-    `cores` are the cores that this rank may use, which binding restricts. `node` is the launcher's name for the host,
-    `domain` the identity of a scale-up domain that spans several hosts.
+    Args:
+        cores: those that this rank may use, which binding restricts.
+        node: the launcher's name for the host.
+        own: the rank's accelerator as its library describes it.
+        info: the same as the driver describes it; None if there is none or it is not found.
+        domain: identity of the scale-up domain of the accelerator, if that spans several hosts.
     """
 
     host: str
@@ -36,14 +44,16 @@ class RankFacts(msgspec.Struct, frozen=True, kw_only=True):
     local_rank: int
     node: str
     launcher: str
+    own: RankDevice = RankDevice()
+    info: DeviceInfo | None = None
     domain: str | None = None
 
 
-def rank_facts(place: Place) -> RankFacts:
-    """Facts of this process."""
+def rank_facts(place: Place, own: RankDevice = RankDevice()) -> RankFacts:       # noqa: B008  (immutable)
+    """Facts of this process. Only what it can tell without asking a driver; see `host_facts.py` for the rest."""
     host = socket.gethostname()
     return RankFacts(host=host, boot=_boot(), cores=usable_cores(), local_rank=place.local_rank,
-                     node=place.node or host, launcher=place.launcher, domain=domain_of_rank(place.local_rank))
+                     node=place.node or host, launcher=place.launcher, own=own)
 
 
 def _boot() -> str:
@@ -61,27 +71,70 @@ def host_cores(facts: Sequence[RankFacts]) -> list[set[int]]:
     return [by_host[fact.boot] for fact in facts]
 
 
-def settings(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Allow-listed environment variables that configure communication libraries or placement."""
-    return {name: value for name, value in sorted(environment.items())
-            if _ALLOWED.fullmatch(name) and not _SECRET.search(name)}
+def settings(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> dict[str, str]:
+    """Allow-listed variables that configure communication libraries, devices or placement.
+
+    NCCL reads its variables also from /etc/nccl.conf and ~/.nccl.conf, or the file that NCCL_CONF_FILE names in place
+    of the latter (NCCL user guide, Environment Variables). These have the file behind their name: `NCCL_ALGO
+    (/etc/nccl.conf)`.
+    """
+    found = {name: value for name, value in sorted(environment.items()) if _allowed(name, value)}
+    named, home = environment.get("NCCL_CONF_FILE"), environment.get("HOME")
+    files = {"/etc/nccl.conf": root / "etc/nccl.conf"}
+    if named or home:
+        files[named or "~/.nccl.conf"] = Path(named or f"{home}/.nccl.conf")
+    for shown, path in files.items():
+        found |= {f"{name} ({shown})": value for name, value in _lines(path) if _allowed(name, value)}
+    return found
 
 
-def describe(facts: Sequence[RankFacts], versions: Mapping[str, str]) -> dict[str, object]:
-    """The provenance that rank 0 writes to the journal."""
-    return {
+def _allowed(name: str, value: str) -> bool:
+    return _ALLOWED.fullmatch(name) is not None and not _SECRET.search(name) and not _LOGIN.search(value)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """`NAME=value` lines of a configuration file of NCCL, in which # begins a comment; none if it cannot be read."""
+    try:
+        if not path.is_file():
+            return
+        with path.open(errors="replace") as file:
+            text = file.read(_MOST_BYTES)
+    except (OSError, ValueError):       # no permission, or a name that no file can have
+        return
+    for line in text.splitlines():
+        name, equals, value = line.partition("#")[0].partition("=")
+        if equals:
+            yield name.strip(), value.strip()
+
+
+def describe(facts: Sequence[RankFacts], versions: Mapping[str, str], topology: Topology,
+             drivers: Mapping[str, str]) -> dict[str, object]:
+    """The provenance that rank 0 writes to the journal; `topology` and `drivers` are those of its host."""
+    described: dict[str, object] = {
         "host": facts[0].host,
         "hosts": [fact.host for fact in facts],
         "launch": placement(facts),
         "cores": [len(cores) for cores in host_cores(facts)],
-        "topology": {"words": topology.describe().words(), **msgspec.to_builtins(topology.describe()),
+        "topology": {"words": topology.words(), **msgspec.to_builtins(topology),
                      "domains": [fact.domain for fact in facts]},
         "cpu": _cpu(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "versions": {"collbench": _own_version(), "python": platform.python_version(), **versions},
+        "versions": {"collbench": _own_version(), "python": platform.python_version(), **versions, **drivers},
         "settings": settings(),
         "git": _git_state(),
     }
+    if any(fact.own.device for fact in facts):
+        described["devices"] = [_device(fact) for fact in facts]
+    return described
+
+
+def _device(fact: RankFacts) -> dict[str, object]:
+    """The accelerator of one rank, so that it can be found on the floor: the driver's answers before the library's."""
+    own, info = fact.own, fact.info
+    return {"host": fact.host, "device": own.device, "name": info.name if info else own.name,
+            "index": info.index if info else None, "identity": own.identity or (info.identity if info else None),
+            "bus": own.bus or (info.bus if info else None), "numa": info.numa if info else None,
+            "package": info.package if info else None, "partition": own.partition}
 
 
 def placement(facts: Sequence[RankFacts]) -> dict[str, object]:

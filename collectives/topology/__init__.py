@@ -5,8 +5,8 @@ A kind of accelerator is supported by one probe, a module in `sources`; all modu
 
 from .accelerators import Accelerators, find_accelerators, usable_cores
 from .affinity import CpuBinding, bind_near
-from .discover import describe, domain_of_rank
+from .discover import describe
 from .model import DeviceInfo, LinkTier, Network, NumaNode, Topology
 
 __all__ = ["Accelerators", "CpuBinding", "DeviceInfo", "LinkTier", "Network", "NumaNode", "Topology", "bind_near",
-           "describe", "domain_of_rank", "find_accelerators", "usable_cores"]
+           "describe", "find_accelerators", "usable_cores"]

@@ -6,11 +6,13 @@ partitions of one MI300X share it before ROCm 7.12.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-__all__ = ["RankDevice", "compare_devices", "given_uuid", "own_number", "pci_address", "visibility_mask"]
+from .model import DeviceInfo
+
+__all__ = ["RankDevice", "compare_devices", "given_uuid", "locate", "own_number", "pci_address", "visibility_mask"]
 
 
 class RankDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,3 +109,24 @@ def compare_devices(one: RankDevice, other: RankDevice) -> bool | None:
     if None in numbers:
         return None
     return False if different else None if alone else True
+
+
+def locate(own: RankDevice, devices: Sequence[DeviceInfo]) -> DeviceInfo | None:
+    """The device of a rank among those that the driver describes; None if it has none or cannot be told."""
+    if own.device is None:
+        return None
+    if own.identity:
+        found = [device for device in devices if device.identity and _bare(device.identity) == _bare(own.identity)]
+        if len(found) == 1:
+            return found[0]
+    if own.bus:
+        found = [device for device in devices if device.bus == own.bus]
+        place = own.partition or 0
+        return found[place] if place < len(found) else None
+    number = own_number(own)
+    return next((device for device in devices if device.index == number), None)
+
+
+def _bare(identity: str) -> str:
+    """A uuid as torch writes it; drivers put the kind of device in front."""
+    return identity.lower().removeprefix("gpu-")

@@ -3,9 +3,8 @@
 import functools
 import hashlib
 import importlib
-import os
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -15,11 +14,9 @@ from .host_files import ProbeAnswer, System
 from .known_domains import domain_name
 from .model import DeviceInfo, LinkTier, Topology
 
-__all__ = ["describe", "domain_of_rank"]
+__all__ = ["describe"]
 
 _T = TypeVar("_T")
-_VISIBLE = ("CUDA_VISIBLE_DEVICES", "ASCEND_RT_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
-            "ZE_AFFINITY_MASK")
 
 
 @functools.lru_cache(maxsize=4)
@@ -55,26 +52,6 @@ def _attempt(probe: Callable[[], _T], otherwise: _T, name: str, notes: list[str]
     except Exception as error:
         notes.append(f"{name}: {type(error).__name__}: {error}")
         return otherwise
-
-
-def domain_of_rank(local_rank: int, system: System | None = None,
-                   environment: Mapping[str, str] = os.environ) -> str | None:
-    """Identity of this rank's scale-up domain, equal on all its hosts; None if the domain ends at the host."""
-    found = describe(system or System())
-    devices = _visible(found.devices, environment)
-    device = devices[local_rank % len(devices)] if devices else None
-    return device.domain if device is not None else None
-
-
-def _visible(devices: list[DeviceInfo], environment: Mapping[str, str]) -> list[DeviceInfo]:
-    """Devices left visible by the vendor's variable, in its order; all if it is unset or not understood."""
-    given = next((environment[name] for name in _VISIBLE if environment.get(name)), None)
-    if given is None:
-        return devices
-    by_name = {str(device.index): device for device in devices}
-    by_name |= {device.identity: device for device in devices if device.identity}
-    names = [part.strip() for part in given.split(",")]
-    return [by_name[name] for name in names] if by_name.keys() >= set(names) else devices
 
 
 def _probes() -> list[tuple[str, Callable[[System], ProbeAnswer | None]]]:

@@ -22,6 +22,7 @@ from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
+from ..topology.device_identity import RankDevice
 
 __all__ = ["InjectedFault", "LoopbackTransport", "run_ranks"]
 
@@ -126,6 +127,7 @@ class LoopbackTransport:
     """One rank of `run_ranks`."""
 
     name, library, device, buffers, threads = "loopback", "numpy definitions", "cpu", HOST_POLICY, 1
+    own_device = RankDevice()
     notes: tuple[str, ...] = ()
 
     def __init__(self, rank: int, size: int, exchanges: dict[int, _Exchange], fault: InjectedFault | None) -> None:

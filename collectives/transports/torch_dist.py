@@ -32,6 +32,7 @@ from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
 from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
+from ..topology.device_identity import RankDevice
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import captured, evictor, find_stopwatch, graph_reason, room_bytes
 from .torch_memory import (
@@ -44,6 +45,7 @@ from .torch_memory import (
     open_memory,
     tensor,
 )
+from .torch_versions import torch_versions
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
@@ -163,6 +165,7 @@ class TorchTransport:
         self._context, self._backend = TorchCallContext(device), backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device)
+        self.own_device = RankDevice(**identify(device))
         self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a separate thread
         self.library = _library(backend)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -199,7 +202,7 @@ class TorchTransport:
         return LoopChoice("python", "torch.distributed is called from Python")
 
     def versions(self) -> dict[str, str]:
-        return {"torch": str(torch.__version__)}
+        return torch_versions()
 
     def close(self) -> None:
         dist.barrier()
