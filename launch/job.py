@@ -12,11 +12,12 @@ from collbench.collectives.transport_names import TRANSPORTS
 
 from .render_options import rank_arguments, render_options
 
-__all__ = ["Job", "parse_time"]
+__all__ = ["Job", "may_log", "parse_time"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:+-]*")
 _DIRECTIVE = re.compile(r"-[A-Za-z0-9_.,:@%+=/\[\]&|*()~-]+")
 _LONGEST_TIME = 20      # characters
+_WITHOUT_LOG = ("gloo", "mpi", "ucc")       # backends of torch.distributed
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<parts>\d+(?::\d+){0,2})")
 
 
@@ -122,6 +123,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def options(self) -> list[str]:
         """What and how to measure, as options for a batch script that adds transport, directory and resume itself."""
         return render_options(self.config, seed=not self.draw_seed)
+
+
+def may_log(config: RunConfig, on_device: bool) -> bool:
+    """Whether the library that carries the bytes may have a log: that of the device, or of a backend that was named."""
+    return config.transport == "torch" and config.backend not in _WITHOUT_LOG and (on_device or bool(config.backend))
 
 
 def parse_time(text: str) -> float:

@@ -12,23 +12,17 @@ import msgspec
 
 from collbench.collectives import library_log
 from collbench.collectives.errors import CollbenchError
-from collbench.collectives.options import RunConfig
 
 from .job import Job
+from .job import may_log as has_log
 from .launchers.base import Launcher
 from .supervise import STOPPED, run_job
 
 __all__ = ["DIRECTORY", "has_log", "log_library"]
 
 DIRECTORY = "library-log"       # beside the journal
-_WITHOUT_LOG = ("gloo", "mpi", "ucc")       # backends of torch.distributed
 _NOT_RECORDED = "the data path is not recorded"
 _LIMIT_S = 180.0        # a case has 120 s, since communicators alone may take a minute
-
-
-def has_log(config: RunConfig, on_device: bool) -> bool:
-    """Whether the library that carries the bytes may have a log: that of the device, or of a backend that was named."""
-    return config.transport == "torch" and config.backend not in _WITHOUT_LOG and (on_device or bool(config.backend))
 
 
 def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:

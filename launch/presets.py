@@ -16,17 +16,18 @@ SCRIPTS = Path(__file__).parent / "jobs"
 _HOUR_S = 3600.0
 
 
-def _config(name: str, transport: str, sizes: tuple[int, ...]) -> RunConfig:
-    return RunConfig(transport=transport, sweep=Workload(sizes=sizes).sweep(on_device=False, seed=0), policy=Policy(),
+def _config(name: str, transport: str, sizes: tuple[int, ...], device: str) -> RunConfig:
+    return RunConfig(transport=transport, device=device, policy=Policy(),
+                     sweep=Workload(sizes=sizes).sweep(on_device=False, seed=0),
                      journal=Path("results") / name / "journal.jsonl")
 
 
 def _preset(name: str, title: str, nodes: int, per_node: int, *, hours: float = 2, curve: tuple[int, ...] = (),
             directives: tuple[str, ...] = (), transports: tuple[str, ...] = ("torch",),
-            sizes: tuple[int, ...] = DEVICE_SIZES) -> Job:
+            sizes: tuple[int, ...] = DEVICE_SIZES, device: str = "auto") -> Job:
     return Job(name=name, title=title, nodes=nodes, ranks=nodes * per_node, python="python", out_by_name=True,
                draw_seed=True, time_limit_s=hours * _HOUR_S, curve=curve, directives=directives,
-               config=_config(name, transports[0], sizes), more_transports=transports[1:])
+               config=_config(name, transports[0], sizes, device), more_transports=transports[1:])
 
 
 PRESETS: Mapping[str, Job] = {job.name: job for job in (
@@ -39,7 +40,7 @@ PRESETS: Mapping[str, Job] = {job.name: job for job in (
     _preset("hgx8", "HGX nodes with 8 GPUs each, one rank per GPU: within one node, then across nodes.", 4, 8,
             curve=(2, 4, 8, 16, 32), directives=("--gpus-per-node=8", "--exclusive", "--mem=0")),
     _preset("cpu", "CPUs only: gloo and MPI on the same cores, one launch of each over all tasks of the allocation.",
-            2, 8, hours=1, sizes=CPU_SIZES, transports=("mpi", "torch")),
+            2, 8, hours=1, sizes=CPU_SIZES, transports=("mpi", "torch"), device="cpu"),
 )}
 
 

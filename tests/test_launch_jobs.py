@@ -34,6 +34,10 @@ def test_bash_reads_a_script(name):
 FAKE_SRUN = """\
 #!/bin/bash
 # stands for srun: notes its words, ends as the file `status` says for this call; the job's shell is told first
+if [[ " $* " == *" --library-log-to "* ]]; then
+    printf '%s\\0' "$@" >> logged; printf '\\n' >> logged
+    exit "${LOG_STATUS:-0}"
+fi
 printf '%s\\0' "$@" >> calls; printf '\\n' >> calls
 n=$(wc -l < calls)
 read -r status told <<< "$(sed -n "${n}p" status)"
@@ -117,6 +121,37 @@ def test_cancelled_or_failed_it_does_not_requeue_itself(tmp_path, status):
     ended, calls, _ = walk(tmp_path, "nvl72", [status])
     assert (ended, len(calls)) == (143, 1)
     assert not (tmp_path / "requeued").exists()
+
+
+# the data path: a start with the library's log, ahead of the measurement and over all ranks
+
+def logged(tmp_path):
+    path = tmp_path / "logged"
+    return [line.split("\0")[:-1] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def test_a_script_asks_for_the_library_s_log_once_and_passes_it_on(tmp_path):
+    _, calls, _ = walk(tmp_path, "nvl72", [0] * 5, ["--ops", "barrier"])
+    call, = logged(tmp_path)
+    assert sorted(call[:4]) == ["--nodes=18", "--ntasks-per-node=4", "--ntasks=72", "--time=5"]
+    assert "--resume" not in call       # it measures nothing
+    assert call[-2:] == ["--ops", "barrier"]
+    log = call[call.index("--library-log-to") + 1]
+    assert log == "results/nvl72/library-log-5-0"
+    assert [call[call.index("--library-log-from") + 1] for call in calls] == [log] * 5
+
+
+def test_a_failed_log_is_one_line_and_the_measurement_goes_on(tmp_path):
+    status, calls, said = walk(tmp_path, "nvl72", [0] * 5, LOG_STATUS="3")
+    assert (status, len(calls)) == (0, 5)
+    assert not any("--library-log-from" in call for call in calls)
+    assert said.count("collbench: warning: the start for the library's log ended with status 3") == 1
+
+
+def test_cpus_and_single_ranks_have_no_log(tmp_path):
+    walk(tmp_path, "cpu", [0, 0])
+    walk(tmp_path, "nvl72", [0], SLURM_ARRAY_TASK_ID="1")
+    assert logged(tmp_path) == []
 
 
 # containers: what Pyxis is asked for, by the script and by `collbench launch --launcher srun`

@@ -45,7 +45,8 @@ class RecordBuilder:
         provenance["buffers"] = transport.buffers
         if self.session.loop_reason:
             provenance["no native loop"] = self.session.loop_reason
-        facts = read_library_log(request.library_log_from) if request.library_log_from else None
+        facts = read_library_log(request.library_log_from) \
+            if request.library_log_from and transport.name == "torch" else None
         if facts is not None and facts.ranks == transport.size:
             provenance["library_log"] = {"words": facts.words(), **msgspec.to_builtins(facts)}
         return Run(

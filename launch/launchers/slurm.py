@@ -4,9 +4,11 @@ import shlex
 import signal
 from pathlib import Path
 
+import msgspec
+
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..job import Job
+from ..job import Job, may_log
 from .base import WAIT_FOR_STEP, indented
 from .srun import IMEX_CHANNELS, mpi_protocol
 
@@ -37,7 +39,7 @@ per_node="${{SLURM_NTASKS_PER_NODE:-{per_node}}}"
 ranks="{ranks}"
 mpi={mpi}        # the PMI for MPI ranks, see srun --mpi=list: pmix for Open MPI, pmi2 for MPICH
 restarts=5      # how often the job may requeue itself
-options=({options})
+options=({options}){log_setting}
 # to run in a container, through Pyxis: its image, as srun --container-image takes it (`python` is then the one inside),
 # and what else of the host it is to see, SRC:DST[:FLAGS],... (this directory and `out` it sees anyway)
 container={container}
@@ -69,7 +71,7 @@ if [[ -n $container ]]; then
             --no-container-mount-home)
 fi
 
-worst=0
+{log_start}worst=0
 for transport in $transports; do
     case $transport in {mpi_transports}) start=$mpi ;; *) start=none ;; esac
 {loop}
@@ -82,7 +84,7 @@ _SRUN = """\
 [[ -z $late$cancelled ]] || end 143
 srun --nodes={nodes} --ntasks={ntasks} --ntasks-per-node={each} \\
     --mpi="$start" --kill-on-bad-exit=1 ${{inside[@]+"${{inside[@]}}"}} \\
-    "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
+    "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume {told}"${{options[@]}}" "$@" &
 {wait}
 case $status in
     0) ;;
@@ -90,6 +92,27 @@ case $status in
        [[ -z $late$cancelled ]] || end 1 ;;
     *) end "$status" ;;
 esac"""
+_LOG_SETTING = """
+library_log=yes     # first start the ranks for a moment with the communication library's own log: the data path"""
+_LOG_START = """\
+told=()
+all=${ranks##* }
+if [[ -n $library_log && $all -gt 1 ]]; then
+    log="$out/library-log-$SLURM_JOB_ID-${SLURM_RESTART_COUNT:-0}"
+    srun --nodes=$(((all + per_node - 1) / per_node)) --ntasks="$all" --time=5 \\
+        --ntasks-per-node=$((all < per_node ? all : per_node)) \\
+        --mpi=none --kill-on-bad-exit=1 ${inside[@]+"${inside[@]}"} \\
+        "$python" -m collbench.rank --transport torch --library-log-to "$log" --out "$out" "${options[@]}" "$@" &
+WAIT
+    if [[ $status == 0 ]]; then
+        told=(--library-log-from "$log")
+    else
+        echo "collbench: warning: the start for the library's log ended with status $status: its output is in $log"
+    fi
+fi
+
+""".replace("WAIT", indented(WAIT_FOR_STEP, 4))
+_TOLD = '\\\n    ${told[@]+"${told[@]}"} '
 _WALK = """\
 for n in $ranks; do
     nodes=$(((n + per_node - 1) / per_node))
@@ -135,6 +158,7 @@ class Slurm:
             ranks=f"${{SLURM_ARRAY_TASK_ID:-{counts}}}" if job.curve else
             "${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * per_node))}",
             per_node=job.ranks_per_node, mpi=self.mpi, options=quoted, loop=self._loop(job), imex=IMEX_CHANNELS,
+            log_setting=_LOG_SETTING if _logs(job) else "", log_start=_LOG_START if _logs(job) else "",
             container=shlex.quote(job.container) if job.container else "",
             mounts=shlex.quote(job.container_mounts) if job.container_mounts else "")
 
@@ -149,12 +173,19 @@ class Slurm:
 
     @staticmethod
     def _loop(job: Job) -> str:
+        told = _TOLD if _logs(job) else ""
         if not job.curve:
             return indented(_SRUN.format(wait=WAIT_FOR_STEP, nodes='"$SLURM_JOB_NUM_NODES"', ntasks='"$ranks"',
-                                         each='"$per_node"', groups=""), 4)
-        srun = _SRUN.format(wait=WAIT_FOR_STEP, nodes='"$nodes"', ntasks='"$n"',
+                                         each='"$per_node"', groups="", told=told), 4)
+        srun = _SRUN.format(wait=WAIT_FOR_STEP, told=told, nodes='"$nodes"', ntasks='"$n"',
                             each="$((n < per_node ? n : per_node))", groups='--group-ranks "$n" ')
         return indented(_WALK.format(srun=indented(srun, 4)), 4)
+
+
+def _logs(job: Job) -> bool:
+    """Whether ranks may use the library of a device, which has a log."""
+    config = msgspec.structs.replace(job.config, transport="torch")
+    return "torch" in job.transports and may_log(config, config.device != "cpu")
 
 
 def find_slurm() -> Slurm:
