@@ -148,9 +148,10 @@ def test_every_rank_reports_every_phase_to_its_watchdog(tmp_path):
     run_ranks(2, lambda transport, place: run_sweep(wanted, transport, place, watches[transport.rank]))
     mode = ["set-up", "warm-up", "timed"]
     case = [(1, "barrier"), "clocks", "set-up", "verify", *mode, *mode, "verify", "gather"]
-    assert watches[0].seen == ["start-up", "between cases", *case, "writing the journal", (0, None), "between cases"]
+    assert watches[0].seen == ["start-up", "between cases", *case, "writing the journal", (0, None), "between cases",
+                               "device health"]
     waiting = "waiting for its next case"
-    assert watches[1].seen == ["start-up", waiting, *case, (0, None), waiting]
+    assert watches[1].seen == ["start-up", waiting, *case, (0, None), "device health"]
 
 
 @pytest.mark.parametrize(("settings", "option"), [(CallSettings("native"), "--loop native"),

@@ -53,13 +53,13 @@ def _run_follower(session: Session, watch: NullWatchdog) -> int:
             watch.enter_case(case, number)
             _measure(case, communicator, session, mode_s, watch)
             watch.enter_case(None)
-    watch.enter_phase("waiting for its next case")
-    _ask_health(session)
+    _ask_health(session, watch)
     return 0
 
 
-def _ask_health(session: Session) -> dict[int, HostHealth]:
+def _ask_health(session: Session, watch: NullWatchdog) -> dict[int, HostHealth]:
     """The state of the GPUs of every host, by its first rank, on rank 0. Collective."""
+    watch.enter_phase("device health")
     return ask_hosts(session.world, session.hosts, read_health, HostHealth)
 
 
@@ -130,8 +130,7 @@ class _Coordinator:
 
     def _conclude(self, build: RecordBuilder, journal: Journal, display: Display) -> None:
         """Ask every host for the state of its GPUs, and write the run line again with it."""
-        self.watch.enter_phase("device health")
-        concluded = build.concluded(_ask_health(self.session))
+        concluded = build.concluded(_ask_health(self.session, self.watch))
         if concluded is not None:
             run, warnings = concluded
             journal.append(run)
