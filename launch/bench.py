@@ -17,19 +17,20 @@ from collbench.collectives.options import RunConfig
 from collbench.collectives.ranks.rendezvous import find_place
 from collbench.collectives.records.journal import read_runs
 from collbench.collectives.records.record import Policy
-from collbench.collectives.topology import Accelerators, find_accelerators, usable_cores
+from collbench.collectives.topology import Accelerators, usable_cores
 from collbench.collectives.transport_names import TRANSPORTS
 
 from .allocation import Allocation, default_ranks, find_allocation
+from .device_choice import accelerators_for, check_ranks
 from .job import Job
 from .launchers import launcher_for, open_launcher
 from .launchers.base import Launcher
-from .library_log import log_library
+from .library_log import has_log, log_library
 from .supervise import STOPPED, TIMED_OUT, run_job
 from .workload import Workload
 
-__all__ = ["PROFILES", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
-           "refuse_to_be_a_rank", "run_directory"]
+__all__ = ["PROFILES", "Plan", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
+           "plan_bench", "refuse_to_be_a_rank", "run_directory"]
 
 _RESULTS = Path("results")
 _LAUNCH_S = 3.5          # starting and ending the ranks of one transport
@@ -39,13 +40,37 @@ _LATE_FACTOR, _LATE_S = 3.0, 120.0
 class Profile(NamedTuple):
     """What `bench` measures: one launch of the ranks per workload.
 
-    `shares` divide the time among the workloads; `ranks` is None for the default of this machine.
+    `shares` divide the time among the workloads; `ranks` is None for the default of this machine; on accelerators it
+    is the most to start. `single_device` is what a host with one device measures on it, since the other operations need
+    two ranks.
     """
 
     budget_s: float
     ranks: int | None
     workloads: tuple[Workload, ...]
     shares: tuple[float, ...]
+    single_device: Workload | None = None
+
+
+class _Launch(NamedTuple):
+    """One start of the ranks; `device` is the value of --device, `share` a part of the time."""
+
+    transport: str
+    backend: str | None
+    workload: Workload
+    share: float
+    ranks: int
+    device: str
+    on_device: bool
+
+
+class Plan(NamedTuple):
+    """The starts of the ranks in their order, where, for how long, and all that in words."""
+
+    launches: list[_Launch]
+    allocation: Allocation | None
+    budget_s: float
+    words: str
 
 
 _SMOKE_PLACES = Workload(sizes=(1 << 10, 64 << 10), policy=Policy(case_s=0.01))
@@ -55,47 +80,83 @@ _SMOKE_TYPES = Workload(ops=("all_reduce", "all_gather", "send_recv"), sizes=(4 
 # `compare` can reach significance only if it compares at most 23 points. Some libraries reduce only in place.
 _CHECK = Workload(ops=("all_reduce", "all_gather", "all_to_all", "send_recv"), sizes=(4 << 10, 64 << 10, 1 << 20),
                   group_ranks=(2,), policy=Policy(modes=("isolated",)))
+_COPIES = catalog.GROUPS["copies"]
+_COPIES_SHARE = 0.5     # of that of a transport
 PROFILES = {
     "check": Profile(90.0, None, (_CHECK,) * 6, (1 / 6,) * 6),
-    "full": Profile(170.0, None, (Workload(device_ops=catalog.GROUPS["copies"]),), (1.0,)),
-    "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3)),
+    "full": Profile(170.0, None, (Workload(device_ops=_COPIES),), (1.0,), Workload(ops=_COPIES)),
+    "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3),
+                     Workload(ops=_COPIES, sizes=(64 << 10, 1 << 20), policy=Policy(case_s=0.01))),
 }
 
 
-def bench(out: Path, profile: Profile, transports: list[str], ranks: int | None, budget_s: float | None,
-          resume: bool = False, library_log: bool = False) -> int:
-    """Measure with every transport into `out`; returns the worst exit status of the jobs.
-
-    If one transport fails to start, the others are still measured.
+def plan_bench(profile: Profile, transports: list[str], ranks: int | None = None, device: str = "auto",
+               backend: str | None = None) -> Plan:
+    """What to start on this machine. A host with a single device measures that alone, and then its CPUs.
 
     Args:
+        ranks: None for the default of profile and machine.
+        device: as for `collbench run`.
+        backend: of torch.distributed; None for the default of the device.
+
+    UsageError: torch cannot use the accelerators of this host, or there are fewer of them than ranks.
+    """
+    usable, allocation = accelerators_for(device), find_allocation()
+    hosts = len(allocation.hosts) if allocation else 1
+    launches: list[_Launch] = []
+    first = ""
+    if usable and usable.count * hosts == 1:
+        first = f"one {usable.kind} device, too few for operations between ranks: "
+        if "torch" in transports and profile.single_device:
+            launches.append(_Launch("torch", backend, profile.single_device, _COPIES_SHARE, 1, device, True))
+            first += "its copies, then "
+        usable, device, backend = None, "cpu", None
+    elif ranks and "torch" in transports:
+        check_ranks(ranks, usable, hosts)
+    ranks = ranks or _default_ranks(profile, usable, allocation)
+    for transport in sorted(transports, reverse=usable is not None):    # torch first where devices are what matters
+        own = backend if TRANSPORTS[transport].backends else None
+        on_device = usable is not None and transport == "torch"
+        launches += [_Launch(transport, own, workload, share, ranks, device, on_device)
+                     for workload, share in zip(profile.workloads, profile.shares, strict=True)]
+    used = ", ".join(dict.fromkeys(launch.transport for launch in launches))
+    return Plan(launches, allocation, profile.budget_s,
+                f"{first}{ranks} ranks on {_where(usable, allocation)}, transports {used}")
+
+
+def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = False, library_log: bool = False) -> int:
+    """Measure into `out`; returns the worst exit status of the jobs. If one fails to start, the others still do.
+
+    Args:
+        budget_s: None for that of the profile.
         resume: measure only missing cases.
         library_log: first start the ranks for the log of the communication library, if there are accelerators.
     """
-    devices, allocation = find_accelerators(), find_allocation()
-    ranks = ranks or profile.ranks or default_ranks(devices, allocation)
-    transports = sorted(transports, reverse=devices is not None)    # torch first where devices are what matters
-    begin, budget_s, status = time.monotonic(), budget_s or profile.budget_s, 0
-    _say(f"collbench: {ranks} ranks on {_where(devices, allocation)}, transports {', '.join(transports)}, "
-         f"at most about {budget_s:.0f} s; results in {out}")
+    begin, budget_s, status = time.monotonic(), budget_s or plan.budget_s, 0
+    _say(f"collbench: {plan.words}, at most about {budget_s:.0f} s; results in {out}")
     log: Path | None = None
-    if library_log and devices is not None and "torch" in transports:
-        status, log = _log_library(profile.workloads[0].config("torch", out, on_device=True), ranks, allocation)
-        if status == STOPPED:
-            return status
-    launches = [(transport, workload, share) for transport in transports
-                for workload, share in zip(profile.workloads, profile.shares, strict=True)]
-    for index, (transport, workload, share) in enumerate(launches):
-        left = sum(other for _, _, other in launches[index:])
-        spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(launches) - index)
-        config = workload.config(transport, out, on_device=devices is not None and transport == "torch",
-                                 budget_s=round(max(1.0, spare_s * share / left), 1), resume=resume)
-        if transport == "torch":
-            config = msgspec.structs.replace(config, library_log_from=log)
-        status = max(status, _launch(config, ranks, allocation))
+    for index, launch in enumerate(plan.launches):
+        left = sum(other.share for other in plan.launches[index:])
+        spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(plan.launches) - index)
+        config = launch.workload.config(
+            launch.transport, out, on_device=launch.on_device, device=launch.device, backend=launch.backend,
+            budget_s=round(max(1.0, spare_s * launch.share / left), 1), resume=resume)
+        if library_log and has_log(config, launch.on_device):
+            library_log = False
+            status, log = _log_library(config, launch.ranks, plan.allocation)
+        if status != STOPPED:
+            config = msgspec.structs.replace(config, library_log_from=log if launch.transport == "torch" else None)
+            status = max(status, _launch(config, launch.ranks, plan.allocation))
         if status == STOPPED:
             break
     return status
+
+
+def _default_ranks(profile: Profile, usable: Accelerators | None, allocation: Allocation | None) -> int:
+    if profile.ranks and usable is None:
+        return profile.ranks
+    ranks = default_ranks(usable, allocation)
+    return min(ranks, profile.ranks or ranks)
 
 
 def refuse_to_be_a_rank() -> None:

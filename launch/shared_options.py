@@ -10,8 +10,8 @@ import click
 from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.options import RankCount
 
-__all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "domains_options", "json_option",
-           "library_log_option", "log_options", "report_on", "warn", "write_points", "write_text"]
+__all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "device_option", "domains_options",
+           "json_option", "library_log_option", "log_options", "report_on", "warn", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -57,6 +57,12 @@ def library_log_option(command: Callable) -> Callable:
     return click.option("--library-log/--no-library-log", default=True,
                         help="On accelerators, first start the ranks for a moment with the communication library's "
                              "own log, to record transports, channels and algorithms.")(command)
+
+
+def device_option(command: Callable) -> Callable:
+    """`--device TYPE`, of commands that do not have all measuring options."""
+    return click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
+                        help="Where the buffers are, as for collbench run.")(command)
 
 
 def log_options(command: Callable) -> Callable:

@@ -43,10 +43,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
                      dtypes=self.dtypes, redops=self.redops, seed=seed)
 
     def config(self, transport: str, out: Path, *, on_device: bool, budget_s: float | None = None,
-               resume: bool = False, device: str = "auto") -> RunConfig:
+               resume: bool = False, device: str = "auto", backend: str | None = None) -> RunConfig:
         """The configuration of a run that writes into `out`, its cases in random order."""
-        return RunConfig(transport=transport, device=device, sweep=self.sweep(on_device, random_seed()),
-                         policy=self.policy, journal=out / "journal.jsonl", budget_s=budget_s,
+        return RunConfig(transport=transport, device=device, backend=backend, policy=self.policy,
+                         sweep=self.sweep(on_device, random_seed()), journal=out / "journal.jsonl", budget_s=budget_s,
                          command=typed_command(), display=display_mode(), resume="same" if resume else "never")
 
 

@@ -9,7 +9,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..shared_options import csv_option, json_option, library_log_option, report_on, write_points
+from ..shared_options import csv_option, device_option, json_option, library_log_option, report_on, write_points
 
 __all__ = ["command"]
 
@@ -23,14 +23,18 @@ __all__ = ["command"]
               help="Ranks to start.  [default: one per accelerator; on CPUs one per core, from 8 to 32 on one host]")
 @click.option("--transport", type=click.Choice((*TRANSPORTS, "all")), default="all", show_default=True,
               help="Communication libraries to measure.")
+@device_option
+@click.option("--backend", default=None, metavar="NAME",
+              help="Backend of torch.distributed, for example gloo on an accelerator.  [default: that of the device]")
 @click.option("--profile", type=click.Choice(("full", "smoke")), default="full", show_default=True,
               help="smoke: every operation and element type once, in less than a minute, for CI.")
 @click.option("--resume", is_flag=True, help="Resume the measurement in --out: measure missing cases only.")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option
-def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, profile: str, resume: bool,
-            json_file: Path | None, csv_file: Path | None, library_log: bool) -> None:
+def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, device: str,
+            backend: str | None, profile: str, resume: bool, json_file: Path | None, csv_file: Path | None,
+            library_log: bool) -> None:
     """The main job: measure this machine, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
@@ -40,8 +44,9 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
     transports = job.available_transports(transport)
     if resume and out is None:
         raise UsageError("--resume needs --out: the directory of the measurement to resume")
+    plan = job.plan_bench(job.PROFILES[profile], transports, ranks, device, backend or None)
     path = job.new_run_directory(out)
-    status = job.bench(path, job.PROFILES[profile], transports, ranks, budget, resume, library_log)
+    status = job.bench(path, plan, budget, resume, library_log)
     if job.conclude(path):
         report_on(path, path)
         write_points(path, json_file, csv_file)

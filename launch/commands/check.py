@@ -13,7 +13,7 @@ from collbench.collectives.errors import CollbenchError, UsageError, printable
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..shared_options import OutputFile, json_option, warn, write_text
+from ..shared_options import OutputFile, device_option, json_option, warn, write_text
 from ..supervise import STOPPED
 
 __all__ = ["command"]
@@ -31,9 +31,10 @@ _FILE = click.Path(path_type=Path)
 @click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as many as collbench bench]")
 @click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
               help="Communication library to measure.")
+@device_option
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
 def command(baseline: Path | None, save: Path | None, data: Path | None, over: float, ranks: int | None,
-            transport: str, json_file: Path | None) -> None:
+            transport: str, device: str, json_file: Path | None) -> None:
     """Measure a few cases in several launches and compare them with a baseline.
 
     Exit status: 0 nothing is slower, 1 slower or wrong, 2 not comparable.
@@ -47,7 +48,7 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, over: f
     with TemporaryDirectory(prefix="collbench-check-") as folder:
         measured, status = data or Path(folder), 0
         if not data:
-            status = _measure(measured, ranks, transport)
+            status = _measure(measured, ranks, transport, device)
             if status == STOPPED:
                 sys.exit(status)
         if save:
@@ -57,10 +58,11 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, over: f
     sys.exit(status)
 
 
-def _measure(folder: Path, ranks: int | None, transport: str) -> int:
+def _measure(folder: Path, ranks: int | None, transport: str, device: str) -> int:
     from .. import bench as job
     job.refuse_to_be_a_rank()
-    status = job.bench(folder, job.PROFILES["check"], job.available_transports(transport), ranks, None)
+    plan = job.plan_bench(job.PROFILES["check"], job.available_transports(transport), ranks, device)
+    status = job.bench(folder, plan)
     if not (folder / "journal.jsonl").exists():
         raise UsageError("nothing was measured, so there is nothing to compare")
     return status if status == STOPPED else min(status, 1)

@@ -14,7 +14,7 @@ from collbench.collectives.topology import Accelerators
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, json_option, write_text
+from ..shared_options import RANKS_HERE, csv_option, device_option, json_option, write_text
 from ..workload import Workload
 
 __all__ = ["command"]
@@ -28,8 +28,7 @@ _MIN_SAMPLES = 8
 @click.option("--ranks", type=RankCount(2), default=None, help=RANKS_HERE)
 @click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
               help="Communication library to measure.")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
-              help="Where the buffers are, as for collbench run.")
+@device_option
 @click.option("--small", type=Size(), default="8", show_default=True, help="Message size for the latency.")
 @click.option("--large", type=Size(), default=None,
               help="Message size for the bandwidth.  [default: 256K; 64M on an accelerator]")

@@ -7,7 +7,6 @@ import click
 
 from collbench.collectives.errors import UsageError
 from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
-from collbench.collectives.topology import find_accelerators
 
 from ..allocation import default_ranks
 from ..shared_options import RANKS_HERE, csv_option, json_option, library_log_option, write_points
@@ -46,13 +45,16 @@ def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: 
     import msgspec
 
     from .. import bench as job
+    from ..device_choice import accelerators_for, check_ranks
     from ..job import Job
     from ..launchers import launcher_for
     from ..library_log import has_log, log_library
     from ..supervise import STOPPED, run_job, run_through_faults
     job.available_transports(config.transport)
-    devices = None if config.device == "cpu" else find_accelerators()
+    devices = accelerators_for(config.device)
     ranks = ranks or default_ranks(devices)
+    if config.transport == "torch":
+        check_ranks(ranks, devices)
     if max(config.sweep.ranks, default=0) > ranks:
         raise UsageError(f"--group-ranks needs {max(config.sweep.ranks)} ranks, but --ranks is {ranks}")
     path = job.new_run_directory(config.journal.parent)

@@ -1,0 +1,103 @@
+"""A host with a single accelerator: its copies and the CPUs are measured, and what needs two devices says so.
+
+The accelerator is that of test_collectives_device.py, which torch loads by itself, as it loads torch_npu.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from collbench.collectives.cases import catalog
+from collbench.collectives.records.journal import read_journal
+
+HERE = Path(__file__).parent
+pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch")]
+
+_spec = importlib.util.spec_from_file_location("_device_tests", HERE / "test_collectives_device.py")
+_device_tests = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_device_tests)
+device = _device_tests.device       # the fixture that compiles it
+
+LOADER = """
+import importlib.util, os
+def load():
+    spec = importlib.util.spec_from_file_location("third_party_device", os.environ["DEMO_PROGRAM"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.prepare(os.environ["DEMO_LIBRARY"])
+"""
+# /dev/null stands for the file of the device, since no test can make one.
+RUNNER = """
+from collbench.collectives.topology import accelerators
+accelerators._DEVICE_FILES = ("/dev/null",)
+from collbench.launch.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def with_one_device(device, tmp_path):
+    """The command line on such a host."""
+    site = tmp_path / "site"
+    (site / "demo-1.dist-info").mkdir(parents=True)
+    (site / "demo_loader.py").write_text(LOADER)
+    (site / "demo-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1\n")
+    (site / "demo-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\ndemo = demo_loader:load\n")
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-c", RUNNER, *map(str, words)], cwd=work, capture_output=True, text=True, timeout=300,
+            check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]),
+                              "DEMO_LIBRARY": str(device), "DEMO_PROGRAM": str(_device_tests.PROGRAM)})
+    run.work = work
+    return run
+
+
+def test_bench_measures_copies_on_the_device_and_then_the_cpus(with_one_device):
+    done = with_one_device("bench", "--profile", "smoke", "--budget", 10, "--transport", "torch", "--out", "r")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ("one demo device, too few for operations between ranks: its copies, then 4 ranks on "
+            f"{len(os.sched_getaffinity(0))} CPU cores, transports torch") in done.stdout
+    runs, records, _ = read_journal(with_one_device.work / "r" / "journal.jsonl")
+    measured = {}
+    for record in records:
+        if record.status == "ok" and record.case.op != "noop":
+            measured.setdefault(runs[record.run].device, set()).add((record.case.op, record.case.ranks))
+    assert measured.keys() == {"demo:Demo 1", "cpu"}        # the time decides how many cases of each
+    assert measured["demo:Demo 1"] <= {(op, 1) for op in catalog.GROUPS["copies"]}
+    assert not measured["cpu"] & measured["demo:Demo 1"]
+    assert 4 in {ranks for _, ranks in measured["cpu"]}
+    assert "report: " in done.stdout
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("run", "--ranks", 2), "2 ranks for 1 demo device(s): two ranks cannot share one"),
+    (("links",), "2 ranks for 1 demo device(s)"),
+    (("launch", "--launcher", "local", "--ranks-per-node", 2), "2 ranks for 1 demo device(s)")])
+def test_two_ranks_on_one_device_are_refused_before_anything_starts(with_one_device, words, said):
+    done = with_one_device(*words)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert said in done.stderr
+    assert "--device cpu" in done.stderr
+    assert list(with_one_device.work.iterdir()) == []
+
+
+def test_check_measures_the_cpus_and_says_so(with_one_device):
+    done = with_one_device("check", "--ranks", 2, "--save", "kept.jsonl")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one demo device, too few for operations between ranks: 2 ranks on" in done.stdout
+    runs, _, _ = read_journal(with_one_device.work / "kept.jsonl")
+    assert {run.device for run in runs.values()} == {"cpu"}
+
+
+def test_run_measures_the_device_with_one_rank(with_one_device):
+    done = with_one_device("run", "--ops", "copies", "--sizes", "64K", "--case-seconds", 0.01, "--out", "r")
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs, _, _ = read_journal(with_one_device.work / "r" / "journal.jsonl")
+    assert {run.device for run in runs.values()} == {"demo:Demo 1"}
