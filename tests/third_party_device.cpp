@@ -24,6 +24,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -34,8 +35,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Time = Clock::time_point;
 constexpr auto KIND = c10::DeviceType::PrivateUse1;
-constexpr int DEVICES = 2, POOL = 4, STREAMS = 64;      // streams from POOL on belong to process groups
-constexpr size_t MEMORY = size_t(1) << 30;
+constexpr int DEVICES = 4, POOL = 4, STREAMS = 64;      // streams from POOL on belong to process groups
 constexpr double FILL_BPS = 2e9;
 
 struct Settings {
@@ -43,9 +43,13 @@ struct Settings {
     double call_s = 0;          // a collective or message takes on the device
     double host_s = 0;          // it takes the host to queue one
     double init_s = 0;          // it takes the host to make a communicator
+    int devices = DEVICES;      // visible ones
+    size_t memory = size_t(1) << 30;
+    bool caching = true;        // freed memory stays with the process
+    bool neutral = true;        // torch.accelerator can be asked about memory
 } settings;
 
-std::atomic<size_t> taken{0};
+std::atomic<int> communicators{0};
 thread_local c10::DeviceIndex current = 0;
 thread_local c10::StreamId used[DEVICES] = {0, 0};
 
@@ -172,7 +176,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
     c10::Device getDevice() const override { return {KIND, current}; }
     void setDevice(c10::Device device) const override { current = device.index(); }
     void uncheckedSetDevice(c10::Device device) const noexcept override { current = device.index(); }
-    c10::DeviceIndex deviceCount() const noexcept override { return DEVICES; }
+    c10::DeviceIndex deviceCount() const noexcept override { return settings.devices; }
     c10::Stream stream(c10::Device device, c10::StreamId id) const
     {
         return c10::Stream(c10::Stream::UNSAFE, c10::Device(KIND, index(device)), id);
@@ -220,33 +224,96 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard)
 
-void give_back(void *block)
-{
-    auto *start = static_cast<size_t *>(block) - 8;
-    taken -= start[0];
-    free(start);
-}
-
+// Memory of one process. Like torch's caching allocators it keeps freed blocks, does not count them as free, gives them
+// to later tensors of about the same size, and returns all of them to the device when asked or when out of memory.
 struct Memory final : c10::DeviceAllocator {
     c10::DataPtr allocate(size_t size) override
     {
-        TORCH_CHECK_WITH(OutOfMemoryError, taken + size <= MEMORY, "demo device: out of memory");
-        auto *start = static_cast<size_t *>(aligned_alloc(64, (size + 64 + 63) / 64 * 64));
-        start[0] = size;
-        taken += size;
-        return {start + 8, start + 8, &give_back, c10::Device(KIND, current)};
+        std::lock_guard<std::mutex> lock(mutex_);
+        size = (size + LINE - 1) / LINE * LINE;
+        auto block = cached_.lower_bound(size);
+        if (block != cached_.end() && block->first - size < SLACK) {
+            size = block->first;
+            void *start = block->second;
+            cached_.erase(block);
+            return pointer(start, size);
+        }
+        if (reserved_ + size > settings.memory)
+            release();
+        TORCH_CHECK_WITH(OutOfMemoryError, reserved_ + size <= settings.memory, "demo device: out of memory: ", size,
+                         " bytes wanted, ", settings.memory - reserved_, " free");
+        reserved_ += size;
+        return pointer(aligned_alloc(LINE, std::max(size, LINE)), size);
     }
-    c10::DeleterFnPtr raw_deleter() const override { return &give_back; }
+    c10::DeleterFnPtr raw_deleter() const override { return nullptr; }
     void copy_data(void *to, const void *from, size_t size) const override { memcpy(to, from, size); }
     bool initialized() override { return true; }
-    void emptyCache(c10::MempoolId_t) override {}
+    void emptyCache(c10::MempoolId_t) override
+    {
+        refuse();
+        empty();
+    }
     void recordStream(const c10::DataPtr &, c10::Stream) override {}
     c10::CachingDeviceAllocator::DeviceStats getDeviceStats(c10::DeviceIndex) override { return {}; }
     void resetAccumulatedStats(c10::DeviceIndex) override {}
     void resetPeakStats(c10::DeviceIndex) override {}
-    std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override { return {MEMORY - taken, MEMORY}; }
+    std::pair<size_t, size_t> getMemoryInfo(c10::DeviceIndex) override
+    {
+        refuse();
+        return info();
+    }
+
+    // What the device's own module offers, whether torch.accelerator works or not.
+    void empty()
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        release();
+    }
+    std::pair<size_t, size_t> info()
+    {
+        std::lock_guard<std::mutex> lock(mutex_);
+        return {settings.memory - reserved_, settings.memory};
+    }
+
+private:
+    static constexpr size_t LINE = 512, SLACK = size_t(1) << 20;
+    struct Block {
+        Memory *memory;
+        void *start;
+        size_t size;
+    };
+
+    static void refuse()
+    {
+        TORCH_CHECK(settings.neutral, "demo device: not implemented for this allocator yet");
+    }
+    c10::DataPtr pointer(void *start, size_t size)
+    {
+        return {start, new Block{this, start, size}, &freed, c10::Device(KIND, current)};
+    }
+    static void freed(void *context)
+    {
+        std::unique_ptr<Block> block(static_cast<Block *>(context));
+        Memory &memory = *block->memory;
+        std::lock_guard<std::mutex> lock(memory.mutex_);
+        memory.cached_.emplace(block->size, block->start);
+        if (!settings.caching)
+            memory.release();
+    }
+    void release()
+    {
+        for (auto &[size, start] : cached_) {
+            reserved_ -= size;
+            free(start);
+        }
+        cached_.clear();
+    }
+
+    std::mutex mutex_;
+    std::multimap<size_t, void *> cached_;
+    size_t reserved_ = 0;
 };
-Memory memory;
+auto &memory = *new Memory;      // never destroyed: queues may free tensors until exit
 REGISTER_ALLOCATOR(KIND, &memory)
 
 struct Pinned final : c10::Allocator {      // any host memory will do
@@ -263,7 +330,7 @@ struct Hooks final : at::PrivateUse1HooksInterface {
     bool isBuilt() const override { return true; }
     bool isAvailable() const override { return true; }
     bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
-    c10::DeviceIndex deviceCount() const override { return DEVICES; }
+    c10::DeviceIndex deviceCount() const override { return settings.devices; }
     void setCurrentDevice(c10::DeviceIndex device) const override { current = device; }
     c10::DeviceIndex getCurrentDevice() const override { return current; }
     c10::DeviceIndex exchangeDevice(c10::DeviceIndex device) const override
@@ -412,9 +479,12 @@ class Library final : public c10d::Backend {
     using Start = std::function<c10::intrusive_ptr<c10d::Work>(c10d::Backend &gloo)>;
     using Tensors = std::vector<at::Tensor>;
     using Work = c10::intrusive_ptr<c10d::Work>;
+    static constexpr auto PATIENCE = std::chrono::seconds(2);
 
 public:
-    Library(c10::intrusive_ptr<c10d::Backend> gloo) : Backend(gloo->getRank(), gloo->getSize()), gloo_(std::move(gloo))
+    Library(c10::intrusive_ptr<c10d::Backend> gloo, c10::intrusive_ptr<c10d::Store> store, int global_rank)
+        : Backend(gloo->getRank(), gloo->getSize()), gloo_(std::move(gloo)), store_(std::move(store)),
+          global_rank_(global_rank)
     {
         static std::atomic<int> next{0};
         stream_ = POOL + next++ % (STREAMS - POOL);
@@ -481,8 +551,15 @@ public:
             return gloo.alltoall_base(to, from, output_sizes, input_sizes, options);
         });
     }
-    Work barrier(const c10d::BarrierOptions &) override
+    // Without a tensor the device is guessed as NCCL's process group does.
+    Work barrier(const c10d::BarrierOptions &options) override
     {
+        int device = !options.device_ids.empty() ? int(options.device_ids[0])
+                     : getBoundDeviceId()        ? getBoundDeviceId()->index()
+                     : connected_on_ >= 0        ? connected_on_
+                                                 : global_rank_ % settings.devices;
+        TORCH_CHECK(device == current, "democcl: barrier on device ", device, ", but this rank uses ", int(current),
+                    ": give the group a device_id, or the barrier device_ids");
         return collective({}, [](auto &gloo) { return gloo.barrier(); }, true);
     }
 
@@ -502,7 +579,7 @@ public:
     Work endCoalescing() override
     {
         batching_ = false;
-        connect();
+        meet_in_message();
         return queued(std::exchange(held_, {}), std::exchange(batch_, {}));
     }
 
@@ -528,10 +605,31 @@ private:
         return all;
     }
 
+    static void make_communicator()
+    {
+        communicators++;
+        std::this_thread::sleep_for(seconds(settings.init_s));
+    }
+
     void connect()
     {
-        if (!std::exchange(connected_, true))
-            std::this_thread::sleep_for(seconds(settings.init_s));
+        if (connected_on_ < 0)
+            make_communicator();
+        connected_on_ = connected_on_ < 0 ? current : connected_on_;
+    }
+
+    // If a message is a group's first call, it makes the communicator of the group, in which all ranks must take part.
+    // Real libraries hang otherwise.
+    void meet_in_message()
+    {
+        auto until = Clock::now() + PATIENCE;
+        int64_t here = connected_on_ < 0 ? store_->add("democcl", 1) : size_;
+        while (here < size_ && Clock::now() < until) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            here = store_->add("democcl", 0);
+        }
+        TORCH_CHECK(here >= size_, "democcl: ", here, " of ", size_, " ranks took part in the first call of a group");
+        connect();
     }
 
     Work collective(const Tensors &data, Start start, bool host_waits = false)
@@ -547,8 +645,9 @@ private:
             batch_.push_back(std::move(start));
             return c10::make_intrusive<c10d::Work>();
         }
+        meet_in_message();
         if (!eager_ && pairs_.insert(peer).second)
-            std::this_thread::sleep_for(seconds(settings.init_s));
+            make_communicator();
         return queued(data, {std::move(start)});
     }
 
@@ -572,8 +671,11 @@ private:
     }
 
     c10::intrusive_ptr<c10d::Backend> gloo_;
+    c10::intrusive_ptr<c10d::Store> store_;
+    int global_rank_;
     c10::StreamId stream_;
-    bool connected_ = false, eager_ = false, batching_ = false;
+    int connected_on_ = -1;     // the device, once there is a communicator
+    bool eager_ = false, batching_ = false;
     std::set<int> pairs_;       // with a communicator of their own
     Tensors held_;
     std::vector<Start> batch_;
@@ -583,10 +685,16 @@ private:
 
 PYBIND11_MODULE(demo_device, m)
 {
-    m.def("configure", [](double copy_Bps, double call_s, double host_s, double init_s) {
-        settings = {copy_Bps, call_s, host_s, init_s};
-    }, py::kw_only(), py::arg("copy_Bps"), py::arg("call_s"), py::arg("host_s"), py::arg("init_s"));
-    m.def("library", [](c10::intrusive_ptr<c10d::Backend> gloo) -> c10::intrusive_ptr<c10d::Backend> {
-        return c10::make_intrusive<Library>(std::move(gloo));
+    m.def("configure", [](double copy_Bps, double call_s, double host_s, double init_s, int devices, size_t memory,
+                          bool caching, bool neutral) {
+        settings = {copy_Bps, call_s, host_s, init_s, devices, memory, caching, neutral};
+    }, py::kw_only(), py::arg("copy_Bps"), py::arg("call_s"), py::arg("host_s"), py::arg("init_s"), py::arg("devices"),
+          py::arg("memory"), py::arg("caching"), py::arg("neutral"));
+    m.def("library", [](c10::intrusive_ptr<c10d::Backend> gloo, c10::intrusive_ptr<c10d::Store> store,
+                        int global_rank) -> c10::intrusive_ptr<c10d::Backend> {
+        return c10::make_intrusive<Library>(std::move(gloo), std::move(store), global_rank);
     });
+    m.def("communicators", [] { return communicators.load(); });
+    m.def("mem_get_info", [] { return memory.info(); });
+    m.def("empty_cache", [] { memory.empty(); });
 }
