@@ -26,7 +26,7 @@ from collbench.collectives.program import session, sweep
 from collbench.collectives.ranks.host_facts import HostFacts, describe_host, differences
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.topology import Topology, describe, find_accelerators, usable_cores
+from collbench.collectives.topology import Topology, accelerators_present, describe, find_accelerators, usable_cores
 from collbench.collectives.topology.device_identity import RankDevice, locate
 from collbench.collectives.topology.driver_versions import driver_versions
 from collbench.collectives.topology.health import HostHealth, read_health
@@ -390,7 +390,8 @@ def kfd_tree(root, partitions=1, model=29857, hive=10631624818852212319):
             files[f"{where}/io_links/{link}/properties"] = (
                 f"type 11\nversion_major 0\nnode_from {number}\nnode_to {other}\nweight 15\nmax_bandwidth 64000")
         bus = f"0000:{location >> 8 & 0xff:02x}:00.0"
-        files[f"sys/bus/pci/devices/{bus}/numa_node"] = str(card // 4)
+        files |= {f"sys/bus/pci/devices/{bus}/numa_node": str(card // 4),
+                  f"sys/bus/pci/devices/{bus}/class": "0x120000"}
     return System(tree(root, files), lambda command: None, lambda name: None)
 
 
@@ -414,6 +415,28 @@ def test_partitions_of_mi300x_are_devices_of_one_package(tmp_path):
     assert [device.package for device in found.devices[6:10]] == [0, 0, 1, 1]
     assert found.links[0][:9] == ["X", *["GPU"] * 7, "XGMI"]
     assert found.devices[0].links == 7
+
+
+def test_graphics_and_gpus_of_other_containers_are_no_accelerators(tmp_path):
+    system = kfd_tree(tmp_path)
+    tree(tmp_path, {"sys/bus/pci/devices/0000:05:00.0/class": "0x030000"})
+    (tmp_path / "sys/class/kfd/kfd/topology/nodes/3/properties").write_text("")
+    found = describe(system)
+    assert [device.bus for device in found.devices][:2] == ["0000:25:00.0", "0000:35:00.0"]
+    assert (len(found.devices), found.domain_name) == (6, None)
+
+
+def test_accelerators_are_seen_without_asking_their_drivers(tmp_path):
+    def fail(*words):
+        raise AssertionError(words)
+    for name, files, devices, present in (
+            ("a", {}, ["nvidia0"], True), ("b", {}, ["davinci3"], True), ("c", {}, ["dri"], False),
+            ("d", {"sys/bus/pci/devices/0000:05:00.0/class": "0x120000",
+                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, [], True),
+            ("e", {"sys/bus/pci/devices/0000:05:00.0/class": "0x030000",
+                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, [], False)):
+        (tmp_path / name).mkdir()
+        assert accelerators_present(System(tree(tmp_path / name, files, devices), fail, fail)) == present
 
 
 def test_an_amd_gpu_that_nobody_knows_is_named_by_its_number(tmp_path):

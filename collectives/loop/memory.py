@@ -12,7 +12,8 @@ from functools import lru_cache, partial
 import numpy as np
 
 from ..interfaces import Pattern
-from ..topology import describe
+from ..topology import host
+from ..topology.host_files import System
 
 __all__ = ["HOST_POLICY", "HOST_SLOTS_BYTES", "HostMemory", "evict_host", "host_copy", "slot_stride"]
 
@@ -31,7 +32,7 @@ def slot_stride(slot_bytes: int) -> int:
 @lru_cache(maxsize=1)
 def _scratch() -> np.ndarray:
     """Twice the size of the largest cache."""
-    return np.zeros(2 * (describe().cache_bytes or _UNKNOWN_CACHE) // 8)
+    return np.zeros(2 * (host.cache_bytes(System()) or _UNKNOWN_CACHE) // 8)
 
 
 def evict_host() -> None:

@@ -7,7 +7,11 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-__all__ = ["Accelerators", "find_accelerators", "usable_cores"]
+from . import nvml_calls
+from .host_files import System
+from .sources import npu_smi, pci
+
+__all__ = ["Accelerators", "accelerators_present", "find_accelerators", "usable_cores"]
 
 # Device files of accelerator drivers (NVIDIA, Ascend, AMD, Habana and Intel). Importing torch takes seconds, so it is
 # done only if one of these exists.
@@ -35,6 +39,14 @@ def find_accelerators() -> Accelerators | None:
     except (IndexError, ValueError):
         return None
     return Accelerators(*found) if found else None
+
+
+def accelerators_present(system: System = System()) -> bool:        # noqa: B008  (a tuple of constants)
+    """Whether this host has accelerators, whatever can use them.
+
+    By device files and sysfs alone: no library or program of a driver is started, so that every rank may ask.
+    """
+    return nvml_calls.have_nvidia(system) or npu_smi.have_ascend(system) or pci.find(system) is not None
 
 
 def usable_cores() -> list[int]:

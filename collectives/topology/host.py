@@ -6,8 +6,11 @@ from pathlib import Path
 from .host_files import System
 from .model import Network, NumaNode
 
-__all__ = ["cache_bytes", "networks", "numa_nodes", "numa_of", "pci_path", "pci_relation", "pcie_Bps"]
+__all__ = ["ACCELERATOR_CLASSES", "cache_bytes", "networks", "numa_nodes", "numa_of", "pci_path", "pci_relation",
+           "pcie_Bps"]
 
+# PCI Code and ID Assignment Specification: 3D controller, other display controller, processing accelerator.
+ACCELERATOR_CLASSES = (0x0302, 0x0380, 0x1200)
 # Usable bytes per second of one lane and direction, after line coding (PCI Express Base Specification: 8b/10b up to
 # 5 GT/s, 128b/130b up to 32 GT/s; at 64 GT/s flits of 256 bytes hold 236 of transactions).
 _LANE_BPS = {2.5: 2.5e9 * 8 / 10 / 8, 5.0: 5e9 * 8 / 10 / 8, 8.0: 8e9 * 128 / 130 / 8, 16.0: 16e9 * 128 / 130 / 8,

@@ -54,13 +54,17 @@ def _numbers(system: System) -> list[int]:
 
 
 def _node(system: System, number: int) -> _Node | None:
-    """None for a node without a GPU, or one that the container may not use: its properties cannot be read."""
+    """None for a node without a GPU, for graphics, and for a GPU that this container may not use: it has no properties.
+    """
     known = _properties(system, f"{_NODES}/{number}/properties")
     if not known.get("simd_count") or known.get("vendor_id") != _AMD:
         return None
     # In partitioned GPUs, bits 28 to 31 of the location are the number of the partition.
     place, domain = known.get("location_id", 0), known.get("domain", 0)
     bus = f"{domain:04x}:{place >> 8 & 0xff:02x}:{place >> 3 & 0x1f:02x}.{place & 7:x}"
+    kind = system.number(f"sys/bus/pci/devices/{bus}/class")
+    if kind is not None and kind >> 8 not in host.ACCELERATOR_CLASSES:
+        return None
     return _Node(number, known.get("device_id", 0), known.get("unique_id", 0), bus, place >> 28, _peers(system, number))
 
 

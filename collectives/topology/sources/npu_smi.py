@@ -12,7 +12,7 @@ from .. import host
 from ..host_files import ProbeAnswer, System
 from ..model import DeviceInfo
 
-__all__ = ["find"]
+__all__ = ["find", "have_ascend"]
 
 # Bytes per second and device, per direction: seven links of 28 GB/s on each die (arXiv:2506.12708, as quoted; the
 # same for the seven-link mesh of the 910B).
@@ -39,7 +39,7 @@ class _Chip(NamedTuple):
 
 def find(system: System) -> ProbeAnswer | None:
     """Every chip that the driver lists as a logic device; None if there is no device file."""
-    if not any((system.root / "dev").glob("davinci[0-9]*")):
+    if not have_ascend(system):
         return None
     chips = _chips(system.run(("npu-smi", "info", "-m")) or "")
     if not chips:
@@ -49,6 +49,11 @@ def find(system: System) -> ProbeAnswer | None:
     pod = _super_pod(system, chips)
     notes = [] if links else ["npu-smi info -t topo printed no links"]
     return ProbeAnswer([_device(system, chip, links, table, pod) for chip in chips], links, notes)
+
+
+def have_ascend(system: System) -> bool:
+    """Whether the driver has made a device file for at least one NPU."""
+    return any((system.root / "dev").glob("davinci[0-9]*"))
 
 
 def _chips(text: str) -> list[_Chip]:

@@ -9,8 +9,6 @@ __all__ = ["LAST", "find"]
 LAST = True     # runs only if no other probe finds a device
 _VENDORS = {0x10DE: "NVIDIA", 0x1002: "AMD", 0x8086: "Intel", 0x19E5: "Huawei", 0x1DA3: "Habana", 0x1D0F: "Amazon",
             0x1ED5: "Moore Threads"}
-# PCI Code and ID Assignment Specification: 3D controller, other display controller, processing accelerator.
-_CLASSES = (0x0302, 0x0380, 0x1200)
 
 
 def find(system: System) -> ProbeAnswer | None:
@@ -19,7 +17,7 @@ def find(system: System) -> ProbeAnswer | None:
     for path in sorted((system.root / "sys/bus/pci/devices").glob("*")):
         where = f"sys/bus/pci/devices/{path.name}"
         kind, vendor = system.number(f"{where}/class") or 0, system.number(f"{where}/vendor") or 0
-        if kind >> 8 in _CLASSES and vendor in _VENDORS:
+        if kind >> 8 in host.ACCELERATOR_CLASSES and vendor in _VENDORS:
             model = system.number(f"{where}/device") or 0
             devices.append(DeviceInfo(index=len(devices), name=f"{_VENDORS[vendor]} {vendor:04x}:{model:04x}",
                                       identity=path.name, bus=path.name, numa=host.numa_of(system, path.name),
