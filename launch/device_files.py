@@ -14,7 +14,8 @@ from typing import NamedTuple
 __all__ = ["HostAccelerators", "compute_capability", "find_device_files"]
 
 # PCI Code and ID Assignment Specification: 3D controller, other display controller, processing accelerator.
-_ACCELERATOR_CLASSES = (0x0302, 0x0380, 0x1200)
+_DISPLAY, _ACCELERATORS = (0x0302, 0x0380), (0x0302, 0x0380, 0x1200)
+_INTEL_GRAPHICS = "0000:00:02.0"        # of the processor, in whatever class
 _SMI_LIMIT_S = 20.0
 
 
@@ -23,13 +24,14 @@ class _Vendor(NamedTuple):
 
     Args:
         files: patterns below the root.
-        pci: vendor number, if a device of an accelerator's class has to be on the PCI bus as well; else None.
+        pci: vendor number, if a device of one of the `classes` has to be on the PCI bus as well; else None.
         version: file with the version of the driver, and a pattern whose first group is that version.
     """
 
     name: str
     files: tuple[str, ...]
     pci: int | None = None
+    classes: tuple[int, ...] = _ACCELERATORS
     version: tuple[str, str] | None = None
 
 
@@ -40,7 +42,7 @@ _VENDORS = (
     _Vendor("AMD", ("dev/kfd",), pci=0x1002, version=("opt/rocm/.info/version", r"(\d+(?:\.\d+)+)")),
     _Vendor("Ascend", ("dev/davinci[0-9]*",)),
     _Vendor("Habana", ("dev/accel/accel[0-9]*",), pci=0x1DA3),
-    _Vendor("Intel", ("dev/dri/renderD[0-9]*",), pci=0x8086),
+    _Vendor("Intel", ("dev/dri/renderD[0-9]*",), pci=0x8086, classes=_DISPLAY),      # not the NPU of a laptop
 )
 
 
@@ -68,7 +70,7 @@ def find_device_files(root: Path = Path("/")) -> HostAccelerators | None:
     """The accelerators below `root`, those of the first vendor if there are several; None without any."""
     for vendor in _VENDORS:
         files = sorted((path for pattern in vendor.files for path in root.glob(pattern)), key=_by_number)
-        if files and (vendor.pci is None or _on_pci(root, vendor.pci)):
+        if files and (vendor.pci is None or _on_pci(root, vendor)):
             return HostAccelerators(vendor.name, tuple(map(str, files)), _version(root, vendor),
                                     tuple(str(path) for path in files if not os.access(path, os.R_OK | os.W_OK)))
     return None
@@ -90,9 +92,9 @@ def _by_number(path: Path) -> tuple[int, str]:
     return int(digits[0]) if digits else -1, path.name
 
 
-def _on_pci(root: Path, vendor: int) -> bool:
-    return any(_number(path / "vendor") == vendor and (_number(path / "class") or 0) >> 8 in _ACCELERATOR_CLASSES
-               for path in (root / "sys/bus/pci/devices").glob("*"))
+def _on_pci(root: Path, vendor: _Vendor) -> bool:
+    return any(_number(path / "vendor") == vendor.pci and (_number(path / "class") or 0) >> 8 in vendor.classes
+               for path in (root / "sys/bus/pci/devices").glob("*") if path.name != _INTEL_GRAPHICS)
 
 
 def _version(root: Path, vendor: _Vendor) -> str | None:

@@ -160,7 +160,8 @@ def test_accelerators_are_found_by_the_files_of_their_driver(tmp_path, files, ve
         {"dev/nvidiactl": "", "dev/davinci_manager": ""},
         {"dev/dri/renderD128": "", **on_pci("0x8086", "0x030000")},  # graphics in the processor
         {"dev/kfd": "", "dev/dri/renderD128": "", **on_pci("0x1002", "0x030000")},
-        {"dev/accel/accel0": "", **on_pci("0x8086", "0x120000")},  # the NPU of a laptop's processor
+        {"dev/dri/renderD128": "", **on_pci("0x8086", "0x038000", "0000:00:02.0")},
+        {"dev/accel/accel0": "", "dev/dri/renderD128": "", **on_pci("0x8086", "0x120000")},  # the NPU of a laptop
     ],
 )
 def test_graphics_and_control_files_are_no_accelerators(tmp_path, files):
