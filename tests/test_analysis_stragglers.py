@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,6 +72,13 @@ def test_a_planted_straggler_is_named_with_how_it_holds_the_others_up(spoil, ran
     assert found[0].words.startswith(rank)
     assert found[0].words.endswith(means)
     assert {finding.words.split(" (")[0] for finding in found} == {rank}
+
+
+def test_the_device_of_a_straggler_is_named_so_that_it_can_be_found():
+    devices = [{"index": 2 * rank, "bus": f"0000:{rank}1:00.0"} for rank in range(4)]
+    run = msgspec.structs.replace(RUN, device="cuda:H100", provenance={**RUN.provenance, "devices": devices})
+    first = next(find_stragglers(lateness(arrives_late), {"r": run}))
+    assert first.words.startswith("rank 2 on host b (cuda:H100, device 4 of the host, 0000:21:00.0) begins last")
 
 
 def last_by_most(cases_last, cases=100, ranks=4, late_s=0.2):

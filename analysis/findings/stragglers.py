@@ -85,4 +85,14 @@ def _by_chance(cases: int, ranks: int) -> float:
 def _name(run: Run, rank: int) -> str:
     hosts = run.provenance.get("hosts")
     host = f" on host {hosts[rank]}" if isinstance(hosts, list) and rank < len(hosts) else ""
-    return f"rank {rank}{host} ({run.device})"
+    return f"rank {rank}{host} ({', '.join([run.device, *_place(run, rank)])})"
+
+
+def _place(run: Run, rank: int) -> list[str]:
+    """Number and PCI address of the device of a rank, by which it is found in its host."""
+    devices = run.provenance.get("devices")
+    own = devices[rank] if isinstance(devices, list) and rank < len(devices) else None
+    if not isinstance(own, dict):
+        return []
+    number, bus = own.get("index"), own.get("bus")
+    return [*([f"device {number} of the host"] if number is not None else []), *([str(bus)] if bus else [])]

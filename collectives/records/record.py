@@ -69,7 +69,10 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag="run", tag_field="line"):
-    """Provenance of all records that refer to it: hosts, versions, settings and command line."""
+    """Provenance of all records that refer to it: hosts, versions, settings and command line.
+
+    A run on GPUs has a second line at its end, with what became of them; it replaces the first.
+    """
 
     schema: int
     id: str
