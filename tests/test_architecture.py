@@ -61,7 +61,7 @@ API_SEES = ("analysis.compare", "analysis.domains.facts", "analysis.findings.fin
             "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
 COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
                   "rank": ("collectives.program.rank",)}
-LAUNCH_SEES = (*LIGHT, "options", "ranks", "topology", "program.rank", "program.fork")
+LAUNCH_SEES = (*LIGHT, "native.build", "options", "ranks", "topology", "program.rank", "program.fork")
 
 
 @cache

@@ -48,10 +48,12 @@ def test_this_machine_is_fit_to_measure(doctor):
 
 @pytest.mark.needs("mpi")
 def test_an_mpi_that_is_whole_starts_two_ranks(doctor):
-    status, found, said = doctor("--transport", "mpi")
+    status, found, said = doctor("--transport", "mpi", MPICH_GPU_SUPPORT_ENABLED="1")     # of Cray MPICH alone
     assert status == 0, said
     assert found["MPI ranks"]["works"] == {"mpi": True}
     assert found["mpi4py"]["facts"]["vendor"] in found["mpi4py"]["found"]
+    assert found["mpi4py"]["facts"]["device_support"] is None
+    assert "host buffers only (MPIX_Query_cuda_support: no" in found["mpi4py"]["found"]
 
 
 @pytest.mark.needs("mpi")

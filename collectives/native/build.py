@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-__all__ = ["BuildError", "build", "cache_path", "load", "names"]
+__all__ = ["BuildError", "build", "cache_path", "find_mpicc", "load", "names"]
 
 _SOURCE = Path(__file__).with_name("loop.c")
 _FLAGS = ("-O2", "-shared", "-fPIC", "-std=gnu11", "-lm")
@@ -21,9 +21,13 @@ class BuildError(Exception):
     """The compiled loop cannot be had; the message says why."""
 
 
+def find_mpicc(search: str | None = None) -> str | None:
+    """mpicc next to this Python, where pip installs it, or in the folders of `search` ($PATH if None); or None."""
+    return shutil.which("mpicc", path=str(Path(sys.executable).parent)) or shutil.which("mpicc", path=search)
+
+
 def _compiler() -> str:
-    """mpicc next to this Python, where pip installs it, or on the PATH."""
-    found = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or shutil.which("mpicc")
+    found = find_mpicc()
     if found is None:
         raise BuildError("no mpicc next to this Python or on the PATH")
     return found

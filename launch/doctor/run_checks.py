@@ -81,7 +81,7 @@ def _uses(findings: list[CheckResult], request: CheckRequest) -> list[str]:
     if not _works(findings, "mpi"):
         lines.append("mpi: does not work here")
     else:
-        aware = facts["mpi4py"].get("device_aware")
+        aware = facts["mpi4py"].get("device_support")
         where = "device buffers, which this MPI reports to support" if aware and request.accelerators else (
             "host buffers: " + ("this MPI does not report support for device buffers" if request.accelerators
                                 else "there is no accelerator"))

