@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from collbench.collectives import library_log
-from collbench.collectives.errors import CollbenchError
+from collbench.collectives.errors import CollbenchError, UsageError
 
 from .job import Job
 from .job import may_log as has_log
@@ -53,6 +53,8 @@ def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
     if facts is not None:
         _say(facts.words())
         return 0, directory
+    if status == UsageError.exit_status:
+        return 0, None      # the job that is measured will say why
     if status:
         _say(f"warning: the start with the communication library's log ended with status {status}: {_NOT_RECORDED}; "
              f"its output is in {directory}")

@@ -174,6 +174,16 @@ def test_torn_and_interleaved_lines_are_skipped(tmp_path_factory, seed):
     assert facts is None or set(facts.choices) <= set(whole.choices)
 
 
+def test_two_lines_in_one_and_a_line_without_its_end_tell_nothing(tmp_path):
+    write(tmp_path / "log", 0, """
+        comm 0xa rank 0 nRanks 4 nNodes 1 localRanks 4 localRank 0 MNNVL 0
+        Channel 00/0 : 0[0] -> 1[1] via P2P/indirect/node1:410:420 [0] NCCL INFO Channel 01/0 : 0[0] -> 2[2] via P2P/IPC
+        Channel 02/0 : 0[0] -> 3[3] [send] via NET/IB/0""")
+    file, = (tmp_path / "log").iterdir()
+    file.write_text(file.read_text().rstrip("\n"))      # GDRDMA may have followed
+    assert library_log.read(tmp_path / "log").pairs == []
+
+
 def test_the_environment_makes_libraries_log_and_keeps_what_the_user_set(tmp_path):
     found = library_log.environment(tmp_path / "100%", {"NCCL_DEBUG_SUBSYS": "ALL"})
     assert found["NCCL_DEBUG"] == "INFO"
@@ -187,6 +197,8 @@ PYTHON = """#!{python}
 import os, runpy, socket, sys
 import torch.distributed as dist
 
+at_start = os.environ.get("NCCL_DEBUG")
+
 def make(store, rank, size, timeout):
     if "NCCL_DEBUG_FILE" in os.environ and os.environ.get("NCCL_DEBUG") == "INFO":
         assert "BROKEN" not in os.environ, "this library cannot log"
@@ -195,7 +207,7 @@ def make(store, rank, size, timeout):
             head = f"node1:1:1 [{{rank}}] NCCL INFO "
             print(head + f"comm 0xa rank {{rank}} nRanks {{size}} nNodes 1 localRanks 2 localRank 0 MNNVL 0", file=file)
             print(head + f"Channel 00/0 : {{rank}}[0] -> {{(rank + 1) % size}}[1] via P2P/IPC", file=file)
-        print("|CCL_INFO| a library that prints")
+        print("|CCL_INFO| a library that prints, loaded with", at_start)
     return dist.ProcessGroupGloo(store, rank, size, timeout)
 
 dist.Backend.register_backend("talkative", make, devices=["cpu"])
@@ -224,12 +236,15 @@ def job(tmp_path, monkeypatch):
 @pytest.mark.ranks
 def test_a_start_before_the_measurement_tells_over_what_the_bytes_went(job, capfd):
     launcher = launcher_for("torch")
+    job.config.journal.write_text("of an earlier run")
     status, log = log_library(launcher, job)
     out = job.config.journal.parent
     assert (status, log) == (0, out / "library-log")
     assert capfd.readouterr().err == "collbench: NCCL: 2 pairs over P2P/IPC\n"      # and nothing that ranks print
-    assert not job.config.journal.exists()      # it is no measurement
-    assert "a library that prints" in (log / "rank-1.out").read_text()
+    assert job.config.journal.read_text() == "of an earlier run"
+    job.config.journal.unlink()
+    assert not list(log.glob("journal*"))       # it is no measurement
+    assert "a library that prints, loaded with INFO" in (log / "rank-1.out").read_text()    # set before the import
     config = msgspec.structs.replace(job.config, library_log_from=log)
     assert run_job(launcher, msgspec.structs.replace(job, config=config)) == 0
     run, = read_runs(job.config.journal).values()
@@ -237,6 +252,14 @@ def test_a_start_before_the_measurement_tells_over_what_the_bytes_went(job, capf
     assert told["words"] == "NCCL: 2 pairs over P2P/IPC"
     assert msgspec.convert(told, library_log.LibraryFacts).pairs == [(0, 1, "P2P/IPC"), (1, 0, "P2P/IPC")]
     assert "NCCL_DEBUG" not in run.provenance["settings"]       # the measured library does not log
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_ranks_that_a_script_starts_set_the_environment_themselves(job, tmp_path):
+    config = msgspec.structs.replace(job.config, library_log_to=tmp_path / "log")
+    assert run_job(launcher_for("torch"), msgspec.structs.replace(job, config=config)) == 0
+    assert library_log.read(tmp_path / "log").transports == {"P2P/IPC": 2}
 
 
 @pytest.mark.needs("torch")
@@ -255,12 +278,24 @@ def test_without_a_log_the_measurement_goes_on_after_one_line(job, capfd, monkey
 
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
-def test_on_cpus_nothing_is_started_before(collbench, tmp_path):
-    done = collbench("run", "--ranks", 2, "--ops", "barrier", "--sizes", "8", "--out", "mine", "--device", "cpu")
+def test_on_cpus_nothing_is_started_before_and_a_log_of_other_ranks_is_not_taken(collbench, tmp_path):
+    four = hgx(tmp_path / "four")
+    done = collbench("run", "--ranks", 2, "--ops", "barrier", "--sizes", "8", "--out", "mine", "--device", "cpu",
+                     "--alignment", "barrier", "--library-log-from", four)
     assert done.returncode == 0, done.stderr
     assert os.listdir(tmp_path / "mine").count("library-log") == 0
     run, = read_runs(tmp_path / "mine" / "journal.jsonl").values()
     assert "library_log" not in run.provenance
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_on_cpus_a_script_that_asks_for_a_log_gets_none_and_no_files(collbench, tmp_path):
+    """Job scripts start it wherever a device is possible."""
+    done = collbench("run", "--ranks", 2, "--ops", "barrier", "--sizes", "8", "--out", "mine", "--device", "cpu",
+                     "--library-log-to", "mine/log")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list((tmp_path / "mine").rglob("*")) == []
 
 
 def test_the_start_is_a_short_run_over_all_ranks(tmp_path):

@@ -14,7 +14,7 @@ from .. import library_log
 from ..options import RunConfig
 from ..records.record import Policy
 
-__all__ = ["log_library", "short_run"]
+__all__ = ["log_library", "remove_output", "short_run"]
 
 _OPS = ("all_reduce", "all_to_all")         # rings and trees; a connection of every pair
 _SIZES = 8
@@ -42,10 +42,21 @@ def log_library(directory: Path, rank: int) -> None:
     """
     with suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        output = os.open(directory / f"rank-{rank}.out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        output = os.open(_output(directory, rank), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         sys.stdout.flush()
         sys.stderr.flush()
         for descriptor in (1, 2):
             os.dup2(output, descriptor)
         os.close(output)
         os.environ.update(library_log.environment(directory))
+
+
+def remove_output(directory: Path, rank: int) -> None:
+    """Undo `log_library` for a library that has no log; the last rank removes the directory."""
+    with suppress(OSError):
+        _output(directory, rank).unlink()
+        directory.rmdir()
+
+
+def _output(directory: Path, rank: int) -> Path:
+    return directory / f"rank-{rank}.out"

@@ -65,7 +65,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
     from ..transports import open_transport
     from ..watchdog.ending import describe_error, guard_start
     from ..watchdog.watchdog import Watchdog
-    from .library_log_start import log_library, short_run
+    from .library_log_start import log_library, remove_output, short_run
     from .links import measures_links, run_links
     from .sweep import run_sweep
     if request.library_log_to:
@@ -83,6 +83,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         return error.exit_status
     if request.library_log_to and transport.device == "cpu" and request.backend is None:
         transport.close()
+        remove_output(request.library_log_to, place.rank)
         return 0
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
     try:
