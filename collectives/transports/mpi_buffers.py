@@ -16,7 +16,7 @@ from ..ranks.host_limits import room_bytes
 from ..ranks.mpi_device_support import DeviceSupport, device_support, may_take_devices, switched_on
 from ..ranks.rendezvous import Place
 from ..text import name_ranks
-from ..topology import describe
+from ..topology import accelerators_present
 from ..topology.device_identity import RankDevice
 
 __all__ = ["HOST", "BufferKind", "Device", "RowMemory", "agree_on_devices", "ask_support", "choose_device"]
@@ -62,7 +62,7 @@ def choose_device(wanted: str, local_rank: int) -> Device | None:
     try:
         from .torch_mpi_buffers import take_device
     except ImportError as error:
-        if wanted == "auto" and not describe().devices:
+        if wanted == "auto" and not accelerators_present():
             return None
         raise UsageError(f"device {wanted}: torch allocates buffers on a device, but it cannot be imported ({error}): "
                          "install it, or measure host memory with --device cpu") from None
@@ -73,7 +73,7 @@ def _may_use_devices() -> bool:
     """Whether to look for a device. That imports torch, which takes seconds and, on a GPU host, memory of the device.
     """
     library = MPI.Get_library_version()
-    return may_take_devices(_loaded(), library) and bool(describe().devices or switched_on(library))
+    return may_take_devices(_loaded(), library) and bool(accelerators_present() or switched_on(library))
 
 
 def ask_support() -> DeviceSupport:
