@@ -3,7 +3,8 @@
     python third_party_device.py LIBRARY [OPTION...]
 
 LIBRARY is the compiled third_party_device.cpp. OPTIONs are those of the rank program; instead of them, `device` prints
-what the product's device code makes of the device, and `switches` what the device does, both as JSON.
+what the product's device code makes of the device, and `switches` what the device does, both as JSON. With
+DEMO_LOCAL_RANKS=0,1,... it forks a rank for each number, which is its local rank; the status is 1 if any of them fails.
 
 The device has the awkward properties that real ones were seen with. The environment sets them; the defaults are the
 awkward end:
@@ -224,7 +225,8 @@ def switch_answers(library):
     rank = dist.get_rank()
     device = torch.device(NAME, (1 - rank) % SETTINGS["devices"])
     torch.accelerator.set_device_index(device.index)
-    answers = {"devices": torch.accelerator.device_count(), "uuid": str(getattr(properties(device), "uuid", None)),
+    answers = {"rank": rank, "devices": torch.accelerator.device_count(),
+               "uuid": str(getattr(properties(device), "uuid", None)),
                "groups": group_answers(library, device), "memory": memory_answers(library)}
     group = dist.new_group([0, 1], backend=LIBRARY_NAME, device_id=device)
     answers["clock"] = clock_answers(library, device, group)
@@ -233,8 +235,24 @@ def switch_answers(library):
     return answers
 
 
+def fork_ranks(local_ranks):
+    """Return in each rank. Forked because importing torch takes longer than most runs."""
+    children = []
+    for rank, local_rank in enumerate(local_ranks):
+        children.append(os.fork())
+        if children[-1] == 0:
+            count = str(len(local_ranks))
+            os.environ.update(RANK=str(rank), WORLD_SIZE=count, LOCAL_RANK=local_rank, LOCAL_WORLD_SIZE=count)
+            return
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(f"exit statuses of the ranks: {statuses}", file=sys.stderr)
+    sys.exit(any(statuses))
+
+
 if __name__ == "__main__":
     loaded, PROGRAMS = prepare(sys.argv.pop(1)), {"device": device_answers, "switches": switch_answers}
+    if "DEMO_LOCAL_RANKS" in os.environ:
+        fork_ranks(os.environ["DEMO_LOCAL_RANKS"].split(","))
     if sys.argv[1] in PROGRAMS:
         print(json.dumps(PROGRAMS[sys.argv[1]](loaded)))
     else:
