@@ -40,6 +40,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         sweep: what to measure; empty `sweep.ranks` stands for the default curve over rank counts.
         journal: file for the results.
         backend: of torch.distributed; None for the default backend of the device.
+        expected_ranks: number of ranks that the job must have; None for however many the launcher started.
         budget_s: time limit for the whole run in seconds.
         command: the command line to record as provenance.
         case_limit_s: a case that takes longer ends the job; None for the default (see `limit_s`).
@@ -66,6 +67,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     rendezvous_s: float | None = None
     settled: tuple[str, ...] = ()
     resume: Resume = "never"
+    expected_ranks: int | None = None
     library_log_to: Path | None = None
     library_log_from: Path | None = None
 
@@ -271,6 +273,9 @@ _OPTIONS = (
     click.option("--rendezvous-seconds", type=Amount(min=1.0), default=None,
                  help="Seconds that ranks wait for each other at start-up.  [default: 300, less with --case-limit or "
                       "--budget]"),
+    click.option("--expected-ranks", type=RankCount(), default=None,
+                 help="Ranks that the job must have. collbench launch and the job scripts pass it; give it to a "
+                      "launcher of your own, so that ranks which do not find each other are noticed."),
     click.option("--on-fault", type=click.Choice(("stop", "continue")), default="stop", show_default=True,
                  help="When a rank hangs, dies or fails: stop, or restart the ranks and continue with the next case."),
     click.option("--settled", type=str, default="", hidden=True),
@@ -311,6 +316,6 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
     return RunConfig(transport=transport, device=values["device"], backend=values["backend"] or None, sweep=sweep,
                      policy=policy, journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
-                     rendezvous_s=values["rendezvous_seconds"],
+                     rendezvous_s=values["rendezvous_seconds"], expected_ranks=values["expected_ranks"],
                      settled=tuple(filter(None, values["settled"].split(","))),
                      library_log_to=values["library_log_to"], library_log_from=values["library_log_from"])

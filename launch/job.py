@@ -114,11 +114,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Directory of the results."""
         return self.config.journal.parent
 
+    @property
+    def rank_config(self) -> RunConfig:
+        """The configuration with the number of ranks, so that ranks which do not find each other are noticed."""
+        return msgspec.structs.replace(self.config, expected_ranks=self.config.expected_ranks or self.ranks)
+
     def arguments(self) -> list[str]:
         """Arguments of the rank program."""
         if self.config_file is not None:
             return ["--config", str(self.config_file)]
-        return rank_arguments(self.config, seed=not self.draw_seed)
+        return rank_arguments(self.rank_config, seed=not self.draw_seed)
 
     def options(self) -> list[str]:
         """What and how to measure, as options for a batch script that adds transport, directory and resume itself."""

@@ -54,6 +54,7 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--budget", _number(config.budget_s), ""),
             ("--case-limit", _number(config.case_limit_s), ""),
             ("--rendezvous-seconds", _number(config.rendezvous_s), ""),
+            ("--expected-ranks", str(config.expected_ranks or ""), ""),
             ("--settled", ",".join(config.settled), ""),
             ("--library-log-to", str(config.library_log_to or ""), ""),
             ("--library-log-from", str(config.library_log_from or ""), ""),

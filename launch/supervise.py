@@ -50,7 +50,7 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
         own |= {STATUS_FILE: str(status_file)} if status_file else {}
         if launcher.only_here and "TMPDIR" in own:
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
-            job.config.write(Path(own["TMPDIR"]) / "config.json")
+            job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
         status = _run(launcher, job, {**os.environ, **variables, "PYTHONSAFEPATH": "1", **own})
         return (_recorded_status(status_file) or status) if status == 1 else status
 

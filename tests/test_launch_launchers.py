@@ -25,6 +25,7 @@ from collbench.launch.launchers.pbs import Pbs
 from collbench.launch.launchers.slurm import Slurm, slurm_time
 from collbench.launch.launchers.srun import Srun
 from collbench.launch.launchers.torchrun import Torchrun
+from collbench.launch.supervise import run_job
 from collbench.launch.workload import Workload
 
 OPEN_MPI, HYDRA = Mpirun("/opt/a b/mpirun", is_open_mpi=True), Mpirun("mpiexec", is_open_mpi=False)
@@ -84,7 +85,7 @@ def test_a_job_that_cannot_be_is_refused_in_one_line(change):
 
 
 SPREAD = job_of("mpi", ranks=8, nodes=2, hosts=("h1", "h2"), python="py")
-WORDS = "--ops all_reduce --sizes 1K"
+WORDS = "--ops all_reduce --sizes 1K --expected-ranks 8"
 
 
 def test_several_hosts_are_reached_as_each_launcher_wants_it():
@@ -160,6 +161,24 @@ def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
     assert "Traceback" not in done.stderr
     assert done.stderr.strip()
     assert list(tmp_path.iterdir()) == []
+
+
+class UnknownLauncher(Local):
+    """Starts the processes, and tells them nothing."""
+
+    def command(self, job):
+        start = f'for rank in {{1..{job.ranks}}}; do "$@" & done; wait -n'
+        return ["bash", "-c", start, "-", job.python, "-m", "collbench.rank", *job.arguments()]
+
+
+@pytest.mark.ranks
+@pytest.mark.needs("torch", "mpi")
+@pytest.mark.parametrize("transport", ["torch", "mpi"])
+def test_ranks_that_do_not_find_each_other_are_noticed(tmp_path, capfd, transport):
+    assert run_job(UnknownLauncher(), job_of(transport, tmp_path / "r", python=sys.executable)) == 2
+    said = capfd.readouterr().err
+    assert "2 ranks are expected, but this process finds 1: its launcher sets no variables" in said
+    assert not (tmp_path / "r").exists()
 
 
 TRANSPORTS = {"local": "torch", "torchrun": "torch", "mpirun": "mpi"}

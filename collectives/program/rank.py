@@ -10,9 +10,11 @@ import click
 from click.core import ParameterSource
 
 from ..errors import CollbenchError, FaultError, UsageError, printable, show_traceback
+from ..interfaces import Transport
 from ..options import RunConfig, config_from, measuring_options
 from ..ranks.processes import kill, leave_status, stopped_siblings
 from ..ranks.rendezvous import Place, find_place, seems_first, why_not_a_rank
+from ..transport_names import TRANSPORTS
 
 __all__ = ["main", "run_rank"]
 
@@ -62,7 +64,6 @@ def run_rank(request: RunConfig, place: Place) -> int:
 
     An error on one rank ends the whole job: the other ranks would wait for it forever.
     """
-    from ..transports import open_transport
     from ..watchdog.ending import describe_error, guard_start
     from ..watchdog.watchdog import Watchdog
     from .library_log_start import log_library, remove_output, short_run
@@ -73,7 +74,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         request = short_run(request, place.size)
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
-        transport = open_transport(request.transport, place, request.device, request.meeting_s, request.backend)
+        transport = _open(request, place)
     except Exception as error:
         _report(error, place.rank)
         if not isinstance(error, CollbenchError):
@@ -103,6 +104,27 @@ def run_rank(request: RunConfig, place: Place) -> int:
     if request.library_log_to and place.rank == 0:
         request.journal.unlink(missing_ok=True)     # of a run that was for its log
     return status
+
+
+def _open(request: RunConfig, place: Place) -> Transport:
+    """The transport. UsageError if the job has not the expected number of ranks: each of them would measure alone."""
+    from ..transports import open_transport
+    row = TRANSPORTS.get(request.transport)
+    if row and not row.mpi_ranks:       # MPI counts its ranks by itself
+        _check_ranks(request.expected_ranks, place.size, place)
+    transport = open_transport(request.transport, place, request.device, request.meeting_s, request.backend)
+    _check_ranks(request.expected_ranks, transport.size, place)
+    return transport
+
+
+def _check_ranks(expected: int | None, found: int, place: Place) -> None:
+    if expected in (None, found):
+        return
+    if place.launcher == "none":
+        raise UsageError(f"{expected} ranks are expected, but this process finds {found}: its launcher sets no "
+                         "variables that collbench knows; set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and "
+                         "MASTER_ADDR, or use torchrun, mpirun or srun")
+    raise UsageError(f"{expected} ranks are expected, but {place.launcher} started {found}")
 
 
 def _report(error: BaseException, rank: int) -> None:

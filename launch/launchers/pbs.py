@@ -51,7 +51,8 @@ for transport in $transports; do
         [[ -z $stopped ]] || exit 143         # stopped by a signal, everything saved
         head -n "$n" "$PBS_NODEFILE" > "$hosts"
         "${{mpirun[@]}}" -machinefile "$hosts" -n "$n" \\
-            "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume "${{options[@]}}" "$@" &
+            "$python" -m collbench.rank --transport "$transport" --expected-ranks "$n" {groups}\\
+            --out "$out" --resume "${{options[@]}}" "$@" &
 {wait}
         case $status in
             0) ;;

@@ -84,7 +84,8 @@ _SRUN = """\
 [[ -z $late$cancelled ]] || end 143
 srun --nodes={nodes} --ntasks={ntasks} --ntasks-per-node={each} \\
     --mpi="$start" --kill-on-bad-exit=1 ${{inside[@]+"${{inside[@]}}"}} \\
-    "$python" -m collbench.rank --transport "$transport" {groups}--out "$out" --resume {told}"${{options[@]}}" "$@" &
+    "$python" -m collbench.rank --transport "$transport" --expected-ranks {ntasks} {groups}\\
+    --out "$out" --resume {told}"${{options[@]}}" "$@" &
 {wait}
 case $status in
     0) ;;
