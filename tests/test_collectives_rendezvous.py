@@ -332,7 +332,7 @@ def test_the_refusal_names_both_devices_and_the_way_out():
     assert contradiction([first, second]) == (
         "ranks 0 and 1 on h would both use one device: cuda:0 (local rank 0) and cuda:0 (local rank 4, 4 visible): "
         "start one rank per device, let the launcher set the local rank, or measure the CPUs with --device cpu")
-    assert "ranks 0-2 each see a device without uuid" in doubt(claims(*[dict(device="npu:0", devices=1)] * 3))
+    assert "ranks 0-2 may share a device: no uuid" in doubt(claims(*[dict(device="npu:0", devices=1)] * 3))
 
 
 def test_a_uuid_of_zeros_identifies_nothing():

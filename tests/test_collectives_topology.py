@@ -503,9 +503,10 @@ def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path
     assert [(one["index"], one["identity"], one["bus"]) for one in devices] == [
         (1, "1", "0000:02:00.0"), (2, "2", "0000:03:00.0")]
     health = run.provenance["health"]
-    (start,), (end,) = health["start"].values(), health["end"].values()
-    assert start["driver"] == "580.65.06"
+    (start,), (end,) = health["start"], health["end"]
+    assert (start["host"], start["driver"]) == (run.provenance["host"], "580.65.06")
     assert [one["nvlink_errors"]["replay"] for one in (start["devices"][2], end["devices"][2])] == [5, 17]
+    assert "devices in doubt" not in run.provenance
     host = run.provenance["host"]
     assert health["warnings"] == [
         f"rank 0 (GPU 1, 0000:02:00.0, GPU-1 of {host}): its clocks were lowered for 2.5 s (thermal)",
@@ -514,6 +515,20 @@ def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path
     assert all(f"# warning: {words}\n" in printed for words in health["warnings"])
     found = [finding.words for finding in collect_findings(load(tmp_path)) if finding.severity == "warning"]
     assert set(health["warnings"]) <= set(found)
+
+
+def test_ranks_that_may_share_a_device_are_noted_in_the_record(tmp_path):
+    request = RunConfig(transport="loopback", journal=tmp_path / "journal.jsonl", display="quiet", policy=Policy(
+        case_s=0.001, min_samples=2, alignment="barrier"), sweep=Sweep(ops=("all_reduce",), sizes=(8,), ranks=(2,)))
+
+    def program(transport, place):
+        transport.own_device = RankDevice(device="npu:0", devices=1)
+        return sweep.run_sweep(request, transport, place)
+    assert run_ranks(2, program) == 0
+    (run,) = read_journal(tmp_path / "journal.jsonl")[0].values()
+    assert run.provenance["devices in doubt"].startswith("ranks 0-1 may share a device")
+    assert run.provenance["devices in doubt"] in [finding.words for finding in collect_findings(load(tmp_path))]
+    assert "health" not in run.provenance
 
 
 def test_hosts_that_are_not_alike_are_named():

@@ -1,4 +1,4 @@
-"""Findings about the accelerators of a run: what their driver counted during it, and hosts that are not alike."""
+"""Findings about the accelerators and hosts of a run, from its provenance."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,12 +12,14 @@ _SHOWN = 8      # sentences of one run; a rack that ran hot has one for every GP
 
 
 def find_device_trouble(runs: Mapping[str, Run]) -> Iterator[Finding]:
-    """Throttled GPUs, memory and link errors that rose during the run, and differences between its hosts."""
+    """Throttled GPUs, memory and link errors that rose, differences between hosts, and devices that may be shared."""
     for run in runs.values():
         health = run.provenance.get("health")
         trouble = _sentences(health.get("warnings")) if isinstance(health, dict) else []
-        yield from (Finding("warning", words) for words in [*_few(trouble, "GPUs"), *_few(_sentences(
-            run.provenance.get("hosts differ")), "differences")])
+        doubt = run.provenance.get("devices in doubt")
+        words = [*_few(trouble, "GPUs"), *_few(_sentences(run.provenance.get("hosts differ")), "differences"),
+                 *([doubt] if isinstance(doubt, str) else [])]
+        yield from (Finding("warning", sentence) for sentence in words)
 
 
 def _sentences(value: object) -> list[str]:

@@ -12,7 +12,8 @@ from ..cases.catalog import ONE_CALL
 from ..interfaces import Transport
 from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
-from ..ranks.host_facts import differences, warnings
+from ..ranks.handshake import claims_of, doubt
+from ..ranks.host_facts import differences, health_rows, warnings
 from ..ranks.provenance import describe
 from ..records.digest import digest
 from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Status, Timing, Verification, makespans_ns
@@ -32,19 +33,19 @@ class RecordBuilder:
         self.run = self._run()
 
     def _run(self) -> Run:
-        request, transport = self.session.request, self.transport
-        session = self.session
+        session, transport = self.session, self.transport
+        request = session.request
         own_host = session.host_facts[0]
         provenance = describe(session.facts, transport.versions(), own_host.topology, own_host.drivers)
+        if note := doubt(claims_of(session.facts)):
+            provenance["devices in doubt"] = note
         if unlike := differences(session.host_facts):
             provenance["hosts differ"] = unlike
-        health = {one.host: msgspec.to_builtins(one.health) for one in session.host_facts.values()
-                  if one.health.told}
-        if health:
+        if health := health_rows(session.host_facts, {}):
             provenance["health"] = {"start": health}
         provenance["buffers"] = transport.buffers
-        if self.session.loop_reason:
-            provenance["no native loop"] = self.session.loop_reason
+        if session.loop_reason:
+            provenance["no native loop"] = session.loop_reason
         facts = read_library_log(request.library_log_from) \
             if request.library_log_from and transport.name == "torch" else None
         if facts is not None and facts.ranks == transport.size:
@@ -52,15 +53,13 @@ class RecordBuilder:
         return Run(
             schema=SCHEMA, id=uuid.uuid4().hex[:12], started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             transport=transport.name, library=transport.library, device=transport.device, world=transport.size,
-            clock=Clock(kind="shared" if self.session.clocks.shared else "synchronised"), policy=self.policy,
+            clock=Clock(kind="shared" if session.clocks.shared else "synchronised"), policy=self.policy,
             sweep=request.sweep, command=request.command, provenance=provenance)
 
     def concluded(self, after: Mapping[int, HostHealth]) -> tuple[Run, list[str]] | None:
         """The run line again, with the state of the GPUs now, and what went wrong; None without GPUs to ask."""
         session = self.session
-        now = {session.host_facts[rank].host: msgspec.to_builtins(health) for rank, health in after.items()
-               if health.told}
-        health = self.run.provenance.get("health")
+        now, health = health_rows(session.host_facts, after), self.run.provenance.get("health")
         if not now or not isinstance(health, dict):
             return None
         found = warnings(session.facts, session.hosts, session.host_facts, after)

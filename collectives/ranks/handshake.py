@@ -17,10 +17,10 @@ import msgspec
 from ..errors import FaultError, UsageError
 from ..text import name_ranks
 from ..topology.device_identity import RankDevice, compare_devices, given_uuid
-from .provenance import rank_facts
+from .provenance import RankFacts, rank_facts
 from .rendezvous import Place
 
-__all__ = ["RankClaim", "contradiction", "doubt", "meet", "own_claim", "why_apart"]
+__all__ = ["RankClaim", "claims_of", "contradiction", "doubt", "meet", "own_claim", "why_apart"]
 
 _POLL_S = 0.02
 _REPORT_S, _REPORT_GROWTH = 10.0, 3      # when rank 0 first reports missing ranks; later reports get rarer
@@ -158,9 +158,15 @@ def doubt(claims: Sequence[RankClaim]) -> str | None:
     if not pairs:
         return None
     ranks = sorted({claim.rank for pair in pairs for claim in pair})
-    return (f"{name_ranks(ranks)} each see a device without uuid or PCI address: it is not known whether two of them "
-            f"use the same one ({pairs[0][0].device} of rank {pairs[0][0].rank}, {pairs[0][1].device} of rank "
-            f"{pairs[0][1].rank})")
+    one, other = pairs[0]
+    return (f"{name_ranks(ranks)} may share a device: no uuid, PCI address or number tells theirs apart "
+            f"({one.device} of rank {one.rank}, {other.device} of rank {other.rank})")
+
+
+def claims_of(facts: Sequence[RankFacts]) -> list[RankClaim]:
+    """The claims of all ranks, after the fact."""
+    return [RankClaim(rank=rank, host=fact.host, boot=fact.boot, pid=0, local_rank=fact.local_rank,
+                      **msgspec.structs.asdict(fact.own)) for rank, fact in enumerate(facts)]
 
 
 def _pairs(claims: Sequence[RankClaim]) -> Iterator[tuple[RankClaim, RankClaim]]:

@@ -17,7 +17,7 @@ from ..topology.health import DeviceHealth, HostHealth, changes, read_health
 from ..topology.host_files import System
 from .provenance import RankFacts, settings
 
-__all__ = ["HostFacts", "ask_hosts", "describe_host", "differences", "located", "warnings"]
+__all__ = ["HostFacts", "ask_hosts", "describe_host", "differences", "health_rows", "located", "warnings"]
 
 _T = TypeVar("_T")
 # By nature different: what a launcher tells each process of its place and its devices.
@@ -64,19 +64,26 @@ def located(facts: Sequence[RankFacts], hosts: Sequence[int], known: Mapping[int
 
 def differences(known: Mapping[int, HostFacts]) -> list[str]:
     """What differs between hosts that should be alike, one sentence each."""
-    rows = {one.host: {"hardware": one.topology.fingerprint, **one.drivers, **one.settings} for one in known.values()}
-    names = dict.fromkeys(name for row in rows.values() for name in row if not name.startswith(_OF_ONE_HOST))
-    columns = {name: {host: row.get(name) for host, row in rows.items()} for name in names}
+    rows = [(one.host, {"hardware": one.topology.fingerprint, **one.drivers, **one.settings}) for one in known.values()]
+    names = dict.fromkeys(name for _, row in rows for name in row if not name.startswith(_OF_ONE_HOST))
+    columns = {name: [(host, row.get(name)) for host, row in rows] for name in names}
     return [f"{name} differs between hosts: {_by_value(values)}" for name, values in columns.items()
-            if len(set(values.values())) > 1]
+            if len({value for _, value in values}) > 1]
 
 
-def _by_value(values: Mapping[str, str | None]) -> str:
+def _by_value(values: Sequence[tuple[str, str | None]]) -> str:
     groups: dict[str | None, list[str]] = {}
-    for host, value in values.items():
+    for host, value in values:
         groups.setdefault(value, []).append(host)
     return ", ".join(f"{value or 'none'} on {hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else "")
                      for value, hosts in groups.items())
+
+
+def health_rows(known: Mapping[int, HostFacts], now: Mapping[int, HostHealth]) -> list[dict[str, object]]:
+    """The state of the GPUs of each host for the record: `now` if given, else at the start; without hosts without GPUs.
+    """
+    states = {first: now.get(first, one.health) for first, one in known.items()}
+    return [{"host": known[first].host, **msgspec.to_builtins(state)} for first, state in states.items() if state.told]
 
 
 def warnings(facts: Sequence[RankFacts], hosts: Sequence[int], known: Mapping[int, HostFacts],
