@@ -69,34 +69,54 @@ def test_each_mpi_is_asked_in_its_own_way(tmp_path, library, source, kinds, vari
     assert may_take_devices(loaded, library, variables) or by is None      # a guess before MPI_Init misses nothing
 
 
-RUN = """
-import ctypes, os, sys
-from third_party_device import prepare
-prepare(sys.argv.pop(1))
-import mpi4py
-mpi4py.rc.initialize = False
+# Open MPI sets these when it was built for ROCm and finds it.
+AWARE = """
+import ctypes, os
+from mpi4py import rc
+rc.initialize = False
 from mpi4py import MPI
-import torch
 start = MPI.Init
 
 def init():
-    print("MPI_Init on", torch.accelerator.current_device_index(), flush=True)
     start()
-    if os.environ.get("AWARE") == "1":      # what Open MPI sets when it was built for ROCm and finds it
+    if os.environ.get("AWARE") == "1":
         loaded = ctypes.CDLL(MPI.__file__)
         for name in ("opal_built_with_rocm_support", "opal_rocm_runtime_initialized"):
             ctypes.c_bool.in_dll(loaded, name).value = True
 
 MPI.Init = init
+"""
+RUN = f"""{AWARE}
+import sys
+from third_party_device import prepare
+prepare(sys.argv.pop(1))
+import torch
+aware = MPI.Init
+
+def init():
+    print("MPI_Init on", torch.accelerator.current_device_index(), flush=True)
+    aware()
+
+MPI.Init = init
 from collbench.collectives.program.rank import main
 main(prog_name="MPI on the third-party device")
 """
+HOST_WITH_DEVICES = f"""{AWARE}
+from collbench.collectives.transports import mpi_buffers
+mpi_buffers.accelerators_present = lambda: True
+from collbench.collectives.program.rank import main
+main()
+"""
 
 
-def run(device, folder, ranks, *options, **variables):
+def only_open_mpi():
     if "Open MPI" not in subprocess.run([sys.executable, "-c", "from mpi4py import MPI; print(MPI.get_vendor())"],
                                         capture_output=True, text=True, check=False).stdout:
         pytest.skip("SKIPPED: only of Open MPI is it known how to make its query function say yes")
+
+
+def run(device, folder, ranks, *options, **variables):
+    only_open_mpi()
     (folder / "run.py").write_text(RUN)
     mpirun = [BESIDE / "mpirun", "-n", ranks, "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", "--allow-run-as-root"]
     command = [*mpirun, sys.executable, folder / "run.py", device, "--transport", "mpi", "--display", "quiet",
@@ -126,7 +146,7 @@ def test_a_whole_run_over_mpi_on_the_device(device, tmp_path):
     runs, records, warnings = read_journal(tmp_path / "r" / "journal.jsonl")
     first = next(iter(runs.values()))
     assert warnings == []
-    assert first.device.startswith("demo:")
+    assert first.device == "demo:Demo 1"
     assert "by address" in first.provenance["buffers"]
     assert first.provenance["versions"]["MPI device buffers"] == "MPIX_Query_rocm_support"
     copies = [record for record in records if record.status == "unsupported"]
@@ -160,14 +180,19 @@ def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(devi
 
 
 @pytest.mark.needs("mpi")
-def test_a_device_without_torch_is_one_clear_line(collbench, tmp_path):
-    (tmp_path / "none").mkdir()
-    (tmp_path / "none" / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
-    done = subprocess.run([sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--device", "cuda", "--ops",
-                           "noop", "--out", tmp_path / "r"], capture_output=True, text=True, timeout=60, check=False,
-                          env=device_tests.environment(PYTHONPATH=f"{tmp_path / 'none'}"))
+@pytest.mark.parametrize(("wanted", "aware"), [("cuda", "0"), ("auto", "0"), ("auto", "1")])
+def test_without_torch_devices_are_refused_where_they_would_be_used(tmp_path, wanted, aware):
+    """A render node makes a host look as if it had accelerators: that must not stop an MPI that takes none."""
+    if aware == "1":
+        only_open_mpi()
+    (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
+    done = subprocess.run([sys.executable, "-c", HOST_WITH_DEVICES, "--transport", "mpi", "--device", wanted, "--ops",
+                           "noop", "--display", "quiet", "--out", tmp_path / "r"], capture_output=True, text=True,
+                          timeout=60, check=False, env=device_tests.environment(PYTHONPATH=str(tmp_path), AWARE=aware))
+    if (wanted, aware) == ("auto", "0"):
+        assert (done.returncode, done.stderr) == (0, "")
+        return
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "device cuda: " in done.stderr
-    assert "libc10.so" in done.stderr
-    assert "--device cpu" in done.stderr
+    for part in (f"device {wanted}: ", "libc10.so", "--device cpu"):
+        assert part in done.stderr

@@ -35,7 +35,7 @@ from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
-from .mpi_buffers import HOST, BufferKind, agree_on_devices, ask_support, choose_device  # noqa: E402
+from .mpi_buffers import HOST, BufferKind, ask_support, choose_device, settle_device  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
@@ -213,26 +213,17 @@ def open_transport(place: Place | None, device: str, meeting_s: float | None = N
                          "does not support: use the mpirun of that MPI, or srun --mpi=pmi2")
     if place:
         _warn_of_host_names(place)
-    chosen = choose_device(device, place.local_rank if place else 0)
+    choice = choose_device(device, place.device_slot if place else 0)
     _start()
     world = MPI.COMM_WORLD
     if place and place.launcher != "none" and place.size != world.size:
         raise UsageError(f"{place.launcher} started {place.size} ranks, but {_library()}, used by mpi4py, finds "
                          f"{world.size}: use the mpirun of that MPI, or srun --mpi=pmix (or pmi2)")
-    obstacle = None
-    if chosen is not None and (support := ask_support()).by is None:
-        obstacle = f"{_library()} does not report support for device buffers ({support.asked})"
-        if device == "auto":
-            if world.rank == 0:
-                print(f"collbench: buffers of MPI are in host memory and not on {chosen.type}: {obstacle}",
-                      file=sys.stderr, flush=True)
-            chosen, obstacle = None, None
-    agree_on_devices(place or Place("none", world.rank, world.size, 0, None, None), chosen,
-                     obstacle and f"device {device}: {obstacle}")
-    if chosen is None:
+    settled = settle_device(device, choice, place or Place("none", world.rank, world.size, 0, None, None), _library())
+    if settled is None:
         return MpiTransport(HOST)
     from .torch_mpi_buffers import torch_buffers
-    return MpiTransport(torch_buffers(chosen))
+    return MpiTransport(torch_buffers(settled))
 
 
 def _start() -> None:

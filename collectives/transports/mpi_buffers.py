@@ -19,7 +19,8 @@ from ..text import name_ranks
 from ..topology import accelerators_present
 from ..topology.device_identity import RankDevice
 
-__all__ = ["HOST", "BufferKind", "Device", "RowMemory", "agree_on_devices", "ask_support", "choose_device"]
+__all__ = ["HOST", "BufferKind", "Device", "DeviceChoice", "RowMemory", "ask_support", "choose_device",
+           "settle_device"]
 
 Device = Any    # a torch.device; torch is imported only if there may be one
 
@@ -48,25 +49,33 @@ class BufferKind(NamedTuple):
 HOST = BufferKind("cpu", HOST_POLICY, HostMemory, empty_call, HOST_SLOTS_BYTES, room_bytes, evict_host)
 
 
-def choose_device(wanted: str, local_rank: int) -> Device | None:
-    """This rank's device, made current and in use; None for host memory. To be called before MPI_Init.
+class DeviceChoice(NamedTuple):
+    """A rank's device; None for host memory. `lack` is what it would take to use the accelerators of this host."""
+
+    device: Device | None = None
+    lack: str | None = None
+
+
+def choose_device(wanted: str, local_rank: int) -> DeviceChoice:
+    """This rank's device, made current and in use. To be called before MPI_Init.
 
     Some libraries look for the current device in MPI_Init: without one all ranks of a host would use the first device,
     and Open MPI would copy through the host (open-mpi/ompi issue 13354).
 
-    `auto` is a device if this MPI may support it and there is one. UsageError if there is no such device, or torch,
-    which allocates the buffers, is not installed.
+    `auto` is a device if this MPI may support it and there is one. UsageError if a requested device is not here, or
+    torch, which allocates the buffers, is not installed.
     """
     if wanted == "cpu" or (wanted == "auto" and not _may_use_devices()):
-        return None
+        return DeviceChoice()
     try:
         from .torch_mpi_buffers import take_device
     except ImportError as error:
-        if wanted == "auto" and not accelerators_present():
-            return None
-        raise UsageError(f"device {wanted}: torch allocates buffers on a device, but it cannot be imported ({error}): "
-                         "install it, or measure host memory with --device cpu") from None
-    return take_device(wanted, local_rank)
+        lack = (f"device {wanted}: torch allocates buffers on a device, but it cannot be imported ({error}): install "
+                "it, or measure host memory with --device cpu")
+        if wanted == "auto":
+            return DeviceChoice(lack=lack if accelerators_present() else None)
+        raise UsageError(lack) from None
+    return DeviceChoice(take_device(wanted, local_rank))
 
 
 def _may_use_devices() -> bool:
@@ -88,45 +97,62 @@ def _loaded() -> ctypes.CDLL:
     return ctypes.CDLL(MPI.__file__)
 
 
-class _Choice(msgspec.Struct):
-    """What one rank has chosen; `obstacle` is why it cannot be."""
+class _Claim(msgspec.Struct):
+    """What one rank is going to use; `obstacle` is why it cannot."""
 
-    claim: RankClaim
+    device: RankClaim
     obstacle: str | None
 
 
-def agree_on_devices(place: Place, device: Device | None, obstacle: str | None) -> None:
-    """Compare the choices of all ranks. Collective over MPI_COMM_WORLD.
+def settle_device(wanted: str, choice: DeviceChoice, place: Place, library: str) -> Device | None:
+    """The device that was chosen before MPI_Init; None for host memory. Collective over MPI_COMM_WORLD.
 
-    UsageError, on all ranks: one has an obstacle, two would use one device, or only some use a device.
+    `auto` falls back to host memory if this MPI, named `library`, does not report support for device buffers; rank 0
+    says so. UsageError, on all ranks: a requested device is not supported, two ranks would use one device, or only some
+    use a device.
     """
-    gathered = MPI.COMM_WORLD.gather(msgspec.json.encode(_Choice(_claim(place, device), obstacle)))
+    device, support = choice.device, ask_support()
+    obstacle = choice.lack if support.by else None
+    if device is not None and not support.by:
+        reason = f"{library} does not report support for device buffers ({support.asked})"
+        if wanted != "auto":
+            obstacle = f"device {wanted}: {reason}"
+        elif MPI.COMM_WORLD.rank == 0:
+            print(f"collbench: buffers of MPI are in host memory and not on {device.type}: {reason}", file=sys.stderr,
+                  flush=True)
+        device = None
+    _compare(_Claim(_rank_claim(place, device), obstacle))
+    return device
+
+
+def _compare(own: _Claim) -> None:
+    """UsageError, on all ranks, if the claims of the ranks contradict each other or one has an obstacle."""
+    gathered = MPI.COMM_WORLD.gather(msgspec.json.encode(own))
     verdict = None
     if gathered is not None:
-        choices = [msgspec.json.decode(raw, type=_Choice) for raw in gathered]
-        verdict = _objection(choices)
-        if verdict is None and (note := doubt([choice.claim for choice in choices])):
+        claims = [msgspec.json.decode(raw, type=_Claim) for raw in gathered]
+        verdict = _objection(claims)
+        if verdict is None and (note := doubt([claim.device for claim in claims])):
             print(f"collbench: {note}", file=sys.stderr, flush=True)
     verdict = MPI.COMM_WORLD.bcast(verdict)
     if verdict:
         raise UsageError(verdict)
 
 
-def _claim(place: Place, device: Device | None) -> RankClaim:
+def _rank_claim(place: Place, device: Device | None) -> RankClaim:
     if device is None:
         return own_claim(place)
     from .torch_mpi_buffers import identify
     return own_claim(place, **identify(device))
 
 
-def _objection(choices: list[_Choice]) -> str | None:
-    for choice in choices:
-        if choice.obstacle:
-            return choice.obstacle
-    claims = [choice.claim for choice in choices]
-    on_host = [claim.rank for claim in claims if claim.device is None]
-    if 0 < len(on_host) < len(claims):
-        on_device = [claim.rank for claim in claims if claim.device is not None]
+def _objection(claims: list[_Claim]) -> str | None:
+    if obstacle := next(filter(None, (claim.obstacle for claim in claims)), None):
+        return obstacle
+    own = [claim.device for claim in claims]
+    on_host = [claim.rank for claim in own if claim.device is None]
+    if 0 < len(on_host) < len(own):
+        on_device = [claim.rank for claim in own if claim.device is not None]
         return (f"{name_ranks(on_device)} would have their buffers on a device, {name_ranks(on_host)} in host memory: "
                 "choose for all with --device")
-    return contradiction(claims)
+    return contradiction(own)

@@ -1,5 +1,6 @@
 """Buffers of MPI calls as torch tensors on a device, whose addresses are passed to MPI."""
 
+import socket
 from functools import partial
 
 import torch
@@ -23,6 +24,7 @@ def take_device(wanted: str, local_rank: int) -> torch.device | None:
 
 def torch_buffers(device: torch.device) -> BufferKind:
     """Tensors on `device`."""
-    return BufferKind(str(device), f"{memory_policy(device)}; passed to MPI by address",
-                      partial(DeviceMemory, device=device), drain(device), DEVICE_SLOTS_BYTES,
-                      partial(room_bytes, device), evictor(device), RankDevice(**identify(device)))
+    own = RankDevice(**identify(device))
+    name = str(device) if device.type == "cpu" else f"{device.type}:{own.name or socket.gethostname()}"
+    return BufferKind(name, f"{memory_policy(device)}; passed to MPI by address", partial(DeviceMemory, device=device),
+                      drain(device), DEVICE_SLOTS_BYTES, partial(room_bytes, device), evictor(device), own)
