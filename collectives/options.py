@@ -40,6 +40,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         sweep: what to measure; empty `sweep.ranks` stands for the default curve over rank counts.
         journal: file for the results.
         backend: of torch.distributed; None for the default backend of the device.
+        device_stride: distance between the devices of two neighbouring ranks of a host.
         expected_ranks: number of ranks that the job must have; None for however many the launcher started.
         budget_s: time limit for the whole run in seconds.
         command: the command line to record as provenance.
@@ -56,6 +57,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     transport: str
     device: str = "auto"
+    device_stride: int = 1
     backend: str | None = None
     sweep: Sweep
     policy: Policy
@@ -214,6 +216,8 @@ _OPTIONS = (
     click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
                  help="Where the buffers are. auto: the accelerator if there is one (for MPI, if the MPI reports "
                       "support for it); cpu: host memory; or a torch device type."),
+    click.option("--device-stride", type=click.IntRange(1, _MOST_RANKS), default=1, show_default=True, metavar="N",
+                 help="Every Nth device of a host gets a rank: 2 takes one die of each package with two."),
     click.option("--backend", default=None, metavar="NAME",
                  help="Backend of torch.distributed, for example gloo, nccl or ucc.  [default: that of the device]"),
     click.option("--ops", type=_Names(tuple(catalog.OPERATIONS), catalog.GROUPS), default="all", show_default=True,
@@ -313,8 +317,9 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                     graph=values["graph"])
     if values["backend"] and not TRANSPORTS[transport].backends:
         raise UsageError(f"--backend {values['backend']}: transport {transport} has no backends to choose from")
-    return RunConfig(transport=transport, device=values["device"], backend=values["backend"] or None, sweep=sweep,
-                     policy=policy, journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
+    return RunConfig(transport=transport, device=values["device"], device_stride=values["device_stride"],
+                     backend=values["backend"] or None, sweep=sweep, policy=policy,
+                     journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"], expected_ranks=values["expected_ranks"],
                      settled=tuple(filter(None, values["settled"].split(","))),

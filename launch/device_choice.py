@@ -3,6 +3,7 @@
 A host whose accelerators torch cannot use is refused, with the reason: its CPUs are rarely what was meant.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from .bootstrap import BUILT_FOR, probe
 from .device_files import HostAccelerators, compute_capability, find_device_files
 from .torch_wheels import choose_wheel, index_url, least_driver
 
-__all__ = ["TorchBuild", "Unusable", "accelerators_for", "check_ranks", "find_unusable", "why_unusable"]
+__all__ = ["TorchBuild", "Unusable", "accelerators_for", "check_ranks", "every", "find_unusable", "why_unusable"]
 
 _TYPES = {"NVIDIA": "cuda", "AMD": "cuda", "Intel": "xpu", "Ascend": "npu", "Habana": "hpu"}     # as torch names them
 _VISIBLE = {"NVIDIA": ("CUDA_VISIBLE_DEVICES",), "Ascend": ("ASCEND_RT_VISIBLE_DEVICES",),
@@ -84,6 +85,11 @@ def check_ranks(ranks: int, usable: Accelerators | None, hosts: int = 1) -> None
         there = f"{usable.count} {usable.kind} device(s)" + (f" on each of {hosts} hosts" if hosts > 1 else "")
         raise UsageError(f"{ranks} ranks for {there}: two ranks cannot share one; start fewer ranks, or measure the "
                          "CPUs with --device cpu")
+
+
+def every(stride: int, usable: Accelerators | None) -> Accelerators | None:
+    """Those that ranks take with `--device-stride STRIDE`."""
+    return usable and usable._replace(count=math.lcm(usable.count, stride) // stride)
 
 
 def find_unusable(usable: Accelerators | None, environment: Mapping[str, str] = os.environ) -> Unusable | None:

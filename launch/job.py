@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         container_mounts: what else of the host is mounted in it, `SRC:DST[:FLAGS],...`.
         python: the interpreter to start on every host, or in the container.
         title: one line on top of a batch script.
+        notes: more lines below it.
     """
 
     config: RunConfig
@@ -61,6 +62,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     container_mounts: str = ""
     python: str = sys.executable
     title: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -91,8 +93,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         for word in self.directives:
             if not _DIRECTIVE.fullmatch(word):
                 raise UsageError(f"directive {word!r}: expected one option such as --constraint=gpu, without spaces")
-        if "\n" in self.title:
-            raise UsageError("the title of a job must be one line")
+        if any("\n" in line for line in (self.title, *self.notes)):
+            raise UsageError("the title of a job must be one line, and so must each of its notes")
+
+    @property
+    def heading(self) -> str:
+        """Title and notes as comments of a script."""
+        return "".join(f"# {line}\n" for line in (self.title, *self.notes) if line)
 
     @property
     def ranks_per_node(self) -> int:

@@ -38,6 +38,7 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
         words += ["--seed", str(sweep.seed)]
     for option, value, usual in (
             ("--device", config.device, "auto"),
+            ("--device-stride", str(config.device_stride), "1"),
             ("--backend", config.backend or "", ""),
             ("--dtypes", ",".join(sweep.dtypes), "float32"),
             ("--redops", ",".join(sweep.redops), "sum"),

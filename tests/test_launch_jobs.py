@@ -83,6 +83,7 @@ def test_less_than_a_node_is_one_task_a_rank(tmp_path):
 def test_an_array_measures_one_rank_count_a_job(tmp_path):
     _, calls, _ = walk(tmp_path, "cloudmatrix384", [0], SLURM_ARRAY_TASK_ID="384")
     assert [shape(call) for call in calls] == [(48, 384, 8)]
+    assert calls[0][calls[0].index("--device-stride") + 1] == "2"       # one of the two dies of an NPU
 
 
 def test_both_transports_take_all_tasks(tmp_path):

@@ -43,7 +43,7 @@ VALUES = {
     "--seed": st.integers(-2**63, 2**63 - 1).map(str), "--budget": st.integers(1, 9999).map(str),
     "--case-limit": st.integers(1, 999).map(str), "--rendezvous-seconds": st.integers(1, 999).map(str),
     "--library-log-to": st.sampled_from(["log", "a b"]), "--library-log-from": st.sampled_from(["log", "-x"]),
-    "--expected-ranks": st.integers(1, 999).map(str),
+    "--device-stride": st.integers(1, 99).map(str), "--expected-ranks": st.integers(1, 999).map(str),
     "--settled": st.sampled_from(["a", "a,b"]), "--display": st.sampled_from(["plain", "live", "quiet"])}
 FLAGS = st.sets(st.sampled_from(["--in-order", "--graph", "--resume", "--resume-anyway"]))
 SIZES = st.one_of(

@@ -50,11 +50,11 @@ def with_one_device(device, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
 
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-c", RUNNER, *map(str, words)], cwd=work, capture_output=True, text=True, timeout=300,
-            check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]),
-                              "DEMO_LIBRARY": str(device), "DEMO_PROGRAM": str(_device_tests.PROGRAM)})
+    def run(*words, devices=1):
+        environment = {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]), "DEMO_LIBRARY": str(device),
+                       "DEMO_PROGRAM": str(_device_tests.PROGRAM), "DEMO_VISIBLE": str(devices), "DEMO_UUID": "own"}
+        return subprocess.run([sys.executable, "-c", RUNNER, *map(str, words)], cwd=work, capture_output=True,
+                              text=True, timeout=300, check=False, env={**os.environ, **environment})
     run.work = work
     return run
 
@@ -101,3 +101,16 @@ def test_run_measures_the_device_with_one_rank(with_one_device):
     assert done.returncode == 0, done.stdout + done.stderr
     runs, _, _ = read_journal(with_one_device.work / "r" / "journal.jsonl")
     assert {run.device for run in runs.values()} == {"demo:Demo 1"}
+
+
+def test_a_stride_takes_one_die_of_each_package(with_one_device):
+    """Four devices, two in each package: ranks on the first of each, which is also the default number of ranks."""
+    quick = ("--device-stride", 2, "--ops", "barrier", "--case-seconds", 0.01)
+    done = with_one_device("run", *quick, "--out", "r", devices=4)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs, _, _ = read_journal(with_one_device.work / "r" / "journal.jsonl")
+    devices = next(iter(runs.values())).provenance["devices"]
+    assert [one["device"] for one in devices] == ["demo:0", "demo:2"]
+    done = with_one_device("run", *quick, "--ranks", 4, devices=4)
+    assert done.returncode == 2
+    assert "4 ranks for 2 demo device(s)" in done.stderr

@@ -72,6 +72,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
     if request.library_log_to:
         log_library(request.library_log_to, place.rank)
         request = short_run(request, place.size)
+    place = place._replace(device_stride=request.device_stride)
     started = guard_start(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = _open(request, place)

@@ -22,7 +22,8 @@ class Place(NamedTuple):
     """A rank's place in its job.
 
     `address` is host and port of the rendezvous store; None if the launcher provides none. `node` is the launcher's
-    name for this host, and `nodes` those of the job; None and empty if unknown.
+    name for this host, and `nodes` those of the job; None and empty if unknown. `device_stride` is the distance between
+    the devices of two neighbouring ranks of a host.
     """
 
     launcher: str
@@ -33,6 +34,12 @@ class Place(NamedTuple):
     address: tuple[str, int] | None
     node: str | None = None
     nodes: tuple[str, ...] = ()
+    device_stride: int = 1
+
+    @property
+    def device_slot(self) -> int:
+        """The device of this rank, modulo the number of devices that it sees."""
+        return self.local_rank * self.device_stride
 
 
 class _Starter(NamedTuple):

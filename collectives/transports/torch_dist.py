@@ -223,7 +223,7 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     """
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
-    device = find_device(device_name, place.local_rank)
+    device = find_device(device_name, place.device_slot)
     if place.size > 1 and place.address is None:
         raise UsageError(f"{place.launcher} started {place.size} ranks but gave no rendezvous address: "
                          "set MASTER_ADDR (and MASTER_PORT) to the first rank's host")

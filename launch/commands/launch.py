@@ -21,6 +21,7 @@ from ..workload import typed_command
 
 __all__ = ["command"]
 
+_PRESET_OPTIONS = ("transport", "device", "device_stride")
 _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 
 
@@ -82,15 +83,16 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
         directives=(*(preset.directives if preset else ()), *values["directives"]),
         container=values["container"], container_mounts=values["container_mounts"],
         python=values["python"] or ("python" if values["container"] else sys.executable),
-        title=preset.title if preset else "")
+        title=preset.title if preset else "", notes=preset.notes if preset else ())
 
 
 def _config(starter: Launcher, values: dict[str, Any], preset: Job | None) -> RunConfig:
     from ..bench import run_directory
     batch = starter.script_name is not None
     out = values["out"] or (Path("results") / _name(values, preset) if batch else run_directory())
-    if preset and not _given("transport"):
-        values = {**values, "transport": preset.config.transport}
+    if preset:
+        own = {name: getattr(preset.config, name) for name in _PRESET_OPTIONS if not _given(name)}
+        values = {**values, **own}
     config = config_from(values, out, typed_command())
     if batch:       # a batch script resumes anyway
         config = msgspec.structs.replace(config, resume="never")
@@ -111,15 +113,15 @@ def _given(*names: str) -> bool:
 
 
 def _check_devices(job: Job) -> None:
-    from ..device_choice import accelerators_for, check_ranks
-    accelerators = accelerators_for(job.config.device)
+    from ..device_choice import accelerators_for, check_ranks, every
+    accelerators = every(job.config.device_stride, accelerators_for(job.config.device))
     if job.nodes == 1 and job.config.transport == "torch":
         check_ranks(job.ranks, accelerators)
 
 
 def _ranks_here(config: RunConfig) -> int:
-    from ..device_choice import accelerators_for
-    return ranks_per_host(accelerators_for(config.device))
+    from ..device_choice import accelerators_for, every
+    return ranks_per_host(every(config.device_stride, accelerators_for(config.device)))
 
 
 def _curve(given: tuple[int, ...] | None, preset: Job | None, ranks: int) -> tuple[int, ...]:

@@ -45,13 +45,13 @@ def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: 
     import msgspec
 
     from .. import bench as job
-    from ..device_choice import accelerators_for, check_ranks
+    from ..device_choice import accelerators_for, check_ranks, every
     from ..job import Job
     from ..launchers import launcher_for
     from ..library_log import has_log, log_library
     from ..supervise import STOPPED, run_job, run_through_faults
     job.available_transports(config.transport)
-    devices = accelerators_for(config.device)
+    devices = every(config.device_stride, accelerators_for(config.device))
     ranks = ranks or default_ranks(devices)
     if config.transport == "torch":
         check_ranks(ranks, devices)

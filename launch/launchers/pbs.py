@@ -92,7 +92,7 @@ class Pbs:
         """The complete script."""
         return _SCRIPT.format(
             wait=indented(WAIT_FOR_STEP, 8),
-            title=f"# {job.title}\n" if job.title else "",
+            title=job.heading,
             directives="\n".join(f"#PBS {word}" for word in self._directives(job)),
             python=shlex.quote(job.python),
             out='"results/$PBS_JOBNAME"' if job.out_by_name else shlex.quote(str(job.out)),

@@ -120,7 +120,7 @@ for n in $ranks; do
 {srun}
 done"""
 _RENAMED = "#   sbatch --job-name=second SCRIPT            the same, in results/second\n"
-_ARRAY = '#   {command:43}one job per rank count, one after another\n'
+_ARRAY = '#   {command:42} one job per rank count, one after another\n'
 
 
 class Slurm:
@@ -148,7 +148,7 @@ class Slurm:
         counts = " ".join(map(str, job.curve))
         array = f"sbatch --array={','.join(map(str, job.curve))}%1 SCRIPT"
         return _SCRIPT.format(
-            title=f"# {job.title}\n" if job.title else "",
+            title=job.heading,
             renamed=_RENAMED if job.out_by_name else "",
             array=_ARRAY.format(command=array) if job.curve else "",
             directives="\n".join(f"#SBATCH {word}" for word in self._directives(job)),
