@@ -29,9 +29,9 @@ class Srun:
     containers = True
     script_name = None
 
-    def __init__(self, mpi: str | None = None, inside_step: bool = False) -> None:
+    def __init__(self, mpi: str | None = None, inside_step: bool = False, has_pyxis: bool = True) -> None:
         """`inside_step`: this shell is itself a step, with which the ranks share the processors."""
-        self.mpi, self.inside_step = mpi, inside_step
+        self.mpi, self.inside_step, self.has_pyxis = mpi, inside_step, has_pyxis
 
     def command(self, job: Job) -> list[str]:
         """The program and its arguments."""
@@ -39,6 +39,9 @@ class Srun:
         if mpi is None:
             raise UsageError("srun --mpi=list names neither pmix (for Open MPI) nor pmi2 (for MPICH): "
                              "this Slurm cannot start ranks of this MPI; use mpirun in the allocation")
+        if job.container and not self.has_pyxis:
+            raise UsageError(f"--container {job.container}: this srun has no --container-image: it needs the plugin "
+                             "Pyxis")
         options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
                    f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else []),
                    *_container_options(job, Path.cwd())]
@@ -68,7 +71,8 @@ def find_srun() -> Srun:
     done = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=60, check=False)
     known = set(re.findall(r"[\w.-]+", done.stdout + done.stderr))
     wanted = mpi_protocol()
-    return Srun(wanted if wanted in known else None, "SLURM_STEP_ID" in os.environ)
+    options = subprocess.run(["srun", "--help"], capture_output=True, text=True, timeout=60, check=False).stdout
+    return Srun(wanted if wanted in known else None, "SLURM_STEP_ID" in os.environ, "--container-image" in options)
 
 
 def mpi_protocol() -> str:
