@@ -35,6 +35,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         time_limit_s: the job is ended after this; None for no limit of ours.
         out_by_name: results go to results/NAME, where NAME is the one that a batch script is submitted under.
         draw_seed: the seed of `config` was not requested: options omit it, so that each start draws its own.
+        library_log: a batch script first starts the ranks for the log of the communication library, see `logs_library`.
         config_file: file that holds `config`, if every rank can read it; None to pass options instead.
         name, partition, account, directives: for the batch system; directives are complete options.
         container: image that ranks run in, as Pyxis takes it in `srun --container-image`; None for no container.
@@ -53,6 +54,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     time_limit_s: float | None = None
     out_by_name: bool = False
     draw_seed: bool = False
+    library_log: bool = True
     config_file: Path | None = None
     name: str = "collbench"
     partition: str | None = None
@@ -115,6 +117,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def needs_mpi(self) -> bool:
         """Whether ranks have to be started as MPI ranks."""
         return any(TRANSPORTS[name].mpi_ranks for name in self.transports)
+
+    @property
+    def logs_library(self) -> bool:
+        """Whether `library_log` is asked for and ranks may be on a device, whose library has a log."""
+        config = msgspec.structs.replace(self.config, transport="torch")
+        return self.library_log and "torch" in self.transports and may_log(config, config.device != "cpu")
 
     @property
     def out(self) -> Path:

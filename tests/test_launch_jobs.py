@@ -34,6 +34,7 @@ def test_bash_reads_a_script(name):
 FAKE_SRUN = """\
 #!/bin/bash
 # stands for srun: notes its words, ends as the file `status` says for this call; the job's shell is told first
+[[ $1 != --help ]] || { echo "--container-image=IMAGE"; exit; }
 if [[ " $* " == *" --library-log-to "* ]]; then
     printf '%s\\0' "$@" >> logged; printf '\\n' >> logged
     exit "${LOG_STATUS:-0}"
@@ -147,6 +148,16 @@ def test_a_failed_log_is_one_line_and_the_measurement_goes_on(tmp_path):
     assert (status, len(calls)) == (0, 5)
     assert not any("--library-log-from" in call for call in calls)
     assert said.count("collbench: warning: the start for the library's log ended with status 3") == 1
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "pbs"])
+def test_a_script_without_a_log(collbench, launcher):
+    words = ("launch", "--dry-run", "--launcher", launcher, "--ranks-per-node", 2, "--ops", "barrier", "--out", "r")
+    assert "library_log=yes" in collbench(*words).stdout
+    for more in ("--no-library-log",), ("--device", "cpu"), ("--backend", "gloo"), ("--transport", "mpi"):
+        script = collbench(*words, *more).stdout
+        assert "#!/bin/bash" in script
+        assert "library" not in script
 
 
 def test_cpus_and_single_ranks_have_no_log(tmp_path):
@@ -300,5 +311,8 @@ def test_pbs_walks_the_rank_counts_and_stops_when_told(tmp_path):
     assert [call[call.index("-n") + 1] for call in calls] == ["2", "4", "6"]
     assert [call[call.index("--group-ranks") + 1] for call in calls] == ["2", "4", "6"]
     assert all(call[:4] == ["-x", "PYTHONSAFEPATH", "-x", "MASTER_ADDR"] for call in calls)
+    log, = logged(tmp_path)
+    assert log[log.index("-n") + 1] == "8"
+    assert {call[call.index("--library-log-from") + 1] for call in calls} == {log[log.index("--library-log-to") + 1]}
     assert all(call[call.index("--out") + 1] == "results/x" for call in calls)
     assert all(call[-2:] == ["--ops", "all reduce"] for call in calls)

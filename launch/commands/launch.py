@@ -16,7 +16,7 @@ from ..job import Job, parse_time
 from ..launchers import LAUNCHERS, open_launcher, titles
 from ..launchers.base import Launcher
 from ..presets import PRESETS
-from ..shared_options import RankList
+from ..shared_options import RankList, library_log_option
 from ..workload import typed_command
 
 __all__ = ["command"]
@@ -51,6 +51,7 @@ _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
               help="What else of the host the container is to see; it always sees this directory and --out.")
 @click.option("--python", default=None, metavar="PATH",
               help="Interpreter to start on every host.  [default: this one; python in a container]")
+@library_log_option
 @measuring_options
 def command(launcher: str, dry_run: bool, **values: Any) -> None:
     """Start a measurement through a launcher, here or on several hosts, or print what would be started.
@@ -79,7 +80,8 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
         hosts=tuple(host for host in values["hosts"].split(",") if host),
         more_transports=preset.more_transports if preset and not _given("transport") else (),
         time_limit_s=parse_time(values["time"]) if values["time"] else preset.time_limit_s if preset else None,
-        draw_seed=values["seed"] is None, partition=values["partition"], account=values["account"],
+        draw_seed=values["seed"] is None, library_log=values["library_log"],
+        partition=values["partition"], account=values["account"],
         directives=(*(preset.directives if preset else ()), *values["directives"]),
         container=values["container"], container_mounts=values["container_mounts"],
         python=values["python"] or ("python" if values["container"] else sys.executable),
@@ -131,6 +133,14 @@ def _curve(given: tuple[int, ...] | None, preset: Job | None, ranks: int) -> tup
     return tuple(sorted({*(count for count in preset.curve if count < ranks), ranks}))
 
 
+def _logs_library(starter: Launcher, job: Job) -> bool:
+    """Other hosts may have accelerators where this one has none. torchrun is run once on each of them by the user."""
+    from ..device_choice import accelerators_for
+    if job.nodes > 1:
+        return job.logs_library and starter.name != "torchrun"
+    return job.logs_library and accelerators_for(job.config.device) is not None
+
+
 def _submit(starter: Launcher, job: Job) -> int:
     from ..supervise import submit
     status = submit(starter, job)
@@ -142,14 +152,18 @@ def _submit(starter: Launcher, job: Job) -> int:
 
 def _run(starter: Launcher, job: Job, on_fault: str) -> int:
     from ..bench import conclude, new_run_directory
-    from ..supervise import run_job, run_through_faults
+    from ..library_log import log_library
+    from ..supervise import STOPPED, run_job, run_through_faults
     if job.more_transports:
         raise UsageError(f"{starter.name} starts one transport at a time: give --transport "
                          f"{' or '.join(job.transports)}")
     starter.command(job)        # an impossible job must not leave a directory behind
     _check_devices(job)
     new_run_directory(job.out)
-    status = (run_through_faults if on_fault == "continue" else run_job)(starter, job)
+    status, log = log_library(starter, job) if _logs_library(starter, job) else (0, None)
+    if status != STOPPED:
+        job = msgspec.structs.replace(job, config=msgspec.structs.replace(job.config, library_log_from=log))
+        status = (run_through_faults if on_fault == "continue" else run_job)(starter, job)
     if conclude(job.out):
         click.echo(f"# journal: {job.out / 'journal.jsonl'}")
     return status

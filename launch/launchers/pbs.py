@@ -9,7 +9,7 @@ import signal
 from collbench.collectives.errors import UsageError
 
 from ..job import Job
-from .base import WAIT_FOR_STEP, indented
+from .base import LIBRARY_LOG, LIBRARY_LOG_ENDED, LIBRARY_LOG_TOLD, WAIT_FOR_STEP, indented
 from .mpirun import Mpirun, find_mpirun
 
 __all__ = ["FACTORY", "TITLE", "Pbs", "find_pbs"]
@@ -34,7 +34,7 @@ out={out}
 transports={transports}
 mpirun=({mpirun})
 ranks="{ranks}"
-options=({options})
+options=({options}){log_setting}
 # --
 
 export PYTHONSAFEPATH=1
@@ -45,14 +45,14 @@ trap 'rm -f "$hosts"' EXIT
 stopped=
 trap 'stopped=1; kill -USR1 "${{step:-}}" 2>/dev/null' TERM       # qdel or the time limit; pass it on to the ranks
 
-worst=0
+{log_start}worst=0
 for transport in $transports; do
     for n in $ranks; do
         [[ -z $stopped ]] || exit 143         # stopped by a signal, everything saved
         head -n "$n" "$PBS_NODEFILE" > "$hosts"
         "${{mpirun[@]}}" -machinefile "$hosts" -n "$n" \\
             "$python" -m collbench.rank --transport "$transport" --expected-ranks "$n" {groups}\\
-            --out "$out" --resume "${{options[@]}}" "$@" &
+            --out "$out" --resume {told}"${{options[@]}}" "$@" &
 {wait}
         case $status in
             0) ;;
@@ -65,6 +65,20 @@ done
 [[ $worst == 0 ]] && echo "collbench: measured; next: collbench report $out"
 exit "$worst"
 """
+_LOG_START = """\
+told=()
+all=${ranks##* }
+if [[ -n $library_log && $all -gt 1 ]]; then
+    log="$out/library-log-${PBS_JOBID:-0}"
+    head -n "$all" "$PBS_NODEFILE" > "$hosts"
+    "${mpirun[@]}" -machinefile "$hosts" -n "$all" \\
+        "$python" -m collbench.rank --transport torch --expected-ranks "$all" \\
+        --library-log-to "$log" --out "$out" "${options[@]}" "$@" &
+WAIT
+ENDED
+fi
+
+""".replace("WAIT", indented(WAIT_FOR_STEP, 4)).replace("ENDED", indented(LIBRARY_LOG_ENDED, 4))
 
 
 class Pbs:
@@ -91,7 +105,8 @@ class Pbs:
     def script(self, job: Job) -> str:
         """The complete script."""
         return _SCRIPT.format(
-            wait=indented(WAIT_FOR_STEP, 8),
+            wait=indented(WAIT_FOR_STEP, 8), told=LIBRARY_LOG_TOLD if job.logs_library else "",
+            log_setting=LIBRARY_LOG if job.logs_library else "", log_start=_LOG_START if job.logs_library else "",
             title=job.heading,
             directives="\n".join(f"#PBS {word}" for word in self._directives(job)),
             python=shlex.quote(job.python),

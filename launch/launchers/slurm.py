@@ -4,12 +4,10 @@ import shlex
 import signal
 from pathlib import Path
 
-import msgspec
-
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..job import Job, may_log
-from .base import WAIT_FOR_STEP, indented
+from ..job import Job
+from .base import LIBRARY_LOG, LIBRARY_LOG_ENDED, LIBRARY_LOG_TOLD, WAIT_FOR_STEP, indented
 from .srun import IMEX_CHANNELS, mpi_protocol
 
 __all__ = ["FACTORY", "TITLE", "Slurm", "find_slurm", "slurm_time"]
@@ -62,6 +60,10 @@ end() {{                  # status 143: stopped by a signal, everything saved
 
 inside=()
 if [[ -n $container ]]; then
+    if [[ $(srun --help 2>&1) != *--container-image* ]]; then
+        echo "collbench: container=$container, but this srun has no --container-image: it needs the plugin Pyxis" >&2
+        exit 2
+    fi
     mkdir -p "$out" && results=$(realpath -- "$out") || exit 2
     seen="$PWD:$PWD"
     [[ $results/ == "$PWD"/* ]] || seen+=",$results:$results"
@@ -93,8 +95,6 @@ case $status in
        [[ -z $late$cancelled ]] || end 1 ;;
     *) end "$status" ;;
 esac"""
-_LOG_SETTING = """
-library_log=yes     # first start the ranks for a moment with the communication library's own log: the data path"""
 _LOG_START = """\
 told=()
 all=${ranks##* }
@@ -103,17 +103,13 @@ if [[ -n $library_log && $all -gt 1 ]]; then
     srun --nodes=$(((all + per_node - 1) / per_node)) --ntasks="$all" --time=5 \\
         --ntasks-per-node=$((all < per_node ? all : per_node)) \\
         --mpi=none --kill-on-bad-exit=1 ${inside[@]+"${inside[@]}"} \\
-        "$python" -m collbench.rank --transport torch --library-log-to "$log" --out "$out" "${options[@]}" "$@" &
+        "$python" -m collbench.rank --transport torch --expected-ranks "$all" \\
+        --library-log-to "$log" --out "$out" "${options[@]}" "$@" &
 WAIT
-    if [[ $status == 0 ]]; then
-        told=(--library-log-from "$log")
-    else
-        echo "collbench: warning: the start for the library's log ended with status $status: its output is in $log"
-    fi
+ENDED
 fi
 
-""".replace("WAIT", indented(WAIT_FOR_STEP, 4))
-_TOLD = '\\\n    ${told[@]+"${told[@]}"} '
+""".replace("WAIT", indented(WAIT_FOR_STEP, 4)).replace("ENDED", indented(LIBRARY_LOG_ENDED, 4))
 _WALK = """\
 for n in $ranks; do
     nodes=$(((n + per_node - 1) / per_node))
@@ -159,7 +155,7 @@ class Slurm:
             ranks=f"${{SLURM_ARRAY_TASK_ID:-{counts}}}" if job.curve else
             "${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * per_node))}",
             per_node=job.ranks_per_node, mpi=self.mpi, options=quoted, loop=self._loop(job), imex=IMEX_CHANNELS,
-            log_setting=_LOG_SETTING if _logs(job) else "", log_start=_LOG_START if _logs(job) else "",
+            log_setting=LIBRARY_LOG if job.logs_library else "", log_start=_LOG_START if job.logs_library else "",
             container=shlex.quote(job.container) if job.container else "",
             mounts=shlex.quote(job.container_mounts) if job.container_mounts else "")
 
@@ -174,19 +170,13 @@ class Slurm:
 
     @staticmethod
     def _loop(job: Job) -> str:
-        told = _TOLD if _logs(job) else ""
+        told = f"\\\n    {LIBRARY_LOG_TOLD}" if job.logs_library else ""
         if not job.curve:
             return indented(_SRUN.format(wait=WAIT_FOR_STEP, nodes='"$SLURM_JOB_NUM_NODES"', ntasks='"$ranks"',
                                          each='"$per_node"', groups="", told=told), 4)
         srun = _SRUN.format(wait=WAIT_FOR_STEP, told=told, nodes='"$nodes"', ntasks='"$n"',
                             each="$((n < per_node ? n : per_node))", groups='--group-ranks "$n" ')
         return indented(_WALK.format(srun=indented(srun, 4)), 4)
-
-
-def _logs(job: Job) -> bool:
-    """Whether ranks may use the library of a device, which has a log."""
-    config = msgspec.structs.replace(job.config, transport="torch")
-    return "torch" in job.transports and may_log(config, config.device != "cpu")
 
 
 def find_slurm() -> Slurm:
