@@ -114,3 +114,11 @@ def test_a_stride_takes_one_die_of_each_package(with_one_device):
     done = with_one_device("run", *quick, "--ranks", 4, devices=4)
     assert done.returncode == 2
     assert "4 ranks for 2 demo device(s)" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("run",), ("bench", "--transport", "torch", "--budget", 5)])
+def test_a_backend_is_passed_on_and_must_take_tensors_of_the_device(with_one_device, words):
+    done = with_one_device(*words, "--backend", "gloo", devices=2)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "--backend gloo: it takes tensors on cpu" in done.stdout + done.stderr
+    assert "not on demo" in done.stdout + done.stderr

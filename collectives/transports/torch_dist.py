@@ -231,6 +231,9 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     if not _available(backend):
         raise UsageError(f"--backend {backend}: not a backend of this torch; it has "
                          f"{', '.join(name for name in dist.Backend.backend_list if _available(name))}")
+    able = dist.Backend.backend_capability.get(backend, [device.type])
+    if device.type not in able:
+        raise UsageError(f"--backend {backend}: it takes tensors on {', '.join(able)}, not on {device.type}")
     try:
         store = _store(place, timedelta(seconds=meeting_s + _EXTRA_WAIT_S))
         meet(store, place, own_claim(place, **identify(device)), meeting_s)
