@@ -17,7 +17,7 @@ from collbench.collectives.ranks.handshake import RankClaim, contradiction, doub
 from collbench.collectives.ranks.rendezvous import Place, find_place, mpi_obstacle, why_not_a_rank
 from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
 from collbench.collectives.text import name_ranks
-from collbench.collectives.topology.device_identity import pci_address, visibility_mask
+from collbench.collectives.topology.device_identity import given_uuid, pci_address, visibility_mask
 
 PLAIN = {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}
 TORCHRUN = {**PLAIN, "TORCHELASTIC_RUN_ID": "none", "GROUP_RANK": "1", "GROUP_WORLD_SIZE": "4",
@@ -337,6 +337,7 @@ def test_the_refusal_names_both_devices_and_the_way_out():
 
 def test_a_uuid_of_zeros_identifies_nothing():
     zero = "00000000-0000-0000-0000-000000000000"
+    assert given_uuid("58580000-0000-0000-0000-000000000000") is None       # "XX" of ROCr
     assert own_claim(place(0, 2), device="npu:0", devices=8, identity=zero).identity is None
     assert come_together([place(rank, 2, rank) for rank in range(2)], device="npu:0", devices=1, identity=zero) == [
         None, None]

@@ -20,6 +20,7 @@ import pytest
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.collect import collect_findings
 from collbench.analysis.frames.load import load
+from collbench.analysis.importers import read_log
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program import session, sweep
@@ -319,7 +320,7 @@ def test_a_probe_that_fails_is_a_note(tmp_path):
     ("NVIDIA H100 80GB HBM3", 8, 18, True, "hgx_h100_8"), ("NVIDIA H100 80GB HBM3", 4, 18, True, None),
     ("NVIDIA H100 80GB HBM3", 1, 18, True, None), ("NVIDIA H100 NVL", 2, 12, False, None),
     ("NVIDIA H100 NVL", 8, 12, False, None), ("NVIDIA H100 PCIe", 1, 0, False, None),
-    ("NVIDIA H200", 8, 18, True, "hgx_h200_8"), ("NVIDIA H200 NVL", 8, 18, False, None),
+    ("NVIDIA H200", 8, 18, True, "hgx_h200_8"), ("NVIDIA H200 NVL", 8, 18, True, None),
     ("NVIDIA H20", 8, 18, True, None), ("NVIDIA B200", 8, 18, True, "hgx_b200_8"),
     ("NVIDIA B300 SXM6 AC", 8, 18, True, None), ("NVIDIA A100-SXM4-80GB", 8, 12, True, "dgx_a100_8"),
     ("NVIDIA A100-PCIE-40GB", 8, 12, False, None)])
@@ -373,7 +374,7 @@ def test_pci_relations_of_devices(tmp_path):
     assert found.tiers[0].rate_Bps == pytest.approx(31.5e9, rel=0.001)
 
 
-def kfd_tree(root, partitions=1, model=29857, hive=10631624818852212319):
+def kfd_tree(root, partitions=1, model=29857, link_type=11):
     """Eight MI300X, each linked to the other seven; names and numbers as the driver of ROCm 6 shows them."""
     nodes = [(card, part) for card in range(8) for part in range(partitions)]
     files = {"sys/class/kfd/kfd/topology/nodes/0/properties": "cpu_cores_count 96\nsimd_count 0\nvendor_id 0",
@@ -383,12 +384,12 @@ def kfd_tree(root, partitions=1, model=29857, hive=10631624818852212319):
         location = (part << 28) + (16 * card + 5 << 8)
         files[f"{where}/properties"] = (
             f"cpu_cores_count 0\nsimd_count 1216\nio_links_count 8\nvendor_id 4098\ndevice_id {model}\n"
-            f"location_id {location}\ndomain 0\nhive_id {hive}\nunique_id {4376936076086227261 + card}\nnum_xcc 8")
+            f"location_id {location}\ndomain 0\nhive_id 10631624818852212319\n"
+            f"unique_id {4376936076086227261 + card}\nnum_xcc 8")
         files[f"{where}/io_links/0/properties"] = f"type 2\nnode_from {number}\nnode_to {card // 4}\nweight 20"
-        others = [other for other, (peer, _) in enumerate(nodes, 2) if peer != card]
-        for link, other in enumerate(others, 1):
+        for link, other in enumerate((other for other in range(2, 2 + len(nodes)) if other != number), 1):
             files[f"{where}/io_links/{link}/properties"] = (
-                f"type 11\nversion_major 0\nnode_from {number}\nnode_to {other}\nweight 15\nmax_bandwidth 64000")
+                f"type {link_type}\nnode_from {number}\nnode_to {other}\nweight 15\nmax_bandwidth 64000")
         bus = f"0000:{location >> 8 & 0xff:02x}:00.0"
         files |= {f"sys/bus/pci/devices/{bus}/numa_node": str(card // 4),
                   f"sys/bus/pci/devices/{bus}/class": "0x120000"}
@@ -415,6 +416,12 @@ def test_partitions_of_mi300x_are_devices_of_one_package(tmp_path):
     assert [device.package for device in found.devices[6:10]] == [0, 0, 1, 1]
     assert found.links[0][:9] == ["X", *["GPU"] * 7, "XGMI"]
     assert found.devices[0].links == 7
+
+
+def test_amd_gpus_without_xgmi_meet_on_pcie(tmp_path):
+    found = describe(kfd_tree(tmp_path, link_type=2))
+    assert (found.devices[0].fabric, found.domain_name, found.links[0][:2]) == (None, None, ["X", "PHB"])
+    assert found.tiers[0].name.startswith("PCIe (")
 
 
 def test_graphics_and_gpus_of_other_containers_are_no_accelerators(tmp_path):
@@ -480,7 +487,8 @@ def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path
 
     def at_end():
         asked.append(len(asked))
-        nvml.throttled_ns, nvml.ecc_errors = {(1, 1): 2_500_000_000, (0, 0): 9_000_000_000}, {(2, 1): 1}
+        nvml.throttled_ns = {(1, 1): 2_500_000_000, (2, 1): 50_000_000, (0, 0): 9_000_000_000}
+        nvml.ecc_errors = {(2, 1): 1}
         nvml.link_errors = {(2, 0, 0): 17}
         return read_health(system)
     monkeypatch.setattr(session, "describe_host", lambda: describe_host(system))
@@ -501,7 +509,9 @@ def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path
     assert (records[-1].status, warnings) == ("ok", [])
     devices = run.provenance["devices"]
     assert [(one["index"], one["identity"], one["bus"]) for one in devices] == [
-        (1, "1", "0000:02:00.0"), (2, "2", "0000:03:00.0")]
+        (1, "GPU-1", "0000:02:00.0"), (2, "GPU-2", "0000:03:00.0")]
+    assert devices[0]["instance"] is None
+    assert len(read_log(tmp_path / "journal.jsonl").runs) == 1
     health = run.provenance["health"]
     (start,), (end,) = health["start"], health["end"]
     assert (start["host"], start["driver"]) == (run.provenance["host"], "580.65.06")
@@ -563,6 +573,14 @@ def test_versions_of_drivers_are_those_of_their_files(tmp_path):
 def test_a_ranks_device_is_found_among_those_of_the_driver(tmp_path, own, index):
     found = locate(own, describe(nvidia(tmp_path, Nvml("NVIDIA H100 80GB HBM3", 4, 6))).devices)
     assert (found and found.index) == index
+
+
+def test_hips_spelling_of_the_drivers_number_is_understood(tmp_path):
+    """HIP's uuid is the driver's unique_id, 3cbe002bd3b6313d for the first GPU, in ASCII."""
+    found = describe(kfd_tree(tmp_path)).devices
+    own = RankDevice(device="cuda:0", devices=1, identity="33636265-3030-3262-6433-623633313365")
+    assert locate(own, found).identity == "GPU-3cbe002bd3b6313e"
+    assert locate(own, found).index == 1
 
 
 def test_the_host_around_the_devices(tmp_path):

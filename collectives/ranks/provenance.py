@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ..topology import DeviceInfo, Topology, usable_cores
-from ..topology.device_identity import RankDevice
+from ..topology.device_identity import RankDevice, bare_uuid
 from .rendezvous import Place
 
 __all__ = ["RankFacts", "describe", "host_cores", "placement", "rank_facts", "settings"]
@@ -129,12 +129,16 @@ def describe(facts: Sequence[RankFacts], versions: Mapping[str, str], topology: 
 
 
 def _device(fact: RankFacts) -> dict[str, object]:
-    """The accelerator of one rank, so that it can be found on the floor: the driver's answers before the library's."""
+    """The accelerator of one rank, so that it can be found on the floor: as its driver names it, if that is known.
+
+    `instance` is the uuid of a part of it, such as a MIG instance, which the driver does not list as a device.
+    """
     own, info = fact.own, fact.info
-    return {"host": fact.host, "device": own.device, "name": info.name if info else own.name,
-            "index": info.index if info else None, "identity": own.identity or (info.identity if info else None),
-            "bus": own.bus or (info.bus if info else None), "numa": info.numa if info else None,
-            "package": info.package if info else None, "partition": own.partition}
+    known = info or DeviceInfo(index=-1, name=own.name or "", identity=own.identity, bus=own.bus)
+    part = own.identity and known.identity and bare_uuid(own.identity) != bare_uuid(known.identity)
+    return {"host": fact.host, "device": own.device, "name": known.name or None, "index": info.index if info else None,
+            "identity": known.identity or own.identity, "instance": own.identity if part else None,
+            "bus": known.bus or own.bus, "numa": known.numa, "package": known.package, "partition": own.partition}
 
 
 def placement(facts: Sequence[RankFacts]) -> dict[str, object]:

@@ -6,13 +6,17 @@ partitions of one MI300X share it before ROCm 7.12.
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from .model import DeviceInfo
 
-__all__ = ["RankDevice", "compare_devices", "given_uuid", "locate", "own_number", "pci_address", "visibility_mask"]
+__all__ = ["RankDevice", "bare_uuid", "compare_devices", "given_uuid", "locate", "own_number", "pci_address",
+           "visibility_mask"]
+
+_NO_UUID = "58580000-0000-0000-0000-000000000000"      # "XX", which ROCr gives for GPUs without one (hsa_ext_amd.h)
 
 
 class RankDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +42,9 @@ class RankDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def given_uuid(uuid: object) -> str | None:
-    """The uuid of a device as text; None if there is none, or if it is all zero, which identifies nothing."""
+    """The uuid of a device as text; None if there is none, or one that identifies nothing, such as all zero."""
     words = str(uuid or "")
-    return words if set(words) - set("0-") else None
+    return words if set(words) - set("0-") and words != _NO_UUID else None
 
 
 def pci_address(properties: object) -> str | None:
@@ -116,7 +120,8 @@ def locate(own: RankDevice, devices: Sequence[DeviceInfo]) -> DeviceInfo | None:
     if own.device is None:
         return None
     if own.identity:
-        found = [device for device in devices if device.identity and _bare(device.identity) == _bare(own.identity)]
+        bare = bare_uuid(own.identity)
+        found = [device for device in devices if device.identity and bare_uuid(device.identity) == bare]
         if len(found) == 1:
             return found[0]
     if own.bus:
@@ -127,6 +132,11 @@ def locate(own: RankDevice, devices: Sequence[DeviceInfo]) -> DeviceInfo | None:
     return next((device for device in devices if device.index == number), None)
 
 
-def _bare(identity: str) -> str:
-    """A uuid as torch writes it; drivers put the kind of device in front."""
-    return identity.lower().removeprefix("gpu-")
+def bare_uuid(identity: str) -> str:
+    """A uuid in one form: drivers put the kind of device in front, and HIP spells the number of the driver in ASCII."""
+    bare = identity.lower().removeprefix("gpu-")
+    try:
+        spelt = bytes.fromhex(bare.replace("-", "")).decode("ascii")
+    except ValueError:
+        return bare
+    return spelt if re.fullmatch(r"[0-9a-f]{16}", spelt) else bare
