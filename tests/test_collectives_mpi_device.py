@@ -164,9 +164,10 @@ def test_a_whole_run_over_mpi_on_the_device(device, tmp_path):
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
-def test_two_ranks_of_mpi_on_one_device_are_refused(device, tmp_path):
-    done = run(device, tmp_path, 3, "--device", "demo", "--ops", "all_reduce", "--sizes", "4K")
-    assert "ranks 0 and 2 on" in objection(done)
+@pytest.mark.parametrize(("ranks", "stride", "named"), [(3, 1, "ranks 0 and 2 on"), (2, 2, "ranks 0 and 1 on")])
+def test_two_ranks_of_mpi_on_one_device_are_refused(device, tmp_path, ranks, stride, named):
+    done = run(device, tmp_path, ranks, "--device", "demo", "--device-stride", stride, "--ops", "all_reduce")
+    assert named in objection(done)
     assert "both use" in objection(done)
 
 

@@ -56,8 +56,8 @@ class DeviceChoice(NamedTuple):
     lack: str | None = None
 
 
-def choose_device(wanted: str, local_rank: int) -> DeviceChoice:
-    """This rank's device, made current and in use. To be called before MPI_Init.
+def choose_device(wanted: str, slot: int) -> DeviceChoice:
+    """This rank's device, number `slot`, made current and in use. To be called before MPI_Init.
 
     Some libraries look for the current device in MPI_Init: without one all ranks of a host would use the first device,
     and Open MPI would copy through the host (open-mpi/ompi issue 13354).
@@ -75,7 +75,7 @@ def choose_device(wanted: str, local_rank: int) -> DeviceChoice:
         if wanted == "auto":
             return DeviceChoice(lack=lack if accelerators_present() else None)
         raise UsageError(lack) from None
-    return DeviceChoice(take_device(wanted, local_rank))
+    return DeviceChoice(take_device(wanted, slot))
 
 
 def _may_use_devices() -> bool:

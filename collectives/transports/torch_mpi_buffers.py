@@ -13,9 +13,10 @@ from .torch_memory import DEVICE_SLOTS_BYTES, DeviceMemory, drain, find_device, 
 __all__ = ["identify", "take_device", "torch_buffers"]
 
 
-def take_device(wanted: str, local_rank: int) -> torch.device | None:
+def take_device(wanted: str, slot: int) -> torch.device | None:
     """The device of this rank, made current and with memory in use; None for the CPU. UsageError if it is not here."""
-    device = find_device(wanted, local_rank)
+    torch.set_num_threads(1)
+    device = find_device(wanted, slot)
     if device.type == "cpu":
         return None
     torch.empty(1, device=device)       # a current device alone may not have a context yet
