@@ -11,7 +11,8 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
 __all__ = ["NO_DEVICE", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice", "LoopKind",
-           "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "SampleBatch", "StartSpec", "Transport", "empty_call",
+           "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "SampleBatch", "StartSpec", "Transport", "Trial",
+           "empty_call",
            "ignore_phase", "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
@@ -20,8 +21,8 @@ LoopKind = Literal["python", "native"]
 Kept = Any      # a pattern in the form that its memory compares fastest: the pattern itself, or device tensors
 
 # What the main thread of a rank is doing, as the watchdog reports it.
-Phase = Literal["start-up", "between cases", "waiting for its next case", "clocks", "set-up", "verify", "warm-up",
-                "timed", "gather", "device health", "writing the journal", "finalize"]
+Phase = Literal["start-up", "communicators", "between cases", "waiting for its next case", "clocks", "set-up", "verify",
+                "warm-up", "timed", "gather", "device health", "writing the journal", "finalize"]
 EnterPhase = Callable[[Phase], object]
 
 
@@ -146,6 +147,10 @@ class Prepared(NamedTuple):
             first of which has number `first`. It stops early after a wrong one.
         stopwatch: whose clock the second reading comes from.
         graph: whether the calls are one captured graph.
+        as_called: the block on the host's clock, where `block` is on the device's: what a program that makes these
+            calls one after another waits for.
+        host_bound: for each block so far, whether the device had to wait for the host to queue a call, so that its
+            clock may tell the speed of the host.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -157,6 +162,8 @@ class Prepared(NamedTuple):
     sampler: Callable[[LoopSpec, int, int], SampleBatch] | None = None
     stopwatch: Literal["host", "device"] = "host"
     graph: bool = False
+    as_called: Callable[[int], tuple[int, int]] | None = None
+    host_bound: Sequence[bool] = ()
 
     @property
     def sends(self) -> bool:
@@ -246,6 +253,19 @@ class LoopChoice(NamedTuple):
     reason: str | None
 
 
+class Trial(Protocol):
+    """A communicator over the first ranks of the job, made, used and ended again, to measure how long that takes."""
+
+    def create(self) -> None:
+        """Make it. Every rank of the job calls this, also those outside."""
+
+    def first_call(self) -> bool:
+        """One all_reduce of a few bytes, complete on return; whether the result is right. Collective over its ranks."""
+
+    def destroy(self) -> None:
+        """End it. Every rank of the job calls this."""
+
+
 class Transport(Protocol):
     """A communication library, started on this rank."""
 
@@ -266,7 +286,10 @@ class Transport(Protocol):
         """Why this library has no such operation, if that is known without trying; None otherwise."""
 
     def communicator(self, ranks: int) -> Communicator | None:
-        """One over the first `ranks` ranks; None on the others. Collective over the job."""
+        """One over the first `ranks` ranks, ready for use; None on the others. Collective over the job."""
+
+    def trial(self, ranks: int) -> Trial:
+        """A communicator over the first `ranks` ranks that is not made yet."""
 
     def configure(self, settings: CallSettings) -> LoopChoice:
         """Fix how `prepare` will make calls. Collective over the job.

@@ -43,6 +43,9 @@ BY_HAND = {
     "copy_both": ((2, 2, 2), NONE, NONE, ALL),
     "copy_h2d_pageable": (ALL, NONE, NONE, ALL),
     "copy_d2h_pageable": (ALL, NONE, NONE, ALL),
+    "comm_init": (ALL, NONE, NONE, None),
+    "comm_first_call": (ALL, NONE, NONE, None),
+    "comm_destroy": (ALL, NONE, NONE, None),
     "noop": (ALL, NONE, NONE, None),
 }
 

@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from collbench.collectives.cases import catalog
@@ -11,8 +10,9 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.interfaces import CallSettings
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program import time_budget
+from collbench.collectives.program.plan import ForecastProbe, make_plan
 from collbench.collectives.program.sweep import run_sweep
-from collbench.collectives.program.time_budget import SKIP, Decision, ForecastProbe, TimeKeeper, make_plan
+from collbench.collectives.program.time_budget import SKIP, Decision, TimeKeeper
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
 from collbench.collectives.transports.loopback import run_ranks
@@ -148,10 +148,11 @@ def test_every_rank_reports_every_phase_to_its_watchdog(tmp_path):
     run_ranks(2, lambda transport, place: run_sweep(wanted, transport, place, watches[transport.rank]))
     mode = ["set-up", "warm-up", "timed"]
     case = [(1, "barrier"), "clocks", "set-up", "verify", *mode, *mode, "verify", "gather"]
-    assert watches[0].seen == ["start-up", "between cases", *case, "writing the journal", (0, None), "between cases",
+    opening = ["start-up", "communicators", "start-up"]
+    assert watches[0].seen == [*opening, "between cases", *case, "writing the journal", (0, None), "between cases",
                                "device health"]
     waiting = "waiting for its next case"
-    assert watches[1].seen == ["start-up", waiting, *case, (0, None), "device health"]
+    assert watches[1].seen == [*opening, waiting, *case, (0, None), "device health"]
 
 
 @pytest.mark.parametrize(("settings", "option"), [(CallSettings("native"), "--loop native"),
@@ -186,31 +187,6 @@ def probe(small_s, large_s):
     return ForecastProbe(8, small_s, 1 << 20, large_s, 1e-4, 8)
 
 
-def test_a_plan_shortens_sampling_first_and_drops_sizes_only_when_it_must():
-    recipe = Sweep(ops=("all_reduce", "all_gather"), sizes=tuple(1 << k for k in range(5, 21)), ranks=(2, 4, 8))
-    plans = [make_plan(recipe, Policy(), probe(1e-4, 1e-2), lambda case: None, budget)
-             for budget in (None, 100.0, 30.0, 8.0)]
-    assert [len(plan.dropped_sizes) == 0 for plan in plans] == [True, True, True, False]
-    assert plans[0].mode_s == 0.25 > plans[2].mode_s
-    for plan, budget in zip(plans[1:3], (100.0, 30.0), strict=True):
-        assert plan.expected_s <= budget * 1.001
-    kept = set(plans[3].cases.values())
-    assert 32 in kept
-    assert {case.ranks for case in plans[3].cases} == {2, 4, 8}
-
-
-def test_sizes_are_dropped_from_the_second_largest_down_until_three_are_left():
-    recipe = Sweep(ops=("all_reduce", "all_gather"), sizes=tuple(1 << k for k in range(5, 21)), ranks=(2, 4, 8))
-    seen = set()
-    for budget in np.geomspace(0.5, 30, 30).tolist():
-        plan = make_plan(recipe, Policy(), probe(1e-4, 1e-2), lambda case: None, budget)
-        kept = [size for size in recipe.sizes if size not in plan.dropped_sizes]
-        assert kept == ([*recipe.sizes[:len(kept) - 1], recipe.sizes[-1]] if len(kept) > 2
-                        else list(recipe.sizes[:len(kept)]))
-        seen.add(len(kept))
-    assert {1, 2, 3, 4, 16} <= seen
-
-
 def test_unsupported_cases_take_no_time_in_the_plan():
     recipe = Sweep(ops=("all_reduce", "ping_pong"), sizes=(64,), ranks=(3,))
     plan = make_plan(recipe, Policy(), probe(1e-4, 1e-4), lambda case: "no in-place" if case.in_place else None, None)
@@ -225,3 +201,16 @@ def test_the_command_to_reproduce_a_case_is_complete(tmp_path):
                                                        redop="sum", in_place=True))
     assert record.reproduce == ("collbench run --transport loopback --ranks 5 --ops all_reduce --group-ranks 4 "
                                 "-b 1000 -e 1000 --dtypes float32 --redops sum --place in")
+
+
+def test_the_life_of_communicators_is_measured_with_ranks_outside_too(tmp_path):
+    status, runs, records, _ = sweep(tmp_path, size=5, sweep={"ops": catalog.GROUPS["communicators"], "ranks": (2, 5)})
+    assert status == 0
+    assert [(r.case.op, r.case.ranks, r.status) for r in records] == [
+        (op, ranks, "ok") for ranks in (2, 5) for op in ("comm_destroy", "comm_first_call", "comm_init")]
+    for record in records:
+        timing, = record.timings
+        assert len(timing.elapsed_ns) == record.case.ranks
+        assert {len(row) for row in timing.elapsed_ns} == {record.verification.checks // record.case.ranks}
+        assert len(timing.elapsed_ns[0]) >= 3
+    assert set(next(iter(runs.values())).provenance["communicator set-up s"]) == {"2", "5"}

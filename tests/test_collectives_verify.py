@@ -42,7 +42,8 @@ def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False
 
 
 def test_right_results_pass_for_every_operation_dtype_and_placement():
-    sweep = Sweep(ops=tuple(catalog.OPERATIONS), sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
+    ops = tuple(name for name, row in catalog.OPERATIONS.items() if not row.lifecycle)
+    sweep = Sweep(ops=ops, sizes=(24, 3000), ranks=(2, 3, 5), dtypes=tuple(catalog.DTYPES),
                   redops=catalog.REDOPS, traffics=(*PATTERNS, "zipf:6"), places=(False, True))
     todo = [case for case in sweep.cases()
             if not catalog.why_not(case) and not (case.redop and case.dtype == "bfloat16")]

@@ -106,17 +106,18 @@ def device_answers(library):
     """Results of the product's device code on this device, for the tests to compare."""
     from collbench.collectives.cases.case import Case
     from collbench.collectives.cases.catalog import GROUPS
-    from collbench.collectives.loop.timing import queued_block
+    from collbench.collectives.loop.timing import QueuedBlock
     from collbench.collectives.transports import torch_device
     from collbench.collectives.transports.torch_copies import CopyMemory, copy_calls
     from collbench.collectives.transports.torch_memory import drain, find_device
     device = find_device("auto", 3)
     stopwatch = torch_device.find_stopwatch(device)
+    hold = torch_device.Filler(device, stopwatch)
     times_s = {}
     for op in GROUPS["copies"]:
         case = Case(op=op, ranks=1, bytes=1 << 20, dtype="float32")
         calls = copy_calls(case, CopyMemory(case, 4, device), 4, device)
-        block = queued_block(calls, time.perf_counter_ns, drain(device), stopwatch)
+        block = QueuedBlock(calls, time.perf_counter_ns, drain(device), stopwatch, hold, lambda: None)
         spans = [block(0) for _ in range(5)]
         begin = time.perf_counter_ns()
         for call in calls:

@@ -86,6 +86,7 @@ def _exchange_between(ranks: int, group: int) -> float:
 _PAIR = OperationCost(_all, _all)
 _LOCAL_COPY = OperationCost(_none, _all)
 _EMPTY = OperationCost(_none)
+_LIFECYCLE = OperationCost(_none, algorithms=("dissemination", "tree up and down", "ring"))
 
 COSTS = MappingProxyType({
     "all_reduce": OperationCost(lambda n: 2 * _others(n), _all, _twice_between, ("ring",), least_in_switch=_all),
@@ -106,6 +107,9 @@ COSTS = MappingProxyType({
     "link_latency": _PAIR,
     "link_bandwidth": _PAIR,
     "link_bi_bandwidth": _PAIR,
+    "comm_init": _LIFECYCLE,
+    "comm_first_call": _LIFECYCLE,
+    "comm_destroy": _LIFECYCLE,
     "copy": _LOCAL_COPY,
     "copy_h2d": _LOCAL_COPY,
     "copy_d2h": _LOCAL_COPY,

@@ -110,6 +110,7 @@ class Operation(NamedTuple):
         directed: only one rank of a pair sends, so each pair is measured in both directions.
         memories: source and destination memory of each local copy (`device` is where the buffers are); None if the
             operation is not a local copy.
+        lifecycle: a step in the life of a communicator, which every rank of the job takes part in.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Operation(NamedTuple):
     linked: bool = False
     directed: bool = False
     memories: tuple[tuple[str, str], ...] | None = None
+    lifecycle: bool = False
 
     def timed_ranks(self, ranks: int) -> int:
         """How many ranks, counted from rank 0, are timed."""
@@ -321,6 +323,11 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
     _copy("copy_both", ("pinned", "device"), ("device", "pinned")),
     _copy("copy_h2d_pageable", ("host", "device")),
     _copy("copy_d2h_pageable", ("device", "host")),
+    Operation("comm_init", _one, _nothing, _nothing, "making a communicator over these ranks", has_payload=False,
+              lifecycle=True),
+    Operation("comm_first_call", _one, _nothing, _nothing, "the first all_reduce, of 4 bytes, on a new communicator",
+              has_payload=False, lifecycle=True),
+    Operation("comm_destroy", _one, _nothing, _nothing, "ending a communicator", has_payload=False, lifecycle=True),
     Operation("noop", _one, _nothing, _nothing, "what an empty call reads",
               has_payload=False),
 )})
@@ -329,8 +336,10 @@ _OFF_DEVICE = tuple(row.name for row in OPERATIONS.values()
 
 # Names for several operations; `all` is what every machine supports and a sweep over sizes makes sense for.
 GROUPS = MappingProxyType({
-    "all": tuple(row.name for row in OPERATIONS.values() if not row.linked and row.name not in _OFF_DEVICE),
+    "all": tuple(row.name for row in OPERATIONS.values()
+                 if not row.linked and not row.lifecycle and row.name not in _OFF_DEVICE),
     "copies": ("copy", *_OFF_DEVICE),
+    "communicators": tuple(row.name for row in OPERATIONS.values() if row.lifecycle),
     "links": tuple(row.name for row in OPERATIONS.values() if row.linked),
 })
 

@@ -1,5 +1,6 @@
 """One case on one communicator: prepare, verify, time, verify. Collective; all ranks take the same decisions."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -7,25 +8,29 @@ import msgspec
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..interfaces import Communicator, EnterPhase, LoopKind, Prepared, ignore_phase
+from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase
 from ..records.record import Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median, median_precision
 from .alignment import ALIGNMENTS
 from .clock import ClockModel
-from .timing import Samples, take_samples
+from .timing import take_samples, time_samples
 from .verify import Inspector, barrier_fault
 
 __all__ = ["ModeSamples", "Outcome", "measure"]
 
 _MAX_SLOTS = 64
-_MAX_MEMORY_SHARE = 0.8     # of the free memory of a rank
+_MAX_MEMORY_SHARE = 0.8     # of the free memory of a rank, for buffers and patterns
+_MAX_SLOTS_SHARE = 0.4      # of the same, for more buffers than are needed at least
 _SALT_TRIAL, _SALT_TIMED = 0, 7
 
 _T = TypeVar("_T")
 
 
 class ModeSamples(msgspec.Struct, frozen=True):
-    """One rank's samples of one mode, from which rank 0 makes a `Timing`; begins are on rank 0's clock."""
+    """One rank's samples of one mode, from which rank 0 makes a `Timing`; begins are on rank 0's clock.
+
+    `host_bound` and `as_called_ns` are as in `Timing`; `alignment` is None for that of the policy.
+    """
 
     mode: Mode
     loop: LoopKind
@@ -38,6 +43,9 @@ class ModeSamples(msgspec.Struct, frozen=True):
     elapsed_ns: list[int]
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
+    host_bound: list[int] = []
+    as_called_ns: list[int] | None = None
+    alignment: str | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -75,13 +83,16 @@ def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: P
     outcome = Outcome()
     try:
         enter("set-up")
-        _check_memory(case, communicator, local_ranks)
+        slots_bytes = _check_memory(case, communicator, local_ranks)
         enter("verify")
         _trial(case, communicator, outcome)
         call_s = None
         for mode in policy.modes:
             enter("set-up")
-            call_s = _time_mode(mode, case, communicator, clock, policy, mode_s, call_s, outcome, enter)
+            slots = 1 if mode == "isolated" else _slots(case, slots_bytes)
+            if mode == "streamed" and call_s is not None:
+                slots = calls_per_block(call_s, policy.block_s, slots)
+            call_s = _time_mode(mode, case, communicator, clock, policy, mode_s, slots, outcome, enter)
         if case.op == "barrier":
             enter("verify")
             _verify_barrier(case, communicator, outcome, "after timing")
@@ -92,28 +103,43 @@ def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: P
 
 def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> None:
     """One verified call of the case before anything is timed."""
-    prepared = _all_or_none(communicator, lambda: communicator.prepare(case, 1))
-    inspector = Inspector(case, communicator.rank, prepared, _SALT_TRIAL)
+    inspector = _open(case, communicator, 1, _SALT_TRIAL)
     inspector.reset(0)
     communicator.drain()
     communicator.barrier()
 
-    _all_or_none(communicator, lambda: prepared.block(0))
+    _all_or_none(communicator, lambda: inspector.prepared.block(0))
     inspector.check(0, "before timing")
     _finish(inspector, communicator, outcome)
     if case.op == "barrier":
         _verify_barrier(case, communicator, outcome, "before timing")
 
 
-def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> None:
-    """A size that does not fit is a record, not a crash. Needed are two copies of what a rank sends and receives."""
-    needed = 2 * case.itemsize * max(
+def _open(case: Case, communicator: Communicator, slots: int, salt: int) -> Inspector:
+    """The case with its buffers and patterns, filled and compared once, so that all memory for that is allocated."""
+    def step() -> Inspector:
+        inspector = Inspector(case, communicator.rank, communicator.prepare(case, slots), salt)
+        inspector.rehearse()
+        communicator.drain()
+        return inspector
+    return _all_or_none(communicator, step)
+
+
+def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> int:
+    """Bytes that the slots of a block may take; the same on every rank. A size that does not fit ends the case.
+
+    Needed are two slots of what a rank sends and receives, and where blocks are of uneven size as many whole patterns.
+    """
+    needed = (4 if case.operation.uneven else 2) * case.itemsize * max(
         sum(piece.count for piece in catalog.sent(case, rank) + catalog.received(case, rank))
         for rank in {0, communicator.rank})
     room = communicator.room_bytes(local_ranks)
-    share, = communicator.all_max([0.0 if room is None else needed / max(room, 1)])
+    share, least = communicator.all_max([0.0 if room is None else needed / max(room, 1),
+                                         -math.inf if room is None else -room])
     if share > _MAX_MEMORY_SHARE:
         raise _CaseEnded("skipped-memory", f"needs {share:.1f} times the memory that is free for a rank")
+    return communicator.slots_bytes if least == -math.inf else min(communicator.slots_bytes,
+                                                                   int(-least * _MAX_SLOTS_SHARE))
 
 
 def _all_or_none(communicator: Communicator, step: Callable[[], _T]) -> _T:
@@ -136,27 +162,27 @@ def _all_or_none(communicator: Communicator, step: Callable[[], _T]) -> _T:
 
 
 def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
-               call_s: float | None, outcome: Outcome, enter: EnterPhase) -> float:
+               slots: int, outcome: Outcome, enter: EnterPhase) -> float:
     """Take the samples of one mode; returns the median time of one call in seconds."""
-    slots = 1 if mode == "isolated" else _slots(case, communicator.slots_bytes)
-    if mode == "streamed" and call_s is not None:
-        slots = calls_per_block(call_s, policy.block_s, slots)
-    prepared = _all_or_none(communicator, lambda: communicator.prepare(case, slots))
-    inspector = Inspector(case, communicator.rank, prepared, _SALT_TIMED)
+    inspector = _open(case, communicator, slots, _SALT_TIMED)
+    prepared = inspector.prepared
     alignment = ALIGNMENTS[policy.alignment](communicator, clock)
     samples = take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks),
                            enter)
+    host_bound = [sample for sample, bound in enumerate(prepared.host_bound) if bound and sample >= samples.warmup]
+    as_called_ns = None
+    if prepared.as_called is not None:      # the same calls on the host's clock
+        inspector.prepared = prepared._replace(block=prepared.as_called)
+        _, as_called_ns, _ = time_samples(inspector, communicator, alignment, 0, policy.min_samples,
+                                          policy.cache == "cold")
     _finish(inspector, communicator, outcome)
     if not samples.worst_s:
         raise _CaseEnded("failed", f"no {mode} sample began on time; --alignment barrier needs no agreed start")
-    outcome.modes = [*outcome.modes, _mode_samples(mode, prepared, clock, samples)]
+    taken = ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
+                        samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
+                        median_precision(samples.worst_s), samples.stopped_by, host_bound, as_called_ns)
+    outcome.modes = [*outcome.modes, taken]
     return median(samples.worst_s)
-
-
-def _mode_samples(mode: Mode, prepared: Prepared, clock: ClockModel, samples: Samples) -> ModeSamples:
-    return ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
-                       samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
-                       median_precision(samples.worst_s), samples.stopped_by)
 
 
 def _slots(case: Case, slots_bytes: int) -> int:

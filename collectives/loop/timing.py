@@ -11,8 +11,9 @@ from ..statistics import stopping
 from .alignment import Alignment
 from .verify import Inspector
 
-__all__ = ["Samples", "Stopwatch", "loop_spec", "python_block", "queued_block", "take_samples", "time_samples"]
+__all__ = ["QueuedBlock", "Samples", "Stopwatch", "loop_spec", "python_block", "take_samples", "time_samples"]
 
+_HOLD_FACTOR = 2        # how much longer than queueing the calls the device is kept busy
 _WARMUP_BLOCK = 3
 _WARMUP_BLOCKS = 6
 _WARMUP_SHARE = 0.3     # of the time for a case, at most
@@ -39,6 +40,7 @@ class Stopwatch(NamedTuple):
     start: Callable[[], object]
     stop: Callable[[], object]
     elapsed_ns: Callable[[], int]
+    started: Callable[[], bool]     # whether the device has passed the first mark
 
 
 def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
@@ -55,22 +57,47 @@ def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int
     return block
 
 
-def queued_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int], drain: Callable[[], object],
-                 stopwatch: Stopwatch) -> Callable[[int], tuple[int, int]]:
-    """Like `python_block`, for calls that only queue work: the end is the begin plus the time on the device's clock."""
-    start, stop, elapsed_ns = stopwatch
+class QueuedBlock:
+    """Like `python_block`, for calls that only queue work: the end is the begin plus the time on the device's clock.
 
-    def block(start_ns: int) -> tuple[int, int]:
+    The device is kept busy until all calls are queued. Otherwise it would wait for the host between calls that are
+    shorter than the time to queue them, and its clock would tell the speed of the interpreter.
+
+    Args:
+        hold: queues at least so many ns of other work.
+        meet: queues a rendezvous of the ranks, so that none waits in its first call for one that was held longer.
+
+    Attributes:
+        host_bound: for each block so far, whether the device reached the first mark before all calls were queued.
+    """
+
+    def __init__(self, calls: Sequence[Callable[[], object]], now_ns: Callable[[], int], drain: Callable[[], object],
+                 stopwatch: Stopwatch, hold: Callable[[int], object], meet: Callable[[], object]) -> None:
+        self._calls, self._now_ns, self._drain, self._stopwatch = calls, now_ns, drain, stopwatch
+        self._hold, self._meet = hold, meet
+        self._hold_ns = 0
+        self.host_bound: list[bool] = []
+
+    def __call__(self, start_ns: int) -> tuple[int, int]:
+        calls, now_ns = self._calls, self._now_ns
+        start, stop, elapsed_ns, started = self._stopwatch
         while now_ns() < start_ns:
             pass
         begin = now_ns()
+        self._hold(self._hold_ns)
+        self._meet()
+        queueing = now_ns()
         start()
         for call in calls:
             call()
         stop()
-        drain()
+        late = started()
+        queued_ns = now_ns() - queueing
+        self._drain()
+        self.host_bound.append(late)
+        # The time to queue the same calls varies; what was enough for the last block may be too short for the next.
+        self._hold_ns = max(_HOLD_FACTOR * queued_ns, self._hold_ns * (2 if late else 1))
         return begin, begin + elapsed_ns()
-    return block
 
 
 def loop_spec(inspector: Inspector, alignment: Alignment) -> LoopSpec:

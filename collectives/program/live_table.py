@@ -10,7 +10,7 @@ from ..cases.case import format_size
 from ..errors import printable
 from ..records.record import Mode, Record, Run
 from ..statistics.stopping import median
-from .time_budget import Plan
+from .plan import Plan
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -196,6 +196,8 @@ def _introduction(run: Run, plan: Plan) -> str:
     ]
     if plan.dropped_sizes:
         lines[-1] += f"; left out to fit the time: {', '.join(map(format_size, plan.dropped_sizes))}"
+    elif plan.thinned:
+        lines[-1] += f"; {plan.thinned} cases of less asked-for operations and smaller groups left out to fit the time"
     agreed = run.policy.alignment == "agreed"
     span = "first begin to last end over all ranks" if agreed else "the slowest rank's"
     lines.append(f"# start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; "

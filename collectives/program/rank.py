@@ -64,7 +64,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
 
     An error on one rank ends the whole job: the other ranks would wait for it forever.
     """
-    from ..watchdog.ending import describe_error, guard_start
+    from ..watchdog.ending import StartGuard, describe_error
     from ..watchdog.watchdog import Watchdog
     from .library_log_start import log_library, remove_output, short_run
     from .links import measures_links, run_links
@@ -73,7 +73,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         log_library(request.library_log_to, place.rank)
         request = short_run(request, place.size)
     place = place._replace(device_stride=request.device_stride)
-    started = guard_start(request.meeting_s + request.limit_s, place.rank)
+    guard = StartGuard(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = _open(request, place)
     except Exception as error:
@@ -87,7 +87,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         transport.close()
         remove_output(request.library_log_to, place.rank)
         return 0
-    watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, started)
+    watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, guard)
     try:
         status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
         watch.enter_case(None)

@@ -44,6 +44,8 @@ class RecordBuilder:
         if health := health_rows(session.host_facts, {}):
             provenance["health"] = {"start": health}
         provenance["buffers"] = transport.buffers
+        provenance["communicator set-up s"] = {str(ranks): round(time_s, 6)
+                                               for ranks, time_s in session.set_up_s.items()}
         if session.loop_reason:
             provenance["no native loop"] = session.loop_reason
         facts = read_library_log(request.library_log_from) \
@@ -110,6 +112,9 @@ class RecordBuilder:
         if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
             yield "persistent collective: initialised once, started and waited for in each call"
         for timing in timings:
+            if timing.host_bound:
+                yield (f"{timing.mode}: in {len(timing.host_bound)} samples the device waited for the host to queue "
+                       "calls")
             if timing.alignment == "agreed" and timing.span == "slowest rank" and case.op != "noop":
                 yield (f"{timing.mode}: no makespan: the clocks agree only within "
                        f"{(timing.clock_error_s or 0.0) * 1e6:.1f} us, which is longer")
@@ -121,11 +126,18 @@ class RecordBuilder:
         begin_ns = [[begin - earliest for begin, earliest in zip(mode.begin_ns, earliest_ns, strict=True)]
                     for mode in modes]
         timing = Timing(mode=first.mode, calls=first.calls, warmup=first.warmup, late=first.late,
-                        alignment=self.policy.alignment, loop=first.loop, stopwatch=first.stopwatch,
+                        alignment=first.alignment or self.policy.alignment, loop=first.loop, stopwatch=first.stopwatch,
                         graph=first.graph, clock_error_s=error_ns / 1e9,
-                        begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes], precision=first.precision,
+                        begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes],
+                        host_bound=sorted(set().union(*(mode.host_bound for mode in modes))),
+                        as_called_ns=_if_all([mode.as_called_ns for mode in modes]), precision=first.precision,
                         stopped_by=first.stopped_by)
         return msgspec.structs.replace(timing, span=_span(case, timing, begin_ns, error_ns))
+
+
+def _if_all(rows: list[list[int] | None]) -> list[list[int]] | None:
+    given = [row for row in rows if row is not None]
+    return given if len(given) == len(rows) else None
 
 
 def _span(case: Case, timing: Timing, begin_ns: list[list[int]],

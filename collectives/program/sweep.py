@@ -17,6 +17,7 @@ from ..records.resume import completed_cases
 from ..topology.health import HostHealth, read_health
 from ..watchdog.ending import describe_error
 from ..watchdog.watchdog import NullWatchdog
+from .lifecycle import lifecycle_cases, measure_lifecycle
 from .live_table import Display
 from .record_builder import RecordBuilder
 from .session import Session, open_session
@@ -35,17 +36,25 @@ def run_sweep(request: RunConfig, transport: Transport, place: Place, watch: Nul
     Each record is on disk before the next case begins.
     """
     watch.enter_phase("start-up")
-    session = open_session(request, transport, place)
+    session = open_session(request, transport, place, watch.enter_phase)
     watch.join(session.world, session.loopback, place.address and place.address[0])
-    return _Coordinator(session, transport, watch).run() if transport.rank == 0 else _run_follower(session, watch)
+    return _Coordinator(session, transport, watch).run() if transport.rank == 0 else _run_follower(
+        session, transport, watch)
 
 
-def _run_follower(session: Session, watch: NullWatchdog) -> int:
+def _run_follower(session: Session, transport: Transport, watch: NullWatchdog) -> int:
     """Every rank but 0: take part in the cases of this rank's groups unless rank 0 skips them."""
     ignore_stop_signals()
-    for number, case in enumerate(session.plan.cases, 1):
+    numbers = {case: number for number, case in enumerate(session.plan.cases, 1)}
+    for ranks, cases in lifecycle_cases(session.plan.todo).items():
+        watch.enter_phase("waiting for its next case")
+        if session.world.agree(0):
+            watch.enter_case(cases[0], numbers[cases[0]])
+            measure_lifecycle(ranks, session, transport, watch.enter_phase)
+            watch.enter_case(None)
+    for case, number in numbers.items():
         communicator = session.communicators[case.ranks]
-        if communicator is None or case in session.plan.refused:
+        if communicator is None or case in session.plan.refused or case.operation.lifecycle:
             continue
         watch.enter_phase("waiting for its next case")
         mode_s = share_decision(communicator).mode_s
@@ -80,7 +89,7 @@ class _Coordinator:
     def __init__(self, session: Session, transport: Transport, watch: NullWatchdog) -> None:
         self.session, self.transport, self.watch = session, transport, watch
         self.plan = session.plan
-        self.todo = [case for case in self.plan.cases if case not in self.plan.refused]
+        self.todo = self.plan.todo
         self.stop = StopRequest(self._abort)
         self.failures = 0
 
@@ -113,7 +122,11 @@ class _Coordinator:
                 self._keep(build.refused(case, reason), journal, display)
         keeper.begin(sum(case not in completed for case in self.todo))
         numbers = {case: number for number, case in enumerate(self.plan.cases, 1)}
+        for ranks, cases in lifecycle_cases(self.todo).items():
+            self._measure_lifecycle(ranks, cases, completed, keeper, build, journal, display, numbers[cases[0]])
         for case in self.todo:
+            if case.operation.lifecycle:
+                continue
             self.watch.enter_phase("between cases")
             communicator = self.session.communicator(case.ranks)
             decision = SKIP if case in completed else keeper.decide(self.stop.received)
@@ -135,6 +148,22 @@ class _Coordinator:
             run, warnings = concluded
             journal.append(run)
             display.warn(warnings)
+
+    def _measure_lifecycle(self, ranks: int, cases: list[Case], completed: frozenset[Case], keeper: TimeKeeper,
+                           build: RecordBuilder, journal: Journal, display: Display, number: int) -> None:
+        """Measure the life of a communicator over `ranks` ranks, with every rank of the job."""
+        self.watch.enter_phase("between cases")
+        missing = [case for case in cases if case not in completed]
+        decisions = [keeper.decide(self.stop.received) for _ in missing]
+        if not self.session.world.agree(int(any(decision != SKIP for decision in decisions))):
+            for _ in missing:
+                display.skip()
+            return
+        self.watch.enter_case(cases[0], number)
+        outcomes, error_ns = measure_lifecycle(ranks, self.session, self.transport, self.watch.enter_phase)
+        for case in missing:
+            self._keep(build.measured(case, outcomes[case.op], error_ns), journal, display)
+        self.watch.enter_case(None)
 
     def _completed(self, build: RecordBuilder, display: Display) -> frozenset[Case]:
         """Cases that the journal already has, if the run resumes one."""

@@ -126,6 +126,10 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         clock_error_s: bound on the difference of two ranks' clocks in seconds; None if clocks do not compare.
         begin_ns: [rank][sample] start relative to the first rank's start; None if clocks do not compare.
         elapsed_ns: [rank][sample] duration on each rank, over all calls of the sample.
+        host_bound: indices of samples in which the device had to wait for the host to queue a call, so that its clock
+            may tell the speed of the host.
+        as_called_ns: [rank][sample] the same calls on the host's clock, from the first one until all are complete: what
+            a program that makes them one after another waits for. None where the stopwatch is the host's anyway.
         precision: final half-width of the 95 % confidence interval of the median over the median; None if unknown.
         stopped_by: what ended the sampling.
 
@@ -145,6 +149,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     clock_error_s: float | None = None
     begin_ns: list[list[int]] | None
     elapsed_ns: list[list[int]]
+    host_bound: list[int] = []
+    as_called_ns: list[list[int]] | None = None
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 

@@ -123,6 +123,22 @@ class LoopbackCommunicator:
         self._exchange.answers[peer].put(self.now_ns())
 
 
+class LoopbackTrial:
+    """Threads need no communicator: its steps are meetings, and its first call is a sum."""
+
+    def __init__(self, rank: int, world: _Exchange, group: _Exchange) -> None:
+        self._rank, self._world, self._group = rank, world, group
+
+    def create(self) -> None:
+        self._world.meet(self._rank, None, len)
+
+    def first_call(self) -> bool:
+        ranks = len(self._group.items)
+        return bool(self._group.meet(self._rank, self._rank + 1, sum) == ranks * (ranks + 1) // 2)
+
+    destroy = create
+
+
 class LoopbackTransport:
     """One rank of `run_ranks`."""
 
@@ -144,6 +160,9 @@ class LoopbackTransport:
         if self.rank >= ranks:
             return None
         return LoopbackCommunicator(self.rank, self._exchanges[ranks], self._fault, self.now_ns)
+
+    def trial(self, ranks: int) -> "LoopbackTrial":
+        return LoopbackTrial(self.rank, self._exchanges[self.size], self._exchanges[ranks])
 
     def configure(self, settings: CallSettings) -> LoopChoice:
         for option, wanted in (("--loop native", settings.loop == "native"), ("--persistent", settings.persistent),

@@ -154,7 +154,12 @@ class MpiTransport:
         if timed == MPI.COMM_NULL:
             return None
         timed.Set_errhandler(MPI.ERRORS_RETURN)
-        return MpiCommunicator(timed, timed.Dup(), self._context)
+        communicator = MpiCommunicator(timed, timed.Dup(), self._context)
+        timed.Barrier()     # the first call may set up connections
+        return communicator
+
+    def trial(self, ranks: int) -> "MpiTrial":
+        return MpiTrial(ranks)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -199,6 +204,27 @@ class MpiTransport:
     def abort(self, status: int) -> None:
         forget_shared_memory()
         MPI.COMM_WORLD.Abort(status)
+
+
+class MpiTrial:
+    """A communicator split from MPI_COMM_WORLD, step by step; see `interfaces.Trial`."""
+
+    def __init__(self, ranks: int) -> None:
+        self._ranks = ranks
+        self._comm: MPI.Comm = MPI.COMM_NULL
+
+    def create(self) -> None:
+        world = MPI.COMM_WORLD
+        self._comm = world.Split(0 if world.rank < self._ranks else MPI.UNDEFINED, world.rank)
+
+    def first_call(self) -> bool:
+        total = np.array([self._comm.rank + 1], np.int32)
+        self._comm.Allreduce(MPI.IN_PLACE, total)
+        return int(total[0]) == self._ranks * (self._ranks + 1) // 2
+
+    def destroy(self) -> None:
+        if self._comm != MPI.COMM_NULL:
+            self._comm.Free()
 
 
 def open_transport(place: Place | None, device: str, meeting_s: float | None = None) -> MpiTransport:

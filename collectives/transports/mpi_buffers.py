@@ -1,11 +1,13 @@
 """Where the buffers of MPI calls are: in host memory, or on the device that each rank chooses before MPI_Init."""
 
 import ctypes
+import itertools
 import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
+import numpy as np
 from mpi4py import MPI
 
 from ..errors import UsageError
@@ -127,16 +129,23 @@ def settle_device(wanted: str, choice: DeviceChoice, place: Place, library: str)
 
 def _compare(own: _Claim) -> None:
     """UsageError, on all ranks, if the claims of the ranks contradict each other or one has an obstacle."""
-    gathered = MPI.COMM_WORLD.gather(msgspec.json.encode(own))
-    verdict = None
-    if gathered is not None:
-        claims = [msgspec.json.decode(raw, type=_Claim) for raw in gathered]
-        verdict = _objection(claims)
-        if verdict is None and (note := doubt([claim.device for claim in claims])):
-            print(f"collbench: {note}", file=sys.stderr, flush=True)
-    verdict = MPI.COMM_WORLD.bcast(verdict)
+    claims = [msgspec.json.decode(raw, type=_Claim) for raw in _all_gathered(msgspec.json.encode(own))]
+    verdict = _objection(claims)
     if verdict:
         raise UsageError(verdict)
+    if MPI.COMM_WORLD.rank == 0 and (note := doubt([claim.device for claim in claims])):
+        print(f"collbench: {note}", file=sys.stderr, flush=True)
+
+
+def _all_gathered(payload: bytes) -> list[bytes]:
+    """Every rank's bytes on every rank. Collective over MPI_COMM_WORLD."""
+    world = MPI.COMM_WORLD
+    lengths = np.empty(world.size, np.int64)
+    world.Allgather(np.array([len(payload)], np.int64), lengths)
+    everything = bytearray(int(lengths.sum()))
+    world.Allgatherv(payload, [everything, lengths.tolist(), MPI.BYTE])
+    ends = np.cumsum(lengths).tolist()
+    return [bytes(everything[begin:end]) for begin, end in itertools.pairwise([0, *ends])]
 
 
 def _rank_claim(place: Place, device: Device | None) -> RankClaim:

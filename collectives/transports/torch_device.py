@@ -4,18 +4,25 @@ Nothing here is specific to a vendor. Whether a device has a feature (timing eve
 memory) is found by trying it.
 """
 
+import gc
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
 
 from ..loop.timing import Stopwatch
 
-__all__ = ["captured", "concurrent", "evictor", "find_stopwatch", "graph_reason", "room_bytes"]
+__all__ = ["Filler", "captured", "concurrent", "evictor", "find_stopwatch", "graph_reason", "room_bytes"]
 
 _WARM_UPS = 3               # calls before a capture: libraries initialise lazily
-_UNKNOWN_CACHE = 256 << 20  # larger than the cache of any current accelerator
+_CAPTURE_MODE = "thread_local"
+_LARGEST_CACHE = 1 << 30    # four times the 256 MiB of the AMD MI300X, whose L2 size, as torch reports it, is 4 MiB
+_FILL_BYTES = 64 << 20      # copied by one filler call: tens of microseconds on a current accelerator
+_FILL_CALLS = 4             # to time a filler call
+_MOST_FILL_NS = 200_000_000
+_MEMORY_SHARE = 32          # of the free memory, what a buffer of this module may take: one part in so many
 
 
 def find_stopwatch(device: torch.device) -> Stopwatch | None:
@@ -30,7 +37,44 @@ def find_stopwatch(device: torch.device) -> Stopwatch | None:
         first.elapsed_time(last)
     except (RuntimeError, NotImplementedError):
         return None
-    return Stopwatch(first.record, last.record, lambda: round(first.elapsed_time(last) * 1e6))      # it is in ms
+    return Stopwatch(first.record, last.record, lambda: round(first.elapsed_time(last) * 1e6),     # it is in ms
+                     first.query)
+
+
+class Filler:
+    """Work that keeps a device busy, so that the host can queue calls before the device reaches the first of them.
+
+    Without it, an accelerator that is faster than the interpreter waits for the host between two calls, and the time on
+    its clock is that of the host.
+    """
+
+    def __init__(self, device: torch.device, stopwatch: Stopwatch) -> None:
+        self._device, self._stopwatch = device, stopwatch
+
+    def __call__(self, ns: int) -> None:
+        """Queue at least `ns` nanoseconds of work, at most 0.2 s; nothing if `ns` is 0."""
+        if ns <= 0:
+            return
+        copy, copy_ns = self._copy
+        for _ in range(-(-min(ns, _MOST_FILL_NS) // copy_ns)):
+            copy()
+
+    @cached_property
+    def _copy(self) -> tuple[Callable[[], object], int]:
+        """A call that queues a copy within the device, and its time there in ns."""
+        room = room_bytes(self._device) or _FILL_BYTES * _MEMORY_SHARE
+        source = torch.zeros(max(1, min(_FILL_BYTES, room // _MEMORY_SHARE)), dtype=torch.uint8, device=self._device)
+        target = torch.zeros_like(source)
+
+        def copy() -> None:
+            target.copy_(source, non_blocking=True)
+        copy()
+        self._stopwatch.start()
+        for _ in range(_FILL_CALLS):
+            copy()
+        self._stopwatch.stop()
+        torch.accelerator.synchronize(self._device)
+        return copy, max(1, self._stopwatch.elapsed_ns() // _FILL_CALLS)
 
 
 def graph_reason(device: torch.device) -> str | None:
@@ -46,15 +90,31 @@ def _graph_class(device: torch.device) -> Any:
     return neutral or getattr(torch.get_device_module(device), f"{device.type.upper()}Graph", None)
 
 
+def _begin_capture(device: torch.device) -> Any:
+    """A graph that is being captured in a mode that other threads do not disturb.
+
+    Communication libraries have threads that query the device meanwhile; nccl-tests captures in this mode too. torch's
+    neutral class takes the mode when it is made, those of device modules when the capture begins, if at all.
+    """
+    mode = {"capture_error_mode": _CAPTURE_MODE}
+    try:
+        graph = _graph_class(device)(**mode)
+    except TypeError:
+        graph = _graph_class(device)()
+    graph.capture_begin(**(mode if "capture_error_mode" in signature(graph.capture_begin).parameters else {}))
+    return graph
+
+
 def captured(calls: Sequence[Callable[[], object]], device: torch.device) -> Callable[[], object]:
     """A call that replays all calls as one graph. RuntimeError if the device or the library cannot capture them."""
     for _ in range(_WARM_UPS):
         calls[0]()
     torch.accelerator.synchronize(device)
-    graph, usual = _graph_class(device)(), torch.accelerator.current_stream(device)
+    usual = torch.accelerator.current_stream(device)
+    gc.collect()        # memory freed by a collection during the capture would break it
     torch.accelerator.set_stream(torch.Stream(device))      # the default stream cannot be captured
     try:
-        graph.capture_begin()
+        graph = _begin_capture(device)
         try:
             for call in calls:
                 call()
@@ -84,18 +144,34 @@ def concurrent(first: Callable[[], object], second: Callable[[], object],
     return both
 
 
-def room_bytes(device: torch.device, local_ranks: int) -> int | None:
-    """Free memory of the device, divided among the ranks on it; None if unknown."""
-    ask = getattr(torch.accelerator, "get_memory_info", None) or getattr(torch.get_device_module(device),
-                                                                         "mem_get_info", None)
-    if ask is None:
-        return None
+def room_bytes(device: torch.device, local_ranks: int = 1) -> int | None:
+    """Free memory of the device, divided among those of `local_ranks` that share it; None if unknown.
+
+    Memory that torch keeps for reuse is released first, because devices do not count it as free. Where a rank sees one
+    device only, the launcher gave each rank its own; two ranks on one device are refused at start-up.
+    """
+    devices = torch.accelerator.device_count()
+    sharing = -(-local_ranks // devices) if devices > 1 else 1
+    module = torch.get_device_module(device)
+    for holder in (torch.accelerator, module):
+        if _tried(getattr(holder, "empty_cache", None)) is not _FAILED:
+            break
+    for ask in (getattr(torch.accelerator, "get_memory_info", None), getattr(module, "mem_get_info", None)):
+        answer = _tried(ask, device)        # some devices implement only one of these
+        if answer is not _FAILED:
+            return int(answer[0]) // sharing
+    return None
+
+
+_FAILED = object()
+
+
+def _tried(function: Callable[..., Any] | None, *arguments: object) -> Any:
+    """What `function` returns; `_FAILED` if there is none, or the device does not implement it."""
     try:
-        free = int(ask(device)[0])
-    except (RuntimeError, NotImplementedError):
-        return None
-    sharing: int = -(-local_ranks // max(1, torch.accelerator.device_count()))
-    return free // sharing
+        return _FAILED if function is None else function(*arguments)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return _FAILED
 
 
 def evictor(device: torch.device) -> Callable[[], object]:
@@ -104,8 +180,9 @@ def evictor(device: torch.device) -> Callable[[], object]:
     def scratch() -> torch.Tensor:
         module = torch.get_device_module(device)
         properties = module.get_device_properties(device) if hasattr(module, "get_device_properties") else None
-        size = 4 * (getattr(properties, "L2_cache_size", 0) or _UNKNOWN_CACHE // 4)
-        return torch.zeros(size, dtype=torch.uint8, device=device)
+        size = max(4 * (getattr(properties, "L2_cache_size", 0) or 0), _LARGEST_CACHE)
+        room = room_bytes(device)
+        return torch.zeros(size if room is None else min(size, room // 3), dtype=torch.uint8, device=device)
 
     def evict() -> None:
         scratch().fill_(1)

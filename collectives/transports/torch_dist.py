@@ -27,14 +27,14 @@ from ..interfaces import (
     layout,
 )
 from ..loop.memory import HOST_SLOTS_BYTES, HostMemory, evict_host, host_copy
-from ..loop.timing import python_block, queued_block
+from ..loop.timing import QueuedBlock, python_block
 from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
 from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
 from ..topology.device_identity import RankDevice
 from .torch_copies import CopyMemory, copy_calls, copy_layout
-from .torch_device import captured, evictor, find_stopwatch, graph_reason, room_bytes
+from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
 from .torch_memory import (
     DEVICE_SLOTS_BYTES,
     DeviceMemory,
@@ -67,6 +67,7 @@ class TorchCallContext:
         on_host = device.type == "cpu"
         self.device, self.graph = device, False
         self.drain, self.stopwatch = drain(device), find_stopwatch(device)
+        self.hold: Callable[[int], object] = Filler(device, self.stopwatch) if self.stopwatch else lambda ns: None
         self.slots_bytes = HOST_SLOTS_BYTES if on_host else DEVICE_SLOTS_BYTES
         self.evict = evict_host if on_host else evictor(device)
 
@@ -79,6 +80,7 @@ class TorchCommunicator:
         self.rank, self.size = dist.get_rank(timed), dist.get_world_size(timed)
         self.now_ns = time.perf_counter_ns
         self.drain, self.evict, self.slots_bytes = context.drain, context.evict, context.slots_bytes
+        self._token = torch.zeros(1, device=context.device)
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         device = self._context.device
@@ -94,12 +96,19 @@ class TorchCommunicator:
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
         """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
         context = self._context
+        as_called = python_block(calls, self.now_ns, self.drain)
         stopwatch = context.stopwatch if len(calls) > 1 else None
         if stopwatch is None:
-            return Prepared(python_block(calls, self.now_ns, self.drain), len(calls), memory, place)
+            return Prepared(as_called, len(calls), memory, place)
         queue = [captured(calls, context.device)] if context.graph else calls
-        return Prepared(queued_block(queue, self.now_ns, self.drain, stopwatch), len(calls), memory, place,
-                        stopwatch="device", graph=context.graph)
+        block = QueuedBlock(queue, self.now_ns, self.drain, stopwatch, context.hold, self._meet)
+        return Prepared(block, len(calls), memory, place, stopwatch="device", graph=context.graph, as_called=as_called,
+                        host_bound=block.host_bound)
+
+    def _meet(self) -> None:
+        """Queue a rendezvous of this group's ranks on the device."""
+        if self.size > 1:
+            dist.all_reduce(self._token, group=self.timed)
 
     def room_bytes(self, local_ranks: int) -> int | None:
         rooms = [host_limits.room_bytes(local_ranks)]
@@ -155,6 +164,32 @@ def _unpadded(padded: bytes) -> bytes:
     return padded[_LENGTH_BYTES:_LENGTH_BYTES + length]
 
 
+class TorchTrial:
+    """A process group over the first `ranks` ranks, step by step; see `interfaces.Trial`."""
+
+    def __init__(self, ranks: int, backend: str, context: TorchCallContext) -> None:
+        self._ranks, self._backend, self._context = ranks, backend, context
+        self.group: dist.ProcessGroup | None = None
+
+    def create(self) -> None:
+        # With a device, libraries connect all ranks now. Otherwise they do so in the first call, point-to-point calls
+        # get a communicator of their own for each pair, and barriers guess the device of each rank.
+        device = self._context.device
+        knows = device.type in dist.Backend.backend_capability.get(self._backend, ())
+        self.group = dist.new_group(list(range(self._ranks)), timeout=_TIMEOUT, backend=self._backend,
+                                    device_id=device if device.type != "cpu" and knows else None)
+
+    def first_call(self) -> bool:
+        total = torch.tensor([dist.get_rank() + 1], dtype=torch.int32, device=self._context.device)
+        dist.all_reduce(total, group=self.group)
+        self._context.drain()
+        return int(total) == self._ranks * (self._ranks + 1) // 2
+
+    def destroy(self) -> None:
+        dist.destroy_process_group(self.group)
+        self.group = None
+
+
 class TorchTransport:
     """torch.distributed over the default backend of the accelerator, or of the CPU."""
 
@@ -167,7 +202,7 @@ class TorchTransport:
         self.buffers = memory_policy(device)
         self.own_device = RankDevice(**identify(device))
         self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a separate thread
-        self.library = _library(backend)
+        self.library = _library(backend, device)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def why_not(self, case: Case) -> str | None:
@@ -184,11 +219,19 @@ class TorchTransport:
         return None
 
     def communicator(self, ranks: int) -> TorchCommunicator | None:
-        members = list(range(ranks))
-        timed = dist.new_group(members, timeout=_TIMEOUT, backend=self._backend)
+        trial = self.trial(ranks)
+        trial.create()
         # The default group already is a gloo mesh of all ranks: no need for a second one.
-        control = dist.group.WORLD if ranks == self.size else dist.new_group(members, timeout=_TIMEOUT, backend="gloo")
-        return TorchCommunicator(timed, control, self._context) if self.rank < ranks else None
+        control = dist.group.WORLD if ranks == self.size else dist.new_group(
+            list(range(ranks)), timeout=_TIMEOUT, backend="gloo")
+        if self.rank >= ranks or trial.group is None:
+            return None
+        if not trial.first_call():
+            raise CollbenchError(f"rank {self.rank}: the first all_reduce over {ranks} ranks gave a wrong sum")
+        return TorchCommunicator(trial.group, control, self._context)
+
+    def trial(self, ranks: int) -> "TorchTrial":
+        return TorchTrial(ranks, self._backend, self._context)
 
     def configure(self, settings: CallSettings) -> LoopChoice:
         if settings.loop == "native":
@@ -223,6 +266,7 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     """
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
+    os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "0")     # the flight recorder notes the stack of every call
     device = find_device(device_name, place.device_slot)
     if place.size > 1 and place.address is None:
         raise UsageError(f"{place.launcher} started {place.size} ranks but gave no rendezvous address: "
@@ -263,10 +307,15 @@ def _device_name(device: torch.device) -> str:
     return module.get_device_name(device) if hasattr(module, "get_device_name") else socket.gethostname()
 
 
-def _library(backend: str) -> str:
-    if backend == "nccl":
-        return "nccl " + ".".join(map(str, torch.cuda.nccl.version()))
-    return f"{backend}, torch {torch.__version__}"
+def _library(backend: str, device: torch.device) -> str:
+    """Name and version; device modules have the version in a part named like the backend, as torch.cuda.nccl."""
+    name = "rccl" if backend == "nccl" and torch.version.hip else backend
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    version = getattr(getattr(module, backend, None), "version", None)
+    if version is None:
+        return f"{name}, torch {torch.__version__}"
+    found = version()
+    return f"{name} {'.'.join(map(str, found)) if isinstance(found, tuple) else found}"
 
 
 class _Tensors:

@@ -1,8 +1,8 @@
 """Buffers as tensors: host memory if the device is the CPU, otherwise one allocation on the device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identi
            "tensor"]
 
 DEVICE_SLOTS_BYTES = 512 << 20      # limit for all slots together, on one rank: exceeds the caches of accelerators
+_WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+_COMPARED_WORDS = 64 << 20          # words compared at once: a byte of temporary memory for each
 
 
 class DeviceIdentity(TypedDict, total=False):
@@ -30,27 +32,62 @@ class DeviceIdentity(TypedDict, total=False):
     mask: str | None
 
 
+class KeptPattern(NamedTuple):
+    """A `Pattern` on the device: tiles as uint8 [piece, byte], and the length of every piece in bytes."""
+
+    tiles: torch.Tensor
+    piece_bytes: int
+
+    @property
+    def size(self) -> int:
+        """Total bytes."""
+        return len(self.tiles) * self.piece_bytes
+
+
 class DeviceMemory:
-    """`slots` buffers on an accelerator; compared there, so that only the verdict is copied to the host."""
+    """`slots` buffers on an accelerator, filled and compared there; only the verdict is copied to the host.
+
+    Patterns stay tiles: a whole image would be made on one core of the host and take as much memory as the buffers.
+    """
 
     def __init__(self, slots: int, slot_bytes: int, device: torch.device) -> None:
         self.rows = torch.zeros((slots, slot_stride(slot_bytes)), dtype=torch.uint8, device=device)
 
-    def keep(self, pattern: Pattern) -> torch.Tensor:
-        return torch.from_numpy(pattern.image()).to(self.rows.device)
+    def keep(self, pattern: Pattern) -> KeptPattern:
+        return KeptPattern(torch.from_numpy(pattern.tiles).to(self.rows.device), pattern.piece_bytes)
 
     def poison(self, value: int) -> None:
         self.rows.fill_(value)
 
-    def write(self, rows: slice, at: int, pattern: torch.Tensor) -> None:
-        self.rows[rows, at:at + pattern.numel()] = pattern
+    def write(self, rows: slice, at: int, pattern: KeptPattern) -> None:
+        for held, tile in _tiled(self.rows[rows], at, pattern):
+            held.copy_(tile)
 
-    def equal(self, rows: slice, at: int, pattern: torch.Tensor) -> bool:
-        return bool((self.rows[rows, at:at + pattern.numel()] == pattern).all())
+    def equal(self, rows: slice, at: int, pattern: KeptPattern) -> bool:
+        verdicts = [(part == tile).all() for held, tile in _tiled(self.rows[rows], at, pattern)
+                    for part in held.split(max(1, _COMPARED_WORDS * held.shape[2] // max(1, held.numel())), 2)]
+        return not verdicts or bool(torch.stack(verdicts).all())
 
     def read(self, row: int, at: int, length: int) -> np.ndarray:
         copied: np.ndarray = self.rows[row, at:at + length].cpu().numpy()
         return copied
+
+
+def _tiled(rows: torch.Tensor, at: int, pattern: KeptPattern) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Parts of the slots as [slot, piece, repetition, word] with broadcastable tiles, in words as wide as possible."""
+    length = pattern.tiles.shape[1]
+    if not pattern.size or not len(rows):
+        return
+    lengths = at | pattern.piece_bytes | length
+    word = next(word for word in _WORDS if lengths % word.itemsize == 0)
+    region = rows[:, at:at + pattern.size].view(word).unflatten(1, (len(pattern.tiles), -1))
+    tiles = pattern.tiles.view(word)[None, :, None, :]
+    each = tiles.shape[3]
+    whole = region.shape[2] // each * each
+    if whole:
+        yield region[:, :, :whole].unflatten(2, (-1, each)), tiles
+    if whole < region.shape[2]:
+        yield region[:, :, None, whole:], tiles[..., :region.shape[2] - whole]
 
 
 def find_device(wanted: str, local_rank: int) -> torch.device:

@@ -3,14 +3,14 @@
 import faulthandler
 import os
 import threading
-from collections.abc import Callable
+import time
 from contextlib import suppress
 
 from ..errors import FaultError, printable
 from ..ranks.processes import end_process, kill, stopped_siblings
 from .position import find_position
 
-__all__ = ["FAULT", "PATIENCE_S", "describe_error", "guard_start", "write_error"]
+__all__ = ["FAULT", "PATIENCE_S", "StartGuard", "describe_error", "write_error"]
 
 FAULT = FaultError.exit_status
 PATIENCE_S = 3.0        # by which all other ranks wait longer than rank 0
@@ -27,20 +27,32 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
-def guard_start(limit_s: float, rank: int) -> Callable[[], None]:
-    """End this rank unless the returned function is called in time: until ranks have met, each is on its own."""
-    met = threading.Event()
+class StartGuard:
+    """Ends this rank if its start takes longer than `limit_s` seconds: until ranks have met, each is on its own."""
 
-    def guard() -> None:
-        if not met.wait(limit_s):
-            write_error(f"collbench: rank {rank} (pid {os.getpid()}): the job did not start within {limit_s:.0f} s; "
-                        f"this rank was in: {find_position(0, 'start-up').stack}")
-            kill(stopped_siblings())
-            end_process(FAULT)
-    threading.Thread(target=guard, daemon=True, name="start guard").start()
-    faulthandler.dump_traceback_later(limit_s + PATIENCE_S, exit=True)      # for a library that never frees the GIL
+    def __init__(self, limit_s: float, rank: int) -> None:
+        self._limit_s, self._rank = limit_s, rank
+        self._met = threading.Event()
+        self.renew()
+        threading.Thread(target=self._watch, daemon=True, name="start guard").start()
 
-    def disarm() -> None:
-        met.set()
+    def renew(self) -> None:
+        """A step of the start is complete; the next one has the whole time again."""
+        if not self._met.is_set():
+            self._deadline = time.monotonic() + self._limit_s
+            # for a library that never frees the GIL
+            faulthandler.dump_traceback_later(self._limit_s + PATIENCE_S, exit=True)
+
+    def disarm(self) -> None:
+        """The start is complete."""
+        self._met.set()
         faulthandler.cancel_dump_traceback_later()
-    return disarm
+
+    def _watch(self) -> None:
+        while (left_s := self._deadline - time.monotonic()) > 0:
+            if self._met.wait(left_s):
+                return
+        write_error(f"collbench: rank {self._rank} (pid {os.getpid()}): the job did not start within "
+                    f"{self._limit_s:.0f} s; this rank was in: {find_position(0, 'start-up').stack}")
+        kill(stopped_siblings())
+        end_process(FAULT)

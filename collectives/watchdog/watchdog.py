@@ -23,7 +23,7 @@ from ..interfaces import Communicator, Phase
 from ..ranks.processes import process_table
 from ..records.journal import Journal
 from ..records.record import Record, Status
-from .ending import write_error
+from .ending import StartGuard, write_error
 from .hub import ANSWER_S, GATHER_S, Hub
 from .peers import addresses, broadcast_bytes, connect
 from .progress import Progress
@@ -62,11 +62,11 @@ class Watchdog(NullWatchdog):
 
     Args:
         limit_s: time limit for each case, and for the time between two cases.
-        started: called once the ranks have met and their watchdogs are connected.
+        guard: watches this rank until the ranks have met and their watchdogs are connected.
     """
 
-    def __init__(self, rank: int, size: int, limit_s: float, journal_path: Path, started: Callable[[], None]) -> None:
-        self.rank, self.size, self.limit_s, self.path, self._started = rank, size, limit_s, journal_path, started
+    def __init__(self, rank: int, size: int, limit_s: float, journal_path: Path, guard: StartGuard) -> None:
+        self.rank, self.size, self.limit_s, self.path, self._guard = rank, size, limit_s, journal_path, guard
         self._progress = Progress()
         self._hub: Hub | None = None
         self._spoke: Spoke | None = None
@@ -82,7 +82,7 @@ class Watchdog(NullWatchdog):
                 self._open_hub(world, one_host, address)
             else:
                 self._open_spoke(world)
-        self._started()
+        self._guard.disarm()
 
     def _open_hub(self, world: Communicator, one_host: bool, address: str | None) -> None:
         """Listen, and tell all ranks where, with a token that authenticates them. Collective with `_open_spoke`."""
@@ -115,6 +115,7 @@ class Watchdog(NullWatchdog):
 
     def enter_phase(self, phase: Phase) -> None:
         self._progress.phase = phase
+        self._guard.renew()
 
     def end_job(self, status: int) -> None:
         self._progress.leaving = True

@@ -1,0 +1,119 @@
+"""Which sizes are planned in the time there is: what is left out, in which order, and on machines of every shape."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+
+from collbench.collectives.cases.case import Sweep, format_size, rank_counts
+from collbench.collectives.program.plan import HEADLINE, ForecastProbe, make_plan
+from collbench.collectives.records.record import Policy
+
+HARDWARE = Path(__file__).parent.parent / "docs" / "hardware.md"
+GIB = 1 << 30
+SIZES = tuple(1 << k for k in range(5, 21))
+OTHERS = ("broadcast", "gather", "all_to_all_v")
+
+
+def planned(budget_s, ops=("all_reduce", "all_gather", *OTHERS), large_s=1e-2, touched_s_per_byte=0.7e-9):
+    recipe = Sweep(ops=ops, sizes=SIZES, ranks=(2, 4, 8))
+    return make_plan(recipe, Policy(),
+                     ForecastProbe(8, 1e-4, 1 << 20, large_s, 1e-4, 8, touched_s_per_byte=touched_s_per_byte),
+                     lambda case: None, budget_s)
+
+
+def sizes_of(plan, ops, ranks):
+    return sorted({asked for case, asked in plan.cases.items() if case.op in ops and case.ranks in ranks})
+
+
+def test_sampling_is_shortened_first_and_sizes_left_out_only_then():
+    plans = [planned(budget) for budget in (None, 300.0, 100.0, 8.0)]
+    assert [plan.thinned == 0 for plan in plans] == [True, True, True, False]
+    assert plans[0].mode_s == 0.25 > plans[2].mode_s
+    for plan, budget in zip(plans[1:3], (300.0, 100.0), strict=True):
+        assert plan.expected_s <= budget * 1.001
+
+
+def test_headline_operations_over_all_ranks_keep_their_sizes_until_the_others_have_two():
+    for budget in np.geomspace(3, 60, 25).tolist():
+        plan = planned(budget)
+        headline = sizes_of(plan, HEADLINE, (8,))
+        assert headline == list(SIZES[:len(headline)])          # those left out are the largest
+        for ops, ranks in ((OTHERS, (8,)), (OTHERS, (2, 4)), (HEADLINE, (2, 4))):
+            kept = sizes_of(plan, ops, ranks)
+            assert kept[0] == SIZES[0]
+            if len(headline) < len(SIZES):
+                assert len(kept) <= 2
+    assert len(headline) == len(SIZES)
+
+
+def test_sizes_that_cost_alike_are_thinned_evenly():
+    seen = set()
+    for budget in np.geomspace(10, 60, 25).tolist():
+        kept = sizes_of(planned(budget, large_s=1.001e-4, touched_s_per_byte=0.0), OTHERS, (2, 4))
+        if len(kept) > 2:
+            assert {kept[0], kept[-1]} == {SIZES[0], SIZES[-1]}
+            gaps = np.diff(np.log2(kept))
+            assert max(gaps) <= 2 * min(gaps)
+        seen.add(len(kept))
+    assert seen >= {2, 3, len(SIZES)}
+
+
+def test_a_sweep_without_headline_operations_treats_all_alike():
+    plan = planned(2.0, ops=OTHERS)
+    kept = sizes_of(plan, OTHERS, (8,))
+    assert 2 <= len(kept) <= len(SIZES)
+    assert kept == list(SIZES[:len(kept)])
+
+
+def test_one_size_is_left_however_short_the_time():
+    plan = planned(1e-3)
+    assert set(plan.cases.values()) == {SIZES[0]}
+    assert plan.expected_s > 1e-3
+
+
+# Machines with the time of a call of 1 GiB from published bus bandwidths (8 x H100: 480 GB/s, GB200: 700 and 800,
+# 910C: 150, PCIe: 20), of a small call and of the control path; preparing and checking at 100 GB/s on each device.
+SHAPES = {
+    "1 x H200": (1, 2e-5 + GIB / 2e12, 2e-5, 250e-6),
+    "2 x H100": (2, GIB / 350e9, 45e-6, 250e-6),
+    "4 x GB200": (4, 1.5 * GIB / 700e9, 45e-6, 250e-6),
+    "8 x H100": (8, 1.75 * GIB / 480e9, 45e-6, 250e-6),
+    "8 x PCIe": (8, 1.75 * GIB / 20e9, 45e-6, 250e-6),
+    "16 x Ascend 910C": (16, 1.9 * GIB / 150e9, 80e-6, 250e-6),
+    "72 x GB200": (72, 2 * GIB / 800e9, 45e-6, 1e-3),
+}
+BUDGET_S = 165.0        # of `make bench`, without starting and ending the ranks
+
+
+def plan_for(shape):
+    import torch
+
+    from collbench.collectives.transports.torch_dist import TorchTransport
+    from collbench.launch.bench import PROFILES
+    world, large_s, small_s, control_s = SHAPES[shape]
+    workload, = PROFILES["full"].workloads
+    sweep = msgspec.structs.replace(workload.sweep(on_device=True, seed=1), ranks=rank_counts(world))
+    probe = ForecastProbe(8, small_s, GIB, large_s, control_s, world, 3e-3, 1e-11, 512 << 20, 2,
+                          dict.fromkeys(sweep.ranks, 1.5))
+    on_device = SimpleNamespace(_context=SimpleNamespace(device=torch.device("cuda", 0)))
+    return world, make_plan(sweep, Policy(), probe, lambda case: TorchTransport.why_not(on_device, case), BUDGET_S)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("shape", SHAPES)
+def test_bench_measures_the_headline_operations_up_to_a_gibibyte_on_machines_of_this_shape(shape):
+    world, plan = plan_for(shape)
+    headline = {}
+    for case in plan.todo:
+        if case.op in HEADLINE and (case.ranks == world or case.operation.memories) and case.bytes:
+            headline.setdefault(case.op, set()).add(plan.cases[case])
+    assert headline
+    for op, sizes in headline.items():
+        assert sizes == {1 << k for k in range(10, 31, 2)}, op
+    assert plan.expected_s <= BUDGET_S * 1.001
+    row = (f"| {shape} | {format_size(1 << 10)} to {format_size(GIB)}, 11 sizes | {len(plan.todo)} | {plan.thinned} | "
+           f"{plan.mode_s * 1e3:.0f} | {plan.expected_s:.0f} |")
+    assert row in HARDWARE.read_text(), row
