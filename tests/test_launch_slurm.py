@@ -326,3 +326,21 @@ def test_the_main_job_spreads_over_the_allocation(cluster, tmp_path):
     assert next(iter(runs.values())).provenance["launch"]["ranks_per_node"] == [2, 2]
     assert any(record.status == "ok" for record in records)
     assert (tmp_path / "r" / "report.html").exists()
+
+
+def test_a_container_needs_pyxis_which_this_slurm_lacks(cluster, tmp_path):
+    """In a job script, and at once in a shell of the allocation; a Slurm with Pyxis would start the ranks in it."""
+    words = ["--container", "image.sqsh", "--ranks-per-node", "1", "--ops", "barrier"]
+    collbench = Path(sys.executable).parent / "collbench"
+    done = subprocess.run([collbench, "launch", "--launcher", "srun", *words, "--out", tmp_path / "r"], cwd=tmp_path,
+                          env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "it needs the plugin Pyxis" in done.stderr) == (2, True), done.stderr
+    script = subprocess.run([collbench, "launch", "--launcher", "slurm", *words, "--out", tmp_path / "r", "--dry-run"],
+                            env=cluster.environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    (tmp_path / "job.sbatch").write_text(script)
+    job = cluster.submit(tmp_path / "job.sbatch", cwd=tmp_path)
+    state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED")
+    log = (tmp_path / f"collbench-{job}.log").read_text()
+    assert (state["JobState"], state["ExitCode"]) == ("FAILED", "2:0"), log
+    assert log == "collbench: container=image.sqsh, but this srun has no --container-image: it needs the plugin Pyxis\n"
+    assert not (tmp_path / "r").exists()
