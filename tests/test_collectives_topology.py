@@ -7,6 +7,7 @@ does. Tables of an 8-card 910B3 host: modelscope/ms-swift, docs/source/BestPract
 import ctypes
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -549,6 +550,21 @@ def test_hosts_that_are_not_alike_are_named():
     assert differences(known) == ["NVIDIA driver differs between hosts: 580 on a and 1 more, 570 on c",
                                   "NCCL_ALGO differs between hosts: none on a and 1 more, Ring on c"]
     assert differences({0: known[0], 8: known[8]}) == []
+
+
+def test_a_gpu_that_is_lost_before_the_run_is_named_at_once(tmp_path, monkeypatch, capsys):
+    system = nvidia(tmp_path / "host", Nvml("NVIDIA H100 80GB HBM3", 4, 6, lost=(3,)))
+    monkeypatch.setattr(session, "describe_host", lambda: describe_host(system))
+    request = RunConfig(transport="loopback", journal=tmp_path / "journal.jsonl", policy=Policy(
+        case_s=0.001, min_samples=2, alignment="barrier"), sweep=Sweep(ops=("all_reduce",), sizes=(8,), ranks=(1,)))
+
+    def program(transport, place):
+        transport.own_device = RankDevice(device="cuda:0", devices=3, identity="0")
+        return sweep.run_sweep(request, transport, place)
+    assert run_ranks(1, program) == 0
+    words = f"NVML: GPU 3: GPU is lost ({socket.gethostname()})"
+    assert f"# warning: {words}\n" in capsys.readouterr().out
+    assert words in [finding.words for finding in collect_findings(load(tmp_path))]
 
 
 def test_versions_of_drivers_are_those_of_their_files(tmp_path):

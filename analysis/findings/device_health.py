@@ -20,6 +20,7 @@ def find_device_trouble(runs: Mapping[str, Run]) -> Iterator[Finding]:
         words = [*_few(trouble, "GPUs"), *_few(_sentences(run.provenance.get("hosts differ")), "differences"),
                  *([doubt] if isinstance(doubt, str) else [])]
         yield from (Finding("warning", sentence) for sentence in words)
+        yield from (Finding("note", words) for words in _few(_sentences(run.provenance.get("host notes")), "notes"))
 
 
 def _sentences(value: object) -> list[str]:

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -13,7 +13,7 @@ from ..interfaces import Transport
 from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
 from ..ranks.handshake import claims_of, doubt
-from ..ranks.host_facts import differences, health_rows, warnings
+from ..ranks.host_facts import differences, health_rows, host_notes, warnings
 from ..ranks.provenance import describe
 from ..records.digest import digest
 from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Status, Timing, Verification, makespans_ns
@@ -41,6 +41,8 @@ class RecordBuilder:
             provenance["devices in doubt"] = note
         if unlike := differences(session.host_facts):
             provenance["hosts differ"] = unlike
+        if (notes := host_notes(session.host_facts)) and any(fact.own.device for fact in session.facts):
+            provenance["host notes"] = notes
         if health := health_rows(session.host_facts, {}):
             provenance["health"] = {"start": health}
         provenance["buffers"] = transport.buffers
@@ -57,6 +59,12 @@ class RecordBuilder:
             transport=transport.name, library=transport.library, device=transport.device, world=transport.size,
             clock=Clock(kind="shared" if session.clocks.shared else "synchronised"), policy=self.policy,
             sweep=request.sweep, command=request.command, provenance=provenance)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know before the first case: hosts that are not alike, GPUs that do not answer."""
+        known = self.run.provenance
+        return [str(words) for key in ("hosts differ", "host notes") for words in cast(list[str], known.get(key, []))]
 
     def concluded(self, after: Mapping[int, HostHealth]) -> tuple[Run, list[str]] | None:
         """The run line again, with the state of the GPUs now, and what went wrong; None without GPUs to ask."""

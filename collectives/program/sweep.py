@@ -103,6 +103,7 @@ class _Coordinator:
         with Journal(request.journal) as journal, shown as display:
             completed = self._completed(build, display)
             journal.append(build.run)
+            display.warn(build.warnings)
             self.watch.attach(journal, build.run.id, build.ended)
             try:
                 self._measure_all(completed, keeper, build, journal, display)

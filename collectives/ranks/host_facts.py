@@ -17,7 +17,7 @@ from ..topology.health import DeviceHealth, HostHealth, changes, read_health
 from ..topology.host_files import System
 from .provenance import RankFacts, settings
 
-__all__ = ["HostFacts", "ask_hosts", "describe_host", "differences", "health_rows", "located", "warnings"]
+__all__ = ["HostFacts", "ask_hosts", "describe_host", "differences", "health_rows", "host_notes", "located", "warnings"]
 
 _T = TypeVar("_T")
 # By nature different: what a launcher tells each process of its place and its devices.
@@ -71,12 +71,24 @@ def differences(known: Mapping[int, HostFacts]) -> list[str]:
             if len({value for _, value in values}) > 1]
 
 
+def host_notes(known: Mapping[int, HostFacts]) -> list[str]:
+    """What drivers did not tell, and GPUs that do not answer; one sentence with the hosts for each."""
+    noted: dict[str, list[str]] = {}
+    for one in known.values():
+        for note in dict.fromkeys([*one.topology.notes, *one.health.notes]):
+            noted.setdefault(note, []).append(one.host)
+    return [f"{note} ({_some(hosts)})" for note, hosts in noted.items()]
+
+
+def _some(hosts: Sequence[str]) -> str:
+    return f"{hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else "")
+
+
 def _by_value(values: Sequence[tuple[str, str | None]]) -> str:
     groups: dict[str | None, list[str]] = {}
     for host, value in values:
         groups.setdefault(value, []).append(host)
-    return ", ".join(f"{value or 'none'} on {hosts[0]}" + (f" and {len(hosts) - 1} more" if len(hosts) > 1 else "")
-                     for value, hosts in groups.items())
+    return ", ".join(f"{value or 'none'} on {_some(hosts)}" for value, hosts in groups.items())
 
 
 def health_rows(known: Mapping[int, HostFacts], now: Mapping[int, HostHealth]) -> list[dict[str, object]]:
