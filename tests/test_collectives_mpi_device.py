@@ -109,14 +109,14 @@ main()
 """
 
 
-def only_open_mpi():
+@pytest.fixture(scope="session")
+def open_mpi():
     if "Open MPI" not in subprocess.run([sys.executable, "-c", "from mpi4py import MPI; print(MPI.get_vendor())"],
                                         capture_output=True, text=True, check=False).stdout:
         pytest.skip("SKIPPED: only of Open MPI is it known how to make its query function say yes")
 
 
 def run(device, folder, ranks, *options, **variables):
-    only_open_mpi()
     (folder / "run.py").write_text(RUN)
     mpirun = [BESIDE / "mpirun", "-n", ranks, "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", "--allow-run-as-root"]
     command = [*mpirun, sys.executable, folder / "run.py", device, "--transport", "mpi", "--display", "quiet",
@@ -138,7 +138,7 @@ def objection(done):
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
-def test_a_whole_run_over_mpi_on_the_device(device, tmp_path):
+def test_a_whole_run_over_mpi_on_the_device(open_mpi, device, tmp_path):
     done = run(device, tmp_path, 2, "--device", "demo", "--ops", "all,links", "--sizes", "4K,64K", "--group-ranks", "2",
                "--alignment", "barrier")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -165,7 +165,7 @@ def test_a_whole_run_over_mpi_on_the_device(device, tmp_path):
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize(("ranks", "stride", "named"), [(3, 1, "ranks 0 and 2 on"), (2, 2, "ranks 0 and 1 on")])
-def test_two_ranks_of_mpi_on_one_device_are_refused(device, tmp_path, ranks, stride, named):
+def test_two_ranks_of_mpi_on_one_device_are_refused(open_mpi, device, tmp_path, ranks, stride, named):
     done = run(device, tmp_path, ranks, "--device", "demo", "--device-stride", stride, "--ops", "all_reduce")
     assert named in objection(done)
     assert "both use" in objection(done)
@@ -174,7 +174,7 @@ def test_two_ranks_of_mpi_on_one_device_are_refused(device, tmp_path, ranks, str
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
-def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(device, tmp_path):
+def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(open_mpi, device, tmp_path):
     done = run(device, tmp_path, 2, "--device", "demo", "--ops", "all_reduce", "--sizes", "4K", AWARE="0")
     assert "device demo: Open MPI" in objection(done)
     assert "MPIX_Query_cuda_support: no, MPIX_Query_rocm_support: no" in objection(done)
@@ -182,10 +182,10 @@ def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(devi
 
 @pytest.mark.needs("mpi")
 @pytest.mark.parametrize(("wanted", "aware"), [("cuda", "0"), ("auto", "0"), ("auto", "1")])
-def test_without_torch_devices_are_refused_where_they_would_be_used(tmp_path, wanted, aware):
+def test_without_torch_devices_are_refused_where_they_would_be_used(request, tmp_path, wanted, aware):
     """A render node makes a host look as if it had accelerators: that must not stop an MPI that takes none."""
     if aware == "1":
-        only_open_mpi()
+        request.getfixturevalue("open_mpi")
     (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
     done = subprocess.run([sys.executable, "-c", HOST_WITH_DEVICES, "--transport", "mpi", "--device", wanted, "--ops",
                            "noop", "--display", "quiet", "--out", tmp_path / "r"], capture_output=True, text=True,
