@@ -508,6 +508,8 @@ def test_a_run_records_its_gpus_at_start_and_end_and_warns_of_what_rose(tmp_path
     runs, records, warnings = read_journal(tmp_path / "journal.jsonl")
     (run,) = runs.values()
     assert (records[-1].status, warnings) == ("ok", [])
+    assert run.provenance["versions"]["NVIDIA driver"] == "580.65.06"
+    assert run.provenance["versions"]["CUDA of the driver"] == "13.0"
     devices = run.provenance["devices"]
     assert [(one["index"], one["identity"], one["bus"]) for one in devices] == [
         (1, "GPU-1", "0000:02:00.0"), (2, "GPU-2", "0000:03:00.0")]

@@ -37,8 +37,13 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe_host(system: System = System()) -> HostFacts:      # noqa: B008  (a tuple of constants)
     """This host. Takes up to some seconds: programs of the driver are run."""
-    return HostFacts(host=socket.gethostname(), topology=describe(system), drivers=driver_versions(system),
-                     settings=settings(), health=read_health(system))
+    health, drivers = read_health(system), driver_versions(system)
+    if health.driver:
+        drivers.setdefault("NVIDIA driver", health.driver)      # a container may hide the module's file
+    if health.cuda:
+        drivers["CUDA of the driver"] = health.cuda
+    return HostFacts(host=socket.gethostname(), topology=describe(system), drivers=drivers, settings=settings(),
+                     health=health)
 
 
 def ask_hosts(world: Communicator, hosts: Sequence[int], ask: Callable[[], _T], kind: type[_T]) -> dict[int, _T]:
