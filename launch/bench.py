@@ -82,9 +82,10 @@ _CHECK = Workload(ops=("all_reduce", "all_gather", "all_to_all", "send_recv"), s
                   group_ranks=(2,), policy=Policy(modes=("isolated",)))
 _COPIES = catalog.GROUPS["copies"]
 _COPIES_SHARE = 0.5     # of that of a transport
+_FULL = Workload(ops=(*catalog.GROUPS["all"], *catalog.GROUPS["communicators"]), device_ops=_COPIES)
 PROFILES = {
     "check": Profile(90.0, None, (_CHECK,) * 6, (1 / 6,) * 6),
-    "full": Profile(170.0, None, (Workload(device_ops=_COPIES),), (1.0,), Workload(ops=_COPIES)),
+    "full": Profile(170.0, None, (_FULL,), (1.0,), Workload(ops=_COPIES)),
     "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3),
                      Workload(ops=_COPIES, sizes=(64 << 10, 1 << 20), policy=Policy(case_s=0.01))),
 }

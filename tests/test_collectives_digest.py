@@ -29,7 +29,10 @@ def timings(draw):
     rows = st.lists(st.integers(1, 10**7), min_size=count + warmup, max_size=count + warmup)
     elapsed, begin = (draw(st.lists(rows, min_size=case.ranks, max_size=case.ranks)) for _ in range(2))
     late = draw(st.sets(st.integers(warmup, warmup + count - 1), max_size=count - 1))
+    few = st.lists(st.integers(1, 10**7), min_size=3, max_size=3)
+    as_called = draw(st.none() | st.lists(few, min_size=case.ranks, max_size=case.ranks))
     return case, Timing(mode=draw(st.sampled_from(["isolated", "streamed"])), calls=draw(st.integers(1, 9)),
+                        as_called_ns=as_called,
                         warmup=warmup, late=sorted(late), span=draw(st.sampled_from(["makespan", "slowest rank"])),
                         begin_ns=begin, elapsed_ns=elapsed, precision=None, stopped_by="time")
 
@@ -46,6 +49,11 @@ def test_the_digest_matches_the_samples(drawn):
     own = [statistics.median(row[sample] for sample in counted) for row in rows]
     assert (found.rank_min_ns, found.rank_max_ns) == (min(own), max(own))
     assert found.rank_mean_ns == pytest.approx(statistics.mean(own))
+    if timing.as_called_ns is None:
+        assert found.as_called_ns is None
+    else:
+        slowest = [max(row[sample] for row in timing.as_called_ns[:len(rows)]) for sample in range(3)]
+        assert found.as_called_ns == statistics.median(slowest)
     assert found.p5_ns <= found.median_ns <= found.p95_ns <= found.p99_ns
     assert (found.lo_ns is None) == (found.hi_ns is None) == (len(counted) < 6)
     if timing.mode == "streamed" or case.op == "noop":

@@ -40,6 +40,7 @@ def point(result: Imported) -> Point:
         mode=result.mode, calls=result.repeats if result.mode == "streamed" and result.repeats else 1, samples=1,
         time_s=time_s, time_lo_s=nan, time_hi_s=nan, p5_s=nan, p95_s=known(result.p95_s), p99_s=known(result.p99_s),
         rank_min_s=known(result.rank_min_s), rank_mean_s=known(result.rank_mean_s), rank_max_s=known(result.rank_max_s),
+        as_called_s=nan,
         time_kind=result.time_kind, precision=nan, last_rank=None, last_share=None, flags="")
 
 

@@ -13,7 +13,8 @@ from collbench.collectives.records.record import Digest
 __all__ = ["Point", "points_of", "shared"]
 
 _TIMES = {"time_s": "median_ns", "time_lo_s": "lo_ns", "time_hi_s": "hi_ns", "p5_s": "p5_ns", "p95_s": "p95_ns",
-          "p99_s": "p99_ns", "rank_min_s": "rank_min_ns", "rank_mean_s": "rank_mean_ns", "rank_max_s": "rank_max_ns"}
+          "p99_s": "p99_ns", "rank_min_s": "rank_min_ns", "rank_mean_s": "rank_mean_ns", "rank_max_s": "rank_max_ns",
+          "as_called_s": "as_called_ns"}
 _LEAST_NS = 0.5      # smallest mean of two samples in whole ns; less is 0
 _TIMES_NS = attrgetter(*_TIMES.values())
 
@@ -22,7 +23,8 @@ class Point(NamedTuple):
     """One timing; times in seconds per message, `last_rank` None if there was only one stopwatch.
 
     `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over the ranks' medians; `precision` is the
-    relative half-width of the 95 % confidence interval.
+    relative half-width of the 95 % confidence interval; `as_called_s` is the median on the host's clock of calls whose
+    other times are on the device's.
     """
 
     mode: str
@@ -37,6 +39,7 @@ class Point(NamedTuple):
     rank_min_s: float
     rank_mean_s: float
     rank_max_s: float
+    as_called_s: float
     time_kind: str
     precision: float
     last_rank: int | None

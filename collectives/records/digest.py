@@ -37,7 +37,7 @@ def digest(case: Case, timing: Timing, precision: float) -> Digest:
         p99_ns=found.p99, rank_min_ns=float(own.min()), rank_mean_ns=float(own.sum() / len(own)),
         rank_max_ns=float(own.max()), last_rank=last_rank, last_share=last_share,
         flags=flags(times, found, precision), begun=late.begun, slowest_ns=late.slowest_ns, begin=late.begin,
-        end=late.end)
+        end=late.end, as_called_ns=_as_called(case, timing))
 
 
 def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> Ints:
@@ -48,6 +48,13 @@ def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> Ints:
     if len(lengths) != 1 or not counted:
         raise ValueError(f"{case.label()}, {timing.mode}: no counted samples, or not equally many from each rank")
     return np.array(timed, dtype=np.int64)[:, counted if timing.late else slice(timing.warmup, None)]
+
+
+def _as_called(case: Case, timing: Timing) -> float | None:
+    rows = (timing.as_called_ns or [])[:case.operation.timed_ranks(case.ranks)]
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        return None
+    return float(_middle(np.sort(np.array(rows, dtype=np.int64).max(axis=0))))
 
 
 def _known(value: float) -> float | None:

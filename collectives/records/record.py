@@ -218,6 +218,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         slowest_ns: median over those of the slowest rank's own duration.
         begin, end: which ranks began and ended last in those; None if not meaningful. `end` excludes the delay that a
             late begin of the same rank explains.
+        as_called_ns: median of the slowest rank's duration on the host's clock, where the others are on the device's.
     """
 
     version: int
@@ -241,6 +242,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     slowest_ns: Ns | None = None
     begin: LastArrivals | None = None
     end: LastArrivals | None = None
+    as_called_ns: Ns | None = None
 
     def fits(self, ranks: int) -> bool:
         """Whether this version of collbench computed it, for `ranks` ranks."""
