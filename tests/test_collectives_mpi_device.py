@@ -85,6 +85,9 @@ def init():
             ctypes.c_bool.in_dll(loaded, name).value = True
 
 MPI.Init = init
+if os.environ.get("PRESENT") == "1":        # device files, which the emulated device has not
+    from collbench.collectives.transports import mpi_buffers
+    mpi_buffers.accelerators_present = lambda: True
 """
 RUN = f"""{AWARE}
 import sys
@@ -101,9 +104,7 @@ MPI.Init = init
 from collbench.collectives.program.rank import main
 main(prog_name="MPI on the third-party device")
 """
-HOST_WITH_DEVICES = f"""{AWARE}
-from collbench.collectives.transports import mpi_buffers
-mpi_buffers.accelerators_present = lambda: True
+WITHOUT_TORCH = f"""{AWARE}
 from collbench.collectives.program.rank import main
 main()
 """
@@ -180,6 +181,18 @@ def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(open
     assert "MPIX_Query_cuda_support: no, MPIX_Query_rocm_support: no" in objection(done)
 
 
+@pytest.mark.ranks
+@pytest.mark.needs("mpi")
+@pytest.mark.needs("torch")
+def test_auto_says_why_it_is_host_memory_on_a_host_with_devices(open_mpi, device, tmp_path):
+    done = run(device, tmp_path, 2, "--ops", "all_reduce", "--sizes", "4K", AWARE="0", PRESENT="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "buffers of MPI are in host memory and not on demo: Open MPI" in done.stderr
+    runs, _, _ = read_journal(tmp_path / "r" / "journal.jsonl")
+    assert {first.device for first in runs.values()} == {"cpu"}
+
+
 @pytest.mark.needs("mpi")
 @pytest.mark.parametrize(("wanted", "aware"), [("cuda", "0"), ("auto", "0"), ("auto", "1")])
 def test_without_torch_devices_are_refused_where_they_would_be_used(request, tmp_path, wanted, aware):
@@ -187,9 +200,10 @@ def test_without_torch_devices_are_refused_where_they_would_be_used(request, tmp
     if aware == "1":
         request.getfixturevalue("open_mpi")
     (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
-    done = subprocess.run([sys.executable, "-c", HOST_WITH_DEVICES, "--transport", "mpi", "--device", wanted, "--ops",
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, "--transport", "mpi", "--device", wanted, "--ops",
                            "noop", "--display", "quiet", "--out", tmp_path / "r"], capture_output=True, text=True,
-                          timeout=60, check=False, env=device_tests.environment(PYTHONPATH=str(tmp_path), AWARE=aware))
+                          timeout=60, check=False, env=device_tests.environment(PYTHONPATH=str(tmp_path), AWARE=aware,
+                                                       PRESENT="1"))
     if (wanted, aware) == ("auto", "0"):
         assert (done.returncode, done.stderr) == (0, "")
         return
