@@ -21,8 +21,8 @@ __all__ = ["HostFacts", "ask_hosts", "describe_host", "differences", "health_row
 
 _T = TypeVar("_T")
 # By nature different: what a launcher tells each process of its place and its devices.
-_OF_ONE_HOST = ("SLURM_", "OMPI_MCA_", "PRTE_MCA_", "CUDA_VISIBLE_", "HIP_VISIBLE_", "ROCR_VISIBLE_", "ASCEND_", "ZE_",
-                "NVIDIA_VISIBLE_")
+_OF_ONE_HOST = ("SLURM_", "OMPI_MCA_", "PRTE_MCA_", "CUDA_VISIBLE_", "HIP_VISIBLE_", "ROCR_VISIBLE_",
+                "ASCEND_RT_VISIBLE_", "ASCEND_VISIBLE_", "ASCEND_DEVICE_ID", "ZE_AFFINITY_", "NVIDIA_VISIBLE_")
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
