@@ -49,7 +49,7 @@ def cases(draw):
     row, ranks = catalog.OPERATIONS[op], draw(st.integers(2 if catalog.OPERATIONS[op].linked else 1, 400))
     if not row.has_payload:
         return Case(op=op, ranks=ranks, bytes=0)
-    dtype = draw(st.sampled_from(tuple(catalog.DTYPES)))
+    dtype = draw(st.sampled_from([name for name, dtype in catalog.DTYPES.items() if dtype.reduces or not row.reduces]))
     traffic = draw(traffics()).text if row.uneven else None
     if row.linked:
         traffic = draw(st.sampled_from((*link_rounds.round_names(min(ranks, 40), True), link_rounds.single_pair(1, 0))))
@@ -307,3 +307,13 @@ def test_the_public_names_of_the_room_are_imported_on_first_use():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["case", "record", "record", "case", "journal"]
     assert done.stderr.endswith("module 'collbench.collectives' has no attribute 'nothing'\n")
+
+
+def test_types_that_are_only_moved_are_left_out_of_reductions_and_never_silently():
+    cases = Sweep(ops=("all_gather", "all_reduce"), sizes=(64,), ranks=(2,), dtypes=("uint8", "int8")).cases()
+    assert {(case.op, case.dtype) for case in cases} == {("all_gather", "uint8"), ("all_gather", "int8"),
+                                                         ("all_reduce", "int8")}
+    with pytest.raises(UsageError, match=r"element type uint8, fp8_e4m3 for all_reduce: .* float32"):
+        Sweep(ops=("all_reduce",), sizes=(64,), ranks=(2,), dtypes=("uint8", "fp8_e4m3")).cases()
+    with pytest.raises(UsageError, match="element type uint8 for all_reduce"):
+        Case(op="all_reduce", ranks=2, bytes=64, dtype="uint8", redop="sum")

@@ -137,7 +137,10 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
                 if not operation.has_payload:
                     yield Case(op=name, ranks=ranks, bytes=0), 0
                     continue
-                for dtype in self.dtypes:
+                dtypes = [name for name in self.dtypes if catalog.DTYPES[name].reduces or not operation.reduces]
+                if not dtypes:
+                    raise UsageError(catalog.why_not_reduced(self.dtypes, name))
+                for dtype in dtypes:
                     for redop in self.redops if operation.reduces else (None,):
                         for traffic in catalog.traffics(operation, ranks, self.traffics):
                             for size in self._sizes(operation):

@@ -18,7 +18,8 @@ from . import link_rounds, traffic
 
 __all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
            "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner", "received",
-           "round_up", "sent", "traffic_counts", "traffics", "why_not", "window_depth"]
+           "round_up", "sent", "traffic_counts", "traffics", "why_not", "why_not_reduced",
+           "window_depth"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
@@ -29,11 +30,19 @@ REDOPS = ("sum", "prod", "min", "max", "avg")
 
 
 class Dtype(NamedTuple):
-    """Bytes per element, and the largest n such that every integer from -n to n is exact in the type."""
+    """An element type.
+
+    Args:
+        itemsize: bytes per element.
+        exact: the largest n such that every integer from -n to n is exact in the type.
+        is_float: whether averages are rounded rather than cut off.
+        reduces: whether reductions are measured with it; others are only moved, and compared byte by byte.
+    """
 
     itemsize: int
     exact: int
     is_float: bool
+    reduces: bool = True
 
 
 DTYPES = MappingProxyType({
@@ -44,6 +53,8 @@ DTYPES = MappingProxyType({
     "int8": Dtype(1, (1 << 7) - 1, False),
     "int32": Dtype(4, (1 << 31) - 1, False),
     "int64": Dtype(8, (1 << 63) - 1, False),
+    "uint8": Dtype(1, (1 << 8) - 1, False, reduces=False),
+    "fp8_e4m3": Dtype(1, (1 << 8) - 1, False, reduces=False),
 })
 
 class Piece(NamedTuple):
@@ -388,6 +399,12 @@ def why_not(case: CaseLike) -> str | None:
     return None
 
 
+def why_not_reduced(dtypes: Sequence[str], op: str) -> str:
+    """The message that element types which are only moved cannot be used for `op`."""
+    return (f"element type {', '.join(dtypes)} for {op}: reductions are measured with "
+            f"{', '.join(name for name, dtype in DTYPES.items() if dtype.reduces)}")
+
+
 def check(case: CaseLike) -> None:
     """Raise UsageError unless `case` is valid."""
     operation = OPERATIONS.get(case.op)
@@ -401,6 +418,8 @@ def check(case: CaseLike) -> None:
         return
     if case.dtype is None or case.dtype not in DTYPES:
         raise UsageError(f"element type {case.dtype!r}: known are {', '.join(DTYPES)}")
+    if operation.reduces and not DTYPES[case.dtype].reduces:
+        raise UsageError(why_not_reduced((case.dtype,), case.op))
     if operation.reduces != (case.redop is not None) or (case.redop and case.redop not in REDOPS):
         wanted = f"one of {', '.join(REDOPS)}" if operation.reduces else "none"
         raise UsageError(f"reduce operation {case.redop!r} for {case.op}: expected {wanted}")

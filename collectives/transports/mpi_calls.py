@@ -17,7 +17,7 @@ from ..loop.memory import host_copy
 __all__ = ["BINDERS", "OPS", "Buffers", "bind", "datatype", "persistent_request"]
 
 _DATATYPES = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE, "int8": MPI.INT8_T, "int32": MPI.INT32_T,
-              "int64": MPI.INT64_T}
+              "int64": MPI.INT64_T, "uint8": MPI.UINT8_T, "fp8_e4m3": MPI.BYTE}
 OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
 
 RawBytes = Any      # uint8 [byte]: a numpy array or a tensor

@@ -53,6 +53,7 @@ LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ran
 _TIMEOUT = timedelta(hours=12)  # ranks outside a group may wait long for their next case
 _EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
+_DTYPES = {"fp8_e4m3": "float8_e4m3fn"}     # where torch has another name
 # torch 2.13 renamed these two; the old names still work there, with a warning on every rank.
 _all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
@@ -322,7 +323,7 @@ class _Tensors:
     """One slot as tensors for torch.distributed."""
 
     def __init__(self, case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> None:
-        dtype = getattr(torch, case.dtype) if case.dtype else torch.uint8
+        dtype = getattr(torch, _DTYPES.get(case.dtype, case.dtype)) if case.dtype else torch.uint8
         self.case = case
         self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
         self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
