@@ -65,6 +65,19 @@ def test_a_journal_with_other_settings_is_refused_without_resume_anyway(collbenc
     assert "nothing was left to measure" in mixed.stdout
 
 
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_the_devices_that_a_container_was_given_are_no_other_setting(collbench, tmp_path, monkeypatch):
+    words = ("run", "--transport", "torch", "--ranks", 2, "--ops", "barrier", "--case-seconds", "0.05",
+             "--group-ranks", 2, "--out", tmp_path, "--resume")
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "GPU-1")
+    assert collbench(*words).returncode == 0
+    monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", "GPU-2")
+    assert "nothing was left to measure" in collbench(*words).stdout
+    monkeypatch.setenv("CUDA_LAUNCH_BLOCKING", "1")
+    assert "CUDA_LAUNCH_BLOCKING was None, is 1" in collbench(*words).stderr
+
+
 def test_bench_refuses_resume_without_out(collbench):
     done = collbench("bench", "--resume")
     assert done.returncode == 2

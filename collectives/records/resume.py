@@ -14,7 +14,8 @@ from .record import Record, Run
 
 __all__ = ["CompletedCases", "completed_cases"]
 
-_OF_ONE_LAUNCH = re.compile(r"SLURM_|OMPI_MCA_(initial_wdir|btl_(sm|vader)_backing_directory)")
+_OF_ONE_LAUNCH = re.compile(r"SLURM_|OMPI_MCA_(initial_wdir|btl_(sm|vader)_backing_directory)"
+                            r"|(NVIDIA|ASCEND)_VISIBLE_DEVICES")       # what a container was given
 _FINAL = ("ok", "wrong", "unsupported", "skipped-memory")     # cases that timed out or failed are repeated
 
 
