@@ -83,7 +83,7 @@ def unusable(tmp_path):
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize("words", [("bench", "--budget", 5), ("bench", "--profile", "smoke"),
+@pytest.mark.parametrize("words", [("bench", "--budget", 5),
                                    ("check", "--save", "kept.jsonl"), ("run", "--ranks", 2), ("links",),
                                    ("launch", "--launcher", "local")])
 def test_cpus_are_not_measured_unless_asked_for(unusable, tmp_path, words):

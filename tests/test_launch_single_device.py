@@ -88,6 +88,7 @@ def test_two_ranks_on_one_device_are_refused_before_anything_starts(with_one_dev
     assert list(with_one_device.work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_check_measures_the_cpus_and_says_so(with_one_device):
     done = with_one_device("check", "--ranks", 2, "--save", "kept.jsonl")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -105,7 +106,7 @@ def test_run_measures_the_device_with_one_rank(with_one_device):
 
 def test_a_stride_takes_one_die_of_each_package(with_one_device):
     """Four devices, two in each package: ranks on the first of each, which is also the default number of ranks."""
-    quick = ("--device-stride", 2, "--ops", "barrier", "--case-seconds", 0.01)
+    quick = ("--device-stride", 2, "--ops", "barrier", "--alignment", "barrier", "--case-seconds", 0.01)
     done = with_one_device("run", *quick, "--out", "r", devices=4)
     assert done.returncode == 0, done.stdout + done.stderr
     runs, _, _ = read_journal(with_one_device.work / "r" / "journal.jsonl")
