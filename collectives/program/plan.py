@@ -23,6 +23,7 @@ _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum num
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 _MAX_SLOTS = 64
 _TRIALS = 3              # samples of a communicator's life that are certainly taken
+_REACH = 16              # other operations keep sizes up to the largest over this, if they can
 _FEWEST = 2              # sizes that every part of the sweep keeps while the headline operations keep all of theirs
 
 
@@ -133,7 +134,7 @@ def _thin(cost_s: dict[Case, float], asked: dict[Case, int], world: int, budget_
             parts.setdefault(part, {}).setdefault(asked[case], []).append(case)
     left_s, dropped = sum(cost_s.values()), set()
     while left_s > budget_s:
-        choice = _next(parts, cost_s)
+        choice = _next(parts, cost_s, max(asked.values()) // _REACH)
         if choice is None:
             break
         part, size = choice
@@ -147,32 +148,34 @@ def _thin(cost_s: dict[Case, float], asked: dict[Case, int], world: int, budget_
     return dropped
 
 
-def _next(parts: Mapping[_Part, Mapping[int, Sequence[Case]]],
-          cost_s: Mapping[Case, float]) -> tuple[_Part, int] | None:
+def _next(parts: Mapping[_Part, Mapping[int, Sequence[Case]]], cost_s: Mapping[Case, float],
+          reach: int) -> tuple[_Part, int] | None:
     """The part and the size of it to leave out next; None if there is only one size left."""
     first = _Part(headline=True, whole=True)
     others = {part: sizes for part, sizes in parts.items() if part != first}
     for fewest in (_FEWEST, 1):
         open_parts = [part for part, sizes in others.items() if len(sizes) > fewest]
         if open_parts:
-            return max(((part, _size(parts[part], cost_s)) for part in open_parts),
+            return max(((part, _size(parts[part], cost_s, reach)) for part in open_parts),
                        key=lambda choice: sum(cost_s[case] for case in parts[choice[0]][choice[1]]) / choice[0].weight)
         if len(parts.get(first, ())) > fewest:
             return first, max(parts[first])
     return None
 
 
-def _size(sizes: Mapping[int, Sequence[Case]], cost_s: Mapping[Case, float]) -> int:
-    """The size that takes longest; of those that take about as long, the one closest to its neighbours.
+def _size(sizes: Mapping[int, Sequence[Case]], cost_s: Mapping[Case, float], reach: int) -> int:
+    """The size to leave out: the largest if it takes much longer than the others, else the closest to its neighbours.
 
-    The smallest size stays, and so does the largest unless it takes much longer than the others.
+    Sizes up to `reach` bytes are not given up for small ones, unless the largest takes longer than all of those.
     """
     ordered = sorted(sizes)
     total_s = {size: sum(cost_s[case] for case in sizes[size]) for size in ordered}
-    longest_s = max(total_s[size] for size in ordered[1:])
-    inner = [size for size in ordered[1:-1] if 2 * total_s[size] >= longest_s]
+    inner, largest = ordered[1:-1], ordered[-1]
     if not inner:
-        return ordered[-1]
+        return largest
+    inner_s = [total_s[size] for size in inner]
+    if total_s[largest] >= 2 * max(inner_s) and (largest > reach or total_s[largest] > sum(inner_s)):
+        return largest
     return min(inner, key=lambda size: ordered[ordered.index(size) + 1] / ordered[ordered.index(size) - 1])
 
 

@@ -32,6 +32,7 @@ from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
 from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
+from ..topology.affinity import CpuBinding, bind_near
 from ..topology.device_identity import RankDevice
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
@@ -197,10 +198,10 @@ class TorchTransport:
     name = "torch"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, device: torch.device, backend: str) -> None:
+    def __init__(self, device: torch.device, backend: str, binding: CpuBinding | None = None) -> None:
         self._context, self._backend = TorchCallContext(device), backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
-        self.buffers = memory_policy(device)
+        self.buffers = memory_policy(device) + (f"; {binding.words()}" if binding else "")
         self.own_device = RankDevice(**identify(device))
         self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a separate thread
         self.library = _library(backend, device)
@@ -279,13 +280,14 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     able = dist.Backend.backend_capability.get(backend, [device.type])
     if device.type not in able:
         raise UsageError(f"--backend {backend}: it takes tensors on {', '.join(able)}, not on {device.type}")
+    binding = None if device.type == "cpu" else bind_near(RankDevice(**identify(device)).bus)
     try:
         store = _store(place, timedelta(seconds=meeting_s + _EXTRA_WAIT_S))
         meet(store, place, own_claim(place, **identify(device)), meeting_s)
     except RuntimeError as error:       # torch raises this for any problem with a store
         raise CollbenchError(why_apart(place, str(error))) from None
     dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT)
-    return TorchTransport(device, backend)
+    return TorchTransport(device, backend, binding)
 
 
 def _available(backend: str) -> bool:
