@@ -33,21 +33,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-if __package__:
-    from .device_files import HostAccelerators, compute_capability, find_device_files
-    from .torch_wheels import Wheel, choose_wheel, index_url
-else:  # run as a program
-    sys.path.insert(0, str(Path(__file__).resolve().parent))  # PYTHONSAFEPATH leaves it out
-    from device_files import (  # type: ignore[import-not-found, no-redef]
-        HostAccelerators,
-        compute_capability,
-        find_device_files,
-    )
-    from torch_wheels import Wheel, choose_wheel, index_url  # type: ignore[import-not-found, no-redef]
+ROOT = Path(__file__).resolve().parent.parent
+if not __package__:  # run as a program, before anything is installed
+    sys.path.insert(0, str(ROOT))
+from collbench.launch.device_files import HostAccelerators, compute_capability, find_device_files  # noqa: E402
+from collbench.launch.torch_wheels import Wheel, choose_wheel, index_url  # noqa: E402
 
 __all__ = ["Choices", "Host", "Probe", "SetupError", "Step", "choose", "main", "pins", "plan", "probe", "set_up"]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 OLDEST_TORCH = (2, 6)
 OLDEST_NUMPY = (1, 26)

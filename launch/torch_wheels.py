@@ -12,10 +12,7 @@ Standard library only: set-up runs this before anything is installed. Sources of
 
 from typing import NamedTuple
 
-if __package__:
-    from .device_files import HostAccelerators
-else:       # beside bootstrap.py, run as a program
-    from device_files import HostAccelerators  # type: ignore[import-not-found, no-redef]
+from .device_files import HostAccelerators
 
 __all__ = ["Wheel", "choose_wheel", "index_url", "least_driver"]
 

@@ -345,8 +345,9 @@ def test_programs_of_the_environment_are_not_the_machines(tmp_path, vendor, monk
 def project(tmp_path: Path) -> Path:
     """A checkout with what set-up reads, and nothing else."""
     root = tmp_path / "checkout"
-    (root / "launch").mkdir(parents=True)
-    own = [f"launch/{name}.py" for name in bootstrap.OWN_MODULES]
+    for name in ("launch", "collbench"):
+        (root / name).mkdir(parents=True)
+    own = ["collbench/__init__.py", *(f"launch/{name}.py" for name in ("__init__", *bootstrap.OWN_MODULES))]
     for name in ("pyproject.toml", "setup.py", "constraints.txt", *own):
         shutil.copy(PROJECT / name, root / name)
     return root
