@@ -42,6 +42,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         backend: of torch.distributed; None for the default backend of the device.
         device_stride: distance between the devices of two neighbouring ranks of a host.
         expected_ranks: number of ranks that the job must have; None for however many the launcher started.
+        device_sizes: sizes instead of those in `sweep` if the buffers are on an accelerator, which only the transport
+            knows; empty for the same.
         budget_s: time limit for the whole run in seconds.
         command: the command line to record as provenance.
         case_limit_s: a case that takes longer ends the job; None for the default (see `limit_s`).
@@ -62,6 +64,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     sweep: Sweep
     policy: Policy
     journal: Path
+    device_sizes: tuple[int, ...] = ()
     budget_s: float | None = None
     command: tuple[str, ...] = ()
     display: str = "auto"
@@ -72,6 +75,12 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     expected_ranks: int | None = None
     library_log_to: Path | None = None
     library_log_from: Path | None = None
+
+    def for_device(self, device: str) -> "RunConfig":
+        """The configuration for buffers on `device`, as the transport names it."""
+        if device == "cpu" or not self.device_sizes:
+            return self
+        return msgspec.structs.replace(self, sweep=msgspec.structs.replace(self.sweep, sizes=self.device_sizes))
 
     @property
     def limit_s(self) -> float:
@@ -230,6 +239,8 @@ _OPTIONS = (
     click.option("-i", "--step", type=Size(), default=None,
                  help="Increase the size by this many bytes from step to step, instead of -f."),
     click.option("--sizes", type=_Sizes(), default=None, help="List of message sizes, instead of -b -e -f -i."),
+    click.option("--device-sizes", type=_Sizes(), default=None,
+                 help="Message sizes instead of those above if the buffers are on an accelerator."),
     click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
                  help="Element types."),
     click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
@@ -319,6 +330,7 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
         raise UsageError(f"--backend {values['backend']}: transport {transport} has no backends to choose from")
     return RunConfig(transport=transport, device=values["device"], device_stride=values["device_stride"],
                      backend=values["backend"] or None, sweep=sweep, policy=policy,
+                     device_sizes=values["device_sizes"] or (),
                      journal=out / "journal.jsonl", budget_s=values["budget"], command=command,
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"], expected_ranks=values["expected_ranks"],

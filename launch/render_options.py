@@ -40,6 +40,7 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--device", config.device, "auto"),
             ("--device-stride", str(config.device_stride), "1"),
             ("--backend", config.backend or "", ""),
+            ("--device-sizes", ",".join(map(_size, config.device_sizes)), ""),
             ("--dtypes", ",".join(sweep.dtypes), "float32"),
             ("--redops", ",".join(sweep.redops), "sum"),
             ("--traffic", ",".join(sweep.traffics), "linear"),

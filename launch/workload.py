@@ -45,7 +45,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     def config(self, transport: str, out: Path, *, on_device: bool, budget_s: float | None = None,
                resume: bool = False, device: str = "auto", backend: str | None = None) -> RunConfig:
         """The configuration of a run that writes into `out`, its cases in random order."""
+        either = self.sizes is None and not on_device and device != "cpu"
         return RunConfig(transport=transport, device=device, backend=backend, policy=self.policy,
+                         device_sizes=DEVICE_SIZES if either else (),
                          sweep=self.sweep(on_device, random_seed()), journal=out / "journal.jsonl", budget_s=budget_s,
                          command=typed_command(), display=display_mode(), resume="same" if resume else "never")
 

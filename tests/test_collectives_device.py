@@ -18,7 +18,10 @@ from pathlib import Path
 import pytest
 
 from collbench.collectives.cases import catalog
+from collbench.collectives.cases.case import Sweep
+from collbench.collectives.options import RunConfig
 from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import Policy
 
 HERE = Path(__file__).parent
 SOURCE, PROGRAM = HERE / "third_party_device.cpp", HERE / "third_party_device.py"
@@ -260,3 +263,15 @@ def test_ranks_may_rest_in_a_group_and_sit_on_any_device(device, tmp_path):
                         local_ranks="3,2,1,0", DEMO_VISIBLE="4")
     assert {record.status for record in records} == {"ok"}
     assert {record.case.op for record in records} == {"noop", "barrier", *catalog.GROUPS["links"]}
+
+
+@pytest.mark.ranks
+def test_sizes_follow_from_where_the_buffers_turn_out_to_be(device, tmp_path):
+    config = RunConfig(transport="torch", sweep=Sweep(ops=("all_reduce",), sizes=(8,), ranks=()), device_sizes=(4096,),
+                       policy=Policy(alignment="barrier", case_s=0.005, min_samples=2), display="quiet",
+                       journal=tmp_path / "journal.jsonl")
+    config.write(tmp_path / "config.json")
+    started(device, "--config", str(tmp_path / "config.json"), DEMO_INIT_S="0")
+    _, records, _ = read_journal(config.journal)
+    assert {record.case.bytes for record in records if record.case.op == "all_reduce"} == {4096}
+    assert config.for_device("cpu") == config

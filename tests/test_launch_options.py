@@ -14,7 +14,7 @@ from collbench.collectives.program.rank import main
 from collbench.launch.bench import PROFILES
 from collbench.launch.presets import PRESETS
 from collbench.launch.render_options import rank_arguments, render_options
-from collbench.launch.workload import Workload
+from collbench.launch.workload import CPU_SIZES, DEVICE_SIZES, Workload
 
 
 def parsed(words, command=()):
@@ -95,3 +95,13 @@ def test_sizes_are_rendered_as_a_person_would_type_them(sizes, words):
     config = Workload(ops=("all_reduce",), sizes=sizes).config("torch", Path("r"), on_device=False)
     assert render_options(msgspec.structs.replace(config, display="auto"), seed=False) == [
         "--ops", "all_reduce", *words]
+
+
+def test_sizes_that_the_user_did_not_choose_suit_the_buffers():
+    choices = {(on_device, device): Workload().config("mpi", Path("r"), on_device=on_device, device=device)
+               for on_device, device in ((False, "auto"), (False, "cpu"), (True, "auto"))}
+    sizes = {(key, place): config.for_device(place).sweep.sizes for key, config in choices.items()
+             for place in ("cpu", "cuda:H100")}
+    assert sizes == {((False, "auto"), "cpu"): CPU_SIZES, ((False, "auto"), "cuda:H100"): DEVICE_SIZES,
+                     ((False, "cpu"), "cpu"): CPU_SIZES, ((False, "cpu"), "cuda:H100"): CPU_SIZES,
+                     ((True, "auto"), "cpu"): DEVICE_SIZES, ((True, "auto"), "cuda:H100"): DEVICE_SIZES}

@@ -87,6 +87,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         transport.close()
         remove_output(request.library_log_to, place.rank)
         return 0
+    request = request.for_device(transport.device)
     watch = Watchdog(transport.rank, transport.size, request.limit_s, request.journal, guard)
     try:
         status = (run_links if measures_links(request) else run_sweep)(request, transport, place, watch)
