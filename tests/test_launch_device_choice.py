@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from collbench.collectives.errors import UsageError
+from collbench.collectives.topology import Accelerators
+from collbench.launch import bench
 from collbench.launch.device_choice import TorchBuild, why_unusable
 from collbench.launch.device_files import HostAccelerators
 
@@ -51,6 +54,25 @@ def test_the_reason_is_said_and_what_to_do(here, torch, environment, found, do):
     assert said.found.startswith(f"torch cannot use the {here.vendor} devices of this host (")
     assert found in said.found
     assert do in said.do
+
+
+@pytest.mark.parametrize(("devices", "profile", "ranks"), [
+    (8, "full", [8, 8]), (8, "smoke", [4] * 4), (2, "smoke", [2] * 4), (8, "check", [8] * 12), (1, "full", [1, 8, 8])])
+def test_a_profile_starts_as_many_ranks_as_there_are_devices(monkeypatch, devices, profile, ranks):
+    monkeypatch.setattr(bench, "accelerators_for", lambda device: Accelerators("cuda", devices))
+    monkeypatch.setattr(bench, "default_ranks", lambda usable, allocation: usable.count if usable else 8)
+    plan = bench.plan_bench(bench.PROFILES[profile], ["mpi", "torch"])
+    assert [launch.ranks for launch in plan.launches] == ranks
+    assert plan.launches[0].transport == "torch"
+    assert [launch.device for launch in plan.launches] == ["auto" if devices > 1 or count == 1 else "cpu"
+                                                           for count in ranks]
+
+
+def test_more_ranks_than_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(bench, "accelerators_for", lambda device: Accelerators("cuda", 4))
+    with pytest.raises(UsageError, match=r"8 ranks for 4 cuda device\(s\): two ranks cannot share one"):
+        bench.plan_bench(bench.PROFILES["full"], ["torch"], ranks=8)
+    assert bench.plan_bench(bench.PROFILES["full"], ["mpi"], ranks=8).launches[0].ranks == 8
 
 
 # The driver's files are there, but torch finds no device: as with a driver too old for it. /dev/null stands for the
