@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke test test-all test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
+.PHONY: soak help setup bench smoke first-day test test-all test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ bench: setup ## measure the interconnect at hand, extrapolate and report (ARGS="
 
 smoke: setup ## the same in a minute, to check that everything works
 	@$(RUN)/collbench bench --profile smoke $(ARGS)
+
+first-day: setup ## prove the accelerator path on a machine with one device (DRY=1: on its CPU; ARGS="--limit 300")
+	@$(RUN)/python benchmarks/first_day.py $(if $(DRY),--cpu) $(ARGS)
 
 # Tests of real ranks mostly wait; those of a file stay in one process, because they share a cluster or a device.
 PYTEST = $(RUN)/python -m pytest -n 2 --dist loadfile
