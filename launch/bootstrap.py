@@ -36,7 +36,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a program, before anything is installed
     sys.path.insert(0, str(ROOT))
-from collbench.launch.device_files import HostAccelerators, compute_capability, find_device_files  # noqa: E402
+from collbench.collectives.device_files import HostAccelerators, compute_capability, find_device_files  # noqa: E402
 from collbench.launch.torch_wheels import Wheel, choose_wheel, index_url  # noqa: E402
 
 __all__ = ["Choices", "Host", "Probe", "SetupError", "Step", "choose", "main", "pins", "plan", "probe", "set_up"]
@@ -44,7 +44,7 @@ __all__ = ["Choices", "Host", "Probe", "SetupError", "Step", "choose", "main", "
 OLDEST_TORCH = (2, 6)
 OLDEST_NUMPY = (1, 26)
 OLDEST_MPI4PY = (3, 1)
-OWN_MODULES = ("bootstrap", "device_files", "torch_wheels")
+OWN_MODULES = ("launch/bootstrap.py", "launch/torch_wheels.py", "collectives/device_files.py")
 PROBE_LIMIT_S = 300  # a first import from a cold network file system takes minutes
 
 # A probe leaves its answer in the file named by its argument: vendor libraries write freely to standard output.
@@ -336,7 +336,7 @@ def _stamp(root: Path, host: Host) -> str:
     """A digest that changes when a finished set-up may be out of date."""
     same_python = replace(host, python=os.path.realpath(host.python))  # python3 and python3.11 may be one
     digest = hashlib.sha256(repr((str(root), same_python)).encode())
-    for name in ("pyproject.toml", "setup.py", "constraints.txt", *(f"launch/{name}.py" for name in OWN_MODULES)):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", *OWN_MODULES):
         digest.update((root / name).read_bytes())
     return digest.hexdigest()
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import msgspec
 
+from collbench.collectives.device_files import HostAccelerators, compute_capability, find_device_files
 from collbench.collectives.errors import UsageError
 from collbench.collectives.topology import Accelerators, find_accelerators
 
 from .bootstrap import BUILT_FOR, probe
-from .device_files import HostAccelerators, compute_capability, find_device_files
 from .torch_wheels import choose_wheel, index_url, least_driver
 
 __all__ = ["TorchBuild", "Unusable", "accelerators_for", "check_ranks", "every", "find_unusable", "why_unusable"]

@@ -12,7 +12,7 @@ Standard library only: set-up runs this before anything is installed. Sources of
 
 from typing import NamedTuple
 
-from .device_files import HostAccelerators
+from collbench.collectives.device_files import HostAccelerators
 
 __all__ = ["Wheel", "choose_wheel", "index_url", "least_driver"]
 

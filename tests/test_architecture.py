@@ -15,7 +15,7 @@ ROOMS = ("collectives", "launch", "analysis")
 # top of the file, inside a function or for a type checker. Places on one floor do not import each other.
 FLOORS = {
     "collectives": (
-        ("errors", "text", "transport_names"),
+        ("errors", "text", "transport_names", "device_files"),
         ("cases", "statistics", "native", "topology"),
         ("records", "library_log"),
         ("interfaces",),
@@ -26,7 +26,6 @@ FLOORS = {
         ("program",),
     ),
     "launch": (
-        ("device_files",),
         ("torch_wheels",),
         ("render_options", "workload", "allocation", "job_tmpdir", "bootstrap"),
         ("job", "device_choice"),
@@ -61,7 +60,7 @@ API_SEES = ("analysis.compare", "analysis.domains.facts", "analysis.findings.fin
             "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
 COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
                   "rank": ("collectives.program.rank",)}
-LAUNCH_SEES = (*LIGHT, "native.build", "options", "ranks", "topology", "program.rank", "program.fork")
+LAUNCH_SEES = (*LIGHT, "device_files", "native.build", "options", "ranks", "topology", "program.rank", "program.fork")
 
 
 @cache

@@ -440,9 +440,11 @@ def test_accelerators_are_seen_without_asking_their_drivers(tmp_path):
     for name, files, devices, present in (
             ("a", {}, ["nvidia0"], True), ("b", {}, ["davinci3"], True), ("c", {}, ["dri"], False),
             ("d", {"sys/bus/pci/devices/0000:05:00.0/class": "0x120000",
-                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, [], True),
+                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, ["kfd"], True),
+            ("f", {"sys/bus/pci/devices/0000:05:00.0/class": "0x120000",
+                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, [], False),    # of another container
             ("e", {"sys/bus/pci/devices/0000:05:00.0/class": "0x030000",
-                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, [], False)):
+                   "sys/bus/pci/devices/0000:05:00.0/vendor": "0x1002"}, ["kfd"], False)):
         (tmp_path / name).mkdir()
         assert accelerators_present(System(tree(tmp_path / name, files, devices), fail, fail)) == present
 

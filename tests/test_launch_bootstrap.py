@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from collbench.collectives.device_files import HostAccelerators, compute_capability, find_device_files
 from collbench.launch import bootstrap
 from collbench.launch.bootstrap import Choices, Host, Probe, SetupError, choose, pins, plan, probe, set_up
-from collbench.launch.device_files import HostAccelerators, compute_capability, find_device_files
 from collbench.launch.torch_wheels import choose_wheel
 
 SOURCE = Path(bootstrap.__file__)
@@ -345,9 +345,9 @@ def test_programs_of_the_environment_are_not_the_machines(tmp_path, vendor, monk
 def project(tmp_path: Path) -> Path:
     """A checkout with what set-up reads, and nothing else."""
     root = tmp_path / "checkout"
-    for name in ("launch", "collbench"):
+    for name in ("launch", "collbench", "collectives"):
         (root / name).mkdir(parents=True)
-    own = ["collbench/__init__.py", *(f"launch/{name}.py" for name in ("__init__", *bootstrap.OWN_MODULES))]
+    own = ["collbench/__init__.py", "launch/__init__.py", "collectives/__init__.py", *bootstrap.OWN_MODULES]
     for name in ("pyproject.toml", "setup.py", "constraints.txt", *own):
         shutil.copy(PROJECT / name, root / name)
     return root

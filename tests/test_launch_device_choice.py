@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from collbench.collectives.device_files import HostAccelerators
 from collbench.collectives.errors import UsageError
 from collbench.collectives.topology import Accelerators
 from collbench.launch import bench
 from collbench.launch.device_choice import TorchBuild, why_unusable
-from collbench.launch.device_files import HostAccelerators
 
 CPU_BUILD = TorchBuild(version="2.13.0+cpu", built_for={"cuda": None, "hip": None, "xpu": None},
                        error="Torch not compiled with CUDA enabled")
@@ -80,10 +80,14 @@ def test_more_ranks_than_devices_are_refused(monkeypatch):
 RUNNER = """
 import sys
 from collbench.collectives.topology import accelerators
-from collbench.launch import device_files
+from collbench.collectives import device_files
 accelerators._DEVICE_FILES = ("/dev/null",)
 device_files._VENDORS = (device_files._Vendor("NVIDIA", ("dev/null",)),)
-from collbench.launch.cli import main
+if sys.argv[1] == "rank":
+    from collbench.collectives.program.rank import main
+    sys.argv.pop(1)
+else:
+    from collbench.launch.cli import main
 main()
 """
 REFUSED = "collbench: torch cannot use the NVIDIA devices of this host (/dev/null): "
@@ -113,6 +117,15 @@ def test_cpus_are_not_measured_unless_asked_for(unusable, tmp_path, words):
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.startswith(REFUSED)
     assert done.stderr.count("\n") == 1
+    assert "pass --device cpu" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs("torch")
+def test_a_rank_that_another_program_started_does_not_measure_cpus_either(unusable, tmp_path):
+    done = unusable("rank", "--out", "r", "--ops", "barrier")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "finds no accelerator, but this host has some" in done.stderr
     assert "pass --device cpu" in done.stderr
     assert list(tmp_path.iterdir()) == []
 

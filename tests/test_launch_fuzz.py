@@ -90,7 +90,7 @@ def refuse(*words, **options):
     for job in words:
         if isinstance(job, Job):
             parsed = config_from(rank.make_context("rank", job.arguments()).params, job.out, job.config.command)
-            assert parsed == job.config
+            assert parsed == job.rank_config
             with tempfile.TemporaryDirectory() as folder:
                 job.config.write(Path(folder) / "config.json")
                 assert RunConfig.read(Path(folder) / "config.json") == job.config
@@ -124,12 +124,13 @@ def things(monkeypatch, tmp_path, pristine):
     import collbench.analysis.simulate as simulate
     import collbench.launch.bench as bench
     import collbench.launch.doctor.run_checks as run_checks
+    import collbench.launch.library_log as library_log
     import collbench.launch.supervise as supervise
     from collbench.collectives.topology import find_accelerators
     find_accelerators()
     for module, name, stand_in in (
             (supervise, "run_job", refuse), (supervise, "run_through_faults", refuse),
-            (bench, "run_job", refuse), (run_checks, "examine", refuse), (os, "fork", refuse),
+            (bench, "run_job", refuse), (library_log, "run_job", refuse), (run_checks, "examine", refuse), (os, "fork", refuse),
             (subprocess, "Popen", absent), (simulate, "run_cases", refuse),
             (simulate, "version", str), (write, "write_report", refuse)):
         monkeypatch.setattr(module, name, stand_in)

@@ -203,6 +203,9 @@ _BLOCKS = (Algorithm("binomial tree", _flat(lambda n: _tree(n, _share(n) / log2_
 _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _flat(_bruck_exchange)),
              Algorithm("hypercube", _flat(lambda n: _in_pairs(_bruck_exchange(n), n))),
              Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
+_WITHOUT_DATA = (Algorithm("dissemination", _flat(lambda n: log2_ceil(n) * (Step(1, Fraction(0)),))),
+                 Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
+                 Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0)))))
 
 # Of two algorithms that fit equally well, the earlier one is chosen.
 _OF_OPERATION: dict[str, tuple[Algorithm, ...]] = {
@@ -234,9 +237,11 @@ _OF_OPERATION: dict[str, tuple[Algorithm, ...]] = {
     "scatter": _BLOCKS,
     "all_to_all": _EXCHANGE,
     "all_to_all_v": _EXCHANGE,
-    "barrier": (Algorithm("dissemination", _flat(lambda n: log2_ceil(n) * (Step(1, Fraction(0)),))),
-                Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
-                Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0))))),
+    "barrier": _WITHOUT_DATA,
+    # Ranks learn of each other along a tree, or all of all: logarithmic or linear, as a barrier.
+    "comm_init": _WITHOUT_DATA,
+    "comm_first_call": _WITHOUT_DATA,
+    "comm_destroy": _WITHOUT_DATA,
     "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),
 }
 

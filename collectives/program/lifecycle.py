@@ -19,9 +19,8 @@ from .session import Session
 __all__ = ["lifecycle_cases", "measure_lifecycle"]
 
 _STEPS = ("comm_init", "comm_first_call", "comm_destroy")
-_ENOUGH_S = 2.0     # a group that has taken so long gets no further sample after the fewest
 _FEWEST = 3
-_LONG_S = 20.0      # no further sample at all
+_LONG_S = 20.0      # after that, one sample is enough
 
 
 class _Reading(NamedTuple):
@@ -40,13 +39,16 @@ def lifecycle_cases(cases: Sequence[Case]) -> dict[int, list[Case]]:
     return groups
 
 
-def measure_lifecycle(ranks: int, session: Session, transport: Transport,
+def measure_lifecycle(ranks: int, session: Session, transport: Transport, time_s: float,
                       enter: EnterPhase) -> tuple[dict[str, list[Outcome]], float]:
-    """Outcomes of all ranks by operation, on rank 0, and the clocks' error in ns. Collective over the job."""
+    """Outcomes of all ranks by operation, on rank 0, and the clocks' error in ns. Collective over the job.
+
+    `time_s` limits the time for the samples together; a few are taken however long they take.
+    """
     readings: dict[str, list[_Reading]] = {step: [] for step in _STEPS}
     wrong = checks = 0
     own = session.communicators[ranks]
-    for _ in _samples(session, enter):
+    for _ in _samples(session, time_s, enter):
         trial = transport.trial(ranks)
         enter("timed")
         readings["comm_init"].append(_timed(session, trial.create))
@@ -85,7 +87,7 @@ def _timed(session: Session, step: Callable[[], object]) -> _Reading:
     return _Reading(begin, world.now_ns() - begin)
 
 
-def _samples(session: Session, enter: EnterPhase) -> Iterator[int]:
+def _samples(session: Session, time_s: float, enter: EnterPhase) -> Iterator[int]:
     """A number for each sample, at least one, until rank 0 finds that they have taken long enough. Collective."""
     world, policy = session.world, session.policy
     begin, sample = world.now_ns(), 0
@@ -95,6 +97,6 @@ def _samples(session: Session, enter: EnterPhase) -> Iterator[int]:
         enter("set-up")
         spent_s = (world.now_ns() - begin) / 1e9
         more = sample < policy.max_samples and spent_s < _LONG_S and (
-            sample < _FEWEST or spent_s < min(_ENOUGH_S, 2 * len(_STEPS) * policy.case_s))
+            sample < _FEWEST or spent_s < time_s)
         if not world.agree(int(more)):
             return

@@ -48,9 +48,10 @@ def _run_follower(session: Session, transport: Transport, watch: NullWatchdog) -
     numbers = {case: number for number, case in enumerate(session.plan.cases, 1)}
     for ranks, cases in lifecycle_cases(session.plan.todo).items():
         watch.enter_phase("waiting for its next case")
-        if session.world.agree(0):
+        mode_s = share_decision(session.world).mode_s
+        if mode_s is not None:
             watch.enter_case(cases[0], numbers[cases[0]])
-            measure_lifecycle(ranks, session, transport, watch.enter_phase)
+            measure_lifecycle(ranks, session, transport, len(cases) * mode_s, watch.enter_phase)
             watch.enter_case(None)
     for case, number in numbers.items():
         communicator = session.communicators[case.ranks]
@@ -155,13 +156,17 @@ class _Coordinator:
         """Measure the life of a communicator over `ranks` ranks, with every rank of the job."""
         self.watch.enter_phase("between cases")
         missing = [case for case in cases if case not in completed]
-        decisions = [keeper.decide(self.stop.received) for _ in missing]
-        if not self.session.world.agree(int(any(decision != SKIP for decision in decisions))):
+        decision = SKIP
+        for _ in missing:       # measured together, but the time of each counts
+            decision = keeper.decide(self.stop.received)
+        mode_s = share_decision(self.session.world, decision).mode_s
+        if mode_s is None:
             for _ in missing:
                 display.skip()
             return
         self.watch.enter_case(cases[0], number)
-        outcomes, error_ns = measure_lifecycle(ranks, self.session, self.transport, self.watch.enter_phase)
+        outcomes, error_ns = measure_lifecycle(ranks, self.session, self.transport, len(cases) * mode_s,
+                                               self.watch.enter_phase)
         for case in missing:
             self._keep(build.measured(case, outcomes[case.op], error_ns), journal, display)
         self.watch.enter_case(None)

@@ -7,9 +7,8 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from . import nvml_calls
+from ..device_files import find_device_files
 from .host_files import System
-from .sources import npu_smi, pci
 
 __all__ = ["Accelerators", "accelerators_present", "find_accelerators", "usable_cores"]
 
@@ -46,7 +45,7 @@ def accelerators_present(system: System = System()) -> bool:        # noqa: B008
 
     By device files and sysfs alone: no library or program of a driver is started, so that every rank may ask.
     """
-    return nvml_calls.have_nvidia(system) or npu_smi.have_ascend(system) or pci.find(system) is not None
+    return find_device_files(system.root) is not None
 
 
 def usable_cores() -> list[int]:

@@ -10,6 +10,7 @@ import torch
 from ..errors import UsageError
 from ..interfaces import Pattern, empty_call
 from ..loop.memory import HOST_POLICY, HostMemory, slot_stride
+from ..topology import accelerators_present
 from ..topology.device_identity import given_uuid, pci_address, visibility_mask
 
 __all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
@@ -96,6 +97,9 @@ def find_device(wanted: str, local_rank: int) -> torch.device:
     UsageError if the requested accelerator is not available.
     """
     here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if wanted == "auto" and here is None and accelerators_present():
+        raise UsageError(f"torch {torch.__version__} finds no accelerator, but this host has some (collbench doctor "
+                         "says why); to measure the CPUs instead, pass --device cpu")
     if wanted == "cpu" or (wanted == "auto" and here is None):
         return torch.device("cpu")
     if here is None or wanted not in ("auto", here.type):
