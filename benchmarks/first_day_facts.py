@@ -388,10 +388,11 @@ def graphs(subject: Subject) -> None:
         subject.say("whether a captured graph replays right", right, "True", right)
     else:
         subject.say("capturing calls as a graph", why, "a graph" if can else "", can and False)
+    before = torch.accelerator.current_stream(subject.device)
     _, why = attempt_capture(waiting, subject.device)
     subject.say("capturing a call that waits for the device", why)
-    right = right_after(call)
-    subject.say("whether calls are right after a capture that failed", right, "True", right)
+    right = right_after(call) and torch.accelerator.current_stream(subject.device) == before
+    subject.say("whether calls are right, and on the same stream, after a capture that failed", right, "True", right)
 
 
 def attempt_capture(calls: Sequence[Callable[[], object]],
