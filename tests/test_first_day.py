@@ -94,7 +94,8 @@ def test_facts_and_plan_pass_on_the_emulated_device(device, tmp_path):
                       if fact["verdict"] == "PASS")
     for words in ("forked after the import", "seconds to make a communicator", "to make patterns", "in payloads",
                   "50 ms of work", "turns of another thread", "streamed all_reduce of 1 KiB", "streamed copy of 1 KiB",
-                  "as a program calls it", "used and freed", "on the same stream, after a capture that failed", "main job plans"):
+                  "as a program calls it", "used and freed", "on the same stream, after a capture that failed",
+                  "main job plans"):
         assert words in passed, output
 
 
