@@ -130,8 +130,8 @@ def things(monkeypatch, tmp_path, pristine):
     find_accelerators()
     for module, name, stand_in in (
             (supervise, "run_job", refuse), (supervise, "run_through_faults", refuse),
-            (bench, "run_job", refuse), (library_log, "run_job", refuse), (run_checks, "examine", refuse), (os, "fork", refuse),
-            (subprocess, "Popen", absent), (simulate, "run_cases", refuse),
+            (bench, "run_job", refuse), (library_log, "run_job", refuse), (run_checks, "examine", refuse),
+            (os, "fork", refuse), (subprocess, "Popen", absent), (simulate, "run_cases", refuse),
             (simulate, "version", str), (write, "write_report", refuse)):
         monkeypatch.setattr(module, name, stand_in)
     folder = tmp_path / "things"
