@@ -167,6 +167,7 @@ def test_calls_are_captured_on_a_side_stream_after_warm_up(answers):
     assert answers["stream"] == 0
 
 
+@pytest.mark.slow
 def test_free_memory_is_known_where_only_the_module_of_the_device_tells_it(device):
     answers = answered(device, DEMO_VISIBLE="2", DEMO_MEMORY="module")
     assert answers["room"] == answers["free"] // 3
@@ -236,6 +237,7 @@ def test_a_case_that_nearly_fits_is_a_record_not_a_crash(device, tmp_path):
         40: "ok", 100: "skipped-memory"}
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_the_whole_memory_of_the_device_is_free_for_each_case(device, tmp_path):
     """Neither what the case before has freed, nor the other ranks, each of which has a device of its own."""
@@ -256,6 +258,7 @@ def test_streamed_calls_that_are_shorter_than_their_queueing_are_timed_on_the_de
     assert min(as_called_ns) / timing.calls >= 5e5 * 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_ranks_may_rest_in_a_group_and_sit_on_any_device(device, tmp_path):
     """Links of 3 of 4 ranks, so that one of the three rests in each round; no rank is on the device of its number."""

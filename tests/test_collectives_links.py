@@ -141,6 +141,7 @@ def test_planted_faults_in_a_real_network_are_found(tmp_path):
     assert "the link from rank 1 (host h1) to rank 2 (host h2) is slow in both directions" in warnings[1]
 
 
+@pytest.mark.slow
 @pytest.mark.needs("mpi")
 @pytest.mark.ranks
 def test_the_command_shows_a_matrix_over_mpi(collbench, tmp_path):

@@ -260,6 +260,7 @@ def qsub(tmp_path):
     return spool
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("mpi", "torch")
 def test_a_job_for_pbs_is_submitted_measures_both_ways_and_resumes(collbench, tmp_path, qsub):

@@ -59,6 +59,7 @@ def with_one_device(device, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_bench_measures_copies_on_the_device_and_then_the_cpus(with_one_device):
     done = with_one_device("bench", "--profile", "smoke", "--budget", 10, "--transport", "torch", "--out", "r")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -104,6 +105,7 @@ def test_run_measures_the_device_with_one_rank(with_one_device):
     assert {run.device for run in runs.values()} == {"demo:Demo 1"}
 
 
+@pytest.mark.slow
 def test_a_stride_takes_one_die_of_each_package(with_one_device):
     """Four devices, two in each package: ranks on the first of each, which is also the default number of ranks."""
     quick = ("--device-stride", 2, "--ops", "barrier", "--alignment", "barrier", "--case-seconds", 0.01)
