@@ -2,6 +2,9 @@
 
 A tool's module has `TITLE`, `recognise(text) -> bool` and `read(log, collector)`. A file may hold output of several
 tools; each module reads its own tables. What a log does not state comes from an option; nothing is guessed silently.
+
+Tables of some tools look like those of another: a module whose tool prints such tables has `claims(log) -> set[int]`,
+the numbers of their lines, which modules without it then find blank.
 """
 
 import importlib
@@ -16,7 +19,7 @@ from collbench.collectives.records.journal import Journal, JournalError, Unreada
 from collbench.collectives.records.record import Imported, Record, Run
 
 from .shared.collector import Collector, LogHints
-from .shared.log import Log, LogError, open_log
+from .shared.log import Log, LogError, open_log, split_lines
 
 __all__ = [
     "ImportedLog",
@@ -72,17 +75,32 @@ def read_log(path: Path, hints: LogHints | None = None) -> ImportedLog:
         UsageError: an option is needed, which the message names.
     """
     log = open_log(path)
-    tools = [module for module in importers() if module.recognise(log.text)]
+    others = _unclaimed(log)
+    read_from = [(module, log if hasattr(module, "claims") else others) for module in importers()]
+    read_from = [(module, lines) for module, lines in read_from if module.recognise(lines.text)]
+    tools = [module for module, _ in read_from]
     if not tools:
         titles = ", ".join(module.TITLE for module in importers())
         raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles})")
     collector = Collector(log, hints or LogHints())
-    for module in tools:
-        module.read(log, collector)
+    for module, lines in read_from:
+        module.read(lines, collector)
     if not collector.results:
         raise _nothing(log, collector, tools)
     return ImportedLog(tuple(module.TITLE for module in tools), collector.runs, collector.results, collector.rows,
                        collector.all_warnings())
+
+
+def _unclaimed(log: Log) -> Log:
+    """The log with those lines blank that a module claims for its tool."""
+    claimed: set[int] = set()
+    for module in importers():
+        if hasattr(module, "claims") and module.recognise(log.text):
+            claimed |= module.claims(log)
+    if not claimed:
+        return log
+    kept = ("" if number in claimed else text for number, text in enumerate(split_lines(log.text), 1))
+    return Log(log.path, "\n".join(kept), log.crc32)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,149 @@
+"""Import of further tools' output. Samples are our own, in each tool's format; the figures were computed by hand."""
+
+import random
+import re
+
+import pytest
+
+from collbench.analysis.frames.load import load
+from collbench.analysis.importers import LogHints, read_log
+from collbench.collectives.errors import CollbenchError
+
+SAMPLES = {
+    "all_reduce_bench": """Environment:
+- software: torch=2.3.0, cuda=12.4, nccl=(2, 20, 5)
+
+The average bandwidth of all_reduce over 8 ranks (5 warmups / 20 trials):
+
+| payload |    busbw   |    algbw   |
+| ------: | ---------: | ---------: |
+|   32KiB |   0.92GBps |   0.53GBps |
+|    4GiB | 350.00GBps | 200.00GBps |
+
+Legend: 1KiB = 2**10 Bytes, 1MiB = 2**20 Bytes, 1GiB = 2**30 Bytes
+""",
+    "all_reduce_bench profile": """The 0.5GiB payload bandwidth of all_reduce over 4 ranks (5 warmups / 3 trials):
+
+|    busbw   |    algbw   |
+| ---------: | ---------: |
+| 150.00GBps | 100.00GBps |
+| 300.00GBps | 200.00GBps |
+| 225.00GBps | 150.00GBps |
+""",
+    "all_reduce_bench old": """The average bandwidth of all_reduce with a 4.0GB payload (20 trials, 4 ranks):
+ algbw: 200.000 GBps (1600.0 Gbps)
+ busbw: 300.000 GBps (2400.0 Gbps)
+""",
+    "hccl_demo": """$ HCCL_COMM_ID=127.0.0.1:5555 python3 run_hccl_demo.py --nranks 8 --test all_gather --loop 10
+################################################
+[BANDWIDTH SUMMARY REPORT]
+(src!=dst, collective=all_gather, iterations=10)
+
+size              count             type              time              algoBW            nw_bw
+(B)               (elements)                          (ms)              (GB/s)            (GB/s)
+1048576           262144            float             0.100000 ms       10.485760 GB/s    73.400320 GB/s
+33554432          8388608           float             0.200000 ms       167.772160 GB/s   1174.405120 GB/s
+""",
+    "hccl_demo old": """[SUMMARY REPORT]
+(src!=dst, collective=all_reduce, iterations=10)
+
+size          count         type          redop         time          algo_bw       nw_bw
+(B)           (elements)                                (ms)          (GB/s)        (GB/s)
+1048576       262144        float         sum           0.100         10.485760     18.350080
+""",
+    "hccl_demo block": """###############################################################################
+[BENCHMARK] hcclReduceScatter(src!=dst, count=8388608, dtype=float, iterations=1000)
+[BENCHMARK]     NW Bandwidth   : 140.000000 GB/s
+[BENCHMARK]     Algo Bandwidth : 160.000000 GB/s
+###############################################################################
+[BENCHMARK] hcclAlltoAll(dataSize=1048576, count=262144, dtype=bfloat16, iterations=1000)
+[BENCHMARK]     Host Latency   : 0.050000 ms
+[BENCHMARK]     Device Latency : 0.040000 ms
+""",
+    "hccl_demo csv": "all2all,0,float,1048576,1000,70.000000 GB/s,80.000000 GB/s\n",
+}
+
+# What some tools do not print, as options.
+ASKED = {"hccl_demo block": {"ranks": 8}}
+PIECES = ["", "0", "-1", "9" * 30, "1e400", "nan", "inf", "N/A", "\x1b[31m", "\r", "\n", "|", ",", '"', "{", "]", "#",
+          "٣", "0x10", "null", "{}", "-0.0", "\0"]
+
+
+def read(tmp_path, text, **asked):
+    path = tmp_path / "a.log"
+    path.write_text(text)
+    return read_log(path, LogHints(**asked))
+
+
+def figures(found):
+    """Operation, ranks, message bytes and time in us of each result."""
+    return [(result.op, result.ranks, result.message_bytes, pytest.approx(result.time_s * 1e6, rel=1e-6))
+            for result in found.results]
+
+
+def test_each_sample_is_read_by_its_tool_alone(tmp_path):
+    for name, text in SAMPLES.items():
+        found = read(tmp_path, text, **ASKED.get(name, {}))
+        assert len(found.tools) == 1, (name, found.tools)
+        assert found.warnings == [], name
+        assert found.results, name
+
+
+def test_a_garbled_number_loses_no_figure_without_a_warning(tmp_path):
+    for name, text in SAMPLES.items():
+        asked = ASKED.get(name, {})
+        whole = read(tmp_path, text, **asked)
+        places = [found.span() for found in re.finditer(r"(?<![\w.])\d[\d.]*(?=[\s|,}a-zA-Z]|$)", text)]
+        for begin, end in places[:: max(1, len(places) // 40)]:
+            try:
+                garbled = read(tmp_path, f"{text[:begin]}1x2{text[end:]}", **asked)
+            except CollbenchError:
+                continue
+            lost = len(garbled.results) < len(whole.results) or garbled.rows < whole.rows
+            assert garbled.warnings or not lost, (name, text[:end].count("\n") + 1, text[begin:end])
+
+
+def test_mutated_samples(tmp_path):
+    rng, path = random.Random(18), tmp_path / "a.log"
+    for name, text in SAMPLES.items():
+        for _ in range(60):
+            begin, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
+            end = min(end, begin + rng.choice((0, 1, 8, 80)))
+            path.write_text(text[:begin] + rng.choice(PIECES) + text[end:], errors="surrogatepass")
+            try:
+                found = read_log(path, LogHints(**ASKED.get(name, {})))
+                load(path, LogHints(**ASKED.get(name, {})))
+            except CollbenchError:
+                continue
+            for result in found.results:
+                assert result.status != "ok" or 0 < result.time_s < float("inf"), name
+
+
+def test_all_reduce_bench(tmp_path):
+    found = read(tmp_path, SAMPLES["all_reduce_bench"])
+    # 4 GiB / 200 GB/s = 21474.8 us
+    assert figures(found) == [("all_reduce", 8, 32768, 61.82641509), ("all_reduce", 8, 1 << 32, 21474.83648)]
+    assert (found.results[1].busbw_Bps, found.results[1].repeats) == (350e9, 20)
+    # the median call: 0.5 GiB / 150 GB/s
+    assert figures(read(tmp_path, SAMPLES["all_reduce_bench profile"])) == [("all_reduce", 4, 1 << 29, 3579.139413)]
+    # 4 * 10^9 bytes / 200 GB/s
+    assert figures(read(tmp_path, SAMPLES["all_reduce_bench old"])) == [("all_reduce", 4, 4 * 10**9, 20000.0)]
+    garbled = read(tmp_path, SAMPLES["all_reduce_bench"].replace("200.00GBps", "20.00GBps"))
+    assert (len(garbled.results), garbled.rows, len(garbled.warnings)) == (1, 2, 1)
+    assert "a.log:9: row skipped: busbw is not algbw times 2(n-1)/n" in garbled.warnings[0]
+
+
+def test_hccl_demo(tmp_path):
+    found = read(tmp_path, SAMPLES["hccl_demo"])
+    # the size is a rank's block
+    assert figures(found) == [("all_gather", 8, 8 << 20, 100.0), ("all_gather", 8, 8 << 25, 200.0)]
+    assert found.results[0].native_size_bytes == 1 << 20
+    found = read(tmp_path, SAMPLES["hccl_demo old"])
+    assert figures(found) == [("all_reduce", 8, 1 << 20, 100.0)]        # 18.35 / 10.49 = 2 * 7 / 8
+    assert (found.results[0].busbw_Bps, found.results[0].redop) == (pytest.approx(18.35008e9), "sum")
+    found = read(tmp_path, SAMPLES["hccl_demo block"], ranks=8)
+    assert figures(found) == [("reduce_scatter", 8, 1 << 25, 209.7152), ("all_to_all", 8, 1 << 20, 50.0)]
+    assert [result.mode for result in found.results] == ["streamed", "isolated"]
+    assert figures(read(tmp_path, SAMPLES["hccl_demo csv"])) == [("all_to_all", 8, 1 << 20, 13.1072)]
+    garbled = read(tmp_path, SAMPLES["hccl_demo"].replace("0.100000 ms", "0.1x0000 ms"))
+    assert (len(garbled.results), garbled.rows, len(garbled.warnings)) == (1, 2, 1)
