@@ -61,6 +61,68 @@ size          count         type          redop         time          algo_bw   
 [BENCHMARK]     Device Latency : 0.040000 ms
 """,
     "hccl_demo csv": "all2all,0,float,1048576,1000,70.000000 GB/s,80.000000 GB/s\n",
+    "oneccl": """options:
+  processes:       4
+  buf_count:       2
+  inplace:         0
+
+datatype: float32
+reduction: sum
+
+#------------------------------------------------------------
+# Benchmarking: allgatherv
+# #processes: 4
+#------------------------------------------------------------
+
+        #bytes   #elem_count  #repetitions   t_min[usec]   t_max[usec]   t_avg[usec]  stddev[%]
+          8192          2048            16         40.00         44.00         42.00       0.60
+
+# All done
+""",
+    "oneccl csv": """#ranks,collective,reduction,dtype,dtype_size,#elements/buffer,message_size,#buffers,#repetitions,\
+t_min[usec],t_max[usec],t_avg[usec],stddev[%],wait_t_avg[usec]
+4,allreduce,sum,float32,4,1024,4096,1,16,40,44,42.5,0.6,3.1
+4,reduce_scatter,sum,float32,4,1024,4096,2,16,80,88,84,0.6,3.1
+""",
+    "oneccl pairs": """        #bytes      #repetitions    #usec(latency)
+             4                20              1.50
+        #bytes      #repetitions        Mbytes/sec
+          4096                20           4096.00
+""",
+    "perftest": """---------------------------------------------------------------------------------------
+                    RDMA_Write BW Test
+ Number of qps   : 2            Transport type : IB
+ Connection type : RC           Using SRQ      : OFF
+---------------------------------------------------------------------------------------
+ #bytes     #iterations    BW peak[MB/sec]    BW average[MB/sec]   MsgRate[Mpps]
+ 65536      5000             11000.00            10000.00                  0.160000
+---------------------------------------------------------------------------------------
+                    Send Bidirectional BW Test
+ Number of qps   : 1            Transport type : IB
+ #bytes     #iterations    BW peak[Gb/sec]    BW average[Gb/sec]   MsgRate[Mpps]
+ 65536      5000             0.00               400.00             0.762939
+---------------------------------------------------------------------------------------
+                    RDMA_Write Latency Test
+ #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]    t_avg[usec]    t_stdev[usec]   \
+99% percentile[usec]   99.9% percentile[usec]
+ 2       1000          1.50           9.00         1.60               1.65           0.20    1.90    9.00
+---------------------------------------------------------------------------------------
+""",
+    "perftest json": """{
+"test_info": {
+"test": "RDMA_Write_BW_Test",
+"Number_of_qps": 1,
+"Connection_type": "RC"
+},
+"results": {
+"MsgSize": 65536,
+"n_iterations": 5000,
+"BW_peak": 0.00,
+"BW_average": 400.00,
+"MsgRate": 0.762939
+}
+}
+""",
 }
 
 # What some tools do not print, as options.
@@ -106,7 +168,7 @@ def test_a_garbled_number_loses_no_figure_without_a_warning(tmp_path):
 def test_mutated_samples(tmp_path):
     rng, path = random.Random(18), tmp_path / "a.log"
     for name, text in SAMPLES.items():
-        for _ in range(60):
+        for _ in range(20):
             begin, end = sorted(rng.randrange(len(text) + 1) for _ in range(2))
             end = min(end, begin + rng.choice((0, 1, 8, 80)))
             path.write_text(text[:begin] + rng.choice(PIECES) + text[end:], errors="surrogatepass")
@@ -147,3 +209,38 @@ def test_hccl_demo(tmp_path):
     assert figures(read(tmp_path, SAMPLES["hccl_demo csv"])) == [("all_to_all", 8, 1 << 20, 13.1072)]
     garbled = read(tmp_path, SAMPLES["hccl_demo"].replace("0.100000 ms", "0.1x0000 ms"))
     assert (len(garbled.results), garbled.rows, len(garbled.warnings)) == (1, 2, 1)
+
+
+def test_oneccl_benchmark(tmp_path):
+    found = read(tmp_path, SAMPLES["oneccl"])
+    # two buffers of 4096 bytes per rank in 42 us; four ranks
+    assert figures(found) == [("all_gather", 4, 4 * 4096, 21.0)]
+    result, = found.results
+    assert (result.rank_min_s, result.rank_max_s) == (pytest.approx(20e-6), pytest.approx(22e-6))
+    assert (result.variant, result.in_place) == ("allgatherv with equal counts;2 buffers at once", False)
+    found = read(tmp_path, SAMPLES["oneccl csv"])
+    assert figures(found) == [("all_reduce", 4, 4096, 42.5), ("reduce_scatter", 4, 4096, 42.0)]
+    together = SAMPLES["oneccl csv"] + "4,bcast,,float32,4,1024,4096,1,16,40,44,42.5,0.6,3.1\n"
+    found = read(tmp_path, together)
+    assert (len(found.results), len(found.warnings)) == (1, 2)
+    assert "the sum over allreduce, bcast" in found.warnings[0]
+    assert "the sum over allgatherv, bcast" in read(tmp_path, SAMPLES["oneccl"] + SAMPLES["oneccl"].replace(
+        "allgatherv", "allgatherv bcast")).warnings[0]
+    # half a round trip; 4096 bytes / 4096 MB/s
+    assert figures(read(tmp_path, SAMPLES["oneccl pairs"])) == [("ping_pong", 2, 4, 1.5), ("bandwidth", 2, 4096, 1.0)]
+
+
+def test_perftest(tmp_path):
+    found = read(tmp_path, SAMPLES["perftest"])
+    # MB/sec are MiB/sec: 65536 / (10000 * 2^20) = 6.25 us; both directions together 400 Gbit/s: 65536 / 25 GB/s
+    assert figures(found) == [("bandwidth", 2, 65536, 6.25), ("bi_bandwidth", 2, 65536, 2.62144),
+                              ("ping_pong", 2, 2, 1.6)]
+    assert [result.busbw_Bps for result in found.results] == [10000 * 2**20, 50e9, None]
+    assert (found.results[0].variant, found.results[2].p99_s) == ("RDMA write;RC;2 qps", pytest.approx(1.9e-6))
+    # 400 = 65536 * 0.762939e6 in Gbit/s
+    assert figures(read(tmp_path, SAMPLES["perftest json"])) == [("bandwidth", 2, 65536, 1.31072)]
+    wrong = read(tmp_path, SAMPLES["perftest"].replace("10000.00 ", "1000.00 "))
+    assert (len(wrong.results), wrong.rows) == (2, 3)
+    assert "not size times MsgRate" in wrong.warnings[0]
+    reads = SAMPLES["perftest"].replace("RDMA_Write Latency", "RDMA_Read Latency")
+    assert read(tmp_path, reads).results[2].status == "unsupported"
