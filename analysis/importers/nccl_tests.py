@@ -13,7 +13,7 @@ TITLE = "nccl-tests"
 
 # A table header of any version, the configuration line, a row (size, count and type), or the results of the JSON.
 _MARKS = re.compile(
-    r"\bsize\s+count\s+type\b.{0,200}\btime\b|\bnThread\s+\d+\s+nGpus\s+\d+|"
+    r"\bsize\s+count\s+type\b.{0,200}\btime\b.{0,200}\balgbw|\bnThread\s+\d+\s+nGpus\s+\d+|"
     r"^.{0,64}?\s\d+\s+\d+\s+(?:float|double|half|bfloat16|u?int(?:8|32|64)|fp8_\w+|f8e\dm\d)\s.{0,200}\d\.\d|"
     r"\"results\"\s*:\s*\[\s*(?:\{\s*\"size\"|\])", re.MULTILINE)
 

@@ -60,11 +60,12 @@ def _column(name: str) -> str:
 
 def read(log: Log, collector: Collector) -> None:
     """Add every row."""
-    found = _header(log.text)
+    text = log.raw if _header(log.raw) else log.text        # cells are data: only a prefix on every line is taken off
+    found = _header(text)
     if not found:
         return
     skipped, delimiter, names = found
-    lines = split_lines(log.text, keep_ends=True)[skipped:]        # a quoted cell may contain line breaks
+    lines = split_lines(text, keep_ends=True)[skipped:]        # a quoted cell may contain line breaks
     reader = csv.reader(lines, delimiter=delimiter)
     runs: dict[tuple[str, ...], str] = {}
     while True:

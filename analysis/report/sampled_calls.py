@@ -92,7 +92,7 @@ def read_calls(data: Path, choices: Sequence[Choice]) -> list[Calls]:
     journal = data / "journal.jsonl" if data.is_dir() else data
     if not choices or not is_journal(journal):
         return []
-    ours = [choice for choice in choices if choice.point["op"] in OPERATIONS]
+    ours = [choice for choice in choices if choice.point["op"] in OPERATIONS and pd.isna(choice.point["source"])]
     records = dict(_records(journal, {choice.key for choice in ours}))
     found = []
     for choice in ours:

@@ -1,6 +1,6 @@
 """Collects runs, figures and warnings while a log is imported."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -103,6 +103,15 @@ class Collector:
             self.warnings.append(f"{place}: {reason}")
         else:
             self._suppressed += 1
+
+    def warn_of(self, faults: Iterable[tuple[int, str]]) -> None:
+        """Add one warning for each reason in pairs of line and reason, with the first line and how many there are."""
+        lines: dict[str, set[int]] = {}
+        for line, reason in sorted(faults):
+            lines.setdefault(reason, set()).add(line)
+        for reason, where in lines.items():
+            more = len(where) - 1
+            self.warn(min(where), reason + (f" (and {more} more line{'' if more == 1 else 's'})" if more else ""))
 
     def need(self, line: int, what: str, option: str, rows: int) -> None:
         """Warn that rows are left out because an option is missing, and remember which one."""

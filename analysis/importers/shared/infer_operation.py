@@ -5,18 +5,20 @@ and redop, root and the error column differ between programs (PERFORMANCE.md and
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .names import ITEMSIZES
 from .nccl_row import Columns, Half, Row
 from .printed_numbers import PrintedNumber
 
-__all__ = ["Signature", "fitting_operations", "signatures"]
+__all__ = ["Signature", "bus_ratio", "factor_of", "fitting_operations", "signatures"]
 
 _MOST_RANKS = 1 << 20
 _SLACK = 1e-6       # beyond rounding
+_MISPRINTED = 0.25   # at most this share of the bandwidths may contradict what the others say
 
 
 class Signature(NamedTuple):
@@ -63,13 +65,34 @@ class _Features:
     checked_in_place: bool | None
 
 
-def fitting_operations(rows: Sequence[Row], ranks: int | None, columns: Columns | None) -> dict[str, int | None]:
+def fitting_operations(rows: Sequence[Row], ranks: int | None, columns: Columns | None,
+                       counts: bool = True) -> dict[str, int | None]:
     """Operations consistent with `rows`, each with its rank count, or None if several rank counts fit.
 
     Args:
         ranks: the rank count, if known.
         columns: the columns of the header, if there is one.
+        counts: whether the column `count` is to be believed.
     """
+    if not counts:
+        rows = [replace(row, count=0) for row in rows]
+    return _fitting(rows, ranks, columns, tolerated=0.0) or _fitting(rows, ranks, columns, tolerated=_MISPRINTED)
+
+
+def factor_of(op: str, ranks: int) -> float | None:
+    """Bus bandwidth over size per time that the program of `op` prints; None if the operation has no program."""
+    signature = signatures().get(op)
+    return None if signature is None else signature.ring * (ranks - 1) / ranks if signature.ring else 1.0
+
+
+def bus_ratio(row: Row, half: Half) -> tuple[float, float]:
+    """Bounds of busbw over algbw from rounding; 0 and infinity if the numbers have too few digits."""
+    return _ratio(row, half)
+
+
+def _fitting(rows: Sequence[Row], ranks: int | None, columns: Columns | None,
+             tolerated: float) -> dict[str, int | None]:
+    """As `fitting_operations`; `tolerated` is the share of bandwidths that may be misprinted."""
     seen = _seen(rows)
     fits: dict[str, int | None] = {}
     for op, signature in signatures().items():
@@ -80,7 +103,7 @@ def fitting_operations(rows: Sequence[Row], ranks: int | None, columns: Columns 
             continue        # one block does not distinguish a job of one rank from an operation without blocks
         if signature.blocks and seen.blocks and seen.blocks != known:
             continue
-        counts = _counts(signature, rows, known)
+        counts = _counts(signature, rows, known, tolerated)
         if counts is not None:
             fits[op] = known or (counts[0] if counts[0] == counts[1] else None)
     if len(fits) > 1:
@@ -97,14 +120,30 @@ def _has_columns(op: str, signature: Signature, columns: Columns | None) -> bool
 
 
 def _seen(rows: Sequence[Row]) -> _Features:
-    ratios = {_blocks(row) for row in rows} - {None}
-    named = {row.redop not in (None, "none") for row in rows}
-    roots = {row.root is not None and row.root >= 0 for row in rows}
-    pairs = [(row.out_of_place, row.in_place) for row in rows if row.out_of_place and row.in_place]
-    checked = [here.wrong is not None for there, here in pairs if there.wrong is not None]
-    return _Features(named.pop() if len(named) == 1 else None, roots.pop() if len(roots) == 1 else None,
-                 ratios.pop() if len(ratios) == 1 else 0 if ratios else None,
-                 None if not checked else any(checked))
+    """What most rows have in common: one misprint decides nothing."""
+    halves = [(row.out_of_place, row.in_place) for row in rows if row.out_of_place and row.in_place]
+    return _Features(
+        _majority([row.redop != "none" for row in rows if row.redop is not None]) if any(row.redop for row in rows)
+        else False,
+        _majority([row.root >= 0 for row in rows if row.root is not None]) if any(row.root is not None for row in rows)
+        else False,
+        _majority_of_blocks(rows),
+        _majority([here.wrong is not None for there, here in halves if there.wrong is not None and not here.unread]))
+
+
+def _majority(values: Sequence[bool]) -> bool | None:
+    """What more than two thirds of `values` are; None if there is no such value."""
+    yes = sum(values)
+    return True if 3 * yes > 2 * len(values) else False if 3 * yes < len(values) else None
+
+
+def _majority_of_blocks(rows: Sequence[Row]) -> int | None:
+    """Blocks that the counts of most rows give; 0 if rows differ, None if no count gives a whole number."""
+    ratios = Counter(blocks for row in rows if (blocks := _blocks(row)))
+    if not ratios:
+        return None
+    usual, times = ratios.most_common(1)[0]
+    return usual if 3 * times > 2 * ratios.total() else 0
 
 
 def _blocks(row: Row) -> int | None:
@@ -124,18 +163,38 @@ def _looks_alike(signature: Signature, seen: _Features) -> bool:
     return seen.checked_in_place is None or signature.checked_in_place == seen.checked_in_place
 
 
-def _counts(signature: Signature, rows: Sequence[Row], ranks: int | None) -> tuple[int, int] | None:
-    """Smallest and largest rank count that busbw over algbw allows in every row; None if there is none."""
-    least, most = (ranks, ranks) if ranks else (1, _MOST_RANKS)
-    for low, high in [_ratio(row, half) for row in rows for half in (row.out_of_place, row.in_place) if half]:
-        if signature.ring == 0:
-            if not low <= 1 <= high:
-                return None
-            continue
-        # ratio = ring * (n - 1) / n, so n = ring / (ring - ratio)
-        least = max(least, _ranks_at(signature.ring, low, up=True))
-        most = min(most, _ranks_at(signature.ring, high, up=False))
-    return (least, most) if least <= most else None
+def _counts(signature: Signature, rows: Sequence[Row], ranks: int | None,
+            tolerated: float) -> tuple[int, int] | None:
+    """Smallest and largest rank count that busbw over algbw allows; None if there is none.
+
+    Args:
+        tolerated: share of bandwidths that may contradict it.
+    """
+    ratios = [ratio for row in rows for half in row.halves if (ratio := _ratio(row, half))[1] < math.inf]
+    misses = int(tolerated * len(ratios))
+    if signature.ring == 0:
+        contrary = sum(not low <= 1 <= high for low, high in ratios)
+        return (ranks or 1, ranks or _MOST_RANKS) if contrary <= misses else None
+    # ratio = ring * (n - 1) / n, so n = ring / (ring - ratio)
+    ranges = [(_ranks_at(signature.ring, low, up=True), _ranks_at(signature.ring, high, up=False))
+              for low, high in ratios]
+    at = ranks or _most_covered(ranges)
+    held = [(least, most) for least, most in ranges if least <= at <= most]
+    if len(ranges) - len(held) > misses:
+        return None
+    return (ranks, ranks) if ranks else (max([1, *(least for least, _ in held)]),
+                                         min([_MOST_RANKS, *(most for _, most in held)]))
+
+
+def _most_covered(ranges: Sequence[tuple[int, int]]) -> int:
+    """A number that lies in as many of `ranges` as possible."""
+    steps = sorted(step for least, most in ranges if least <= most for step in ((least, 0), (most, 1)))
+    depth, deepest, best = 0, 0, 1
+    for number, ends in steps:
+        depth += -1 if ends else 1
+        if depth > deepest:
+            deepest, best = depth, number
+    return best
 
 
 def _ratio(row: Row, half: Half) -> tuple[float, float]:

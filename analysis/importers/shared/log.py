@@ -1,34 +1,28 @@
-"""A log as text and as clean lines: decoded, without colours, launcher prefixes and logging prefixes."""
+"""A log as text and as clean lines: read, unpacked and decoded."""
 
+import importlib
+import io
 import os
 import re
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
 
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import is_device
 
+from .lines import LONGEST, LogLine, clean_lines, split_lines
+
 __all__ = ["Log", "LogError", "LogLine", "open_log", "split_lines"]
 
 _MOST_BYTES = 256 << 20
-_LONGEST = 4096          # characters of a line that are parsed: no tool prints a wider table
 _MOST_TASKS = 64
+_PACKED = MappingProxyType({b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"})
 
-_BREAK = re.compile(r"\r\n?|\n")
-_LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
-_COLOUR = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.|"
-                     r"\[/?(?:bold|red|green|blue|yellow|cyan|magenta|white)\]")
-# Open MPI --tag-output; srun -l; mpiexec -l. The number is the task that wrote the line.
-_TASK = re.compile(r".{0,48}?\[[^\[\]\s]{1,64},(\d{1,7})\]<std(?:out|err)>: ?|\s{0,9}(\d{1,7}):(?: |$)|"
-                   r"\s{0,9}\[(\d{1,7})\] ")
-_QUOTE = re.compile(r"\s{0,9}> ")
-_HOST = re.compile(r"(?=[A-Za-z.-]{0,64}\d)[A-Za-z][\w.-]{0,64}:(?: |$)")     # pdsh, clush: a host name has a digit
-_CLOCK = re.compile(r"\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?\]?"
-                    r"(?:\s?\[[\w .:-]{1,64}\]|[ :-]{1,3}(?:DEBUG|INFO|WARNING|ERROR)\b)*(?:\s?[:-])?\s")
 _TABLE = re.compile(r"\bsize\b.*\bcount\b|#bytes\s|#\s*Size\b|data_size", re.IGNORECASE)
 
 
@@ -38,20 +32,12 @@ class LogError(CollbenchError):
     exit_status = UsageError.exit_status
 
 
-class LogLine(NamedTuple):
-    """One cleaned line: number in the file from 1, text, and task that wrote it according to a launcher prefix."""
-
-    number: int
-    text: str
-    task: str | None
-
-
 @dataclass(frozen=True)
 class Log:
-    """A log file; `name` is the file name without folders."""
+    """A log file; `name` is the file name without folders, `raw` the decoded text as it is in the file."""
 
     path: Path
-    text: str
+    raw: str
     crc32: int
 
     @property
@@ -62,7 +48,14 @@ class Log:
     @cached_property
     def lines(self) -> list[LogLine]:
         """All lines, cleaned."""
-        return [_clean(number, raw) for number, raw in enumerate(split_lines(self.text), 1)]
+        return clean_lines(self.raw)
+
+    @cached_property
+    def text(self) -> str:
+        """The cleaned lines as one text, with the line numbers of the file; lines too long for a table stay whole."""
+        raw = split_lines(self.raw)
+        return "\n".join([line.text if len(whole) <= LONGEST else whole
+                          for line, whole in zip(self.lines, raw, strict=True)])
 
     def streams(self) -> Iterator[list[LogLine]]:
         """The lines as one stream, or one stream per task if several tasks print their own tables.
@@ -78,47 +71,72 @@ class Log:
             yield [line for line in self.lines if line.task in (None, task)]
 
 
-def split_lines(text: str, keep_ends: bool = False) -> list[str]:
-    """Lines as editors number them, optionally with line ends; `str.splitlines` splits at more characters."""
-    return _LINE.findall(text) if keep_ends else _BREAK.split(text)
-
-
 def open_log(path: Path) -> Log:
-    """Read a file whole. LogError if it cannot be read, is not text, or is too large."""
+    """Read a file whole, also compressed; `-` is standard input.
+
+    Raises:
+        LogError: it cannot be read, is not text, or is too large.
+    """
     try:
-        with path.open("rb") as file:
-            if is_device(file.fileno()):
-                raise LogError(f"{path}: is a device, not a file")
-            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
-                raise LogError(f"{path}: larger than {_MOST_BYTES >> 20} MiB: import the part with the tables")
-            raw = file.read()
-    except OSError as error:
-        raise LogError(f"{path}: cannot be read: {error.strerror}") from None
+        raw = _unpacked(path, _bytes_of(path))
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise LogError(f"{path}: cannot be read: {reason}") from None
     except ValueError:
         raise LogError(f"{str(path)!r:.80}: not a file name") from None
     return Log(path, _decode(path, raw), zlib.crc32(raw))
 
 
+def _bytes_of(path: Path) -> bytes:
+    if str(path) == "-" and not path.exists():
+        raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
+        return _not_too_large(path, raw)
+    with path.open("rb") as file:
+        if is_device(file.fileno()):
+            raise LogError(f"{path}: is a device, not a file")
+        if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+            return _not_too_large(path, b"", too_large=True)
+        return file.read()
+
+
+def _not_too_large(path: Path, raw: bytes, too_large: bool = False) -> bytes:
+    if too_large or len(raw) > _MOST_BYTES:
+        raise LogError(f"{path}: larger than {_MOST_BYTES >> 20} MiB: import the part with the tables")
+    return raw
+
+
+def _unpacked(path: Path, raw: bytes) -> bytes:
+    """The content of a compressed file; anything else as it is. LogError for archives of several files."""
+    for magic, module in _PACKED.items():
+        if raw.startswith(magic):
+            try:
+                opened = importlib.import_module(module).open(io.BytesIO(raw))
+                raw = _not_too_large(path, opened.read(_MOST_BYTES + 1))
+            except (ImportError, EOFError, zlib.error, OSError, ValueError) as error:
+                raise LogError(f"{path}: cannot be unpacked ({error}): unpack it first") from None
+            except Exception as error:
+                if type(error).__name__ != "LZMAError":
+                    raise
+                raise LogError(f"{path}: cannot be unpacked ({error}): unpack it first") from None
+    if raw.startswith((b"PK\3\4", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")) or raw[257:262] == b"ustar":
+        raise LogError(f"{path}: is an archive: unpack it and give the folder or the files")
+    return raw
+
+
 def _decode(path: Path, raw: bytes) -> str:
-    """Decode by byte-order mark, else UTF-8; invalid bytes are replaced, since tables are ASCII."""
+    """Decode by byte-order mark, else UTF-8; invalid bytes are replaced, since tables are ASCII.
+
+    NUL bytes, which a file has where a file system lost data or a rotated log was cut, are left out.
+    """
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return raw.decode("utf-16", errors="replace")
-    if b"\0" in raw[:65536]:
-        raise LogError(f"{path}: contains NUL bytes, so it is not a text file")
+    head = raw[:65536]
+    if b"\0" in head:
+        for start, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+            if head[start::2].count(0) > 0.9 * len(head) / 2 > 0 and head[1 - start::2].count(0) < len(head) / 20:
+                return raw.decode(encoding, errors="replace")
+        rest = [byte for byte in head if byte]
+        if sum(byte < 9 or 13 < byte < 27 for byte in rest) >= 0.1 * len(rest):
+            raise LogError(f"{path}: contains NUL bytes, so it is not a text file")
+        raw = raw.replace(b"\0", b"")
     return raw.decode("utf-8-sig", errors="replace").replace("\0", "")
-
-
-def _clean(number: int, raw: str) -> LogLine:
-    text = raw[:_LONGEST]
-    if "\x1b" in text or "[/" in text:
-        text = _COLOUR.sub("", text)
-    task: str | None = None
-    for _ in range(4):
-        if found := _TASK.match(text):
-            task = found[1] or found[2] or found[3]
-        else:
-            found = _QUOTE.match(text) or _CLOCK.match(text) or _HOST.match(text)
-        if not found:
-            break
-        text = text[found.end():]
-    return LogLine(number, text.rstrip(), task)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from collbench.collectives.records.record import Imported
 
 from .collector import MEAN, Collector, Origin, joined
-from .infer_operation import fitting_operations, signatures
+from .infer_operation import bus_ratio, factor_of, fitting_operations, signatures
 from .log import Log
-from .names import ITEMSIZES, op_name, requested_op
+from .names import ITEMSIZES, is_known, op_name, requested_op
 from .nccl_log import Table, tables
 from .nccl_row import Half, Row
-from .printed_numbers import PrintedNumber, misfit
+from .printed_numbers import misfit, scaled
 
 __all__ = ["import_tables", "import_text"]
 
@@ -35,8 +35,7 @@ def import_text(log: Log, collector: Collector) -> None:
     read_rows: set[int] = set()
     for stream in log.streams():
         import_tables(collector, [_unread(table, read_rows) for table in tables(stream, faults)])
-    for line, reason in sorted(set(faults)):
-        collector.warn(line, reason)
+    collector.warn_of(faults)
 
 
 def _unread(table: Table, read_rows: set[int]) -> Table:
@@ -59,9 +58,13 @@ def import_tables(collector: Collector, found: Iterable[Table]) -> None:
             continue
         _warn_about(collector, table, meaning)
         run = collector.run(_origin(table, meaning))
+        misprinted = _misprinted(table, meaning)
         for row in table.rows:
             for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
-                if half:
+                if half and (row.line, in_place) in misprinted:
+                    collector.warn(row.line, f"time or size is misprinted, since algbw and busbw agree: "
+                                   f"{'in-place' if in_place else 'out-of-place'} half left out")
+                elif half:
                     collector.add(_imported(collector, table, meaning, run, row, half, in_place))
 
 
@@ -95,7 +98,7 @@ def _listed_ranks(collector: Collector, table: Table) -> int | None:
     if len(groups) > 1:
         table.settings.append(f"{len(groups)} groups at once")
         return sum(device.group == min(groups) for device in table.devices)
-    return max(device.rank for device in table.devices) + 1
+    return max(max(device.rank for device in table.devices) + 1, len(table.devices) + table.damaged)
 
 
 def _meaning(collector: Collector, table: Table) -> _Meaning | None:
@@ -106,10 +109,16 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
         collector.warn(table.line, f"the log lists {listed} ranks: --ranks {collector.hints.ranks} is ignored for it")
     ranks = listed or collector.hints.ranks
     fits = fitting_operations(table.rows, ranks, table.columns)
+    if listed and table.damaged and not fits:       # the columns know better than a list that lost lines
+        fits = fitting_operations(table.rows, None, table.columns)
+        ranks = None if any(fits.values()) else ranks
+    if not fits and len(unlike := fitting_operations(table.rows, ranks, table.columns, counts=False)) == 1:
+        fits = unlike
+        collector.warn(table.rows[0].line, "counts do not belong to the sizes: not used")
     op = _operation(collector, table, fits, notes)
     if op is None:
         return None
-    if op in signatures() and op not in fits:
+    if op in signatures() and op not in fits and set(fits) != {"hypercube"}:
         collector.warn(table.rows[0].line, f"columns do not look like {op}" + (f" over {ranks} ranks" if ranks else "")
                      + _what_fits(table, ranks))
     if ranks is None and (ranks := fits.get(op)):
@@ -130,10 +139,14 @@ def _what_fits(table: Table, ranks: int | None) -> str:
 def _operation(collector: Collector, table: Table, fits: dict[str, int | None], notes: list[str]) -> str | None:
     """The operation: from the program name, the option or the log, or the only one that fits the columns."""
     if table.program and (program := _PROGRAM.fullmatch(table.program)):
-        return op_name(program[1])
+        op = op_name(program[1])
+        if op in signatures() or is_known(op) or len(fits) != 1:
+            return op
+        collector.warn(table.line, f"program {table.program!r:.60} is not known: taken as {next(iter(fits))}, whose "
+                       "columns it has")
     if collector.hints.op:
         return requested_op(collector.hints.op)
-    if table.mention and (op := op_name(table.mention)) in fits:
+    if table.mention and ((op := op_name(table.mention)) in fits or _decides(op, fits)):
         notes.append(f"operation named in line {table.mention_line}")
         return op
     if len(fits) == 1:
@@ -149,19 +162,30 @@ def _operation(collector: Collector, table: Table, fits: dict[str, int | None], 
     return None
 
 
+def _decides(op: str, fits: dict[str, int | None]) -> bool:
+    """Whether a command decides although its columns do not fit.
+
+    Nothing else fits, or only the hypercube, whose columns those of an all-gather or a reduce-scatter were until 2020.
+    """
+    return not fits or (set(fits) == {"hypercube"} and op in ("all_gather", "reduce_scatter"))
+
+
 def _warn_about(collector: Collector, table: Table, meaning: _Meaning) -> None:
     """Warn of faults of the whole table and its units: one warning for each kind, with the first line."""
     wrong: dict[str, list[int]] = {}
     for row in table.rows:
-        for half in (row.out_of_place, row.in_place):
-            if half and half.algbw and meaning.op in signatures() and meaning.op != "hypercube":
-                words = misfit(row.size, _scaled(half.time_us, 1e-6), _scaled(half.algbw, 1e9),
+        for half in row.halves:
+            if half.algbw and meaning.op in signatures() and meaning.op != "hypercube":
+                words = misfit(row.size, scaled(half.time_us, 1e-6), scaled(half.algbw, 1e9),
                                ITEMSIZES.get(row.dtype), meaning.ranks)
                 if words:
                     wrong.setdefault(words, []).append(row.line)
     for words, lines in wrong.items():
         collector.warn(lines[0], f"algbw is not size over time in {len(lines)} places: {words}; recomputed from the "
                        "time")
+    _warn_of_busbw(collector, table, meaning)
+    if table.ended:
+        collector.warn(table.ended[0], f"the run failed after {len(table.rows)} rows: {table.ended[1]}")
     largest, last = table.config.get("maxBytes"), table.rows[-1]
     if largest and max(row.size for row in table.rows) > largest:
         collector.warn(last.line, f"sizes exceed maxBytes {largest}: header and table are from different runs")
@@ -172,8 +196,30 @@ def _warn_about(collector: Collector, table: Table, meaning: _Meaning) -> None:
         collector.warn(last.line, f"the tool found {table.out_of_bounds} values out of bounds, but no row shows which")
 
 
-def _scaled(value: PrintedNumber, factor: float) -> PrintedNumber:
-    return PrintedNumber(value.value * factor, value.error * factor)
+def _warn_of_busbw(collector: Collector, table: Table, meaning: _Meaning) -> None:
+    """Warn of bus bandwidths that do not belong to the operation, unless all do not, which is told elsewhere."""
+    factor = factor_of(meaning.op, meaning.ranks)
+    ratios = [(row.line, bus_ratio(row, half)) for row in table.rows for half in row.halves]
+    contrary = [line for line, (low, high) in ratios if factor is not None and not low <= factor <= high]
+    if contrary and 2 * len(contrary) < len(ratios):
+        collector.warn(contrary[0], f"busbw is not algbw times {factor:.4g} in {len(contrary)} of {len(ratios)} "
+                       "places: recomputed from the time")
+
+
+def _misprinted(table: Table, meaning: _Meaning) -> set[tuple[int, bool]]:
+    """Row and place of each time that contradicts both bandwidths of its row, where most others agree with theirs."""
+    factor = factor_of(meaning.op, meaning.ranks)
+    suspects, agree = set(), 0
+    for row in table.rows:
+        for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
+            if half is None or half.algbw is None or half.algbw.value <= 4 * half.algbw.error:
+                continue
+            if half.holds_together(row.size):
+                agree += 1
+            elif factor and half.busbw and abs(half.busbw.value - factor * half.algbw.value) \
+                    <= half.busbw.error + factor * half.algbw.error + 2e-3 * half.busbw.value:
+                suspects.add((row.line, in_place))
+    return suspects if agree >= 2 * len(suspects) else set()
 
 
 def _is_wrong(row: Row, half: Half | None) -> bool:

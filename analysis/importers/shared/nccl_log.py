@@ -5,11 +5,11 @@ Debug output of the library may split a row into pieces and stick to its cells; 
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .log import LogLine
-from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row
-from .printed_numbers import PrintedNumber, misfit, printed_number
+from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row, resembles_a_row, with_units
+from .printed_numbers import printed_number
 
 __all__ = ["Device", "Table", "config_of", "tables"]
 
@@ -29,6 +29,13 @@ _TUNED = re.compile(r"NCCL INFO (?:\w+: )?(\d{1,18}) Bytes -> Algo (\w+) proto (
 _MENTION = re.compile(r"\b((?:all_?reduce|all_?gather|reduce_?scatter|broadcast|reduce|alltoallv?|all_to_all|gather|"
                       r"scatter|send_?recv|hypercube))_perf\w*", re.IGNORECASE)
 _FAILURE = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|launch failed|NCCL WARN|unhandled|rror:).{0,120}")
+# What ends a run, whatever it has printed before; a warning of the library need not.
+_ENDED = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|unhandled \w+ error|Segmentation fault|core dumped|"
+                    r"Bus error|mpirun noticed|exited on signal|CANCELLED|DUE TO TIME LIMIT|srun: error:|"
+                    r"launch failed|out of memory).{0,120}")
+_RANK_LINE = re.compile(r"[#\s]*Rank\s+\S+\s.{0,80}\bdevice\b|"
+                         r"[#\s]*\S+\s+\d+\s.{0,40}\bPid\s+\d+\s.{0,80}\bdevice\b|"
+                        r"[#\s]*Rank\s+\S+\s+(?:Group\s+\S+\s+)?Pid\s+\d+\s")
 _DEBUG_HOST = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
 _GLUED = re.compile(r"(?:\[\d{1,7}\] )?(\S{0,160}):\d{1,10}:\d{1,10} \[\d{1,4}\]?.*")
 _ALGORITHMS = ("Tree", "Ring", "CollNetDirect", "CollNetChain", "NVLS", "NVLSTree", "PAT")
@@ -69,6 +76,8 @@ class Table:
     out_of_bounds: int = 0
     closed: bool = False
     failure: str | None = None
+    ended: tuple[int, str] | None = None    # line and words of a failure after the first row
+    damaged: int = 0                        # lines of the device list that could not be read
     command: str | None = None
 
 
@@ -102,13 +111,16 @@ class _TableReader:
         text = line.text
         if not text.strip():
             return None
-        if text.lstrip()[0].isdigit() and (row := parse_row(line.number, text, self._table.columns)):
+        if text.lstrip()[0].isdigit() and (row := parse_row(line.number, text, self._table.columns)) \
+                and row.groups >= (self._table.columns.groups if self._table.columns else 1):
             self._drop_pieces()
             return self._row(row)
         finished = self._next(line.number) if self._begins_another(text) else None
         self._note(line.number, text)
         if cells := self._without_debug(text):
             self._piece(line.number, cells)
+        elif resembles_a_row(text, self._table.columns) and not self._table.closed:
+            self._faults.append((line.number, f"not read as a row: {' '.join(text.split())!r:.100}"))
         return finished
 
     def end(self) -> Table:
@@ -125,6 +137,7 @@ class _TableReader:
             for name in ("mention", "mention_line", "command"):
                 self._pending.pop(name, None)
         self._table.rows.append(row)
+        self._faults += [(row.line, words) for words in row.faults]
         return finished
 
     def _next(self, number: int) -> Table:
@@ -144,9 +157,9 @@ class _TableReader:
     def _note(self, number: int, text: str) -> None:
         """Store a setting from a line that is not a row."""
         table = self._table
-        if device := _DEVICE.match(text):
-            table.devices.append(Device(int(device[1]), int(device[2] or 0), device[3], device[4].strip()))
-        elif config := config_of(text):
+        if self._note_device(number, text):
+            return
+        if config := config_of(text):
             table.config = config
         elif version := _VERSION.match(text):
             table.tool, table.version = f"{version[1]}-tests", version[2]
@@ -155,12 +168,27 @@ class _TableReader:
             table.program = starting[1]
         elif columns := header(text):
             table.columns, table.cpu_time = columns, "cputime" in text
+            if not columns.group:
+                self._faults.append((number, "a table without the columns algbw and busbw: not read"))
+        elif table.columns and (scaled := with_units(table.columns, text)):
+            table.columns = scaled
         elif bounds := _BOUNDS.match(text):
             table.out_of_bounds = int(bounds[1]) if bounds[2] != "OK" else 0
         elif _FOOTER.match(text):
             table.closed = True
         else:
             self._note_prose(number, text)
+
+    def _note_device(self, number: int, text: str) -> bool:
+        """Store a line of the device list; returns whether it is one."""
+        if device := _DEVICE.match(text):
+            self._table.devices.append(Device(int(device[1]), int(device[2] or 0), device[3], device[4].strip()))
+        elif _RANK_LINE.match(text):
+            self._table.damaged += 1
+            self._faults.append((number, f"not read as a line of the device list: {text.strip()!r:.100}"))
+        else:
+            return False
+        return True
 
     def _note_prose(self, number: int, text: str) -> None:
         """Store settings from free text for the current table or the following ones."""
@@ -177,6 +205,8 @@ class _TableReader:
             table.library = f"{library[1]} {library[2]}"
         if failure := _FAILURE.search(text):
             table.failure = table.failure or failure[0].strip()
+        if table.rows and table.ended is None and (ended := _ENDED.search(text)):
+            table.ended = number, ended[0].strip()
         if "Blocking Enabled" in text:
             table.settings.append("blocking")
 
@@ -208,24 +238,28 @@ class _TableReader:
         self._pieces.append(text)
         row = parse_row(self._piece_line, " ".join(self._pieces), self._table.columns)
         groups = self._table.columns.groups if self._table.columns else 2
-        if row and (row.in_place or groups == 1):
+        if row and row.groups >= groups:
             self._pieces = [] if _holds_together(row) else self._pieces
             self._drop_pieces() if self._pieces else self._row(row)
         elif len(self._pieces) > _MOST_PIECES:
             self._drop_pieces()
 
     def _drop_pieces(self) -> None:
-        if self._pieces:
-            self._faults.append((self._piece_line, "a row that is cut short or has unknown columns"))
+        """Give up on a row that did not get complete; a whole out-of-place half is kept."""
+        if not self._pieces:
+            return
+        row = parse_row(self._piece_line, self._pieces[0], self._table.columns)
+        alone = len(self._pieces) == 1
         self._pieces = []
+        if row and row.halves and (alone or _holds_together(row)):
+            self._row(replace(row, faults=(*row.faults, "a row that is cut short: the in-place half is missing")))
+        else:
+            self._faults.append((self._piece_line, "a row that is cut short or has unknown columns"))
 
 
 def _holds_together(row: Row) -> bool:
     """Whether the pieces belong to one row: each time is consistent with size and bandwidth."""
-    halves = [half for half in (row.out_of_place, row.in_place) if half]
-    return all(misfit(row.size, PrintedNumber(half.time_us.value / 1e6, half.time_us.error / 1e6),
-                      PrintedNumber(half.algbw.value * 1e9, half.algbw.error * 1e9)) is None
-               for half in halves if half.algbw)
+    return all(half.holds_together(row.size) for half in row.halves)
 
 
 def _is_cell(text: str) -> bool:

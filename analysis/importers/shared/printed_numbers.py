@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-__all__ = ["PrintedNumber", "misfit", "printed_number", "whole"]
+__all__ = ["PrintedNumber", "misfit", "printed_number", "scaled", "whole"]
 
 _NUMBER = re.compile(r"([+-]?)(\d{1,19})(?:\.(\d{0,19}))?(?:[eE]([+-]?\d{1,3}))?")
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
@@ -31,6 +31,11 @@ def printed_number(text: str) -> PrintedNumber | None:
 def whole(text: str) -> int | None:
     """`text` as an integer, or None; at most 18 digits, which fits 64 bits."""
     return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def scaled(number: PrintedNumber, factor: float) -> PrintedNumber:
+    """`number` in another unit."""
+    return number if factor == 1.0 else PrintedNumber(number.value * factor, number.error * factor)
 
 
 def misfit(size_bytes: float, time_s: PrintedNumber, rate_Bps: PrintedNumber, itemsize: int | None = None,

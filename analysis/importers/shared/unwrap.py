@@ -1,0 +1,43 @@
+"""Join lines that a terminal, a mail program or a pager broke at its width."""
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["unwrapped"]
+
+_NARROWEST, _WIDEST = 60, 300
+_NUMBERS = re.compile(r"(?:\s*(?:N/A|[-+]?[\d.]+(?:[eE][-+]?\d+)?)(?!\S))+\s*")
+_ROW = re.compile(r"\s*\d+\s+\S")
+_HEADING = re.compile(r"[#\s]*(?:size\s+count\s+type\b|size\(B\)\s|#bytes\s)", re.IGNORECASE)
+
+
+def unwrapped(lines: list[str]) -> list[str]:
+    """`lines` with broken ones joined onto their first line and blank where the rest stood; unchanged if none is.
+
+    A text counts as broken if no line is longer than those that are followed by the rest of a row or heading.
+    """
+    width = max(map(len, lines), default=0)
+    if not _NARROWEST <= width <= _WIDEST or not _is_broken(lines, width):
+        return lines
+    joined, at = list(lines), 0
+    while at < len(lines):
+        last = at
+        while last + 1 < len(lines) and len(lines[last]) == width and len(set(lines[last].strip())) > 1:
+            last += 1
+        if last > at:
+            joined[at] = "".join(lines[at:last + 1])
+            joined[at + 1:last + 1] = [""] * (last - at)
+        at = last + 1
+    return joined
+
+
+def _is_broken(lines: Sequence[str], width: int) -> bool:
+    """Whether lines of full width are followed by the rest of a row, or of a heading."""
+    full = [at for at, line in enumerate(lines[:-1]) if len(line) == width]
+    rows = [at for at in full if _ROW.match(lines[at])]
+    rests = [at for at in rows if _NUMBERS.fullmatch(lines[at + 1]) and len(lines[at + 1]) < width
+             and len(lines[at + 1].split()) != len(lines[at].split())]
+    if rows and 2 * len(rests) > len(rows):
+        return True
+    return any(_HEADING.match(lines[at]) and lines[at + 1].strip() and lines[at + 1].lstrip()[0] not in "#(-0123456789"
+               for at in full)
