@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError
-from collbench.collectives.records.journal import Journal, JournalError, read_journal, seal, unseal
+from collbench.collectives.records.append_file import ReplacedError
+from collbench.collectives.records.journal import Journal, JournalError, UnreadableError, read_journal, seal, unseal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 from collbench.collectives.records.resume import completed_cases
 
@@ -206,3 +208,127 @@ def test_a_record_that_was_appended_before_a_crash_is_in_the_file(tmp_path):
     assert done.returncode == -9, done.stderr
     runs, records, warnings = read_journal(path)
     assert (list(runs), [found.at_s for found in records], warnings) == (["r1"], [1.0, 2.0], [])
+
+
+# what others do to the file while it is open
+
+def unlink(path):
+    path.unlink()
+
+
+def rename(path):
+    path.rename(path.with_name("old.jsonl"))
+
+
+def remove_folder(path):
+    shutil.rmtree(path.parent)
+
+
+def move_folder(path):
+    path.parent.rename(path.parent.with_name("moved"))
+
+
+def replace_folder_by_link(path):
+    path.parent.rename(path.parent.with_name("moved"))
+    path.parent.with_name("elsewhere").mkdir()
+    path.parent.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize("when", ["between lines", "before it is closed"])
+@pytest.mark.parametrize("remove", [unlink, rename, remove_folder, move_folder, replace_folder_by_link])
+def test_a_journal_that_is_taken_away_is_written_again(tmp_path, capfd, remove, when):
+    path = tmp_path / "r" / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+        journal.append(record(0))
+        if when == "between lines":
+            remove(path)
+        journal.append(record(1))
+        if when != "between lines":
+            remove(path)
+    assert capfd.readouterr().err == (f"collbench: warning: {path}: it was removed or renamed during the run; what was "
+                                      "in it was written there again\n")
+    runs, records, warnings = read_journal(path)
+    assert (list(runs), [found.at_s for found in records], warnings) == (["r1"], [0.0, 1.0], [])
+
+
+def test_another_file_in_its_place_is_kept_and_so_is_what_was_written(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path)
+    journal.append(RUN)
+    journal.append(record(0))
+    path.unlink()
+    path.write_text("mine\n")
+    with pytest.raises(ReplacedError, match="another file took its place") as raised:
+        journal.append(record(1))
+    assert path.read_text() == "mine\n"
+    rescued, = tmp_path.glob("rescued-*")
+    assert str(rescued) in str(raised.value)
+    assert [found.at_s for found in read_journal(rescued)[1]] == [0.0]
+
+
+def test_a_rescue_copy_goes_elsewhere_if_its_folder_takes_nothing(tmp_path, monkeypatch):
+    """A file stands where the folder was."""
+    path, work = tmp_path / "r" / "journal.jsonl", tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    journal = Journal(path)
+    journal.append(RUN)
+    shutil.rmtree(path.parent)
+    path.parent.write_text("")
+    with pytest.raises(ReplacedError, match=f"everything measured so far is in {work}/rescued-"):
+        journal.append(record(0))
+
+
+@pytest.mark.parametrize("cut", [10, len(seal(record(1)))], ids=["within a line", "a whole line"])
+def test_a_cut_journal_says_what_is_lost_and_goes_on(tmp_path, capfd, cut):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        for line in (RUN, record(0), record(1)):
+            journal.append(line)
+        size = path.stat().st_size
+        os.truncate(path, size - cut)
+        journal.append(record(2))
+        assert journal.damaged
+    assert f"{path}: another process cut it from {size} to {size - cut} bytes: what was there is lost; --resume " \
+        in capfd.readouterr().err
+    _, records, warnings = read_journal(path)
+    assert [found.at_s for found in records] == [0.0, 2.0]
+    assert len(warnings) == (cut == 10)
+
+
+def test_what_another_process_appends_is_told_and_costs_no_record(tmp_path, capfd):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+        with path.open("ab") as other:
+            other.write(b"a note")
+        journal.append(record(0))
+        assert not journal.damaged
+    assert capfd.readouterr().err == f"collbench: warning: {path}: another process appended 6 bytes to it\n"
+    assert [found.at_s for found in read_journal(path)[1]] == [0.0]
+
+
+def test_a_journal_that_is_overwritten_by_a_longer_file_is_damaged(tmp_path, capfd):
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+        path.write_bytes(seal(RUN) * 9 + b"x" * 99)
+        journal.append(record(0))
+        assert journal.damaged
+    assert "another process wrote over it" in capfd.readouterr().err
+
+
+def test_a_file_that_is_no_journal_is_not_appended_to(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_text("my notes\n")
+    with pytest.raises(UnreadableError, match="not a collbench journal, so nothing is appended to it; give another"):
+        Journal(path)
+    assert path.read_text() == "my notes\n"
+
+
+def test_a_journal_whose_first_line_is_damaged_is_one_still(journal):
+    whole = bytearray(journal.read_bytes())
+    whole[:20] = bytes(20)
+    journal.write_bytes(whole)
+    Journal(journal).close()

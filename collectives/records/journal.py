@@ -4,13 +4,15 @@ import os
 import stat
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from ..errors import CollbenchError, UsageError
+from .append_file import AppendFile, ReplacedError
 from .record import SCHEMA, Imported, Record, Run
 
 __all__ = ["BUFFER_BYTES", "Journal", "JournalChunk", "JournalError", "UnreadableError", "is_device", "no_journal",
@@ -21,6 +23,7 @@ _ENCODER = msgspec.json.Encoder()
 _DECODER = msgspec.json.Decoder(Line)
 _SEAL = b',"crc32":"%08x"}\n'
 _SEAL_LENGTH = len(_SEAL % 0)
+_OPENING = b'{"line":"'
 _RECORD, _TIMINGS = b'{"line":"record"', b',"timings":['     # never within text, where the quotes would be escaped
 BUFFER_BYTES = 1 << 20      # lines are long: with the default buffer, reading takes four times as long
 
@@ -69,29 +72,35 @@ def _without_timings(body: bytes) -> Record | None:
 
 
 class Journal:
-    """A journal opened for appending, by one process at a time. Every line is synced to disk when written."""
+    """A journal opened for appending, by one process at a time. Every line is synced to disk when written.
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`. JournalError if it cannot be written, or another process has it open."""
+    Attributes:
+        damaged: another process removed lines while the journal was open; a warning said so.
+    """
+
+    def __init__(self, path: Path, tell: Callable[[str], object] | None = None) -> None:
+        """Open `path`. `tell` receives warnings about what other processes do to it (see `AppendFile`).
+
+        Raises:
+            UnreadableError: the file has content that is no journal.
+            JournalError: it cannot be written, or another process has it open.
+        """
         self.path = path
         self._turn = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
-            _lock(self._fd)
-            self._end_cut_line()
+            self._file = AppendFile(path, tell)
+            self._file.end_line()       # one that a crash truncated
         except BlockingIOError:
             raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
+        if not _begins_like_a_journal(self._file.first_bytes(len(_OPENING))) and not _has_valid_line(path):
+            self._file.close()
+            raise UnreadableError(f"{path}: not a collbench journal, so nothing is appended to it; give another --out")
 
-    def _end_cut_line(self) -> None:
-        """Terminate a line that a crash truncated, so that the next record starts on a new line."""
-        size = os.lseek(self._fd, 0, os.SEEK_END)
-        if size:
-            os.lseek(self._fd, size - 1, os.SEEK_SET)
-            if os.read(self._fd, 1) != b"\n":
-                self._write(b"\n")
+    @property
+    def damaged(self) -> bool:
+        return self._file.damaged
 
     def append(self, line: Line) -> None:
         """Write one line with a single call and wait until it is on disk."""
@@ -110,30 +119,39 @@ class Journal:
 
     def _write(self, data: bytes) -> None:
         try:
-            if os.write(self._fd, data) != len(data):
-                raise OSError(28, "no space left on device")
-            os.fsync(self._fd)
+            self._file.append(data)
         except OSError as error:
             raise JournalError(f"{self.path}: {error.strerror}; all earlier cases are safe in it") from None
 
     def close(self) -> None:
-        """Close the file, which releases its lock."""
-        os.close(self._fd)
+        """Close the file, which releases its lock; ReplacedError if the file is no longer where it was opened."""
+        try:
+            self._file.compare()
+        finally:
+            self._file.close()
 
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        try:
+            self.close()
+        except ReplacedError:
+            if kind is None or not issubclass(kind, ReplacedError):     # it has been said
+                raise
 
 
-def _lock(file: int) -> None:
-    """Lock an open file for this process; BlockingIOError if another one has it. No lock where there is no flock."""
-    try:
-        import fcntl
-    except ImportError:     # Windows, where only analysis runs
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _begins_like_a_journal(head: bytes) -> bool:
+    return head.startswith(_OPENING) or _OPENING.startswith(head)
+
+
+def _has_valid_line(path: Path) -> bool:
+    """Whether a file whose beginning is damaged is a journal nevertheless."""
+    for _, raw in _raw_lines(JournalChunk(path)):
+        with suppress(ValueError):
+            unseal(raw, samples=False)
+            return True
+    return False
 
 
 class JournalChunk(NamedTuple):

@@ -74,7 +74,9 @@ class Spoke:
         time.sleep(min(PATIENCE_S, 0.5 * (self.rank - 1)) + (self.progress.case is None))
         kill(stopped_siblings())
         case, kept = self.progress.case, "everything measured is in the journal"
-        if case and self.progress.run and self.path.exists():
+        if self.progress.run and not self.path.exists():
+            kept = f"there is no {self.path} on this host"
+        elif case and self.progress.run:
             record = Record(run=self.progress.run, case=case, status="timeout" if what != "died" else "failed",
                             reason=f"rank 0 {what}, reported by rank {self.rank}", notes=(FAULT_NOTE,),
                             asked_bytes=case.bytes)
