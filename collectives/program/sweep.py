@@ -32,7 +32,8 @@ _NOT_WATCHED = NullWatchdog()
 def run_sweep(request: RunConfig, transport: Transport, place: Place, watch: NullWatchdog = _NOT_WATCHED) -> int:
     """Measure every case of the request. Collective over the job; returns the exit status of this rank.
 
-    On rank 0 it is 1 if a case was wrong or failed or records were lost, 143 if the run was stopped by a signal, else 0; on the others 0.
+    On rank 0 it is 1 if a case was wrong or failed, or records were lost, 143 if the run was stopped by a signal, else
+    0; on the others 0.
     Each record is on disk before the next case begins.
     """
     watch.enter_phase("start-up")

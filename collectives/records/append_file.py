@@ -54,7 +54,7 @@ class AppendFile:
 
     def append(self, data: bytes) -> None:
         """Write with a single call and wait until it is on disk; OSError if that fails."""
-        self.compare()
+        self.compare(data)
         try:
             written = os.write(self._fd, data)
             self._end, self._tail = self._end + written, (self._tail + data[:written])[-_TAIL_BYTES:]
@@ -63,12 +63,15 @@ class AppendFile:
         finally:
             os.fsync(self._fd)
 
-    def compare(self) -> None:
-        """Notice what other processes did to the file, and repair what can be repaired."""
+    def compare(self, pending: bytes = b"") -> None:
+        """Notice what other processes did to the file, and repair what can be repaired.
+
+        `pending` is about to be appended; a rescue copy contains it.
+        """
         if not self._regular:
             return
         if not self._is_at_its_path():
-            self._put_back()
+            self._put_back(pending)
         found = os.fstat(self._fd).st_size
         tail = _read_at(self._fd, self._end - len(self._tail), len(self._tail))
         if found == self._end and tail == self._tail:
@@ -108,7 +111,7 @@ class AppendFile:
         except OSError:
             return False
 
-    def _put_back(self) -> None:
+    def _put_back(self, pending: bytes) -> None:
         """Write the content to the path again; the open file has it, whatever its name is now."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,18 +125,20 @@ class AppendFile:
             self._fd = new
             self._tell(f"{self.path}: it was removed or renamed during the run; what was in it was written there again")
             return
-        copy = self._rescue()
+        copy = self._rescue(pending)
         raise ReplacedError(f"{self.path}: {reason}; " + (
             f"everything measured so far is in {copy}" if copy else
             "nowhere could what was measured be copied to: it is lost"))
 
-    def _rescue(self) -> Path | None:
+    def _rescue(self, pending: bytes) -> Path | None:
         """Copy the content to the first folder that takes it. Not to TMPDIR, which ends with the job."""
         name = _RESCUE.format(pid=os.getpid(), name=self.path.name)
         for folder in (self.path.parent, Path(), Path("~"), Path("/var/tmp"), Path("/tmp")):
             try:
                 place = folder.expanduser().absolute() / name
-                os.close(_copy_to(place, self._fd))
+                copy = _copy_to(place, self._fd)
+                os.write(copy, pending)
+                os.close(copy)
             except (OSError, RuntimeError):     # no such folder, no space, no home
                 continue
             return place
