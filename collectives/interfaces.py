@@ -96,12 +96,13 @@ class StartSpec(NamedTuple):
     """How ranks start a sample together.
 
     Args:
-        rule: start at once, after a barrier, or at a time on rank 0's clock that rank 0 announces.
+        rule: start at once, after a barrier, or at a time on rank 0's clock that rank 0 announces; for `met` it does so
+            after a barrier.
         lead_ns: how far ahead of its own clock rank 0 sets that time.
         epoch, offset, drift: rank 0's clock minus this rank's at local time t is offset + drift * (t - epoch), in ns.
     """
 
-    rule: Literal["none", "barrier", "agreed"]
+    rule: Literal["none", "barrier", "agreed", "met"]
     lead_ns: int = 0
     epoch: float = 0.0
     offset: float = 0.0

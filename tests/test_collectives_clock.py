@@ -3,6 +3,7 @@
 import itertools
 import random
 import threading
+import time
 from collections import deque
 
 import msgspec
@@ -210,3 +211,37 @@ def test_starts_are_agreed_unless_a_host_is_crowded():
     assert choose("auto", crowded=False) == "agreed"
     assert choose("auto", crowded=True) == "barrier"
     assert choose("none", crowded=True) == "none"
+
+
+def test_ranks_that_fill_large_buffers_meet_before_the_start_is_announced():
+    """Rank 1 takes 30 ms longer to fill them than rank 0, which no lead makes good; small ones need no meeting."""
+    def program(transport, place):
+        communicator = transport.communicator(2)
+        agreed, late = ALIGNMENTS["agreed"](communicator, SAME), []
+        for _ in range(3):
+            time.sleep(0.03 * communicator.rank)
+            start_ns = agreed.start()
+            late.append(communicator.all_max([communicator.now_ns() - start_ns])[0])
+            agreed.accept(late[-1:])
+        return communicator.gather((late, agreed.spec().rule))
+    for late, rule in run_ranks(2, program):
+        assert rule == "met"
+        assert late[0] > 20e6
+        assert min(late[1:]) < 10e6
+    small = ALIGNMENTS["agreed"](None, SAME)
+    assert small.accept([200_000] * 5) == [False] * 5
+    assert small.spec().rule == "agreed"
+
+
+def test_a_case_whose_samples_are_all_late_starts_them_after_a_barrier(tmp_path, monkeypatch):
+    """As on a machine that preempts ranks all the time; the record says how its samples started."""
+    def never(agreed, late_ns):
+        return [False] * len(late_ns)
+    monkeypatch.setattr(ALIGNMENTS["agreed"], "accept", never)
+    request = RunConfig(transport="loopback", sweep=Sweep(ops=("all_reduce",), sizes=(64,), ranks=(2,)),
+                        policy=Policy(alignment="agreed", case_s=0.05, min_samples=3, modes=("isolated",)),
+                        journal=tmp_path / "journal.jsonl", display="quiet")
+    assert run_ranks(2, lambda transport, place: run_sweep(request, transport, place)) == 0
+    _, records, _ = read_journal(request.journal)
+    assert {record.status for record in records} == {"ok"}
+    assert {timing.alignment for record in records for timing in record.timings} == {"barrier"}

@@ -13,6 +13,7 @@ LATE_TOLERANCE_NS = 1000    # a sample that begins later than this after the agr
 _MAX_LATE_SHARE = 1 / 4     # of a round: a rank that is preempted now and then is late whatever the lead
 _MIN_LEAD_NS = 50_000
 _MAX_LEAD_NS = 20_000_000
+_UNREADY_NS = 1_000_000     # who is later than this was filling its buffers still, which a longer lead hardly helps
 
 
 class Alignment(Protocol):
@@ -60,13 +61,18 @@ class _AgreedTime(_Unaligned):
 
     The lead adapts: it doubles after a round in which starts were often missed, and shrinks a little after a good one.
     If even the longest lead is missed, ranks are being preempted, and it starts again from the shortest.
+
+    Ranks fill their buffers before each sample, and rank 0 announces as soon as it has done so. With large buffers the
+    others may be behind by more than any lead; once they were, the ranks meet before the announcement.
     """
 
     def __init__(self, communicator: Communicator, clock: ClockModel) -> None:
         super().__init__(communicator, clock)
-        self.lead_ns = _MIN_LEAD_NS
+        self.lead_ns, self.meets = _MIN_LEAD_NS, False
 
     def start(self) -> int:
+        if self.meets:
+            self.communicator.barrier()
         announced_ns = self.clock.to_reference(self.communicator.now_ns()) + self.lead_ns
         return self.clock.to_local(self.communicator.share(announced_ns))
 
@@ -74,12 +80,15 @@ class _AgreedTime(_Unaligned):
         on_time = [late <= LATE_TOLERANCE_NS for late in late_ns]
         if on_time.count(False) <= _MAX_LATE_SHARE * len(on_time):
             self.lead_ns = max(int(0.9 * self.lead_ns), _MIN_LEAD_NS)
+        elif not self.meets and sum(late > _UNREADY_NS for late in late_ns) > _MAX_LATE_SHARE * len(on_time):
+            self.lead_ns, self.meets = _MIN_LEAD_NS, True
         else:
             self.lead_ns = min(2 * self.lead_ns, _MAX_LEAD_NS) if self.lead_ns < _MAX_LEAD_NS else _MIN_LEAD_NS
         return on_time
 
     def spec(self) -> StartSpec:
-        return StartSpec("agreed", self.lead_ns, self.clock.epoch, self.clock.offset, self.clock.drift)
+        return StartSpec("met" if self.meets else "agreed", self.lead_ns, self.clock.epoch, self.clock.offset,
+                         self.clock.drift)
 
 
 ALIGNMENTS: MappingProxyType[str, Callable[[Communicator, ClockModel], Alignment]] = MappingProxyType(

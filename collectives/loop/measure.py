@@ -13,7 +13,7 @@ from ..records.record import Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median, median_precision
 from .alignment import ALIGNMENTS
 from .clock import ClockModel
-from .timing import take_samples, time_samples
+from .timing import Samples, take_samples, time_samples
 from .verify import Inspector, barrier_fault
 
 __all__ = ["ModeSamples", "Outcome", "measure"]
@@ -166,21 +166,29 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
     """Take the samples of one mode; returns the median time of one call in seconds."""
     inspector = _open(case, communicator, slots, _SALT_TIMED)
     prepared = inspector.prepared
-    alignment = ALIGNMENTS[policy.alignment](communicator, clock)
-    samples = take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks),
-                           enter)
-    host_bound = [sample for sample, bound in enumerate(prepared.host_bound) if bound and sample >= samples.warmup]
+    name, first = policy.alignment, 0
+    alignment = ALIGNMENTS[name](communicator, clock)
+
+    def take() -> Samples:
+        return take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks),
+                            enter)
+    samples = take()
+    if not samples.worst_s:     # no sample began on time: the ranks are being preempted
+        name, first = "barrier", len(prepared.host_bound)
+        alignment = ALIGNMENTS[name](communicator, clock)
+        samples = take()
+    host_bound = [sample for sample, bound in enumerate(prepared.host_bound[first:])
+                  if bound and sample >= samples.warmup]
     as_called_ns = None
     if prepared.as_called is not None:      # the same calls on the host's clock
         inspector.prepared = prepared._replace(block=prepared.as_called)
         _, as_called_ns, _ = time_samples(inspector, communicator, alignment, 0, policy.min_samples,
                                           policy.cache == "cold")
     _finish(inspector, communicator, outcome)
-    if not samples.worst_s:
-        raise _CaseEnded("failed", f"no {mode} sample began on time; --alignment barrier needs no agreed start")
     taken = ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
                         samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
-                        median_precision(samples.worst_s), samples.stopped_by, host_bound, as_called_ns)
+                        median_precision(samples.worst_s), samples.stopped_by, host_bound, as_called_ns,
+                        None if name == policy.alignment else name)
     outcome.modes = [*outcome.modes, taken]
     return median(samples.worst_s)
 

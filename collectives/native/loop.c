@@ -15,7 +15,7 @@
 #define KINDS(X) X(NOOP) X(BARRIER) X(ALL_REDUCE) X(ALL_GATHER) X(REDUCE_SCATTER) X(BROADCAST) X(REDUCE) X(GATHER) \
     X(SCATTER) X(ALL_TO_ALL) X(ALL_TO_ALL_V) X(SEND_RECV) X(PING) X(PONG) X(WINDOW_FIRST) X(WINDOW_SECOND) \
     X(PERSISTENT)
-#define STARTS(X) X(START_NONE) X(START_BARRIER) X(START_AGREED)
+#define STARTS(X) X(START_NONE) X(START_BARRIER) X(START_AGREED) X(START_MET)
 #define ENUMERATOR(name) name,
 #define TEXT(name) #name " "
 
@@ -300,8 +300,11 @@ static int start_together(const block_t *block, int64_t *start_ns)
     *start_ns = 0;
     if (block->start == START_NONE)
         return MPI_SUCCESS;
-    if (block->start == START_BARRIER)
-        return MPI_Barrier(block->control);
+    if (block->start == START_BARRIER || block->start == START_MET) {
+        int error = MPI_Barrier(block->control);
+        if (error || block->start == START_BARRIER)
+            return error;
+    }
     int64_t moment = now_ns();
     moment += llround(block->offset + block->drift * (moment - block->epoch)) + block->lead_ns;
     int error = MPI_Bcast(&moment, 1, MPI_INT64_T, 0, block->control);
