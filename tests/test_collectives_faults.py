@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 
 import pytest
 
@@ -11,7 +12,7 @@ from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
-from collbench.collectives.transports.loopback import run_ranks
+from collbench.collectives.transports.loopback import LoopbackCommunicator, run_ranks
 
 VICTIM = 1
 AT_CALL = 1000
@@ -71,3 +72,29 @@ def test_one_wrong_call_in_a_thousand_is_located_and_gives_no_time(collbench, tm
     predicted = collbench("extrapolate", tmp_path, "--to", "72", "--json", "-")
     rows = json.loads(predicted.stdout) if predicted.stdout.startswith("[") else []
     assert not [row for row in rows if row["op"] == "all_gather" and row["time_s"] is not None]
+
+
+@pytest.mark.parametrize("mode", ["isolated", "streamed"])
+def test_a_barrier_that_is_skipped_in_one_timed_sample_is_wrong_and_has_no_time(tmp_path, monkeypatch, mode):
+    """Every rank leaves at once, rank 0 a millisecond before rank 1 enters."""
+    prepare, blocks = LoopbackCommunicator.prepare, [itertools.count(), itertools.count()]
+
+    def prepared(communicator, case, slots):
+        made = prepare(communicator, case, slots)
+
+        def block(start_ns):
+            if next(blocks[communicator.rank]) != 20:
+                return made.block(start_ns)
+            time.sleep(1e-3 * communicator.rank)
+            return communicator.now_ns(), communicator.now_ns()
+        return made._replace(block=block) if case.op == "barrier" else made
+    monkeypatch.setattr(LoopbackCommunicator, "prepare", prepared)
+    policy = Policy(alignment="barrier", min_samples=60, max_samples=60, precision=0.0, case_s=60.0, modes=(mode,))
+    request = RunConfig(transport="loopback", sweep=Sweep(ops=("barrier",), sizes=(0,), ranks=(2,)), policy=policy,
+                        journal=tmp_path / "journal.jsonl", display="quiet")
+    assert run_ranks(2, lambda transport, place: run_sweep(request, transport, place)) == 1
+    assert next(blocks[0]) > 20, "the fault was never injected"
+    _, records, _ = read_journal(tmp_path / "journal.jsonl")
+    (wrong,) = [record for record in records if record.case.op == "barrier"]
+    assert (wrong.status, wrong.timings, wrong.verification.wrong) == ("wrong", (), 1)
+    assert f"of the {mode} calls: rank 0, element 1: expected to wait for rank 1, " in wrong.reason

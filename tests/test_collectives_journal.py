@@ -261,6 +261,8 @@ def test_another_file_in_its_place_is_kept_and_so_is_what_was_written(tmp_path):
     path.write_text("mine\n")
     with pytest.raises(ReplacedError, match="another file took its place") as raised:
         journal.append(record(1))
+    with pytest.raises(ReplacedError):
+        journal.close()
     assert path.read_text() == "mine\n"
     rescued, = tmp_path.glob("rescued-*")
     assert str(rescued) in str(raised.value)

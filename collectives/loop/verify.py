@@ -8,7 +8,7 @@ which a library combines them: the right result has exactly one bit pattern, and
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from ..cases.case import Case
 from ..interfaces import Communicator, Kept, Pattern, Prepared
 from ..records.record import Mismatch
 
-__all__ = ["POISON", "Inspector", "barrier_fault", "decode", "expected_pattern", "sent_pattern"]
+__all__ = ["POISON", "Inspector", "barrier_fault", "decode", "expected_pattern", "left_early",
+           "sent_pattern"]
 
 POISON = 0xA5       # the value of every byte of a buffer before it is written
 
@@ -257,6 +258,30 @@ def barrier_fault(communicator: Communicator, barrier: Callable[[], object], whe
                                 expected=f"to wait for rank {late}, {delay_s * 1e3:.0f} ms late",
                                 found=f"left after {waited_s * 1e3:.3f} ms")
             return None     # another rank saw the fault; all return together
+    return None
+
+
+def left_early(begin_ns: Sequence[Sequence[int]], elapsed_ns: Sequence[Sequence[int]], error_ns: float,
+               when: str) -> Mismatch | None:
+    """The first sample in which a rank left a timed barrier before the last rank entered it.
+
+    This is no proof that every barrier waited: ranks that enter together within the time of an empty call look alike
+    with and without one.
+
+    Args:
+        begin_ns: of each rank and sample on one clock; a rank enters after it.
+        elapsed_ns: of the same; a rank has left when it is over.
+        error_ns: by how much a rank's clock may differ from that of rank 0.
+        when: what the samples are.
+    """
+    for sample, begins in enumerate(zip(*begin_ns, strict=True)):
+        last = max(range(len(begins)), key=begins.__getitem__)
+        for rank, begin in enumerate(begins):
+            early = begins[last] - begin - elapsed_ns[rank][sample]
+            if early > 2 * error_ns:
+                return Mismatch(rank=rank, index=last, when=f"in sample {sample} of the {when} calls",
+                                expected=f"to wait for rank {last}, {(begins[last] - begin) / 1e3:.3f} us late",
+                                found=f"left after {elapsed_ns[rank][sample] / 1e3:.3f} us")
     return None
 
 

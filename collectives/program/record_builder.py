@@ -12,16 +12,32 @@ from ..cases.catalog import ONE_CALL
 from ..interfaces import Transport
 from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
+from ..loop.verify import left_early
 from ..ranks.handshake import claims_of, doubt
 from ..ranks.host_facts import differences, health_rows, host_notes, warnings
 from ..ranks.provenance import describe
 from ..records.digest import digest
-from ..records.record import FAULT_NOTE, SCHEMA, Clock, Record, Run, Status, Timing, Verification, makespans_ns
+from ..records.record import (
+    FAULT_NOTE,
+    SCHEMA,
+    Clock,
+    Mismatch,
+    Record,
+    Run,
+    Status,
+    Timing,
+    Verification,
+    makespans_ns,
+)
 from ..statistics.stopping import median
 from ..topology.health import HostHealth
 from .session import Session
 
 __all__ = ["RecordBuilder"]
+
+# A barrier leaves no data to compare.
+_BARRIER_METHOD = ("each rank late in turn, before and after the timed calls; in these, that no rank left before the "
+                   "last one entered, as far as their clock readings are apart")
 
 
 class RecordBuilder:
@@ -90,20 +106,27 @@ class RecordBuilder:
     def measured(self, case: Case, outcomes: Sequence[Outcome], error_ns: float) -> Record:
         """A case from the outcomes of its ranks; their clocks agree within `error_ns`."""
         asked, first = self.plan.cases[case], outcomes[0]
-        checks = sum(outcome.checks for outcome in outcomes)
+        status, checks = first.status, sum(outcome.checks for outcome in outcomes)
+        wrong = sum(outcome.wrong for outcome in outcomes)
         fault = next((outcome.fault for outcome in outcomes if outcome.fault), None)
+        gathered = list(zip(*(outcome.modes for outcome in outcomes), strict=True))
+        if case.op == "barrier" and status == "ok":
+            stamped = [modes for modes in gathered if modes[0].stopwatch == "host"]
+            checks += sum(len(one.begin_ns) for modes in stamped for one in modes)
+            fault = next(filter(None, (_left_early(modes, error_ns) for modes in stamped)), None)
+            if fault is not None:
+                status, wrong, gathered = "wrong", wrong + 1, []
         reason = first.reason if fault is None else (
             f"wrong result {fault.when}: rank {fault.rank}, element {fault.index}: "
             f"expected {fault.expected}, found {fault.found}")
-        timings = tuple(self._timing(case, modes, error_ns)
-                        for modes in zip(*(outcome.modes for outcome in outcomes), strict=True))
+        timings = tuple(self._timing(case, modes, error_ns) for modes in gathered)
+        verification = Verification(checks=checks, wrong=wrong, fault=fault,
+                                    method=_BARRIER_METHOD if case.op == "barrier" else "exact")
         return Record(
-            run=self.run.id, case=case, status=first.status, reason=reason, asked_bytes=asked,
+            run=self.run.id, case=case, status=status, reason=reason, asked_bytes=asked,
             notes=tuple(self._notes(case, asked, timings)), timings=timings,
             digests=tuple(digest(case, timing, self.policy.precision) for timing in timings),
-            at_s=round(self._elapsed_s(), 3),
-            verification=Verification(checks=checks, wrong=sum(outcome.wrong for outcome in outcomes), fault=fault)
-            if checks else None,
+            at_s=round(self._elapsed_s(), 3), verification=verification if checks else None,
             reproduce=self._reproduce(case))
 
     def _reproduce(self, case: Case) -> str:
@@ -141,6 +164,10 @@ class RecordBuilder:
                         as_called_ns=_if_all([mode.as_called_ns for mode in modes]), precision=first.precision,
                         stopped_by=first.stopped_by)
         return msgspec.structs.replace(timing, span=_span(case, timing, begin_ns, error_ns))
+
+
+def _left_early(modes: Sequence[ModeSamples], error_ns: float) -> Mismatch | None:
+    return left_early([mode.begin_ns for mode in modes], [mode.elapsed_ns for mode in modes], error_ns, modes[0].mode)
 
 
 def _if_all(rows: list[list[int] | None]) -> list[list[int]] | None:

@@ -42,6 +42,7 @@ class AppendFile:
         """Open or create `path`. BlockingIOError if another process has it open, OSError if it cannot be written."""
         self.path, self.damaged = path, False
         self._tell = tell or _say
+        self._lost: ReplacedError | None = None
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = _open(path)
         self._regular = stat.S_ISREG(os.fstat(self._fd).st_mode)     # /dev/null is none
@@ -68,6 +69,8 @@ class AppendFile:
 
         `pending` is about to be appended; a rescue copy contains it.
         """
+        if self._lost:
+            raise self._lost
         if not self._regular:
             return
         if not self._is_at_its_path():
@@ -126,9 +129,10 @@ class AppendFile:
             self._tell(f"{self.path}: it was removed or renamed during the run; what was in it was written there again")
             return
         copy = self._rescue(pending)
-        raise ReplacedError(f"{self.path}: {reason}; " + (
+        self._lost = ReplacedError(f"{self.path}: {reason}; " + (
             f"everything measured so far is in {copy}" if copy else
-            "nowhere could what was measured be copied to: it is lost"))
+            "no folder could take a copy of what was measured: it is lost"))
+        raise self._lost
 
     def _rescue(self, pending: bytes) -> Path | None:
         """Copy the content to the first folder that takes it. Not to TMPDIR, which ends with the job."""

@@ -102,7 +102,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """How the results were checked.
 
     `checks` counts comparisons of one rank's whole output with the expected result, over all ranks, before timing
-    and of the timed calls; `wrong` counts those that failed.
+    and of the timed calls; `wrong` counts those that failed. `method` is how: `exact` is a comparison of every byte;
+    of a barrier it says what was tested when.
     """
 
     checks: int
