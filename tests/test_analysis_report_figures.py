@@ -184,9 +184,35 @@ def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, m
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(written) == {f"{one.name}.{kind}" for one in some for kind in ("png", "svg") if one.name != "calls-1"}
     assert not any(b"currentColor" in text for text in written.values())
-    monkeypatch.setattr(figure_files, "_PROGRAM", "import sys; sys.stdin.readline()")
-    figure_files.save_charts(some[:1], tmp_path / "alone")      # the renderer ends without an answer
-    assert len(list((tmp_path / "alone").iterdir())) == 2
+
+
+@pytest.mark.parametrize(("program", "why"), [
+    ("import sys; sys.stdin.readline()", "ended without an answer"),
+    ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL, usually for lack of memory"),
+    ("import sys; sys.exit('no such\x07library')", r"ended with status 1: no such\x07library"),
+    ("input(); print('half an ans', end='')", "ended without an answer")])
+def test_processes_that_end_leave_a_report_without_figures_that_says_so(story, tmp_path, monkeypatch, program, why):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "ranks-begin.svg").write_text("of an earlier report")
+    monkeypatch.setattr(figure_files, "_PROGRAM", program)
+    told = []
+    page = write_report(story, tmp_path, told.append).read_text()
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["data"]
+    assert sum(line.startswith("figure ranks-begin is missing in ") and line.endswith(why) for line in told) == 1
+    assert told[-1].endswith(f"report.html has no figures: the process that draws it {why}")
+    assert "This page has no figures" in page
+    assert "ranks-begin (the process that draws it" in page
+
+
+def test_a_figure_whose_process_panics_is_missing_alone(drawn, tmp_path):
+    """The rendering library aborts its process over characters that XML has not."""
+    panics = dataclasses.replace(drawn["ranks-begin"], name="panics", caption="a\x07b")
+    few = [panics, *(drawn[name] for name in ("ranks-begin", "calls-1", "links-latency"))]
+    missing = figure_files.save_charts(few, tmp_path)
+    assert set(missing) == {"panics"}
+    assert "was ended by SIGABRT: " in missing["panics"]
+    assert {path.name for path in tmp_path.iterdir()} == {f"{one.name}.{kind}" for one in few[1:]
+                                                          for kind in ("png", "svg")}
 
 
 def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):

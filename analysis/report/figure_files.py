@@ -2,26 +2,40 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, LifoQueue
+from threading import Timer
 from typing import Any
 
-from . import render_chart
+from collbench.collectives.errors import printable
+
 from .figures import Chart
 
-__all__ = ["FigureFiles", "save_charts"]
+__all__ = ["FigureFiles", "RendererError", "save_charts"]
 
 _PROCESSES = 2          # at most: each takes 150 MB and half a second to start
+_LONGEST_S = 300.0      # for one answer, which takes a second; a process that is stopped never answers
+_WORDS = 200            # characters of what a process said before it ended
 # The child uses this process's module path and nothing from its working directory.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from collbench.analysis.report.render_chart import serve; serve()"
 
 
+class RendererError(Exception):
+    """A process that renders ended without an answer, or refused; the message says why."""
+
+
 class FigureFiles:
     """Charts as NAME.png and NAME.svg in a folder; all are complete when the `with` statement ends.
+
+    Nothing is rendered in this process, which the rendering library would take along when it panics. `missing` has the
+    names of charts without files, and why: their process ended, twice. Files of an earlier report by these names are
+    removed.
 
     Raises:
         OSError: at the end, if a file could not be written.
@@ -29,6 +43,7 @@ class FigureFiles:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.missing: dict[str, str] = {}
         self._folder = folder.resolve()
         self._turns = ThreadPoolExecutor(min(_PROCESSES, os.cpu_count() or 1))
         self._beside = ThreadPoolExecutor(1)
@@ -40,8 +55,8 @@ class FigureFiles:
         self._drawn.append(self._turns.submit(self._draw, chart))
 
     def library(self) -> Future[str]:
-        """The code of `render_chart.library`."""
-        return self._beside.submit(_library)
+        """The code of `render_chart.library`; the result raises RendererError if it cannot be had."""
+        return self._beside.submit(self._library)
 
     def __enter__(self) -> "FigureFiles":
         return self
@@ -55,54 +70,103 @@ class FigureFiles:
             one.result()        # re-raises an error of its thread
 
     def _draw(self, chart: Chart) -> None:
+        path = str(self._folder / chart.name)
         try:
-            process = self._idle.get_nowait()
+            answer = self._ask({"spec": chart.spec, "caption": chart.caption, "path": path})
+        except RendererError as error:
+            self.missing[chart.name] = str(error)
+            for end in (".svg", ".png"):
+                Path(path + end).unlink(missing_ok=True)
+            return
+        if "errno" in answer:
+            raise OSError(answer["errno"], answer["words"])
+
+    def _library(self) -> str:
+        answer = self._ask(None, keep=False)        # bundling leaves the process large
+        return str(answer["library"])
+
+    def _ask(self, request: object, keep: bool = True) -> dict[str, Any]:
+        """The answer of an idle process, else of a new one; if it ends without an answer, of another new one."""
+        try:
+            process = self._idle.get_nowait() if keep else _Renderer()
         except Empty:
             process = _Renderer()
-        path = str(self._folder / chart.name)
-        answer = process.ask({"spec": chart.spec, "caption": chart.caption, "path": path})
-        if answer is None:        # killed, usually for lack of memory
+        answer = process.ask(request)
+        if answer is None:      # perhaps for lack of memory, of which a new process has more
             process.end()
-            render_chart.draw(chart.spec, chart.caption, path)
-            return
-        self._idle.put(process)
-        if answer:
-            raise OSError(answer["errno"], answer["words"])
+            process = _Renderer()
+            answer = process.ask(request)
+        if answer is None:
+            raise RendererError(process.end())
+        if keep:
+            self._idle.put(process)
+        else:
+            process.end()
+        if "refused" in answer:
+            raise RendererError(printable(str(answer["refused"]))[:_WORDS])
+        return answer
 
 
 class _Renderer:
-    """A child process that runs `render_chart.serve`."""
+    """A child process that runs `render_chart.serve`. RendererError if it cannot be started."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE,
-                                         stdout=subprocess.PIPE)
+        try:
+            self._said = tempfile.TemporaryFile()
+            self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE,
+                                             stdout=subprocess.PIPE, stderr=self._said)
+        except OSError as error:
+            raise RendererError(f"no process can be started to draw it: {error.strerror}") from None
 
     def ask(self, request: object) -> dict[str, Any] | None:
         """Its answer, or None if it ended without one."""
         if self._process.stdin is None or self._process.stdout is None:
             return None
+        patience = Timer(_LONGEST_S, self._process.kill)
+        patience.daemon = True
+        patience.start()
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
             answer: dict[str, Any] | None = json.loads(self._process.stdout.readline() or "null")
-        except BrokenPipeError:
+        except (BrokenPipeError, json.JSONDecodeError):     # half an answer: it ended while it wrote
             return None
+        finally:
+            patience.cancel()
         return answer
 
-    def end(self) -> None:
-        """Close its input and wait for it."""
-        self._process.communicate()
+    def end(self) -> str:
+        """Close its input and wait for it; says how it ended."""
+        try:
+            self._process.communicate()
+        except BrokenPipeError:     # it ended before it read everything
+            self._process.wait()
+        status = self._process.returncode
+        if status == 0:
+            how = "ended without an answer"
+        elif status < 0:
+            how = f"was ended by {_signal(-status)}"
+        else:
+            how = f"ended with status {status}"
+        self._said.seek(0)
+        lines = self._said.read().decode(errors="replace").split("\n")
+        self._said.close()
+        first = next((line.strip() for line in lines if line.strip()), "")
+        return f"the process that draws it {how}{f': {printable(first)[:_WORDS]}' if first else ''}"
 
 
-def _library() -> str:
-    process = _Renderer()       # not one that draws: bundling leaves the process large
-    answer = process.ask(None)
-    process.end()
-    return str(answer["library"]) if answer else render_chart.library()
+def _signal(number: int) -> str:
+    """Its name; SIGKILL with the usual cause."""
+    try:
+        name = signal.Signals(number).name
+    except ValueError:          # a real-time signal
+        return f"signal {number}"
+    return f"{name}, usually for lack of memory" if number == signal.SIGKILL else name
 
 
-def save_charts(charts: Iterable[Chart], folder: Path) -> None:
-    """Write every chart as NAME.png and NAME.svg."""
+def save_charts(charts: Iterable[Chart], folder: Path) -> dict[str, str]:
+    """Write every chart as NAME.png and NAME.svg; the names of those that cannot be drawn, and why."""
     with FigureFiles(folder) as files:
         for chart in charts:
             files.add(chart)
+    return files.missing

@@ -1,7 +1,7 @@
 """The report as one self-contained web page: styles, data, charts and the code that draws them are inside."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -50,11 +50,14 @@ def page_data(story: Story) -> PageData:
     return story.page
 
 
-def render(story: Story, charts: Sequence[Chart], library: str = "") -> str:
+def render(story: Story, charts: Sequence[Chart], library: str = "", missing: Mapping[str, str] | None = None,
+           undrawn: str = "") -> str:
     """The page as text; everything that comes from files is escaped, in the markup and in the embedded JSON.
 
     Args:
         library: the code that draws the charts, from `render_chart.library`.
+        missing: why there are no files of a chart, by its name.
+        undrawn: why there is no `library`.
 
     Raises:
         ValueError: a chart stands in no section of the page, or the story was built without its page data.
@@ -76,7 +79,7 @@ def render(story: Story, charts: Sequence[Chart], library: str = "") -> str:
         predictions=_predictions(story, page_data(story).predictions),
         styles=Markup(pages.get_source(environment, "report.css")[0]),
         script=Markup(pages.get_source(environment, "report.js")[0]),
-        library=_inside_script(library))
+        library=_inside_script(library), missing=missing or {}, undrawn=undrawn)
 
 
 def _placed(charts: Sequence[Chart], operations: Sequence[str]) -> tuple[list[PageSection], dict[str, list[Chart]]]:

@@ -53,7 +53,7 @@ def serve() -> None:
     """Answer each line of standard input with one on standard output, both JSON, until the input ends.
 
     A request holds the arguments of `draw`, or is null to ask for the library. The answer holds `library`, or `errno`
-    and `words` if a file cannot be written, or nothing.
+    and `words` if a file cannot be written, or `refused` with the reason if the chart cannot be drawn, or nothing.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent is interrupted as well and closes the input
     # A system font is a file that is opened four times for every letter; the built-in one is in memory. With it alone
@@ -69,6 +69,8 @@ def serve() -> None:
                 draw(**request)
         except OSError as error:
             answer = {"errno": error.errno, "words": error.strerror}
+        except Exception as error:      # of the rendering library, which has no exceptions of its own
+            answer = {"refused": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -13,23 +13,26 @@ from ..forecast import as_json
 from ..frames.record_id import record_ids
 from ..text.safe_csv import pieces
 from . import html
-from .figure_files import FigureFiles
+from .figure_files import FigureFiles, RendererError
 from .figures import build_charts
 from .story import Story
 
 __all__ = ["write_report"]
 
 
-def write_report(story: Story, out: Path) -> Path:
+def write_report(story: Story, out: Path, warn: Callable[[str], object] | None = None) -> Path:
     """Write report.html, figures/ and the tables that docs/report.md lists to `out`; returns the path of the page.
 
     Args:
         story: built with `page=True`.
+        warn: called with a sentence for each figure that could not be drawn; the page says it too.
 
     Raises:
         CollbenchError: `out` cannot be written.
     """
     charts = build_charts(story)
+    undrawn = ""
+    code = ""
     try:
         data = out / "figures" / "data"
         data.mkdir(parents=True, exist_ok=True)
@@ -43,10 +46,20 @@ def write_report(story: Story, out: Path) -> Path:
                 _write_csv(out / f"{name}.csv", frame)
             document = json.dumps(as_json(html.page_data(story).predictions), indent=1, allow_nan=False)
             _write(out / "predictions.json", [document.encode()])
-            page = html.render(story, charts, library.result() if library else "")
-            _write(out / "report.html", [page.encode()])
+            try:
+                code = library.result() if library else ""
+            except RendererError as error:
+                undrawn = str(error)
+            page = html.render(story, charts, code, undrawn=undrawn)
+        if files.missing:
+            page = html.render(story, charts, code, files.missing, undrawn)
+        _write(out / "report.html", [page.encode()])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
+    for name, why in files.missing.items() if warn else ():
+        warn(f"figure {name} is missing in {out / 'figures'}: {why}")
+    if undrawn and warn:
+        warn(f"{out / 'report.html'} has no figures: {undrawn}")
     return out / "report.html"
 
 

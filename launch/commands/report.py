@@ -6,7 +6,7 @@ import click
 
 from collbench.collectives.errors import UsageError
 
-from ..shared_options import DATA, domains_options, json_option, log_options, write_text
+from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
@@ -50,5 +50,5 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     if json_file:
         write_text(json_file, json.dumps(document(story), indent=1, allow_nan=False) + "\n")
     if out or not json_file:
-        page = write_report(story, out or data)
+        page = write_report(story, out or data, warn)
         click.echo(f"report: {page}", err=str(json_file) == "-")

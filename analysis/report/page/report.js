@@ -20,9 +20,12 @@
   });
   const draw = async () => {
     for (const [name, spec] of Object.entries(specs)) {
-      await vegaEmbed(document.getElementById("chart-" + name), spec, {
-        config: config(), renderer: "svg", actions: false, tooltip: true,
-      });
+      const place = document.getElementById("chart-" + name);
+      try {
+        await vegaEmbed(place, spec, { config: config(), renderer: "svg", actions: false, tooltip: true });
+      } catch (error) {     // the other charts are drawn
+        place.textContent = `This figure cannot be drawn: ${error.message}`;
+      }
     }
     document.documentElement.dataset.drawn = Object.keys(specs).length;
   };
