@@ -14,8 +14,10 @@ from typing import Literal
 
 import msgspec
 
-from collbench.collectives.errors import UsageError
+from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.records.journal import is_device
+
+from ..text.safe_text import safe_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -237,7 +239,7 @@ def _parse(text: str, name: str) -> dict[str, Domain]:
     domains = {}
     for key, table in tables.items():
         try:
-            domains[key] = msgspec.convert(table, Domain)
+            domains[printable(key)] = msgspec.convert(safe_text(table, keep="\n"), Domain)
         except msgspec.ValidationError as error:
             raise UsageError(f"{name}: domain {key}: {error}") from None
     return domains

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collbench.collectives.cases.case import Case
+from collbench.collectives.errors import printable
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
 from collbench.collectives.records.record import Digest, Imported, Mismatch, Record, Run
@@ -31,11 +32,14 @@ from .columns import CASE, RUN, STATUS, TEXT
 from .imported import EXTRA
 from .lateness import Lateness
 from .points import Point, points_of, shared
+from .possible import only_possible
+from .safe import safe_frame, safe_run
 
 __all__ = ["Loaded", "load", "with_text"]
 
 _EXTRA_TEXT = ("algorithm", "protocol", "variant", "statistic", "source")
 _EXTRA_NUMBERS = ("ranks_per_node", "native_size_bytes", "repeats")
+_SENTENCES = ("reason", "notes", "fault", "reproduce")      # an error of a library may have several lines
 _CHUNK = 20_000
 
 
@@ -61,6 +65,9 @@ class Loaded:
 def load(path: Path, hints: LogHints | None = None) -> Loaded:
     """Read DATA: a run directory, a journal, a log of another tool or a tidy CSV.
 
+    Nothing in it can harm what shows or computes it: texts are escaped (`text.safe_text`), and numbers that cannot be
+    are left out (`possible`).
+
     Args:
         hints: the user's answers for what a log does not say itself.
 
@@ -76,12 +83,15 @@ def load(path: Path, hints: LogHints | None = None) -> Loaded:
     warnings = [words for part in parts for words in part.warnings]
     if not runs:
         raise no_journal(journal, warnings)
-    records, points = _joined(parts)
-    repeated = records.duplicated(["run", *CASE, "figure"], keep="last").to_numpy()
-    records = _about_runs(records.drop(columns="figure")[~repeated], runs)
-    points = points[~repeated[points["record"]]]
-    lateness = Lateness.of_all(part.lateness for part in parts).frame()
-    return Loaded(_derive(points, records, runs), records, runs, warnings, lateness)
+    records, points, impossible = only_possible(*_joined(parts), str(journal))
+    repeated = records.duplicated(["run", *CASE, "figure"], keep="last")
+    points = points[~repeated.loc[points["record"]].to_numpy()]
+    lateness = safe_frame(Lateness.of_all(part.lateness for part in parts).frame())
+    records = safe_frame(records.drop(columns=["figure", "origin"])[~repeated], _SENTENCES)
+    runs = {run.id: run for run in map(safe_run, runs.values())}
+    records = _about_runs(records, runs)
+    return Loaded(_derive(safe_frame(points), records, runs), records, runs,
+                  [printable(words) for words in (*warnings, *impossible)], lateness)
 
 
 @contextmanager
@@ -174,11 +184,11 @@ def _joined(parts: list[_Part]) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _imported(results: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Statuses and points of imported results, each a row of its own; a point names its result by position."""
-    statuses = [{"run": result.run, "figure": number, "label": result.label(), **imported.identity(result),
-                 **imported.status(result)} for number, result in enumerate(results)]
+    statuses = [{"run": result.run, "figure": number, "origin": result.source, "label": result.label(),
+                 **imported.identity(result), **imported.status(result)} for number, result in enumerate(results)]
     points = [{"record": number, **imported.point(result)._asdict(), **imported.extra(result)}
               for number, result in enumerate(results) if result.status == "ok"]
-    return (pd.DataFrame(statuses, columns=["run", *CASE, *STATUS, "figure"]),
+    return (pd.DataFrame(statuses, columns=["run", *CASE, *STATUS, "figure", "origin"]),
             pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
 
 
@@ -212,7 +222,7 @@ def _statuses(records: Sequence[Record]) -> pd.DataFrame:
         "fault": [_fault(made.fault) if made and made.fault else None for made in checked],
         "notes": ["; ".join(record.notes) for record in records],
         "asked_bytes": [record.asked_bytes for record in records], "at_s": [record.at_s for record in records],
-        "reproduce": [record.reproduce for record in records], "figure": None})
+        "reproduce": [record.reproduce for record in records], "figure": None, "origin": None})
 
 
 def _place(case: Case) -> str | None:

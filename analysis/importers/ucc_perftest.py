@@ -41,7 +41,7 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += 1
         op = op_name(settings["Collective"])
         ranks, notes = collector.hints.ranks, tuple[str, ...]()
-        if not ranks and len(cells) >= 8 and is_known(op) and OPERATIONS[op].in_blocks:
+        if not ranks and len(cells) >= 8 and cells[1].value > 0 and is_known(op) and OPERATIONS[op].in_blocks:
             ranks = round(cells[5].value * 1e3 * cells[2].value / cells[1].value) + 1
             notes = (f"{ranks} ranks inferred from the bandwidth",)
         if not ranks:

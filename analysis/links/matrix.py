@@ -13,6 +13,7 @@ from collbench.collectives.records.record import Record, Run
 from collbench.collectives.statistics.stability import spread
 
 from ..findings.finding import Finding
+from ..frames.safe import safe_run
 from .link_findings import QUANTITIES, LinkQuantity, Measured, findings, tier_numbers, tier_rows
 from .pair_kinds import Places
 from .structure import Structure, find_structure
@@ -67,7 +68,7 @@ def read_links(path: Path, warnings: list[str] | None = None) -> list[LinkMatrix
     runs: dict[str, Run] = {}
     for line in read_lines(journal, [] if warnings is None else warnings):
         if isinstance(line, Run):
-            runs[line.id] = line
+            runs[line.id] = safe_run(line)
         elif isinstance(line, Record) and line.case.operation.linked and line.status == "ok":
             run = runs[line.run]
             key = run.transport, run.library, run.device, line.case.ranks

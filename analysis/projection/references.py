@@ -108,7 +108,7 @@ def _label(library: str, op: str, payload: float, ranks: int, domain: Domain) ->
     ruled = choices(library, op, payload, int(ranks), fabric) if fabric else []
     if ruled:
         return ruled[0].algorithm, ruled[0].protocol
-    return algorithms_without_a_rule(op, in_network=False)[0], ""
+    return next(iter(algorithms_without_a_rule(op, in_network=False)), ""), ""       # none for other tools' operations
 
 
 def _fit(part: pd.DataFrame, op: str, algorithm: Algorithm) -> tuple[float, float, float, float] | None:

@@ -112,7 +112,7 @@ class _Renderer:
 
     def __init__(self) -> None:
         try:
-            self._said = tempfile.TemporaryFile()
+            self._said = tempfile.TemporaryFile()       # noqa: SIM115, it lives as long as the process
             self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE, stderr=self._said)
         except OSError as error:

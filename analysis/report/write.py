@@ -56,10 +56,11 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
         _write(out / "report.html", [page.encode()])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
-    for name, why in files.missing.items() if warn else ():
-        warn(f"figure {name} is missing in {out / 'figures'}: {why}")
-    if undrawn and warn:
-        warn(f"{out / 'report.html'} has no figures: {undrawn}")
+    if warn:
+        for name, why in files.missing.items():
+            warn(f"figure {name} is missing in {out / 'figures'}: {why}")
+        if undrawn:
+            warn(f"{out / 'report.html'} has no figures: {undrawn}")
     return out / "report.html"
 
 

@@ -14,7 +14,7 @@ from ..cases.catalog import pairs
 __all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Imported",
            "LastArrivals", "Mismatch", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
-Count = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 60)]
 Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
 
 # Schema history. A reader accepts its own number and every earlier one.

@@ -1,0 +1,167 @@
+"""Numbers that no measurement can have are found here, once, before anything is computed from them.
+
+A garbled log or a damaged journal may hold a time of zero, a size of 2^70 bytes or a million million ranks. Such a row
+is no measurement: it is left out with a warning that names it, and no model, table or figure sees it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from collbench.collectives.cases.catalog import OPERATIONS
+
+from ..text import units
+
+__all__ = ["LEAST_S", "MOST_BYTES", "MOST_BYTES_PER_S", "MOST_RANKS", "MOST_S", "only_possible"]
+
+MOST_BYTES = 1 << 60            # more than all memory of the largest machines
+MOST_RANKS = 1_000_000
+LEAST_S = 1e-9                  # light goes 0.3 m meanwhile: to another accelerator, but not back
+MOST_S = 1e6                    # eleven days for one message
+MOST_BYTES_PER_S = 1e14         # per rank: ten times the memory of any accelerator (HBM4, 2026: some 1e13)
+
+_MOST_WARNINGS = 200
+_LETTERS = 120                  # of a label in a warning
+_SPREAD = ("time_lo_s", "time_hi_s", "p5_s", "p95_s", "p99_s", "rank_min_s", "rank_mean_s", "rank_max_s", "as_called_s")
+_OTHERS = {"ranks_per_node": (1, MOST_RANKS), "native_size_bytes": (0, MOST_BYTES), "repeats": (1, MOST_BYTES)}
+_WHOLE = ("ranks", "message_bytes", "asked_bytes")
+_SLACK = 1e-9                   # relative: rounding
+# Nothing travels between ranks, so light does not limit them.
+_AT_HOME = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def only_possible(records: pd.DataFrame, points: pd.DataFrame, data: str) -> tuple[pd.DataFrame, pd.DataFrame,
+                                                                                    list[str]]:
+    """Records and points without those whose numbers cannot be, and a warning for each.
+
+    A record whose counts or sizes cannot be is dropped. A point whose time cannot be is dropped; a record that is left
+    without points becomes `unsupported`, with the reason. What else of a point cannot be (an interval that ends before
+    it begins, a negative quantile) becomes unknown.
+
+    Args:
+        records, points: as `load` joins them: `record` of a point is the position of its record, `origin` of a record
+            is its source, or None for records of a journal.
+        data: the file, for warnings.
+
+    Returns:
+        Records with their former positions as index, points, and sentences.
+    """
+    words: list[str] = []
+
+    def tell(position: int, what: str) -> None:
+        if len(words) < _MOST_WARNINGS:
+            words.append(f"{_place(whole.iloc[position], data)}: {what}")
+        else:
+            words[_MOST_WARNINGS:] = [f"{data}: more like these"]
+    whole, wrong = records, _impossible_counts(records)
+    for position, why in wrong.items():
+        tell(position, f"{why}: the row is left out")
+    gone = np.zeros(len(records), dtype=bool)
+    gone[[*wrong]] = True
+    points = points[~gone[points["record"].to_numpy(np.int64)]].reset_index(drop=True)
+    records = records[~gone]
+    records = records.assign(**{name: records[name].astype(np.int64) for name in _WHOLE})
+    reasons = _impossible_times(records, points)
+    for row, why in reasons.items():
+        tell(points["record"].iat[row], f"{why}: it is left out")
+    late = points.iloc[[*reasons]]
+    points = points.drop(index=[*reasons]).reset_index(drop=True)
+    emptied = dict(zip(late["record"], reasons.values(), strict=True))
+    emptied = {record: why for record, why in emptied.items() if record not in set(points["record"])}
+    if emptied:
+        at = records.index.isin([*emptied])
+        records = records.assign(status=records["status"].mask(at, "unsupported"),
+                                 reason=records["reason"].astype(object).mask(at, records.index.map(emptied.get)))
+    points, unknown = _without_impossible_details(points)
+    for row, why in unknown:
+        tell(points["record"].iat[row], f"{why}: taken as unknown")
+    return records, points, words
+
+
+def _place(row: pd.Series, data: str) -> str:
+    """Where a record comes from, for a warning."""
+    label, run = (str(row[name])[:_LETTERS] for name in ("label", "run"))
+    return f"{row['origin']}: {label}" if row["origin"] else f"{data}: {label}, run {run}"
+
+
+def _impossible_counts(records: pd.DataFrame) -> dict[int, str]:
+    """By position, why a record cannot be."""
+    found: dict[int, str] = {}
+    for name, low, high, what in (("asked_bytes", 0, MOST_BYTES, "bytes"), ("message_bytes", 0, MOST_BYTES, "bytes"),
+                                  ("ranks", 1, MOST_RANKS, "ranks")):
+        for position in _outside(_floats(records[name]), low, high).tolist():
+            found[position] = f"{records[name].iat[position]:.4g} {what} cannot be"
+    return found
+
+
+def _impossible_times(records: pd.DataFrame, points: pd.DataFrame) -> dict[int, str]:
+    """By position, why a point cannot be."""
+    at = points["record"].to_numpy(np.int64)
+    time, size = _floats(points["time_s"]), _floats(records["message_bytes"].loc[at])
+    with np.errstate(all="ignore"):
+        rate = size / time
+    suspect = np.nonzero(~((time >= LEAST_S) & (time <= MOST_S)) | (rate > MOST_BYTES_PER_S))[0]
+    found: dict[int, str] = {}
+    for row in suspect.tolist():
+        case = records.loc[at[row], ["op", "ranks"]]
+        why = _why_not(str(case["op"]), int(case["ranks"]), float(time[row]), float(rate[row]))
+        if why:
+            found[row] = why
+    return found
+
+
+def _why_not(op: str, ranks: int, time_s: float, rate_Bps: float) -> str | None:
+    if time_s == 0 and op == "noop":        # an empty call may take less than a clock can tell
+        return None
+    if not (math.isfinite(time_s) and 0 < time_s <= MOST_S):
+        return f"a time of {time_s:g} s cannot be"
+    if rate_Bps > MOST_BYTES_PER_S:
+        return f"{units.rate(rate_Bps)} cannot be: no memory is that fast"
+    if time_s < LEAST_S and ranks > 1 and op not in _AT_HOME:
+        return f"a time of {time_s:g} s cannot be: light is not that fast"
+    return None
+
+
+def _without_impossible_details(points: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """Points with what cannot be as NaN, and the position and the reason of each."""
+    unknown: list[tuple[int, str]] = []
+    columns: dict[str, Floats] = {"time_s": _floats(points["time_s"])}
+    for name, (low, high) in {**dict.fromkeys(_SPREAD, (0.0, MOST_S)), **_OTHERS}.items():
+        values = columns[name] = _floats(points[name])
+        for row in _outside(values, low, high, missing=True).tolist():
+            unknown.append((row, f"{name} of {values[row]:g} cannot be"))
+            values[row] = np.nan
+    low, middle, high = columns["time_lo_s"], columns["time_s"], columns["time_hi_s"]
+    for row in np.nonzero((low > middle * (1 + _SLACK)) | (high < middle * (1 - _SLACK)))[0].tolist():
+        unknown.append((row, f"an interval from {low[row]:g} to {high[row]:g} s around {middle[row]:g} s cannot be"))
+        low[row] = high[row] = np.nan
+    blank = np.isnan(low) | np.isnan(high)
+    columns["precision"] = np.where(blank, np.nan, _floats(points["precision"]))
+    return points.assign(**columns), unknown
+
+
+def _outside(values: Floats, low: float, high: float, missing: bool = False) -> NDArray[np.intp]:
+    """Positions of the values outside; `missing`: NaN is none of them."""
+    with np.errstate(invalid="ignore"):
+        inside: Bools = (values >= low) & (values <= high)
+    return np.nonzero(~(inside | np.isnan(values)) if missing else ~inside)[0]
+
+
+def _floats(column: pd.Series) -> Floats:
+    """The column as floats; whole numbers beyond any float are infinite."""
+    if column.dtype != object:
+        return np.array(column.to_numpy(dtype=float, na_value=np.nan))
+    return np.fromiter(_each(column.tolist()), float, len(column))
+
+
+def _each(values: Iterable[object]) -> Iterator[float]:
+    for value in values:
+        try:
+            yield float(value) if isinstance(value, int | float) else float("nan")
+        except OverflowError:
+            yield float("inf") if value > 0 else float("-inf")
