@@ -67,19 +67,21 @@ def only_possible(records: pd.DataFrame, points: pd.DataFrame, data: str) -> tup
     records = records[~gone]
     records = records.assign(**{name: records[name].astype(np.int64) for name in _WHOLE})
     reasons = _impossible_times(records, points)
+    at: list[int] = points["record"].to_list()
     for row, why in reasons.items():
-        tell(points["record"].iat[row], f"{why}: it is left out")
+        tell(at[row], f"{why}: it is left out")
     late = points.iloc[[*reasons]]
     points = points.drop(index=[*reasons]).reset_index(drop=True)
     emptied = dict(zip(late["record"], reasons.values(), strict=True))
     emptied = {record: why for record, why in emptied.items() if record not in set(points["record"])}
     if emptied:
-        at = records.index.isin([*emptied])
-        records = records.assign(status=records["status"].mask(at, "unsupported"),
-                                 reason=records["reason"].astype(object).mask(at, records.index.map(emptied.get)))
+        alone = records.index.isin([*emptied])
+        records = records.assign(status=records["status"].mask(alone, "unsupported"),
+                                 reason=records["reason"].astype(object).mask(alone, records.index.map(emptied.get)))
     points, unknown = _without_impossible_details(points)
+    at = points["record"].to_list()
     for row, why in unknown:
-        tell(points["record"].iat[row], f"{why}: taken as unknown")
+        tell(at[row], f"{why}: taken as unknown")
     return records, points, words
 
 
@@ -131,9 +133,9 @@ def _without_impossible_details(points: pd.DataFrame) -> tuple[pd.DataFrame, lis
     """Points with what cannot be as NaN, and the position and the reason of each."""
     unknown: list[tuple[int, str]] = []
     columns: dict[str, Floats] = {"time_s": _floats(points["time_s"])}
-    for name, (low, high) in {**dict.fromkeys(_SPREAD, (0.0, MOST_S)), **_OTHERS}.items():
+    for name, (least, most) in {**dict.fromkeys(_SPREAD, (0.0, MOST_S)), **_OTHERS}.items():
         values = columns[name] = _floats(points[name])
-        for row in _outside(values, low, high, missing=True).tolist():
+        for row in _outside(values, least, most, missing=True).tolist():
             unknown.append((row, f"{name} of {values[row]:g} cannot be"))
             values[row] = np.nan
     low, middle, high = columns["time_lo_s"], columns["time_s"], columns["time_hi_s"]
@@ -161,7 +163,8 @@ def _floats(column: pd.Series) -> Floats:
 
 def _each(values: Iterable[object]) -> Iterator[float]:
     for value in values:
+        known = value if isinstance(value, int | float) else math.nan
         try:
-            yield float(value) if isinstance(value, int | float) else float("nan")
+            yield float(known)
         except OverflowError:
-            yield float("inf") if value > 0 else float("-inf")
+            yield math.inf if known > 0 else -math.inf
