@@ -5,7 +5,6 @@ covers all buffers of `--buf_count`, and in text so do the bytes. With several c
 their sum, so those rows are left out.
 """
 
-import csv
 import re
 from dataclasses import dataclass
 
@@ -167,7 +166,7 @@ def _together(lines: list[LogLine], names: list[str]) -> dict[tuple[str, ...], s
     found: dict[tuple[str, ...], set[str]] = {}
     for line in lines:
         if line.text.count(",") == len(names) - 1:
-            named = dict(zip(names, next(csv.reader([line.text])), strict=True))
+            named = dict(zip(names, (cell.strip() for cell in line.text.split(",")), strict=True))
             found.setdefault(_figures(named), set()).add(named["collective"])
     return found
 
