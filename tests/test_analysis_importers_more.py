@@ -7,7 +7,7 @@ import pytest
 
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogHints, read_log
-from collbench.collectives.errors import CollbenchError
+from collbench.collectives.errors import CollbenchError, UsageError
 
 SAMPLES = {
     "all_reduce_bench": """Environment:
@@ -123,10 +123,56 @@ t_min[usec],t_max[usec],t_avg[usec],stddev[%],wait_t_avg[usec]
 }
 }
 """,
+    "nccl_inspector": "".join(f'''{{"header":{{"id":"0x7f8c","rank":{rank},"n_ranks":2,"nnodes":1}},\
+"metadata":{{"inspector_output_format_version":"v4.0","dump_timestamp_us":1,"hostname":"n1","pid":7}},\
+"coll_perf":{{"coll":"AllGather","coll_sn":{call},"coll_msg_size_bytes":1048576,"coll_exec_time_us":{time},\
+"coll_timing_source":"kernel_gpu","coll_algobw_gbs":{2097.152 / time:.6f},"coll_busbw_gbs":{1048.576 / time:.6f}}}}}
+''' for rank, call, time in ((0, 1, 100), (1, 1, 104), (0, 2, 110), (1, 2, 108), (0, 3, 500))),
+    "nccom json": """{
+    "results": [
+        {
+            "size(B)": 65536,
+            "count(elems)": 16384,
+            "type": "fp32",
+            "algbw(GB/s)": 8.0,
+            "busbw(GB/s)": 7.75,
+            "time:avg(us)": 8.192,
+            "time:p99(us)": 9
+        }
+    ]
+}
+""",
+    "superbench": """{"node": "sb-01", "ib-loopback/IB_write_512_Avg_0:0": 1492.89, \
+"nccl-bw:default/allreduce_8388608_busbw:0": 175.0, "nccl-bw:default/allreduce_8388608_algbw:0": 100.0, \
+"nccl-bw:default/allreduce_8388608_time:0": 83.89}
+{"node": "sb-02", "rccl-bw/allgather_0_1:8388608_busbw": 87.5, "rccl-bw/allgather_0_1:8388608_algbw": 100.0, \
+"rccl-bw/allgather_0_1:8388608_time": 83.89}
+""",
+    "dlcomm": """[2025-08-20 17:39:22,561][DL_COMM][INFO] - [CONFIG] Framework            : pytorch
+[2025-08-20 17:39:22,561][DL_COMM][INFO] - [CONFIG] Backend              : nccl
+[2025-08-20 17:39:22,561][DL_COMM][INFO] - [CONFIG] World Size           : 8
+[2025-08-20 17:39:22,561][DL_COMM][INFO] - [CONFIG] Mode                 : within_node
+[2025-08-20 17:39:22,562][DL_COMM][INFO] - [CONFIG] Topology             : 2 nodes x 4 devices
+[2025-08-20 17:39:22,562][DL_COMM][INFO] - [CONFIG] Collective Name      : allgather
+[2025-08-20 17:39:22,562][DL_COMM][INFO] - [CONFIG] Operation            : N/A
+[2025-08-20 17:39:22,562][DL_COMM][INFO] - [CONFIG] Data Type            : float32
+[2025-08-20 17:39:22,562][DL_COMM][INFO] - [CONFIG] Buffer Size          : 100KB (102400 bytes)
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - [TIMERS] ITERATION TABLE FOR ALLGATHER (seconds):
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - Iteration    (Within-Group-0)    (Within-Group-1)
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] -             LOGGING RANK - 0    LOGGING RANK - 4
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - ----------------------------------------------------
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - 0                0.000356            0.000456
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - 1                0.000398            0.000498
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - 2                0.000389            0.000489
+[2025-08-20 17:39:24,456][DL_COMM][OUTPUT] - ----------------------------------------------------
+[2025-08-20 17:39:24,457][DL_COMM][OUTPUT] - [BANDWIDTH] BANDWIDTH TABLE FOR ALLGATHER (bytes/seconds):
+[2025-08-20 17:39:24,457][DL_COMM][OUTPUT] - Iteration    (Within-Group-0)    (Within-Group-1)
+[2025-08-20 17:39:24,457][DL_COMM][OUTPUT] - 0              1150561797           898245614
+""",
 }
 
 # What some tools do not print, as options.
-ASKED = {"hccl_demo block": {"ranks": 8}}
+ASKED = {"hccl_demo block": {"ranks": 8}, "nccom json": {"op": "all_gather"}}
 PIECES = ["", "0", "-1", "9" * 30, "1e400", "nan", "inf", "N/A", "\x1b[31m", "\r", "\n", "|", ",", '"', "{", "]", "#",
           "٣", "0x10", "null", "{}", "-0.0", "\0"]
 
@@ -244,3 +290,44 @@ def test_perftest(tmp_path):
     assert "not size times MsgRate" in wrong.warnings[0]
     reads = SAMPLES["perftest"].replace("RDMA_Write Latency", "RDMA_Read Latency")
     assert read(tmp_path, reads).results[2].status == "unsupported"
+
+
+def test_nccl_inspector(tmp_path):
+    found = read(tmp_path, SAMPLES["nccl_inspector"])
+    # the block is 1 MiB; 104 and 110 us are the slowest ranks of the two calls that both ranks recorded
+    assert figures(found) == [("all_gather", 2, 2 << 20, 107.0)]
+    result, = found.results
+    assert (result.time_kind, result.repeats, result.ranks_per_node, found.rows) == ("slowest rank", 2, 2, 5)
+    cut = read(tmp_path, SAMPLES["nccl_inspector"][:-60])
+    assert (cut.rows, "1 of 5 objects are incomplete" in cut.warnings[0]) == (5, True)
+    wrong = read(tmp_path, SAMPLES["nccl_inspector"].replace("1048576", "2097152"))
+    assert "not size over time: it counts the message twice" not in wrong.warnings[0]
+    assert "not size over time" in wrong.warnings[0]
+
+
+def test_nccom_json(tmp_path):
+    found = read(tmp_path, SAMPLES["nccom json"], op="all_gather")
+    assert figures(found) == [("all_gather", 32, 65536, 8.192)]          # 7.75 / 8 = 31 / 32
+    assert found.results[0].p99_s == pytest.approx(9e-6)
+    found = read(tmp_path, SAMPLES["nccom json"].replace("7.75", "15.5"))
+    assert figures(found) == [("all_reduce", 32, 65536, 8.192)]          # above algbw: an all-reduce
+    with pytest.raises(UsageError, match="--op NAME"):
+        read(tmp_path, SAMPLES["nccom json"])
+    assert "32 ranks, not 16" in read(tmp_path, SAMPLES["nccom json"], op="all_gather", ranks=16).warnings[0]
+
+
+def test_superbench(tmp_path):
+    found = read(tmp_path, SAMPLES["superbench"])
+    assert figures(found) == [("all_reduce", 8, 1 << 23, 83.89), ("all_gather", 8, 1 << 23, 83.89)]
+    assert [result.variant for result in found.results] == ["default;node sb-01", "pattern 0_1;node sb-02"]
+    assert [run.library for run in found.runs] == ["NCCL, version not stated", "RCCL, version not stated"]
+    assert "GiB/s" in read(tmp_path, SAMPLES["superbench"].replace("83.89", "78.13")).warnings[0]
+
+
+def test_dlcomm(tmp_path):
+    found = read(tmp_path, SAMPLES["dlcomm"])
+    # the buffer is a rank's block; groups of four; the median of three iterations
+    assert figures(found) == [("all_gather", 4, 4 * 102400, 389.0), ("all_gather", 4, 4 * 102400, 489.0)]
+    assert [result.variant for result in found.results] == ["Within-Group-0", "Within-Group-1"]
+    single = SAMPLES["dlcomm"].replace("allgather", "alltoallsingle").replace("ALLGATHER", "ALLTOALLSINGLE")
+    assert figures(read(tmp_path, single))[0] == ("all_to_all", 4, 102400, 389.0)

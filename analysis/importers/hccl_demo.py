@@ -198,11 +198,14 @@ def _end(collector: Collector, table: _Table | None, commanded: int | None) -> N
     factor = _factor(table.op)
     pairs = [(row.algbw, row.busbw) for row in table.rows if row.algbw and row.busbw]
     implied = implied_ranks(factor, pairs)
-    ranks = commanded or implied or collector.hints.ranks
+    given = collector.hints.ranks
+    if commanded and given and given != commanded:
+        collector.warn(table.line, f"--ranks {given} is ignored: the command above starts {commanded}")
+    ranks = commanded or given or implied
     if not ranks:
         collector.need(table.line, "the number of ranks", "--ranks N", len(table.rows))
         return
-    notes = () if commanded or not implied else (f"{ranks} ranks inferred from the two bandwidths",)
+    notes = () if commanded or given else (f"{ranks} ranks inferred from the two bandwidths",)
     run = collector.run(Origin("hccl_demo", library="HCCL of Habana, version not stated", device="hpu", ranks=ranks))
     known = OPERATIONS[table.op] if is_known(table.op) else None
     for row in table.rows:
