@@ -4,15 +4,10 @@ One module per library, found by name. The constants are data with version and s
 rules are emulated from published constants; they rank algorithms and do not predict times.
 """
 
-import sys
-from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
 from typing import Any, NamedTuple
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..published_tables import table
 
 __all__ = ["LIBRARIES", "Choice", "Fabric", "choices", "constants", "knows", "offered"]
 
@@ -45,11 +40,9 @@ class Choice(NamedTuple):
     estimate_s: float
 
 
-@cache
 def constants(library: str) -> dict[str, Any]:
     """Constants of a library's selection rule."""
-    table = resources.files("collbench.analysis").joinpath("data", "selection", f"{library}.toml")
-    return tomllib.loads(table.read_text(encoding="utf-8"))
+    return table(library)
 
 
 def knows(library: str | None) -> bool:

@@ -5,7 +5,9 @@ and the tree is a chain. Latency is base plus hops; the rate is the share of the
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ..published_tables import nccl_tuning
 from . import Choice, Fabric, constants
 
 __all__ = ["weigh"]
@@ -21,25 +23,26 @@ def weigh(op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> Iterator
         yield Choice("pairwise", "LL" if small else "Simple", 1.0)
     if op not in (*_RING_HOPS, "broadcast", "reduce"):
         return
-    table = constants("nccl")
-    known = table["generation"].get(fabric.generation or "", table["generation"]["hopper"])
-    bus = fabric.rate_Bps / 1e9 * known["link_share"]
+    table, tuning = constants("nccl"), nccl_tuning()
+    made = fabric.generation if fabric.generation and fabric.generation in table["link_share"] else "hopper"
+    bus = fabric.rate_Bps / 1e9 * table["link_share"][made]
+    base_us, hop_us = tuning["base_us"], tuning["step_us"]["nvlink"]
     steps = _RING_HOPS[op] * (ranks - 1) if op in _RING_HOPS else ranks
     for at, protocol in enumerate(_PROTOCOLS):
-        rate = _protocol_rate(protocol, bus, known, table["limits"])
-        yield _choice("ring", protocol, table["base_us"]["ring"][at] + steps * table["hop_us"]["ring"][at],
+        rate = _protocol_rate(protocol, bus, made, tuning, table["limits"]["channels"])
+        yield _choice("ring", protocol, base_us["ring"][at] + steps * hop_us["ring"][at],
                       rate * ranks / steps, payload_bytes)
         if op == "all_reduce":
-            tree = min(0.92 * bus, table["limits"]["channels"] * known["channel_tree"])
-            rate = {"LL": min(bus / 3.8, known["ll_most"]), "LL128": tree * 7 / 9, "Simple": tree}[protocol]
-            yield _choice("chain and tree", protocol,
-                          table["base_us"]["tree"][at] + 2 * (ranks - 1) * table["hop_us"]["tree"][at],
+            tree = min(0.92 * bus, table["limits"]["channels"] * tuning["channel_tree_GBps"][made][0])
+            low = min(bus / 3.8, tuning["ll_one_node_GBps"][made])
+            rate = {"LL": low, "LL128": tree * 7 / 9, "Simple": tree}[protocol]
+            yield _choice("chain and tree", protocol, base_us["tree"][at] + 2 * (ranks - 1) * hop_us["tree"][at],
                           0.5 * 0.85 * rate * _tree_correction(payload_bytes), payload_bytes)
-    if fabric.in_network and known["nvls_efficiency"] > 0 and _in_switch(op, ranks, table["limits"]):
+    if fabric.in_network and made in tuning["nvls_efficiency"] and _in_switch(op, ranks, table["limits"]):
         channels = table["limits"]["channels"]
         gain = 2.0 if op == "all_reduce" else (ranks - 1) / ranks
-        rate = bus * known["nvls_efficiency"] * (channels - 1) / channels * gain
-        yield _choice("in-switch", "Simple", table["hop_us"]["nvls"][2], rate * ranks / steps, payload_bytes)
+        rate = bus * tuning["nvls_efficiency"][made] * (channels - 1) / channels * gain
+        yield _choice("in-switch", "Simple", hop_us["nvls"][2], rate * ranks / steps, payload_bytes)
 
 
 def _in_switch(op: str, ranks: int, limits: Mapping[str, int]) -> bool:
@@ -48,11 +51,11 @@ def _in_switch(op: str, ranks: int, limits: Mapping[str, int]) -> bool:
     return op == "all_reduce" or ranks <= limits["nvls_other_ranks"]
 
 
-def _protocol_rate(protocol: str, bus: float, known: Mapping[str, float], limits: Mapping[str, int]) -> float:
+def _protocol_rate(protocol: str, bus: float, made: str, tuning: Mapping[str, Any], channels: int) -> float:
     if protocol == "LL":
-        return min(known["ll_most"], 0.5 * bus)
+        return min(float(tuning["ll_one_node_GBps"][made]), 0.5 * bus)
     if protocol == "LL128":
-        return min(0.92 * bus, limits["channels"] * known["channel_ring_ll128"])
+        return min(0.92 * bus, channels * float(tuning["channel_ring_ll128_GBps"][made][0]))
     return bus
 
 
