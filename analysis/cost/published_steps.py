@@ -44,6 +44,7 @@ class StepFacts(NamedTuple):
         source: of the step times.
         assumed: what is not published, in words.
         library, algorithm, protocol: whose and of what these facts are.
+        step_alone_s: a step of a ring between nodes with one rank each; as other steps between nodes if None.
         post_s: least time of a step where a ring spans nodes; for an exchange, of each message that leaves a node.
         plateau: factor on the latency of a ring all-reduce from 64 bytes for each channel and rank.
         share: payload in the rate, on two nodes and on more.
@@ -66,6 +67,7 @@ class StepFacts(NamedTuple):
     library: str
     algorithm: str
     protocol: str
+    step_alone_s: float | None = None
     post_s: float = 0.0
     plateau: float = 1.0
     share: tuple[float, float] = (1.0, 1.0)
@@ -239,12 +241,13 @@ def _ring(job: _Job, facts: StepFacts) -> float:
     rounds = {"all_reduce": 2, "all_gather": 1, "reduce_scatter": 1}.get(job.op)
     bus = _limited(job, facts, min(job.out_Bps, _inside(facts)))
     if rounds is None:
-        # A pipelined chain through all ranks. NCCL counts each hop as one between nodes.
-        latency = (job.ranks - job.nodes) * facts.step_inside_s + job.nodes * facts.step_between_s
+        # A pipelined chain through all ranks.
+        latency = (job.ranks - job.nodes) * facts.step_inside_s + (job.nodes - 1) * facts.step_between_s
         return facts.base_s + latency + job.payload_bytes / bus
     steps = rounds * (job.ranks - 1)
     between = rounds * (job.nodes - 1) + (facts.extra_between if job.op == "all_reduce" else 0)
-    latency = facts.base_s + (steps - between) * max(facts.step_inside_s, facts.post_s) + between * facts.step_between_s
+    outer_s = facts.step_between_s if job.node > 1 or facts.step_alone_s is None else facts.step_alone_s
+    latency = facts.base_s + (steps - between) * max(facts.step_inside_s, facts.post_s) + between * outer_s
     if job.op == "all_reduce" and job.payload_bytes / (job.channels * job.ranks) >= _plateau_bytes():
         latency *= facts.plateau
     return latency + job.payload_bytes * steps / job.ranks / bus
@@ -337,6 +340,7 @@ def _nccl(generation: str | None, card: Network, protocol: str, algorithm: str, 
     low = tuple(x * 1e9 for x in rows["ll_between_GBps"]["amd" if cpu == "amd" else "other"])
     if algorithm == "ring":
         return facts._replace(
+            step_alone_s=steps["net"]["tree"][at] / 1e6 + added if rows["alone_as_tree"] else None,
             post_s=post * (3 if protocol == "Simple" else 1), extra_between=2 if rows["repeats_last_node"] else 0,
             plateau=rows["plateau"].get(made, rows["plateau"]["other"]) if protocol == "Simple" else 1.0,
             share=_both({"LL": _ll_share(rows), "LL128": rows["ring_ll128_share"], "Simple": 1.0}[protocol]),
