@@ -169,10 +169,58 @@ t_min[usec],t_max[usec],t_avg[usec],stddev[%],wait_t_avg[usec]
 [2025-08-20 17:39:24,457][DL_COMM][OUTPUT] - Iteration    (Within-Group-0)    (Within-Group-1)
 [2025-08-20 17:39:24,457][DL_COMM][OUTPUT] - 0              1150561797           898245614
 """,
+    "deepep intranode": """[config] num_tokens=4096, hidden=7168, num_topk=8
+[layout] Kernel performance: 0.033 ms
+
+[tuning] SMs 24, NVL chunk 4: 200.00 GB/s (NVL), 600.00 us
+[tuning] Best dispatch (FP8): SMs 24, NVL chunk 8, 300.00 GB/s (NVL), t: 400.00 us
+[tuning] Best combine: SMs 24, NVL chunk 3: 350.00 GB/s (NVL), t: 700.00 us
+""",
+    "deepep internode": """[config] num_tokens=4096, hidden=7168, num_topk_groups=4, num_topk=8
+[tuning] Best dispatch (BF16): SMs 24, NVL chunk 8, RDMA chunk 32: 25 + 2000 us, 17.77 GB/s (RDMA), 58.00 GB/s (NVL)
+[tuning] Best combine: SMs 24, NVL chunk 1, RDMA chunk 32, 25.00 + 2500.00 us, 22.66 GB/s (RDMA), 74.00 GB/s (NVL)
+""",
+    "deepep low latency": """Allocating buffer size: 2116.291072 MB ...
+[rank 1] Dispatch + combine bandwidth: 200.00 GB/s, avg_t=110.00 us, min_t=101.01 us, max_t=117.50 us
+[rank 0] Dispatch + combine bandwidth: 193.00 GB/s, avg_t=114.00 us, min_t=111.01 us, max_t=117.50 us
+[rank 0] Dispatch bandwidth: 203.70 GB/s, avg_t=36.88 us | Combine bandwidth: 215.93 GB/s, avg_t=67.32 us
+[rank 1] Dispatch bandwidth: 200.00 GB/s, avg_t=40.00 us | Combine bandwidth: 250.00 GB/s, avg_t=60.00 us
+[rank 0] Dispatch send/recv time: 20.00 + 5.00 us | Combine send/recv time: 18.85 us
+""",
+    "deepep elastic": """Config:
+ > Ranks: 1 x 2
+ > Experts: 8/256
+ > Tokens: 8192 (max: 8192), hidden: 7168
+ > #SM: 24, #QPs: 4/4
+
+ > Testing with do_handle_copy=True, expert_alignment=128, use_fp8_dispatch=True, num_bias=0 ...
+   * EP:   0/2 | dispatch: 0 GB/s (SO), 600 GB/s (SU), 100.000 us, 60000000 bytes | copy: 100 GB/s, 20.000 us
+   * EP:   1/2 | dispatch: 0 GB/s (SO), 500 GB/s (SU), 120.000 us, 60000000 bytes | copy: 100 GB/s, 20.000 us
+   + EP:   0/2 | reduced combine: 9 GB/s (SO), 600 GB/s (SU), 200.000 us, 120000000 bytes | reduce: 1 GB/s, 20.000 us
+""",
+    "collectivex": """{"version": 1, "record_type": "case-attempt",
+ "identity": {"case_id": "x", "case_factors": {"sku": "gb200", "case": {"backend": "deepep-v2", "ep": 8, "experts": 256,
+  "gpus_per_node": 4, "hidden": 7168, "mode": "normal", "phase": "decode", "precision": "fp8", "routing": "uniform",
+  "topk": 8}}},
+ "measurement": {"combine_dtype": "bf16", "dispatch_dtype": "fp8", "rows": [
+  {"tokens_per_rank": 64, "correctness": {"passed": true},
+   "byte_provenance": {"dispatch": {"total_logical_bytes": 8000000}, "combine": {"total_logical_bytes": 16000000},
+                       "roundtrip": {"total_logical_bytes": 24000000}},
+   "components": {
+    "dispatch": {"sample_count": 2048, "percentiles_us": {"p50": 50.5, "p90": 51, "p95": 52, "p99": 60}},
+    "combine": {"sample_count": 2048, "percentiles_us": {"p50": 70.5, "p90": 71, "p95": 72, "p99": 80}},
+    "stage": {"percentiles_us": null, "sample_count": 0},
+    "pair_period": {"sample_count": 448, "percentiles_us": {"p50": 100.0, "p90": 101, "p95": 102, "p99": 110}}}},
+  {"tokens_per_rank": 128, "correctness": {"passed": false},
+   "components": {"dispatch": {"percentiles_us": {"p50": 90.0}}}}]},
+ "implementation": {"name": "deepep-v2", "library_version": "2.0"},
+ "topology": {"device_product": "NVIDIA GB200", "world_size": 8}, "outcome": {"status": "success"}}
+""",
 }
 
 # What some tools do not print, as options.
-ASKED = {"hccl_demo block": {"ranks": 8}, "nccom json": {"op": "all_gather"}}
+ASKED = {"hccl_demo block": {"ranks": 8}, "nccom json": {"op": "all_gather"},
+         "deepep intranode": {"ranks": 8}, "deepep internode": {"ranks": 16}}
 PIECES = ["", "0", "-1", "9" * 30, "1e400", "nan", "inf", "N/A", "\x1b[31m", "\r", "\n", "|", ",", '"', "{", "]", "#",
           "٣", "0x10", "null", "{}", "-0.0", "\0"]
 
@@ -331,3 +379,37 @@ def test_dlcomm(tmp_path):
     assert [result.variant for result in found.results] == ["Within-Group-0", "Within-Group-1"]
     single = SAMPLES["dlcomm"].replace("allgather", "alltoallsingle").replace("ALLGATHER", "ALLTOALLSINGLE")
     assert figures(read(tmp_path, single))[0] == ("all_to_all", 4, 102400, 389.0)
+
+
+def test_deepep(tmp_path):
+    found = read(tmp_path, SAMPLES["deepep intranode"], ranks=8)
+    # 300 GB/s in 400 us are 120 MB
+    assert figures(found) == [("moe_dispatch", 8, 120_000_000, 400.0), ("moe_combine", 8, 245_000_000, 700.0)]
+    assert [result.dtype for result in found.results] == ["fp8", "bfloat16"]
+    assert found.results[0].variant == "num_tokens_per_rank=4096;hidden=7168;topk=8;sms=24"
+    with pytest.raises(UsageError, match="--ranks N"):
+        read(tmp_path, SAMPLES["deepep intranode"])
+    found = read(tmp_path, SAMPLES["deepep internode"], ranks=16)
+    assert figures(found) == [("moe_dispatch", 16, 116_000_000, 2000.0), ("moe_combine", 16, 185_000_000, 2500.0)]
+    assert found.results[0].notes[:2] == ("17.77 GB/s by RDMA", "without the notify kernel, 25 us")
+    found = read(tmp_path, SAMPLES["deepep low latency"])
+    # the slowest of two ranks
+    assert figures(found) == [("moe_dispatch_combine", 2, 22_002_000, 114.0), ("moe_dispatch", 2, 8_000_000, 40.0),
+                              ("moe_combine", 2, 15_000_000, 67.32), ("moe_dispatch", 2, 0, 25.0),
+                              ("moe_combine", 2, 0, 18.85)]
+    assert found.results[1].rank_min_s == pytest.approx(36.88e-6)
+    found = read(tmp_path, SAMPLES["deepep elastic"])
+    assert figures(found) == [("moe_dispatch", 2, 60_000_000, 120.0), ("moe_combine", 2, 120_000_000, 200.0)]
+    assert [result.time_kind for result in found.results] == ["slowest rank", "one rank"]
+    assert (found.results[0].dtype, found.results[1].variant.rpartition(";")[2]) == ("fp8", "reduced")
+
+
+def test_collectivex(tmp_path):
+    found = read(tmp_path, SAMPLES["collectivex"])
+    # bytes of all eight ranks
+    assert figures(found)[:3] == [("moe_dispatch", 8, 1_000_000, 50.5), ("moe_combine", 8, 2_000_000, 70.5),
+                                  ("moe_dispatch_combine", 8, 3_000_000, 100.0)]
+    assert [result.mode for result in found.results[:3]] == ["isolated", "isolated", "streamed"]
+    assert [result.status for result in found.results] == ["ok", "ok", "ok", "wrong"]
+    assert found.results[0].variant.startswith("num_tokens_per_rank=64;hidden=7168;topk=8;experts=256")
+    assert (found.runs[0].provenance["cluster"], found.results[0].p99_s) == ("gb200", pytest.approx(60e-6))

@@ -99,7 +99,7 @@ def _unclaimed(log: Log) -> Log:
             claimed |= module.claims(log)
     if not claimed:
         return log
-    kept = ("" if number in claimed else text for number, text in enumerate(split_lines(log.text), 1))
+    kept = ("" if number in claimed else text for number, text in enumerate(split_lines(log.raw), 1))
     return Log(log.path, "\n".join(kept), log.crc32)
 
 

@@ -65,8 +65,8 @@ def read(log: Log, collector: Collector) -> None:
                 collector.rows += 1
                 _add(collector, table, line.number, table.size, table.lone["algbw"], table.lone["busbw"])
                 table.lone = {}
-        elif table and line.text.count("|") >= 2:
-            _row(collector, table, line.number, [cell.strip() for cell in line.text.strip(" \t#>|").split("|")])
+        elif table and (cells := line.text.replace("|", " ").replace(" GBps", "GBps").split()):
+            _row(collector, table, line.number, cells)
     _end(collector, table)
 
 
@@ -86,7 +86,7 @@ def _row(collector: Collector, table: _Table, line: int, cells: list[str]) -> No
     if "busbw" in cells:
         table.columns = tuple(cells)
         return
-    if not any("GBps" in cell or cell[:1].isdigit() for cell in cells):
+    if not any("GBps" in cell for cell in cells) or len(cells) > len(table.columns) + 1:
         return
     collector.rows += 1
     named = dict(zip(table.columns, cells, strict=False))

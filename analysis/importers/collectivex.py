@@ -1,0 +1,106 @@
+"""CollectiveX of SemiAnalysis: JSON of one case, with a row for each number of tokens per rank.
+
+Times are percentiles over iterations of the slowest rank (docs/methodology.md of CollectiveX); `pair_period` is a
+dispatch and a combine in a chain of such pairs. The logical bytes are those of all ranks: a rank's mean share is taken.
+"""
+
+import re
+
+from collbench.collectives.records.record import Imported
+
+from .shared.collector import SLOWEST, Collector, Origin, joined
+from .shared.json_text import documents
+from .shared.log import Log
+from .shared.names import dtype_name
+from .shared.printed_numbers import printed_number, whole
+
+__all__ = ["TITLE", "read", "recognise"]
+
+TITLE = "CollectiveX"
+
+_MARK = re.compile(r"\"record_type\"\s*:\s*\"case-attempt\"")
+_COMPONENTS = (("dispatch", "moe_dispatch", False), ("combine", "moe_combine", False),
+               ("roundtrip", "moe_dispatch_combine", False), ("pair_period", "moe_dispatch_combine", True))
+_SETTINGS = ("hidden", "topk", "experts", "routing", "phase", "precision")
+
+
+def recognise(text: str) -> bool:
+    """Whether `text` has a case of this benchmark."""
+    return bool(_MARK.search(text))
+
+
+def read(log: Log, collector: Collector) -> None:
+    """Add the components of every row of every case."""
+    found = 0
+    for line, document in documents(log.text):
+        if isinstance(document, dict) and document.get("record_type") == "case-attempt":
+            found += 1
+            _case(collector, line, document)
+    if found < (printed := len(_MARK.findall(log.text))):
+        collector.rows += printed - found
+        collector.warn(None, f"{printed - found} of {printed} cases are incomplete JSON: left out")
+
+
+def _part(value: object, *names: str) -> dict[str, object]:
+    """The object at a path of names, empty if there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _case(collector: Collector, line: int, document: dict[str, object]) -> None:
+    factors, case = _part(document, "identity", "case_factors"), _part(document, "identity", "case_factors", "case")
+    measurement, about = _part(document, "measurement"), _part(document, "implementation")
+    rows = measurement.get("rows")
+    ranks = whole(str(case.get("ep"))) or whole(str(_part(document, "topology").get("world_size")))
+    if not isinstance(rows, list) or not ranks:
+        collector.rows += 1
+        collector.warn(line, "case skipped: no rows, or no number of ranks (ep)")
+        return
+    library = f"{about.get('name') or case.get('backend')} {about.get('library_version') or 'version not stated'}"
+    run = collector.run(Origin("collectivex", library=library, ranks=ranks,
+                               device=str(_part(document, "topology").get("device_product") or "not stated"),
+                               system=str(factors.get("sku")) if factors.get("sku") else None))
+    outcome = _part(document, "outcome").get("status")
+    for row in rows:
+        collector.rows += 1
+        added = _row(collector, run, line, row, case, measurement, ranks, outcome) if isinstance(row, dict) else 0
+        if not added:
+            collector.warn(line, f"a row of {case.get('mode')} {case.get('phase')} has no tokens per rank or no times: "
+                                 "left out")
+
+
+def _row(collector: Collector, run: str, line: int, row: dict[str, object], case: dict[str, object],
+         measurement: dict[str, object], ranks: int, outcome: object) -> int:
+    """Add the components of a row; returns how many."""
+    tokens = whole(str(row.get("tokens_per_rank")))
+    if not tokens or tokens < 1:
+        return 0
+    passed = _part(row, "correctness").get("passed")
+    right = passed is not False and outcome in (None, "success")
+    per_node = whole(str(case.get("gpus_per_node")))
+    settings = joined([f"num_tokens_per_rank={tokens}",
+                       *(f"{name}={case[name]}" for name in _SETTINGS if case.get(name) not in (None, ""))])
+    added = 0
+    for name, op, chained in _COMPONENTS:
+        times = {key: number.value / 1e6 for key, value in _part(row, "components", name, "percentiles_us").items()
+                 if (number := printed_number(str(value))) and number.value > 0}
+        if "p50" not in times:
+            continue
+        share = printed_number(str(_part(row, "byte_provenance", "roundtrip" if chained else name)
+                                   .get("total_logical_bytes")))
+        size = round(share.value / ranks) if share else 0
+        dtype = measurement.get("combine_dtype" if op == "moe_combine" else "dispatch_dtype")
+        collector.add(Imported(
+            run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=int(share.value) if share else None,
+            dtype=dtype_name(str(dtype)) if dtype else None, mode="streamed" if chained else "isolated",
+            time_s=times["p50"], statistic="median over ranks and iterations" if chained
+            else "slowest rank, median over iterations", time_kind="median over ranks" if chained else SLOWEST,
+            repeats=whole(str(_part(row, "components", name).get("sample_count"))), p50_s=times["p50"],
+            p95_s=times.get("p95"), p99_s=times.get("p99"), checked=passed if isinstance(passed, bool) else None,
+            status="ok" if right else "wrong", reason=None if right else "the tool's own check failed",
+            algorithm=str(case.get("mode"))[:40] if case.get("mode") else None,
+            ranks_per_node=per_node if per_node and per_node <= ranks else None, variant=settings,
+            source=collector.source(line)))
+        added += 1
+    return added
