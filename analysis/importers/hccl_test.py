@@ -14,7 +14,8 @@ from .shared.collector import ROOT, Collector, Origin
 from .shared.commands import launched_ranks
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
-from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
+from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
+from .shared.units import per_second, rate_scale, units_of
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -24,6 +25,7 @@ _HEADER = re.compile(r"^.{0,80}data_size\s*\(Bytes\):?\s*\|", re.MULTILINE)
 _COMMAND = re.compile(r"\b(\w+?)_test\b\s+-")
 _OPTION = re.compile(r"\s-(d|o|p)\s+(\w+)")
 _ITERATIONS = re.compile(r"\biters is (\d{1,9})")
+_VERDICTS = ("success", "failed", "null", "none", "")
 _SIMULATED_US = 1000.0
 
 
@@ -35,6 +37,7 @@ class _HcclTable:
     options: dict[str, str] = field(default_factory=dict)
     calls: int | None = None
     command: str | None = None
+    columns: list[str] = field(default_factory=list)
     rows: list[tuple[int, int, PrintedNumber, PrintedNumber | None, str]] = field(default_factory=list)
 
 
@@ -45,8 +48,7 @@ def recognise(text: str) -> bool:
 
 def read(log: Log, collector: Collector) -> None:
     """Add every table of the log."""
-    settings = _HcclTable(1)
-    for table in _tables(log, collector, settings):
+    for table in _tables(log, collector):
         collector.rows += len(table.rows)
         op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
         ranks = collector.hints.ranks if table.ranks is None else table.ranks
@@ -58,30 +60,50 @@ def read(log: Log, collector: Collector) -> None:
             _add(collector, table, str(op), int(ranks or 0))
 
 
-def _tables(log: Log, collector: Collector, settings: _HcclTable) -> list[_HcclTable]:
+def _tables(log: Log, collector: Collector) -> list[_HcclTable]:
     """The tables, each with the command and settings above it."""
-    found: list[_HcclTable] = []
+    settings, found = _HcclTable(1), list[_HcclTable]()
     for line in log.lines:
         text = line.text
         if _HEADER.match(text):
-            found.append(replace(settings, line=line.number, options=dict(settings.options), rows=[]))
+            found.append(replace(settings, line=line.number, columns=[cell.strip() for cell in text.split("|")]))
+            settings = _HcclTable(1)
         elif command := _COMMAND.search(text):
             settings.op, settings.options = op_name(command[1]), dict(_OPTION.findall(text))
             settings.ranks, settings.command = launched_ranks(text), text.strip(" #$")[:500]
         elif calls := _ITERATIONS.search(text):
             settings.calls = int(calls[1])
-        elif found and text.count("|") == 3 and "check result failed" not in text:
+        elif found and "|" in text and "check result failed" not in text:
             _row(found[-1], collector, line.number, [cell.strip() for cell in text.split("|")])
     return found
 
 
 def _row(table: _HcclTable, collector: Collector, line: int, cells: list[str]) -> None:
-    size, time = whole(cells[0]), printed_number(cells[1])
-    if size is None or size < 0 or time is None:
-        if cells[0][:1].isdigit():
-            collector.warn(line, "no size, or no time")
+    """Store a row, or warn of a line that was meant as one."""
+    if sum(printed_number(cell) is not None for cell in cells) < 1 or abs(len(cells) - len(table.columns)) > 2:
         return
-    table.rows.append((line, size, time, printed_number(cells[2]), cells[3].lower()))
+    by_name = dict(zip(("size", "time", "rate", "verdict"), cells, strict=False))
+    size, time = whole(by_name["size"]), printed_number(by_name.get("time", ""))
+    if size is None or size < 0 or time is None:
+        collector.warn(line, f"no size, or no time: {' | '.join(cells)!r:.80}")
+        return
+    rate, verdict = printed_number(by_name.get("rate", "")), by_name.get("verdict", "").lower()
+    if rate is None:
+        collector.warn(line, f"bandwidth {by_name.get('rate', '')!r:.24} is not a number: not compared")
+    if verdict not in _VERDICTS:
+        collector.warn(line, f"check result {verdict!r:.24} is not known: taken as not checked")
+    if len(cells) > len(table.columns):
+        collector.warn(line, f"{len(cells)} cells under {len(table.columns)} column names: the last left out")
+    time_us, rate_GBps = _units(table)
+    table.rows.append((line, size, scaled(time, time_us), rate and scaled(rate, rate_GBps), verdict))
+
+
+def _units(table: _HcclTable) -> tuple[float, float]:
+    """Microseconds and 10^9 bytes per second in the units of the heading."""
+    units = [unit for name in table.columns[1:] for unit in units_of(name)]
+    times = [1e6 / scale for unit in units if (scale := per_second(unit))]
+    rates = [scale / 1e9 for unit in units if (scale := rate_scale(unit))]
+    return times[0] if times else 1.0, rates[0] if rates else 1.0
 
 
 def _add(collector: Collector, table: _HcclTable, op: str, ranks: int) -> None:

@@ -16,7 +16,8 @@ from collbench.collectives.records.record import Imported, Status
 from .shared.collector import SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.log import Log, LogLine
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
-from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
+from .shared.printed_numbers import PrintedNumber, misfit, whole
+from .shared.rows import numbers_row
 
 __all__ = ["TITLE", "read", "recognise"]
 
@@ -27,7 +28,7 @@ _MARK = re.compile(r"Intel ?\(R\) MPI Benchmarks|^[# \t>]{0,64}Benchmarking +\S|
                    re.MULTILINE)
 _VERSION = re.compile(r"MPI Benchmarks\s+([\w. ]+?)\s*,")
 _BENCHMARK = re.compile(r"[#\s]*Benchmarking\s+(Multi-)?(\S+)")
-_PROCESSES = re.compile(r"[#\s]*#processes\s*=\s*(\d{1,8})")
+_PROCESSES = re.compile(r"[#\s]*#processes\s*[=:]\s*(\d{1,8})")
 _GROUPS = re.compile(r"[#\s(]*(\d{1,8}) groups of (\d{1,8}) processes")
 _TYPE = re.compile(r"[#\s]*MPI_Datatype(\s+for reductions)?\s*:\s*(MPI_\w+)")
 _COLUMNS = re.compile(r"\s*(?:Group\s+)?#(?:bytes|repetitions)\s")
@@ -48,6 +49,7 @@ class _Block:
     columns: tuple[str, ...] = ()
     rows: list[tuple[LogLine, tuple[PrintedNumber, ...]]] = field(default_factory=list)
     troubles: list[tuple[int, int, str]] = field(default_factory=list)
+    faults: list[tuple[int, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -68,6 +70,7 @@ def read(log: Log, collector: Collector) -> None:
     header = _Header()
     for block in _blocks(log.lines, header):
         collector.rows += len(block.rows) + len(block.troubles)
+        collector.warn_of(block.faults)
         ranks = block.ranks or collector.hints.ranks
         op = _operation(block)
         if ranks is None or not block.name:
@@ -130,10 +133,11 @@ def _take(block: _Block, line: LogLine) -> None:
     elif trouble := _TROUBLE.match(text):
         block.troubles.append((line.number, int(trouble[1]), trouble[2]))
     elif block.columns:
-        cells = text.split()
-        numbers = [number for cell in cells if (number := printed_number(cell))]
-        if len(numbers) == len(cells) == len(block.columns):
+        numbers, fault = numbers_row(text, len(block.columns))
+        if numbers:
             block.rows.append((line, tuple(numbers)))
+        if fault:
+            block.faults.append((line.number, fault))
 
 
 def _operation(block: _Block) -> str:

@@ -27,7 +27,9 @@ def recognise(text: str) -> bool:
 def read(log: Log, collector: Collector) -> None:
     """Add every line."""
     runs: dict[int, str] = {}
+    begun: set[int] = set()
     for line, row in documents(log.text):
+        begun.add(line)
         if not (isinstance(row, dict) and {"name", "kernel"} <= row.keys()):
             continue
         collector.rows += 1
@@ -39,7 +41,12 @@ def read(log: Log, collector: Collector) -> None:
         count = int(ranks.value)
         if count not in runs:
             runs[count] = collector.run(Origin("mscclpp-test", library="MSCCL++, version not stated", ranks=count))
+        unread = [name for name, cell in cells.items() if cell is None and name in row]
+        if unread:
+            collector.warn(line, f"not numbers, and not used: {', '.join(unread)}")
         _add(collector, runs[count], line, row, cells, count, int(size.value), time)
+    collector.warn_of((line.number, "not read as a row: no whole JSON object") for line in log.lines
+                      if line.number not in begun and '"kernel"' in line.text)
 
 
 def _add(collector: Collector, run: str, line: int, row: dict[str, object],

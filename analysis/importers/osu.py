@@ -60,8 +60,11 @@ def recognise(text: str) -> bool:
 def read(log: Log, collector: Collector) -> None:
     """Add every test of the log."""
     hosts = startup_hosts(log.lines)
-    for table in osu_tables(log.lines):
-        if not table.rows or (not table.title and len(table.rows) < _FEW):
+    faults: list[tuple[int, str]] = []
+    tables = list(osu_tables(log.lines, faults))
+    collector.warn_of(faults)
+    for table in tables:
+        if not table.rows or (not table.title and not table.columns and len(table.rows) < _FEW):
             continue
         collector.rows += len(table.rows)
         test = _test(collector, table, len(hosts))

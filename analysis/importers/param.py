@@ -72,6 +72,8 @@ def _rows(log: Log, collector: Collector) -> Iterator[tuple[int, str, str | None
         if not {"size", "p50"} <= cells.keys():
             collector.warn(line.number, "a PARAM row without size and p50")
             continue
+        if None in numbers:
+            collector.warn(line.number, "a cell is not a number: not used")
         yield line.number, op_name(found[2]), dtype_name(found[3]), cells
 
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 
 from collbench.collectives.records.record import Imported
 
+from .shared.bus_ratio import warn_of_ratio
 from .shared.collector import MEAN, Collector, Origin
+from .shared.infer_operation import signatures
 from .shared.json_text import documents
 from .shared.log import Log
-from .shared.names import ITEMSIZES, dtype_name, op_name, plain
+from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, plain
 from .shared.nccl_import import import_text
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
@@ -53,7 +55,9 @@ def _csv_rows(log: Log, collector: Collector) -> Iterator[tuple[int, Mapping[str
         fields = [cell.strip() for cell in line.text.split(",")]
         if fields[:2] == ["numCycle", "collective"]:
             names = [plain(name) for name in fields]
-        elif names and len(fields) > 4 and fields[0].isdigit():
+        elif names and len(fields) > 4 and (fields[0].isdigit() or abs(len(fields) - len(names)) <= 1):
+            if not fields[0].isdigit():
+                collector.warn(line.number, f"numCycle {fields[0]!r:.24} is not a number: not used")
             header = names
             if len(fields) == len(names) + 1:
                 header = [*names[:2], "nodes", *names[2:]]
@@ -78,14 +82,22 @@ def _add(collector: Collector, run: str, ranks: int, line: int, cells: Mapping[s
     if size is None or size < 0 or time is None:
         collector.warn(line, "no size, or no time")
         return
+    op = op_name(cells.get("collective", ""))
+    unread = [name for name in ("algbw", "busbw", "wrong") if cells.get(name, "N/A") not in ("N/A", "", "None")
+              and printed_number(cells[name]) is None]
+    if op not in signatures() and not is_known(op):
+        unread.append("collective")
+    if unread:
+        collector.warn(line, f"not readable: {', '.join(f'{name} {cells[name]!r:.24}' for name in unread)}")
     algbw, busbw, wrong = (printed_number(cells.get(name, "")) for name in ("algbw", "busbw", "wrong"))
     dtype = dtype_name(cells.get("type"))
     words = algbw and misfit(size, _scaled(time, 1e-6), _scaled(algbw, 1e9), ITEMSIZES.get(dtype or ""), ranks)
     if words:
         collector.warn(line, f"algbw is not size over time: {words}; recomputed from the time")
+    warn_of_ratio(collector, op, ranks, [(line, algbw, busbw)])
     redop = cells.get("redop", "").lower()
     collector.add(Imported(
-        run=run, op=op_name(cells.get("collective", "")), ranks=ranks, message_bytes=size, native_size_bytes=size,
+        run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
         dtype=dtype, redop=redop if redop not in ("", "none") else None, in_place=cells.get("inplace") in ("1", "true"),
         mode="streamed", time_s=time.value / 1e6, statistic="mean over ranks of a batch", time_kind=MEAN,
         algbw_Bps=algbw.value * 1e9 if algbw else None, busbw_Bps=busbw.value * 1e9 if busbw else None,

@@ -29,6 +29,7 @@ _ALIASES = MappingProxyType({
     "latencyus": "timeus"})
 _NEEDED = ({"collective"}, {"nranks"}, {"messagebytes"}, {"timeus", "times", "algbwgbps", "busbwgbps"})
 _HEAD = 20
+_NUMBERS = ("timeus", "times", "algbwgbps", "busbwgbps", "repeats", "rankspernode", "nativesizebytes")
 _MOST_BYTES = 1 << 62
 _PLACES = MappingProxyType({"in-place": True, "inplace": True, "out-of-place": False, "outofplace": False})
 _STREAMED = re.compile(r"nccl-tests|\bIMB\b|hccl_test|batch|back to back", re.IGNORECASE)
@@ -100,6 +101,11 @@ def _add(collector: Collector, runs: dict[tuple[str, ...], str], line: int, cell
         return _add_without_size(collector, runs, line, cells, op, ranks)
     if size is None:
         return f"message_bytes {cells['messagebytes']!r:.40}: expected a non-negative integer"
+    if unread := [name for name in _NUMBERS if cells.get(name) and _number(cells[name]) is None
+                  and _whole(cells[name]) is None]:
+        collector.warn(line, f"not a number: {', '.join(f'{name} {cells[name]!r:.24}' for name in unread)}")
+    if cells.get("status") and cells["status"] not in STATUSES:
+        return f"status {cells['status']!r:.24} is not known"
     time_s, notes = _time_s(cells, op, ranks, size)
     if time_s is None:
         return "no time, and no bandwidth that a time follows from"

@@ -9,6 +9,7 @@ from collbench.collectives.cases.case import Sweep
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy, Record, Run
 
+from .limits import why_impossible
 from .log import Log
 from .names import is_known
 
@@ -87,6 +88,9 @@ class Collector:
 
     def add(self, result: Imported) -> None:
         """Add one result; one that cannot be analysed becomes `unsupported`, with the reason."""
+        if result.status == "ok" and (impossible := why_impossible(result)):
+            self.warn_of([(_line_of(result), f"{impossible}: kept, not analysed")])
+            result = replace(result, status="unsupported", reason=impossible)
         reason = _why_not(result)
         if result.status == "ok" and reason:
             result = replace(result, status="unsupported", reason=reason)
@@ -124,11 +128,16 @@ class Collector:
         return [*self.warnings, *([f"{self.log.path}: {self._suppressed} more like these"] if self._suppressed else [])]
 
 
+def _line_of(result: Imported) -> int:
+    line = (result.source or "").rpartition(":")[2]
+    return int(line) if line.isdecimal() and len(line) < 10 else 0
+
+
 def _why_not(result: Imported) -> str | None:
     if not is_known(result.op) and not result.op.startswith(_EXCHANGES):
         return f"{result.op} is not an operation of collbench: kept, not analysed"
-    if result.time_s is None or result.time_s <= 0:
-        return "no time above zero"
+    if result.time_s is None:
+        return "no time"
     if result.ranks < 2:
         return "one rank: nothing crosses a link"
     sized_by_tokens = "num_tokens_per_rank=" in (result.variant or "")

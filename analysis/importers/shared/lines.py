@@ -74,6 +74,7 @@ _ANCHOR = re.compile(
     r"Size\s+(?:Avg |Latency|Bandwidth|MB/s)|data_size\s*\(Bytes\)|Collective:\s+\w+\s*$|Memory type:\s+\w+\s*$|"
     r"#bytes\s+#repetitions|Benchmarking:? +\w+|Number of GPUs:\s+\d|-{2,} Performance of \w+ on)|"
     r"\{\s*\"(?:numCycle|name)\"\s*:\s*")
+_PLAIN = re.compile(r"\s*(?:#|\(|[\d.]+\s+[\d.]+(?:\s|$))")       # a comment, units, or numbers without units
 _WORD = re.compile(r"[A-Za-z]+|\d+|\s+|.")
 _NUMBERED = re.compile(r"\s{0,9}(\d{1,7})(?:[:|]\s?|\t| \| ?|\.\s|\s{1,2})")
 
@@ -129,14 +130,14 @@ def _logged(text: str) -> str:
 
 
 def _without_bars(text: str) -> str:
-    """Without the bars of a Markdown table; three bars inside stay, since they are hccl_test's own."""
-    if "|" not in text or text.lstrip()[:1] in ("{", "["):
+    """Without the bars of a Markdown table that somebody made of a tool's table; bars that a tool prints stay."""
+    if "|" not in text or not text.lstrip().startswith("|"):
         return text
-    inside = text.strip()
-    if not inside.startswith("|"):
-        return text
-    inside = inside.strip("|")
-    return inside if inside.count("|") == 3 and not inside[-1:].isdigit() else inside.replace("|", "  ")
+    inside = text.strip().strip("|")
+    if inside.count("|") == 3 and (not inside[-1:].isdigit()):
+        return inside       # hccl_test
+    spaced = inside.replace("|", "  ")
+    return spaced if _PLAIN.match(spaced) or _ANCHOR.match(spaced) else text
 
 
 def _without_prefix(number: int, text: str) -> LogLine:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .names import ITEMSIZES, dtype_name
 from .printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
-from .units import rate_scale, time_scale, units_of
+from .units import per_second, rate_scale, units_of
 
 __all__ = ["Columns", "Half", "Row", "header", "looks_like_a_row", "parse_row", "resembles_a_row", "with_units"]
 
@@ -23,7 +23,7 @@ _PLAIN = ("time", "algbw", "busbw", "#wrong")
 _EVENTS = ("time", "hipevt", "algbw", "busbw", "#wrong")
 _PER_ITERATION = (*_PLAIN, "i_min", "i_max", "i_p99", "i_cv%")
 _GROUP_OF = {4: _PLAIN, 5: _EVENTS, 8: _PLAIN, 10: _EVENTS, 16: _PER_ITERATION}
-_NAMES = re.compile(r"[#\s]*size(?:\(\w+\))?\s+count(?:\(\w+\))?\s+type\b(.*\btime\b.*)", re.IGNORECASE)
+_NAMES = re.compile(r"[#\s]*size\s+count\s+type\b(.*\btime\b.*)", re.IGNORECASE)
 _UNITS = re.compile(r"[#\s]*(?:\([^()\s]{1,16}\)\s*){3,}$")
 _MOST_MORE = 8       # fields too many; beyond that it is no row
 
@@ -119,7 +119,7 @@ def with_units(columns: Columns, text: str) -> Columns | None:
 
 def _scaled_by(columns: Columns, units: Sequence[str]) -> Columns:
     """The units that most columns have; a unit that is none decides nothing."""
-    times = [scale * 1e6 for unit in units if (scale := time_scale(unit))]
+    times = [1e6 / scale for unit in units if (scale := per_second(unit))]
     rates = [scale / 1e9 for unit in units if (scale := rate_scale(unit))]
     return columns._replace(time_us=max(times, key=times.count) if times else columns.time_us,
                             rate_GBps=max(rates, key=rates.count) if rates else columns.rate_GBps)

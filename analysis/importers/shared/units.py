@@ -3,18 +3,18 @@
 import re
 from types import MappingProxyType
 
-__all__ = ["rate_scale", "time_scale", "units_of"]
+__all__ = ["per_second", "rate_scale", "units_of"]
 
 _TIMES = MappingProxyType({
-    "ns": 1e-9, "nsec": 1e-9, "us": 1e-6, "usec": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "microseconds": 1e-6,
-    "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0})
+    "ns": 1e9, "nsec": 1e9, "us": 1e6, "usec": 1e6, "\u00b5s": 1e6, "\u03bcs": 1e6, "microseconds": 1e6,
+    "ms": 1e3, "msec": 1e3, "milliseconds": 1e3, "s": 1.0, "sec": 1.0, "secs": 1.0, "seconds": 1.0})
 _RATE = re.compile(r"([KMGT]?)(i?)(B|b|bit|bits|Bytes|bytes)(?:/s|ps|/sec|/second)")
 _POWERS = MappingProxyType({"": 0, "K": 1, "M": 2, "G": 3, "T": 4})
 _UNIT = re.compile(r"\[([^\[\]\s]{1,16})\]|\(([^()\s]{1,16})\)")
 
 
-def time_scale(unit: str) -> float | None:
-    """Seconds in one `unit`, such as `ms`; None if it is no unit of time."""
+def per_second(unit: str) -> float | None:
+    """How many of `unit`, such as `ms`, are a second; None if it is no unit of time."""
     return _TIMES.get(unit.lower())
 
 
