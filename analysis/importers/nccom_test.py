@@ -1,4 +1,4 @@
-"""nccom-test of AWS Neuron: a table, or its JSON report; columns by name, since options add some.
+"""nccom-test of AWS Neuron: columns by name, since options add some.
 
 Its GB/s are GiB/s, so they are recomputed. Operation and ranks come from the command above a table, which belongs to
 that table only, else from options.
@@ -14,7 +14,6 @@ from collbench.collectives.records.record import Imported
 
 from .shared.bus_ratio import warn_of_ratio
 from .shared.collector import UNSTATED, Collector, Origin
-from .shared.json_text import documents
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
@@ -25,7 +24,6 @@ __all__ = ["TITLE", "claims", "read", "recognise"]
 TITLE = "nccom-test"
 
 _HEADER = re.compile(r"^[ \t#]*size\(B\)\s+count\(elems\)\s.{0,300}\btime:?\S*\(\w{1,5}\)", re.MULTILINE)
-_JSON = re.compile(r"\"size\(B\)\"\s*:")
 _COMMAND = re.compile(r"\bnccom-test\b.*?\s(all_?reduce|all_?gather|reduce_?scatter|all_?to_?allv?|allr|allg|redsct|"
                       r"sendrecv|permute|broadcast|bcast)(?:\s|$)")
 _ATTEMPT = re.compile(r"\bnccom-test\s+-")
@@ -51,8 +49,8 @@ class _Table:
 
 
 def recognise(text: str) -> bool:
-    """Whether `text` has a heading of this tool, or its report."""
-    return bool(_HEADER.search(text) or _JSON.search(text))
+    """Whether `text` has a heading of this tool."""
+    return bool(_HEADER.search(text))
 
 
 def claims(log: Log) -> set[int]:
@@ -63,7 +61,7 @@ def claims(log: Log) -> set[int]:
 def read(log: Log, collector: Collector) -> None:
     """Add every table of the log."""
     faults: list[tuple[int, str]] = []
-    for table in [*_tables(log, faults), *_reports(log)]:
+    for table in _tables(log, faults):
         collector.rows += len(table.rows) + len(table.failed)
         op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
         ranks = table.ranks or collector.hints.ranks
@@ -129,21 +127,6 @@ def _row(table: _Table, line: int, fields: list[str], faults: list[tuple[int, st
         if name in ("algbw", "busbw") and printed_number(cells[name]) is None:
             faults.append((line, f"{name} {cells[name]!r:.24} is not a number: not compared"))
     table.rows.append((line, cells))
-
-
-def _reports(log: Log) -> Iterator[_Table]:
-    """The JSON reports, each as a table without a command."""
-    for line, document in documents(log.text) if _JSON.search(log.text) else ():
-        results = document.get("results") if isinstance(document, dict) else None
-        rows = [row for row in results if isinstance(row, dict) and "size(B)" in row] \
-            if isinstance(results, list) else []
-        if rows:
-            table = _Table(line, columns=tuple(_columns(" ".join(str(name) for name in rows[0]))))
-            for row in rows:
-                cells = {name: str(value)[:40] for word, value in row.items() for name, _ in _columns(str(word)[:60])}
-                if (whole(cells.get("size", "")) or -1) >= 0 and printed_number(cells.get(_time_name(table) or "", "")):
-                    table.rows.append((line, cells))
-            yield table
 
 
 def _time_name(table: _Table) -> str | None:
