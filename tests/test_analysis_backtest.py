@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from collbench.analysis.backtest import backtest, load_rows, summarise
-from collbench.analysis.backtest.series import curves_of, read_data
+from collbench.analysis.backtest.series import curves_of, read_data, rows_of
 from collbench.analysis.backtest.show import as_json, table
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
 from collbench.analysis.models.series import series_of
 from collbench.collectives.errors import CollbenchError, UsageError
@@ -41,7 +42,7 @@ def test_contract_of_the_json(tidy):
 
 def test_every_admissible_split_by_default(tidy):
     points = backtest(load_rows([tidy]))
-    assert {point.train_max_ranks for point in points} == {4, 8, 16, 32}
+    assert {point.train_max_ranks for point in points} == {2, 4, 8, 16, 32}
     assert all(point.distance > 1 for point in points)
 
 
@@ -67,7 +68,7 @@ def test_table_has_the_baselines_and_no_gaps(tidy):
 
 def test_a_full_node_continues_the_series_of_full_nodes(tidy):
     rows = read_data(tidy).assign(ranks_per_node=lambda frame: frame["ranks"].clip(upper=8))
-    assert max(len(series.curve.counts) for series in curves_of(load_rows([tidy]))) == 6
+    assert max(len(series.curve.counts) for series in curves_of(rows_of(load_rows([tidy])))) == 6
     assert set(rows["ranks_per_node"]) == {2, 4, 8}
 
 
@@ -86,7 +87,7 @@ def test_backtest_reads_what_every_other_command_reads(tmp_path):
         (tmp_path / name).write_text(text)
     one, other = (load_rows([tmp_path / name]) for name in ("sparse.csv", "sparse.txt"))
     assert one["op"].unique().tolist() == ["all_reduce"] == load(tmp_path / "sparse.csv").points["op"].unique().tolist()
-    columns = ["op", "ranks", "size", "payload_bytes", "time_s", "variant"]
+    columns = ["op", "ranks", "asked_bytes", "message_bytes", "time_s", "variant"]
     assert one[columns].equals(other[columns])
     assert [point.predicted_s for point in backtest(one)] == [point.predicted_s for point in backtest(other)]
 
@@ -106,3 +107,14 @@ def test_tokens_per_rank_are_sizes_where_a_table_states_no_bytes(tmp_path):
     assert {len(series.curve.sizes) for series in curves_of(data)} == {3}
     series = [points for _, points in series_of(load(tmp_path / "moe.csv").points)]
     assert [sorted(set(points.size)) for points in series] == [[8, 64, 512]]
+
+
+def test_what_is_validated_is_what_extrapolate_shows(tidy):
+    """Median and interval of each point are those that `extrapolate` gives for the same training data."""
+    frame = load_rows([tidy])
+    for point in backtest(frame):
+        if point.size > 1 << 14:
+            continue
+        shown = extrapolate(frame[frame["ranks"] <= point.train_max_ranks], [point.ranks])
+        row = shown[shown["asked_bytes"] == point.size].iloc[0]
+        assert (row["time_s"], row["time_lo_s"], row["time_hi_s"]) == (point.predicted_s, point.lo_s, point.hi_s)

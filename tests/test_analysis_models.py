@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -295,7 +296,10 @@ def test_the_sizes_to_measure_next_are_the_least_sure():
     odd = frame["message_bytes"].isin(SIZES[5:7])
     noisy = frame.assign(time_s=frame["time_s"] * np.where(odd, np.exp(rng.normal(0, 0.5, len(frame))), 1.0))
     words = extrapolate(noisy, [64])["reason"].iloc[0]
-    assert "measure 16 ranks, above all 2 KiB to 32 KiB" in words       # 8 and 32 KiB, and what they were smoothed with
+    sizes = re.search(r"measure 16 ranks, above all (\d+) (B|KiB) to (\d+) KiB", words)
+    assert sizes, words
+    least, most = int(sizes[1]) * (1024 if sizes[2] == "KiB" else 1), int(sizes[3]) << 10
+    assert least <= 8192 < 32768 <= most <= 131072      # those two, and sizes that they were smoothed with
 
 
 def test_wider_with_distance_and_with_noise():
@@ -306,11 +310,13 @@ def test_wider_with_distance_and_with_noise():
     assert width[0] < width[2]
 
 
-def test_two_rank_counts_get_the_stated_prior_and_say_so():
-    found = extrapolate(points(ring, [2, 4]), [8])
-    assert found["holdout_error"].isna().all()
-    assert found["reason"].str.contains("too few for a hold-out").all()
-    assert (found["time_hi_s"] / found["time_s"]).min() > math.exp(0.4)
+def test_fewer_rank_counts_get_wider_intervals_and_say_so():
+    one, two, three = (extrapolate(points(ring, counts), [16]) for counts in ([4], [2, 4], [1, 2, 4]))
+    for found in (one, two):
+        assert found["holdout_error"].isna().all()
+        assert found["reason"].str.contains("too few for a hold-out").all()
+    widths = [float((found["time_hi_s"] / found["time_lo_s"]).median()) for found in (one, two, three)]
+    assert widths[0] > 1.5 * widths[1] > widths[2] > 1
 
 
 def test_no_prediction_below_its_bound():
@@ -494,7 +500,7 @@ def test_a_switch_at_some_sizes_only_is_a_switch(sizes, seen):
 
 def test_a_time_that_would_be_below_its_bound_is_the_bound():
     """Times that fall with 1 / ranks cannot go on falling."""
-    found = extrapolate(points(lambda n, size: 1e-3 / n, [2, 4, 8], noise=0.0), [384])
+    found = extrapolate(points(lambda n, size: 1e-3 / n, [2, 4, 8], noise=0.0, op="all_gather"), [384])
     assert (found["time_s"] >= found["bound_s"]).all()
     assert (found["time_lo_s"] >= found["bound_s"]).all()
     assert (found["time_s"] == found["bound_s"]).any()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collbench.analysis.cost.algorithms import ALGORITHMS, algorithm_named, profile
+from collbench.analysis.cost.algorithms import ALGORITHMS, algorithm_named, canonical_name, profile
 from collbench.collectives.cases.catalog import GROUPS
 
 EVERY = "everything"
@@ -643,3 +643,17 @@ def test_two_tiers_agree_with_an_independent_simulator(key):
     found = profile(algorithm_named(*key), 64, (8,))
     latency_us = found.steps[0] * 0.6 + found.steps[1] * 1.2
     assert latency_us + sum(found.shares) * (1 << 28) / 392e3 == pytest.approx(TWO_TIERS_US[key], rel=3e-3)
+
+
+@pytest.mark.parametrize(("op", "spelling", "name"), [
+    ("all_reduce", "default-ring", "ring"), ("all_reduce", "nccl_ring", "ring"), ("all_reduce", "ctring", "ring"),
+    ("all_gather", "ring_ompi", "ring"), ("all_reduce", "Ring(selected RING/SIMPLE)", "ring"),
+    ("broadcast", "binomialtreebcast", "binomial tree"),
+    ("all_reduce", "recursive_doubling_mpich", "recursive doubling"),
+    ("reduce", "rabenseifner_mpich", "reduce-scatter and gather"), ("all_reduce", "Tree", "chain and tree"),
+    ("all_reduce", "NVLS", "in-switch"), ("all_reduce", "NVLSTree", None), ("all_gather", "sparbit_over", None),
+    ("all_gather", "ring over binomial trees", None), ("broadcast", None, None), ("all_reduce", "", None)])
+def test_names_of_algorithms_are_known_in_every_spelling(op, spelling, name):
+    found = algorithm_named(op, spelling)
+    assert (found and found.name) == name
+    assert canonical_name(op, spelling) == (name or spelling)

@@ -143,7 +143,7 @@ def stop_and_go(pid):
             os.kill(pid, signal.SIGSTOP)
             time.sleep(0.03)
             os.kill(pid, signal.SIGCONT)
-            time.sleep(0.01)
+            time.sleep(0.001)       # long enough for a few samples only, so that a busy machine disturbs fewer of them
     except ProcessLookupError:
         return
 

@@ -10,6 +10,7 @@ absolute error, then quantiles of error over scale by distance class.
 import argparse
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from ..models.calibration import BUCKETS, FEATURES, Calibration, History, Row, Widths, bucket, scope_of
+from ..models.calibration import (
+    BUCKETS,
+    COUNTS,
+    FEATURES,
+    Calibration,
+    History,
+    Row,
+    Widths,
+    bucket,
+    history_class,
+    scope_of,
+)
 from ..models.curve import Floats, Ints
 from ..models.ensemble import features, weigh
+from ..models.growth import Growth, GrowthRow, growths_of
 from ..models.holdout import Trials, hold_trials
 from ..text.safe_csv import to_csv
 from .series import Series, curves_of, read_data
@@ -29,7 +42,6 @@ __all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
 
 _LEVEL = 0.9
 _BEST = 0.01        # smaller log errors count as this one
-_NO_WIDTHS = Widths(np.zeros(len(FEATURES)), np.zeros(len(BUCKETS) + 1), np.zeros(len(BUCKETS) + 1))
 
 
 class Case(NamedTuple):
@@ -40,16 +52,27 @@ class Case(NamedTuple):
     trials: Trials
 
 
+def growth_rows(series: Sequence[tuple[str, Series]]) -> list[GrowthRow]:
+    """Growth per doubling by system and band: the median over the curves of an operation."""
+    table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
+    for data_set, one in series:
+        for band, growth in growths_of(one.curve).items():
+            table[(data_set, one.system, one.curve.op, one.kind, scope_of(one.curve), band)].append(growth)
+    return [(*key, float(np.median(values))) for key, values in sorted(table.items())]
+
+
 class _Errors(NamedTuple):
-    """[point] forecasts with a known outcome: features, signed log error, distance class, data set."""
+    """[point] forecasts with a known outcome: features, signed log error, classes of distance and counts, data set."""
 
     features: Floats
     error: Floats
     distance: Ints
+    counts: Ints
     data_set: NDArray[np.object_]
 
     def only(self, chosen: NDArray[np.bool_]) -> "_Errors":
-        return _Errors(self.features[chosen], self.error[chosen], self.distance[chosen], self.data_set[chosen])
+        return _Errors(self.features[chosen], self.error[chosen], self.distance[chosen], self.counts[chosen],
+                       self.data_set[chosen])
 
 
 def learned_rows(cases: Sequence[Case]) -> list[Row]:
@@ -59,11 +82,11 @@ def learned_rows(cases: Sequence[Case]) -> list[Row]:
         curve, errors = trials.curve, trials.errors()
         for name, at in {candidate.name: at for at, candidate in enumerate(trials.candidates)}.items():
             of: dict[int, list[float]] = defaultdict(list)
-            for i in range(2, len(curve.counts)):
+            for i in range(1, len(curve.counts)):
                 for j in range(i, len(curve.counts)):
                     here = errors[at, i, :, j]
                     if np.isfinite(here).any():
-                        of[bucket(curve.counts[j] / curve.counts[i - 1])].append(float(np.nanmedian(here)))
+                        of[history_class(curve.counts[j] / curve.counts[i - 1], i)].append(float(np.nanmedian(here)))
             for distance, found in of.items():
                 key = (data_set, curve.op, series.kind, scope_of(curve), name, distance)
                 table[key].append(float(np.log(max(float(np.mean(found)), _BEST))))
@@ -71,23 +94,25 @@ def learned_rows(cases: Sequence[Case]) -> list[Row]:
 
 
 def _errors(cases: Sequence[Case], rows: Sequence[Row]) -> _Errors:
-    """All forecasts from at least two rank counts, each data set with the calibration of the others."""
-    known = {name: Calibration(History(row for row in rows if row[0] != name), _NO_WIDTHS)
+    """All forecasts from one rank count or more, each data set with the calibration of the others."""
+    known = {name: Calibration(History(row for row in rows if row[0] != name), Growth(()), {})
              for name in {case.data_set for case in cases}}
-    found: list[tuple[Floats, Floats, int, str]] = []
+    found: list[tuple[Floats, Floats, int, int, str]] = []
     for data_set, series, trials in cases:
         curve = trials.curve
-        for i in range(2, len(curve.counts)):
+        for i in range(1, len(curve.counts)):
             for j in range(i, len(curve.counts)):
                 estimate = weigh(trials, i, int(curve.counts[j]), trials.log_time_s[:, i, :, j], series.kind,
                              known[data_set])
                 away = curve.counts[j] / curve.counts[i - 1]
                 error = estimate.log_time_s - curve.log_time_s[:, j]
                 keep = np.isfinite(error)
-                found.append((features(estimate, float(np.log2(away)), i)[keep], error[keep], bucket(away), data_set))
-    sizes = [len(error) for _, error, _, _ in found]
+                found.append((features(estimate, float(np.log2(away)), i)[keep], error[keep], bucket(away),
+                              min(i, COUNTS[-1]), data_set))
+    sizes = [len(error) for _, error, *_ in found]
     return _Errors(np.concatenate([rows for rows, *_ in found]), np.concatenate([error for _, error, *_ in found]),
-                   np.repeat([distance for *_, distance, _ in found], sizes),
+                   np.repeat([distance for *_, distance, _, _ in found], sizes),
+                   np.repeat([counts for *_, counts, _ in found], sizes),
                    np.repeat([name for *_, name in found], sizes))
 
 
@@ -125,25 +150,33 @@ def _quantile(distances: Ints, ratio: Floats, weights: Floats, at: int, share: f
     return float(ratio[chosen][order][min(int(np.searchsorted(reached, share)), len(order) - 1)])
 
 
-def learn(paths: Sequence[Path]) -> tuple[list[dict[str, object]], list[dict[str, object]], list[dict[str, object]]]:
-    """Rows of errors.csv, widths.csv and systems.csv from tidy CSV files."""
-    cases, systems = [], {}
-    for path in paths:
-        for series in curves_of(read_data(path)):
-            systems[series.system] = path.stem
-            if len(series.curve.counts) >= 3:
-                cases.append(Case(path.stem, series, hold_trials(series.curve)))
+def learn(paths: Sequence[Path]) -> dict[str, list[dict[str, object]]]:
+    """Rows of the files of the calibration, by name, from tidy CSV files."""
+    found = [(path.stem, series) for path in paths for series in curves_of(read_data(path))]
+    growth = growth_rows(found)
+    others = {path.stem: Growth(row for row in growth if row[0] != path.stem) for path in paths}
+    cases = [Case(name, series, hold_trials(replace(series.curve, growth=others[name].of(
+                 series.curve.op, series.kind, scope_of(series.curve)))))
+             for name, series in found if len(series.curve.counts) >= 2]
     rows = learned_rows(cases)
     errors = _errors(cases, rows)
-    widths = []
+    widths: list[dict[str, object]] = []
     for without in ["", *sorted({case.data_set for case in cases})]:
-        found = fit_widths(errors.only(errors.data_set != without))
-        widths.append({"without": without, **dict(zip(FEATURES, map(_short, found.coefficients), strict=True)),
-                       **{f"low {i}": _short(value) for i, value in enumerate(found.low)},
-                       **{f"high {i}": _short(value) for i, value in enumerate(found.high)}})
+        for counts in COUNTS:
+            fitted = fit_widths(errors.only((errors.data_set != without) & (errors.counts == counts)))
+            widths.append({
+                "without": without, "counts": counts,
+                **dict(zip(FEATURES, map(_short, fitted.coefficients), strict=True)),
+                **{f"low {i}": _short(value) for i, value in enumerate(fitted.low)},
+                **{f"high {i}": _short(value) for i, value in enumerate(fitted.high)}})
     names = ("data_set", "op", "kind", "scope", "candidate", "bucket", "sum_log_error", "curves")
-    return ([{**dict(zip(names, row, strict=True)), "sum_log_error": _short(row[6])} for row in rows], widths,
-            [{"system": system, "data_set": name} for system, name in sorted(systems.items())])
+    return {
+        "errors": [{**dict(zip(names, row, strict=True)), "sum_log_error": _short(row[6])} for row in rows],
+        "growth": [dict(zip(("data_set", "system", "op", "kind", "scope", "band", "growth"),
+                            (*row[:-1], _short(row[-1])), strict=True)) for row in growth],
+        "widths": widths,
+        "systems": [{"system": system, "data_set": name}
+                    for system, name in sorted({series.system: name for name, series in found}.items())]}
 
 
 def _short(value: float) -> float:
@@ -151,13 +184,13 @@ def _short(value: float) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write errors.csv, widths.csv and systems.csv."""
+    """Write errors.csv, growth.csv, widths.csv and systems.csv."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("csv", nargs="+", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    for name, rows in zip(("errors", "widths", "systems"), learn(given.csv), strict=True):
+    for name, rows in learn(given.csv).items():
         (given.out / f"{name}.csv").write_text(to_csv(pd.DataFrame(rows)), encoding="utf-8")
 
 

@@ -1,26 +1,33 @@
-"""Fit on few ranks and predict more, for every admissible split of every series."""
+"""Fit on few rank counts and predict more, for every admissible split of every series.
 
-from collections.abc import Iterable, Iterator
+Every prediction is made by the function that `extrapolate` calls, with the same knowledge of the domain; only what was
+learned from the data set itself is left out.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
+from ..cost.algorithms import ALGORITHMS, canonical_name
+from ..domains.facts import Domain, load_domains
+from ..frames.load import load
 from ..models.calibration import data_set_of, load_calibration
-from ..models.changepoints import after_last_jump
-from ..models.curve import Curve, Floats, Ints
-from ..models.ensemble import interval, weigh
-from ..models.holdout import Trials, hold_trials
-from ..models.single_algorithm import exact
+from ..models.curve import Curve, Floats, Ints, gridded
+from ..models.predict import Home, predict_series
+from ..models.series import Points, series_of
+from ..projection import home_of
+from ..projection.library_switch import follow_rule
 from .baselines import BASELINES
-from .series import Series, curves_of, read_data
 
 __all__ = ["FEWEST", "Point", "backtest", "load_rows", "predictions"]
 
-FEWEST = 2        # fewest rank counts to fit on in an admissible split
+FEWEST = 1        # fewest rank counts to fit on in an admissible split
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Point:
         distance: ranks over `train_max_ranks`.
         baselines: predicted time by name; baselines without an estimate are left out.
         data_set: the data set left out of the calibration because it contains the system; else empty.
+        domain: the domain that the series was measured in, whose facts the prediction used; None if unknown.
     """
 
     system: str
@@ -51,62 +59,71 @@ class Point:
     refused: bool
     data_set: str
     inside_one_domain: bool
+    domain: str | None = None
     baselines: dict[str, float] = field(default_factory=dict)
 
 
 def load_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Rows of several files, concatenated; see `series.read_data`."""
-    return pd.concat([read_data(path) for path in paths], ignore_index=True)
+    """Points of several files, concatenated, as every other command reads them."""
+    return pd.concat([load(path).points for path in paths], ignore_index=True)
 
 
-def backtest(rows: pd.DataFrame, train_max_ranks: int | None = None) -> list[Point]:
-    """All predictions that the series in `rows` allow.
+def backtest(points: pd.DataFrame, train_max_ranks: int | None = None, measured_on: str | None = None,
+             domains: Mapping[str, Domain] | None = None) -> list[Point]:
+    """All predictions that the series in `points` allow.
 
     Args:
-        rows: of `series.read_data`.
+        points: of `frames.load`.
         train_max_ranks: fit on rank counts up to this one; None: every split with at least FEWEST rank counts to fit on
             and one to predict.
+        measured_on: short name of the domain of all systems; None: of each system, the one that its names give.
+        domains: facts of domains; None for the shipped ones.
 
     Raises:
         UsageError: no series has rank counts on both sides of the split.
     """
-    points = [point for series in curves_of(rows) for point in predictions(series, train_max_ranks)]
-    if not points:
-        raise UsageError("nothing to test: no series has at least 2 rank counts up to the split and one beyond it")
-    return points
+    domains = load_domains() if domains is None else domains
+    names = {system: measured_on or home_of(group, domains)
+             for system, group in points.groupby(points["system"].fillna("unknown"))}
+    found: list[Point] = []
+    for key, series in series_of(points[(points["ranks"] >= 2) & (points["time_s"] > 0)]):
+        name = names[str(key["system"]) if isinstance(key["system"], str) else "unknown"]
+        found += predictions(key, series, (name, domains[name]) if name else None, train_max_ranks)
+    if not found:
+        raise UsageError("nothing to test: no series has a rank count up to the split and one beyond it")
+    return found
 
 
-def predictions(series: Series, train_max_ranks: int | None = None) -> Iterator[Point]:
-    """Predictions of one curve for each split, calibrated on other data sets."""
-    counts = series.curve.counts
-    splits = _splits(counts, train_max_ranks)
-    if not splits:
+def predictions(key: dict[str, object], series: Points, home: Home | None = None,
+                train_max_ranks: int | None = None) -> Iterator[Point]:
+    """Predictions of one series for each split, calibrated on other data sets."""
+    op = str(key["op"])
+    if op in OPERATIONS and op not in ALGORITHMS:       # pairs of ranks, or one rank alone
         return
-    trials = hold_trials(series.curve)
-    data_set = data_set_of(series.system)
+    curve = _curve(key, series)
+    data_set = data_set_of(_text(key["system"], "unknown"))
     known = load_calibration(data_set)
-    for until in splits:
-        seen = series.curve.until(int(counts[until - 1]))
-        simple = _baselines(seen, series.curve, until)
-        used, left_out = _after_last_jump(trials, until)
-        for at in range(until, len(counts)):
-            estimates = used.log_time_s[:, until - left_out, :, at - left_out]
-            estimate = weigh(used, until - left_out, int(counts[at]), estimates, series.kind, known)
-            low, high = interval(estimate, float(np.log2(counts[at] / counts[until - 1])), until - left_out,
-                                 known.widths)
-            middle, sure = estimate.log_time_s, exact(seen, int(counts[at]), series.curve.payload_bytes[:, at])
-            if sure is not None:
-                middle, low, high = sure[0], sure[0] - sure[1], sure[0] + sure[1]
-            yield from _points(series, data_set, until, at, (middle, low, high), simple)
+    for until in _splits(curve.counts, train_max_ranks):
+        largest = int(curve.counts[until - 1])
+        seen = series.where(series.ranks <= largest)
+        targets = [int(count) for count in curve.counts[until:]]
+        rows: dict[tuple[int, float], Mapping[str, object]] = {
+            (int(row["ranks"]), float(row["size"])): row
+            for row in predict_series(key, seen, targets, home, follow_rule, known) if row["kind"] == "extrapolated"}
+        yield from _points(key, series, curve, until, home, data_set, rows)
 
 
-def _after_last_jump(trials: Trials, until: int) -> tuple[Trials, int]:
-    """Trials of the part after the last jump seen so far, and the number of rank counts left out."""
-    after = after_last_jump(trials, until)
-    if after is None:
-        return trials, 0
-    whole = trials.curve.since(int(after.counts[0]))
-    return hold_trials(whole), len(trials.curve.counts) - len(whole.counts)
+def _text(value: object, otherwise: str) -> str:
+    return value if isinstance(value, str) and value else otherwise
+
+
+def _curve(key: dict[str, object], series: Points) -> Curve:
+    """The whole series, with its outcomes, for the baselines."""
+    op, node = str(key["op"]), key.get("ranks_per_node")
+    levels = (int(node),) if isinstance(node, (int, float)) and node == node and node > 1 else ()
+    algorithm = key.get("algorithm")
+    return gridded(op, canonical_name(op, algorithm if isinstance(algorithm, str) else None), series.size,
+                   series.ranks.astype(float), series.message_bytes.astype(float), series.time_s, levels)
 
 
 def _splits(counts: Ints, train_max_ranks: int | None) -> list[int]:
@@ -124,16 +141,26 @@ def _baselines(seen: Curve, curve: Curve, until: int) -> dict[str, Floats]:
         return {name: baseline(seen, ranks, payload) for name, baseline in BASELINES.items()}
 
 
-def _points(series: Series, data_set: str, until: int, at: int, forecast: tuple[Floats, Floats, Floats],
-            simple: dict[str, Floats]) -> Iterator[Point]:
-    curve = series.curve
-    ranks, largest = int(curve.counts[at]), int(curve.counts[until - 1])
-    for size in np.nonzero(np.isfinite(curve.log_time_s[:, at]))[0]:
-        time_s, lo_s, hi_s = (float(np.exp(value[size])) if np.isfinite(value[size]) else None for value in forecast)
-        yield Point(
-            series.system, series.library, curve.op, series.algorithm, float(curve.payload_bytes[size, at]),
-            float(curve.sizes[size]), largest, until, ranks, ranks / largest,
-            float(np.exp(curve.log_time_s[size, at])), time_s, lo_s, hi_s, time_s is None, data_set,
-            series.one_domain,
-            {name: float(np.exp(log_s[size, at - until])) for name, log_s in simple.items()
-             if np.isfinite(log_s[size, at - until])})
+def _points(key: dict[str, object], series: Points, curve: Curve, until: int, home: Home | None, data_set: str,
+            rows: Mapping[tuple[int, float], Mapping[str, object]]) -> Iterator[Point]:
+    largest = int(curve.counts[until - 1])
+    seen = curve.until(largest)
+    simple = _baselines(seen, curve, until)
+    accelerators = int(home[1].accelerators.value) if home and home[1].accelerators else 0
+    one_node = bool(series.one_node.all())
+    for at in range(until, len(curve.counts)):
+        ranks = int(curve.counts[at])
+        for size in np.nonzero(np.isfinite(curve.log_time_s[:, at]) & (seen.last >= 0))[0]:
+            row = rows.get((ranks, float(curve.sizes[size])), {})
+            time_s, lo_s, hi_s = (_number(row.get(name)) for name in ("time_s", "time_lo_s", "time_hi_s"))
+            yield Point(
+                _text(key["system"], "unknown"), _text(key["library"], ""), curve.op,
+                _text(key.get("algorithm"), "default"), float(curve.payload_bytes[size, at]), float(curve.sizes[size]),
+                largest, until, ranks, ranks / largest, float(np.exp(curve.log_time_s[size, at])), time_s, lo_s, hi_s,
+                time_s is None, data_set, one_node or ranks <= accelerators, home[0] if home else None,
+                {name: float(np.exp(log_s[size, at - until])) for name, log_s in simple.items()
+                 if np.isfinite(log_s[size, at - until])})
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and np.isfinite(value) else None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
 
-from ..cost.algorithms import ALGORITHMS
+from ..cost.algorithms import ALGORITHMS, canonical_name
+from ..cost.selection import runs
 from ..frames.load import load
 from ..frames.tokens import without_tokens
 from ..models.calibration import kind_of
@@ -103,7 +104,8 @@ def curves_of(rows: pd.DataFrame) -> Iterator[Series]:
     for key, group in rows.groupby(_GROUP, sort=False, dropna=False):
         named: dict[str, Any] = dict(zip(_GROUP, key, strict=True))
         levels = levels_of(int(named["node"]))
-        algorithm = None if named["algorithm"] in ("default", "") else named["algorithm"]
-        yield Series(named["system"], named["library"], named["algorithm"], kind_of(named["library"], named["op"]),
-                     curve_of(group, named["op"], algorithm, levels),
+        algorithm = None if named["algorithm"] in ("default", "") else canonical_name(named["op"], named["algorithm"])
+        kind = kind_of(named["library"], named["op"])
+        curve = replace(curve_of(group, named["op"], algorithm, levels), offered=runs(kind, named["op"], levels))
+        yield Series(named["system"], named["library"], named["algorithm"], kind, curve,
                      bool((group["ranks"] <= group["ranks_per_node"]).all()))

@@ -9,6 +9,7 @@ Sources: Thakur, Rabenseifner and Gropp, IJHPCA 19(1), 2005, for the shapes of M
 Traeff, 2009, for pipelined trees; the HCCL user guide for mesh, NHR and pairwise.
 """
 
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
@@ -18,7 +19,7 @@ from typing import NamedTuple
 from .operations import COSTS
 from .schedules import Schedule, Step, direct, folded, log2_ceil, log2_floor, paired, repeated, shifted
 
-__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "profile"]
+__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "canonical_name", "profile"]
 
 
 class Algorithm(NamedTuple):
@@ -268,9 +269,43 @@ def algorithms_of(op: str) -> tuple[Algorithm, ...]:
     return ALGORITHMS.get(op, _UNKNOWN)
 
 
+# How libraries, tools and papers spell the names of the registry, in lower case without separators.
+_SPELLINGS = {
+    "ring": r"ring",
+    "recursive doubling": r"rec(?:ursive)?doubling|recdoub|recdbl",
+    "recursive halving": r"rec(?:ursive)?halving|rechalv",
+    "rabenseifner": r"rabenseifner|recursivehalvingdoubling",
+    "reduce-scatter and gather": r"rabenseifner|reducescattergather",
+    "scatter and all-gather": r"scatterallgather|vandegeijn",
+    "bruck": r"bruck",
+    "pairwise": r"pairwise",
+    "binomial tree": r"binomial",
+    "linear": r"linear",
+    "dissemination": r"dissemination",
+    "pipelined chain": r"pipeline|chain(?!andtree)",
+    "chain and tree": r"(?:^|default|nccl|selected)tree",
+    "in-switch": r"nvls(?!tree)|sharp|inswitch",
+    "direct": r"twoshot|2shot|fullmesh",
+    "all to all ranks": r"oneshot|1shot",
+}
+
+
+@lru_cache(maxsize=4096)
 def algorithm_named(op: str, name: str | None) -> Algorithm | None:
-    """The algorithm of `op` named `name`; None if there is none."""
-    return next((algorithm for algorithm in algorithms_of(op) if algorithm.name == name), None)
+    """The algorithm of `op` that `name` stands for, in whatever spelling; None if there is none, or more than one."""
+    known = {algorithm.name: algorithm for algorithm in algorithms_of(op)}
+    if name is None or name in known:
+        return known.get(name or "")
+    plain = re.sub(r"[^a-z0-9]", "", name.lower())
+    found = {one: match[0] for one, spelling in _SPELLINGS.items() if (match := re.search(spelling, plain))}
+    ours = [one for one in found if one in known]
+    return known[ours[0]] if len(ours) == 1 and len(set(found.values())) == 1 else None
+
+
+def canonical_name(op: str, name: str | None) -> str | None:
+    """The name in the registry of the algorithm that `name` stands for; `name` itself if the registry lacks it."""
+    found = algorithm_named(op, name)
+    return found.name if found else name
 
 
 @lru_cache(maxsize=65536)

@@ -16,13 +16,12 @@ _FAR = 8         # a forecast at more than this many times the largest measured 
 
 
 def warnings(points: Points, curve: Curve, target: int, tiers: Tiers, jumps: Sequence[tuple[int, int]],
-             fitted_from: int | None, prior_per_doubling: float) -> str | None:
+             fitted_from: int | None) -> str | None:
     """Warnings about a forecast at `target` ranks, most important first; None if there are none.
 
     Args:
         jumps: rank counts at which times jump, and at how many sizes.
         fitted_from: the smallest rank count fitted to, if a jump excludes smaller ones; else None.
-        prior_per_doubling: log error per doubling, used if no hold-out is possible.
     """
     found = [tiers.words] if tiers.words else []
     counts, largest = len(curve.counts), int(curve.counts[-1])
@@ -30,7 +29,7 @@ def warnings(points: Points, curve: Curve, target: int, tiers: Tiers, jumps: Seq
         found.append(f"speculative: {target / largest:.3g} times the largest measured rank count")
     if counts < 3:
         found.append(f"only {counts} rank count{'s' if counts > 1 else ''} measured, too few for a hold-out: the "
-                     f"interval rests on a prior of {prior_per_doubling:g} in log time per doubling")
+                     "interval is as wide as public measurements with so few were off")
     for at, sizes in jumps:
         fitted = "; only larger rank counts were fitted" if at == fitted_from else ""
         found.append(f"time jumps at {at} ranks as if another algorithm took over there "

@@ -6,18 +6,20 @@ backtest can leave out the data set that it is run on.
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 
 import numpy as np
 
 from .curve import Curve, Floats
+from .growth import Growth
 
-__all__ = ["FEATURES", "Calibration", "History", "Row", "Widths", "bucket", "data_set_of", "kind_of",
-           "load_calibration"]
+__all__ = ["COUNTS", "FEATURES", "Calibration", "History", "Row", "Widths", "bucket", "data_set_of", "history_class",
+           "kind_of", "load_calibration"]
 
+COUNTS = (1, 2, 3)                # classes of the number of rank counts fitted to: one, two, more
 BUCKETS = (2.01, 4.01, 8.01)      # upper ends of the distance classes; one more class lies beyond the last
 FEATURES = ("one", "score", "tried", "history", "doublings", "tried x doublings", "rank counts", "spread")
 
@@ -30,6 +32,11 @@ Row = tuple[str, str, str, str, str, int, float, int]      # data set, op, kind,
 def bucket(distance: float) -> int:
     """Class of a distance: up to 2x, 4x, 8x, more."""
     return sum(distance > edge for edge in BUCKETS)
+
+
+def history_class(distance: float, counts: int) -> int:
+    """Class of a forecast in the error history: its distance, and whether it rests on a single rank count."""
+    return bucket(distance) + (len(BUCKETS) + 1 if counts == 1 else 0)
 
 
 def kind_of(library: str | None, op: str) -> str:
@@ -84,10 +91,23 @@ class Widths:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Error history and interval widths, possibly without one data set."""
+    """Error history, growth of library families, and interval widths, possibly without one data set.
+
+    Args:
+        widths: by class of the number of rank counts fitted to.
+    """
 
     history: History
-    widths: Widths
+    growth: Growth
+    widths: Mapping[int, Widths]
+
+    def widths_for(self, counts: int) -> Widths:
+        """The widths for a fit to so many rank counts."""
+        return self.widths[min(counts, COUNTS[-1])]
+
+    def curve(self, curve: Curve, kind: str) -> Curve:
+        """The curve with what is known of its library family."""
+        return replace(curve, growth=self.growth.of(curve.op, kind, scope_of(curve)))
 
 
 def _table(name: str) -> list[dict[str, str]]:
@@ -110,9 +130,14 @@ def load_calibration(without: str = "") -> Calibration:
     """The shipped calibration; with `without`, that data set is left out."""
     rows = [(row["data_set"], row["op"], row["kind"], row["scope"], row["candidate"], int(row["bucket"]),
              float(row["sum_log_error"]), int(row["curves"])) for row in _table("errors.csv")]
-    widths = {row["without"]: row for row in _table("widths.csv")}
-    row = widths.get(without, widths[""])
+    growth = [(row["data_set"], row["system"], row["op"], row["kind"], row["scope"], int(row["band"]),
+               float(row["growth"])) for row in _table("growth.csv")]
+    widths = {(row["without"], int(row["counts"])): row for row in _table("widths.csv")}
     return Calibration(History(entry for entry in rows if entry[0] != without),
-                       Widths(np.array([float(row[name]) for name in FEATURES]),
-                              np.array([float(row[f"low {i}"]) for i in range(len(BUCKETS) + 1)]),
-                              np.array([float(row[f"high {i}"]) for i in range(len(BUCKETS) + 1)])))
+                       Growth(entry for entry in growth if entry[0] != without),
+                       {counts: _widths(widths.get((without, counts), widths["", counts])) for counts in COUNTS})
+
+
+def _widths(row: Mapping[str, str]) -> Widths:
+    low, high = (np.array([float(row[f"{side} {i}"]) for i in range(len(BUCKETS) + 1)]) for side in ("low", "high"))
+    return Widths(np.array([float(row[name]) for name in FEATURES]), low, high)

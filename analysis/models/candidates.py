@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..cost.algorithms import Algorithm, algorithms_of
-from . import trends
+from . import growth, trends
 from .curve import Curve, Floats, Ints
 from .fit import anchored, fitted_level, size_by_size
 
@@ -28,7 +28,8 @@ class Candidate(NamedTuple):
 
 TRENDS = (Candidate("constant", trends.constant), Candidate("constant bus bandwidth", trends.bus_scale),
           Candidate("power law", trends.power_law), Candidate("last slope", trends.last_slope(1.0)),
-          Candidate("last slope, damped", trends.last_slope(0.6)))
+          Candidate("last slope, damped", trends.last_slope(0.6)),
+          Candidate("growth of the library", growth.growth_of_family))
 
 
 def _may_have_run(curve: Curve) -> list[Algorithm]:

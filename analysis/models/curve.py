@@ -34,6 +34,7 @@ class Curve:
         offered: names of the algorithms that the library is known to offer; empty if unknown.
         sliced: the library is known to slice rings, so that only hops between groups pay the latency of a level.
         beyond: assumptions about the outermost levels that were not crossed; empty means the same as inside.
+        growth: [band] log growth of time per doubling that is typical of the library (see `growth`); empty if unknown.
     """
 
     op: str
@@ -47,6 +48,7 @@ class Curve:
     offered: tuple[str, ...] = ()
     sliced: bool = False
     beyond: tuple[Assumed, ...] = ()
+    growth: tuple[float, ...] = ()
 
     def until(self, ranks: int) -> "Curve":
         """The part with at most this many ranks; all sizes stay, even those without a time."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import Calibration, Widths, bucket, scope_of
+from .calibration import Calibration, Widths, bucket, history_class, scope_of
 from .curve import Curve, Floats
 from .holdout import Trials, extended
 
@@ -25,6 +25,7 @@ _BARE = 0.5            # weight of a trial from one rank count
 _CLOSE = 0.06          # log error of the best candidate below which trials outweigh history
 _CLEARLY = 1.5         # a candidate this many times worse than the best loses weight with every trial
 _DECAY = 0.3
+_GUESSED = 0.0        # weight of algorithms that nothing names, if only one rank count was measured
 _NAMED = 0.1           # weight of trends if the data name an algorithm of the registry
 _FLOOR, _SURE = 0.01, 0.005
 _UNTRIED = 0.3         # log error assumed without any trial
@@ -72,7 +73,7 @@ def weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, 
     """As `forecast`, from the estimates of the candidates: [candidate][size] log of time."""
     curve = trials.curve
     total, logs, count = _trial_errors(trials, until, ranks)
-    distance = bucket(ranks / curve.counts[until - 1])
+    distance = history_class(ranks / curve.counts[until - 1], until)
     scope = scope_of(curve.until(int(curve.counts[until - 1])))
     past = np.array([known.history.log_error(candidate.name, distance, curve.op, kind, scope)
                      for candidate in trials.candidates])[:, None]
@@ -86,8 +87,11 @@ def weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, 
     excess = np.log(np.maximum(np.nan_to_num(error, nan=_UNTRIED), _SURE) / np.where(np.isfinite(best), best, 1.0))
     weight = score**-_POWER * np.exp(-_DECAY * count * np.maximum(0.0, excess - np.log(_CLEARLY)))
     weight = np.where(able, weight, 0.0)
+    trend = np.array([candidate.algorithm is None for candidate in trials.candidates])
     if any(candidate.algorithm and candidate.algorithm.name == curve.algorithm for candidate in trials.candidates):
-        weight[[candidate.algorithm is None for candidate in trials.candidates]] *= _NAMED
+        weight[trend] *= _NAMED
+    elif until == 1 and (weight[trend] > 0).any():      # one rank count does not tell step times from rates
+        weight[~trend] *= _GUESSED
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)
     weight = np.nan_to_num(weight)

@@ -11,15 +11,16 @@ import pandas as pd
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.statistics.stability import LEVEL
 
-from ..cost.algorithms import ALGORITHMS
+from ..cost.algorithms import ALGORITHMS, canonical_name
 from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
-from ..cost.selection import constants, knows, offered
+from ..cost.selection import constants, knows, offered, runs
+from ..cost.wires import wire_time_s
 from ..domains.facts import Domain
 from ..frames.columns import SERIES
 from .advice import next_measurement, warnings
 from .bounds import faster_than_s
-from .calibration import kind_of, load_calibration
+from .calibration import Calibration, kind_of, load_calibration
 from .changepoints import after_last_jump, jump_counts
 from .curve import Curve, Floats, Ints, gridded
 from .describe import describe
@@ -33,8 +34,8 @@ __all__ = ["PREDICTION_LEVEL", "Home", "Revise", "Row", "predict_series"]
 
 PREDICTION_LEVEL = 0.9
 
-_PRIOR_PER_DOUBLING = 0.4    # log error per doubling of the rank count, if no hold-out is possible
 _NEW_LEVEL = 0.45            # log error of a machine level that was not crossed
+_LEAST_LOG = 0.02            # of an interval above a time that was raised to a bound
 _Z90 = 1.645
 _Z95 = 1.96
 
@@ -76,13 +77,15 @@ class _Times(NamedTuple):
 
 
 def predict_series(key: dict[str, object], points: Points, targets: Sequence[int], home: Home | None = None,
-                   revise: Revise | None = None) -> Iterator[Row]:
+                   revise: Revise | None = None, known: Calibration | None = None) -> Iterator[Row]:
     """Rows for one series, target by target; see `forecast.extrapolate`.
 
     Args:
         key: key columns of the series.
         revise: applied if the selection rule of the library is known.
+        known: the calibration; None for the shipped one. A backtest leaves out what was learned from its own data.
     """
+    known = known or load_calibration()
     usable = points.where((points.ranks >= 2) & (points.time_s > 0))
     largest = int(usable.ranks.max()) if len(usable.ranks) else None
     why_not = _why_not(str(key["op"]), usable)
@@ -100,8 +103,9 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
             yield {**common, "kind": "refused", "reason": tiers.refused}
             continue
         if tiers not in held:
-            held[tiers] = hold_trials(_curve(key, usable, tiers, target, home))
-        for row in _predicted(key, usable, held[tiers], target, tiers, home, revise):
+            curve = _curve(key, usable, tiers, target, home)
+            held[tiers] = hold_trials(known.curve(curve, kind_of(_text(key["library"]), curve.op)))
+        for row in _predicted(key, usable, held[tiers], target, tiers, home, revise, known):
             yield {**row, **common}
 
 
@@ -130,19 +134,21 @@ def _why_not(op: str, points: Points) -> str | None:
     return None
 
 
-def _offered(op: str, library: str | None, target: int, home: Home | None) -> tuple[tuple[str, ...], bool]:
+def _offered(op: str, library: str | None, target: int, home: Home | None,
+             levels: tuple[int, ...]) -> tuple[tuple[str, ...], bool]:
     """Algorithms that the library offers, and whether it slices rings; switches reduce only within a domain."""
     if home is None or home[1].library is None or kind_of(library, op) != home[1].library \
             or not knows(home[1].library) or (fabric := fabric_of(home[1])) is None:
-        return (), False
+        return runs(kind_of(library, op), op, levels), False
     outside = home[1].accelerators is not None and target > home[1].accelerators.value
     names = offered(home[1].library, op, target, fabric._replace(in_network=fabric.in_network and not outside))
     return names, bool(constants(home[1].library).get("sliced_rings"))
 
 
 def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, home: Home | None) -> Curve:
-    names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home)
-    curve = gridded(str(key["op"]), _text(key.get("algorithm")), points.size, points.ranks.astype(float),
+    names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home, tiers.levels)
+    op = str(key["op"])
+    curve = gridded(op, canonical_name(op, _text(key.get("algorithm"))), points.size, points.ranks.astype(float),
                     points.message_bytes.astype(float), points.time_s, tiers.levels, _noise_log(points))
     return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
 
@@ -165,19 +171,20 @@ def _measured(points: Points, ranks: int) -> dict[str, list[Any]]:
 
 
 def _predicted(key: dict[str, object], points: Points, trials: Trials, target: int, tiers: Tiers,
-               home: Home | None, revise: Revise | None) -> list[Row]:
+               home: Home | None, revise: Revise | None, known: Calibration) -> list[Row]:
     """One row per message size, ascending."""
     base = _base(trials, target)
     curve = base.trials.curve
-    sizes, asked = sizes_at(curve.op, str(key["dtype"]), _text(key["traffic"]), points, curve, target)
+    sizes, asked = sizes_at(curve.op, str(key["dtype"]), _text(key["traffic"]), points, curve, target,
+                            _text(key.get("variant")))
     estimate = forecast(base.trials, base.counts, target, sizes, kind_of(_text(key["library"]), curve.op),
-                        load_calibration(), algorithms_only=bool(tiers.beyond and tiers.words))
-    times = _times(base, estimate, target, tiers)
+                        known, algorithms_only=bool(tiers.beyond and tiers.words))
+    times = _times(base, estimate, target, tiers, known)
     sure = exact(base.whole.until(base.largest), target, sizes) if tiers.beyond or not tiers.words else None
     if sure is not None:        # a curve fully explained by its named algorithm has no jump
         base, times = base._replace(jumps=[], fitted_from=None), _Times(sure[0], sure[1], sure[1])
-    rows = _rows(base, estimate, times, target, sizes, asked, home)
-    caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from, _PRIOR_PER_DOUBLING)
+    rows = _rows(base, estimate, times, target, sizes, asked, home, _text(key["traffic"]))
+    caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from)
     rows = [{**row, "reason": caution} for row in rows]
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
         rows = revise(rows, curve.op, base.largest, target, home)
@@ -197,12 +204,12 @@ def _base(trials: Trials, target: int) -> _Base:
     return _Base(whole, hold_trials(whole.since(first)), len(after.counts), found, first)
 
 
-def _times(base: _Base, estimate: Forecast, target: int, tiers: Tiers) -> _Times:
+def _times(base: _Base, estimate: Forecast, target: int, tiers: Tiers, known: Calibration) -> _Times:
     """The calibrated interval, widened by errors that the calibration data do not contain."""
     curve = base.trials.curve
     doublings = abs(math.log2(target / base.largest))
-    low, high = interval(estimate, max(doublings, 0.25), base.counts, load_calibration().widths)
-    extra: float | Floats = _extra_log(curve, base.counts, target, doublings, bool(tiers.words))
+    low, high = interval(estimate, max(doublings, 0.25), base.counts, known.widths_for(base.counts))
+    extra: float | Floats = _extra_log(curve, target, bool(tiers.words))
     if tiers.words and curve.algorithm is None:      # the trials cannot tell which candidate runs there
         extra = np.hypot(extra, _Z90 * estimate.spread)
     middle = estimate.log_time_s
@@ -211,20 +218,43 @@ def _times(base: _Base, estimate: Forecast, target: int, tiers: Tiers) -> _Times
 
 
 def _rows(base: _Base, estimate: Forecast, times: _Times, target: int, sizes: Floats, asked: Ints,
-          home: Home | None) -> list[Row]:
+          home: Home | None, traffic: str | None) -> list[Row]:
     """Rows without warnings; no time is below the lower bound."""
     link = home[1].tiers[-1].rate_Bps if home and home[1].tiers else None
     names, parameters = describe(base.trials, estimate, link.value if link else None)
-    bound_s = faster_than_s(base.trials.curve, target, sizes)
-    time_s = np.maximum(np.exp(times.middle), bound_s)
+    curve = base.trials.curve
+    bound_s = faster_than_s(curve, target, sizes)
+    if home:
+        bound_s = np.maximum(bound_s, wire_time_s(curve.op, target, sizes, home[1], _seen(base.whole), traffic))
+    time_s = np.maximum(np.exp(times.middle), np.maximum(bound_s, _no_faster_s(curve, target, sizes)))
+    high_s = np.maximum(np.exp(times.middle + times.above), time_s * np.exp(np.minimum(times.above, _LEAST_LOG)))
     columns: dict[str, Any] = {
-        "message_bytes": sizes.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
-        "time_lo_s": np.maximum(time_s * np.exp(-times.below), bound_s), "time_hi_s": time_s * np.exp(times.above),
+        "size": curve.sizes, "message_bytes": sizes.astype(np.int64), "asked_bytes": asked, "time_s": time_s,
+        "time_lo_s": np.maximum(time_s * np.exp(-times.below), bound_s), "time_hi_s": high_s,
         "bound_s": bound_s, "algorithm": np.array(names, object), "parameters": np.array(parameters, object)}
     known = np.isfinite(times.middle)
     return _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "domain": home[0] if home else None,
                    "holdout_error": _holdout_error(base.trials, estimate)},
                   {name: values[known].tolist() for name, values in columns.items()})
+
+
+def _seen(curve: Curve) -> list[tuple[int, Floats, Floats]]:
+    """What was measured, as `wire_time_s` takes it."""
+    return [(int(count), curve.payload_bytes[:, at], np.exp(curve.log_time_s[:, at]))
+            for at, count in enumerate(curve.counts)]
+
+
+def _no_faster_s(curve: Curve, target: int, sizes: Floats) -> Floats:
+    """[size] the time measured at the largest rank count, for an all-reduce over more ranks; 0 otherwise.
+
+    More ranks never make it faster unless the library changes its algorithm, which `revise` states by name.
+    """
+    if curve.op != "all_reduce" or target <= curve.counts[-1]:
+        return np.zeros(len(sizes))
+    with np.errstate(all="ignore"):
+        grown = sizes / curve.payload_bytes[:, -1]
+    measured: Floats = np.nan_to_num(np.exp(curve.level) * np.minimum(np.nan_to_num(grown, nan=1.0), 1.0))
+    return measured
 
 
 def _joined(*parts: str | None) -> str | None:
@@ -235,14 +265,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _extra_log(curve: Curve, counts: int, target: int, doublings: float, new_level: bool) -> float:
+def _extra_log(curve: Curve, target: int, new_level: bool) -> float:
     """Log half width of the 90 % interval for errors that the calibration data do not contain.
 
-    These are the noise of this measurement, a prior if no hold-out is possible, and each level not crossed.
+    These are the noise of this measurement, and each level that was not crossed.
     """
     new = max(int(new_level), sum(int(curve.counts[-1]) <= size < target for size in curve.levels))
-    untried = _PRIOR_PER_DOUBLING * max(doublings, 0.25) if counts < 3 else 0.0
-    return _Z90 * math.sqrt(curve.noise_log**2 + untried**2 + new * _NEW_LEVEL**2)
+    return _Z90 * math.sqrt(curve.noise_log**2 + new * _NEW_LEVEL**2)
 
 
 def _holdout_error(trials: Trials, estimate: Forecast) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..published_tables import table
 
-__all__ = ["LIBRARIES", "Choice", "Fabric", "choices", "constants", "knows", "offered"]
+__all__ = ["LIBRARIES", "Choice", "Fabric", "choices", "constants", "knows", "offered", "runs"]
 
 LIBRARIES = ("nccl", "hccl")
 
@@ -53,6 +53,17 @@ def knows(library: str | None) -> bool:
 def offered(library: str | None, op: str, ranks: int, fabric: Fabric) -> tuple[str, ...]:
     """Names of the algorithms that `library` offers for `op`; empty if its rule is unknown."""
     return tuple(dict.fromkeys(choice.algorithm for choice in choices(library or "", op, 1 << 20, ranks, fabric)))
+
+
+def runs(library: str, op: str, levels: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the algorithms of which `library` is known to run one whatever the fabric; empty if that is not known.
+
+    Args:
+        levels: ranks that each inner level of the machine connects; empty if all are on one level, or unknown.
+    """
+    across = "across_nodes" if levels else "on_one_node"
+    table = constants(library).get("runs", {}) if knows(library) else {}
+    return tuple(table.get(across, {}).get(op, ()))
 
 
 def choices(library: str, op: str, payload_bytes: float, ranks: int, fabric: Fabric) -> list[Choice]:
