@@ -101,6 +101,27 @@ def test_a_rank_that_is_always_last_by_little_delays_nobody(late_s, accused):
     assert bool(list(find_stragglers(last_by_most(100, late_s=late_s), {"r": RUN}))) == accused
 
 
+@pytest.mark.parametrize(("share", "ranks", "accused"), [
+    (0.51, 2, False), (0.58, 2, False), (0.62, 2, True), (0.34, 4, False), (0.36, 4, True), (0.005, 384, False),
+    (0.006, 384, True)])
+def test_a_rank_that_is_last_hardly_more_often_than_others_is_not_named(share, ranks, accused):
+    """Of 100,000 cases, each of these shares is far beyond chance."""
+    row = last_by_most(round(share * 100_000), 100_000, ranks).assign(late_s=200.0, total_s=1000.0)
+    assert bool(list(find_stragglers(row, {"r": RUN}))) == accused
+
+
+@pytest.mark.parametrize(("mean_late_s", "accused"), [(126e-9, False), (0.4e-6, False), (0.6e-6, True), (5e-6, True)])
+def test_a_lateness_below_what_a_clock_can_tell_is_not_named(mean_late_s, accused):
+    """Always last by most, by a fifth of the time of all calls, which are short."""
+    always = last_by_most(100).assign(late_s=5000 * mean_late_s, total_s=5000 * 5 * mean_late_s)
+    assert bool(list(find_stragglers(always, {"r": RUN}))) == accused
+
+
+def test_sums_of_nothing_in_a_damaged_journal_accuse_nobody():
+    for empty in ({"last": 0}, {"samples": 0}, {"total_s": 0.0}, {"late_s": float("inf"), "total_s": float("nan")}):
+        assert not list(find_stragglers(last_by_most(100).assign(**empty), {"r": RUN}))
+
+
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 def test_a_rank_that_is_really_slowed_is_named(tmp_path):

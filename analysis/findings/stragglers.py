@@ -5,6 +5,10 @@ among n equal ranks each is that one in 1 of n cases. A straggler is, in case af
 whether it is always a little late or occasionally very late. Begins and ends are examined separately: a rank that
 begins last arrives late (busy elsewhere, a slow loop before the call); one that ends last but began with the others
 transfers slowly (its core, its link, its device).
+
+What is certain need not matter: of thousands of cases, one rank of two is last by most in 51 % as surely as never. A
+rank is therefore named only if its lateness is a share of the time of all calls, is longer than what the start of a
+sample and the reading of a clock leave uncertain, and befalls this rank clearly more often than others.
 """
 
 import math
@@ -23,6 +27,8 @@ __all__ = ["find_stragglers", "late_ranks"]
 _SIGMAS = 4.0       # number of cases in which a rank was last by most: standard deviations above chance
 _FEWEST_CASES = 8
 _SHARE_OF_TIME = 0.05       # total lateness below this share of the time of all calls delays nobody
+_LEAST_LATE_S = 0.5e-6      # mean lateness where the rank is last: less is within a few clock readings and cache misses
+_BEYOND = 0.1               # share of the cases beyond that of equal ranks, or as much again as theirs if that is less
 
 
 class _LateRank(NamedTuple):
@@ -59,9 +65,17 @@ def late_ranks(lateness: pd.DataFrame, runs: dict[str, Run]) -> dict[tuple[str, 
 def _beyond_chance(lateness: pd.DataFrame) -> Iterator[_LateRank]:
     for values in lateness.sort_values("late_s", ascending=False)[list(_LateRank._fields)].itertuples(index=False):
         row = _LateRank(*values)
-        if (row.cases >= _FEWEST_CASES and row.cases_last > _by_chance(row.cases, row.ranks)
-                and row.late_s > _SHARE_OF_TIME * row.total_s):
+        if row.cases >= _FEWEST_CASES and row.cases_last > _by_chance(row.cases, row.ranks) and _matters(row):
             yield row
+
+
+def _matters(row: _LateRank) -> bool:
+    """Whether a rank is late by enough, and often enough, to name it; journals may hold sums of nothing."""
+    if row.last < 1 or row.samples < 1 or not row.total_s > 0:
+        return False
+    equal = 1 / row.ranks
+    return (row.late_s > _SHARE_OF_TIME * row.total_s and row.late_s > _LEAST_LATE_S * row.last
+            and row.cases_last >= (equal + min(equal, _BEYOND)) * row.cases)
 
 
 def _words(row: _LateRank, run: Run) -> str:
