@@ -265,6 +265,28 @@ def test_page_loads_nothing_and_escapes_everything(report):
     assert "url(" not in page.partition("</style>")[0]
 
 
+def test_characters_that_move_a_cursor_or_that_xml_has_not_are_escaped_in_every_file(tmp_path):
+    """In the names of a log; all but the last two of them abort the library that draws figures."""
+    strange = "x\x07\x0b\x1b[2J\ufffe\uffff\x85\u202ey"
+    head = "system,library,collective,algorithm,dtype,n_ranks,message_bytes,time_us\n"
+    (tmp_path / "data.csv").write_text(head + "".join(
+        f"{strange},NCCL {number}{strange},all_reduce,{strange},half,{ranks},{size},{ranks + size / 1e4}\n"
+        for number in (1, 2) for ranks in (2, 4, 8) for size in (1024, 1 << 20)))
+    told = []
+    story = build_story(tmp_path / "data.csv", page=True)
+    out = write_report(story, tmp_path / "out", told.append).parent
+    assert told == []
+    files = [path for path in out.rglob("*") if path.suffix in (".html", ".svg", ".csv", ".json")]
+    assert {path.suffix for path in files} == {".html", ".svg", ".csv", ".json"}
+    shown = r"x\x07\x0b\x1b[2J\ufffe\uffff\x85\u202ey"
+    for path in files:
+        text = re.sub(r"<script>.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert text.replace("\n", "").isprintable(), path
+    assert shown in (out / "report.html").read_text()
+    assert shown in (out / "points.csv").read_text()
+    assert shown in story.overview.title
+
+
 def test_report_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(CollbenchError, match="cannot be written"):

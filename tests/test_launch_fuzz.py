@@ -286,6 +286,93 @@ def test_journals_with_contents_that_no_run_has(things):
         assert shown.getvalue().replace("\n", "").isprintable()
 
 
+def mutated(rng, number):
+    """A journal, a table or a log with something in it that cannot be, and the name of its file."""
+    kind = rng.randrange(3)
+    if number < len(CERTAIN):       # these an importer reads as they are
+        return "strange.csv", table_with(*CERTAIN[number], rng)
+    if kind == 0:
+        return "strange.jsonl", changed(JOURNAL.splitlines(), rng)
+    if kind == 1:
+        return "strange.csv", table_with(rng.randrange(TABLE.partition("\n")[0].count(",")), rng.choice(IMPOSSIBLE), rng)
+    lines = LOG.splitlines()
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randrange(len(lines))
+        word = rng.choice([*re.finditer(r"\S+", lines[at])])
+        lines[at] = lines[at][:word.start()] + rng.choice(IMPOSSIBLE) + lines[at][word.end():]
+    return "strange.log", "\n".join(lines).encode("utf-8", "surrogatepass")
+
+
+def table_with(column, value, rng):
+    """A table with `value` in a third of the rows of a column."""
+    rows = [line.split(",") for line in TABLE.splitlines()]
+    for row in rows[1:]:
+        if rng.random() < 0.3:
+            row[column] = value
+    return "\n".join(map(",".join, rows)).encode("utf-8", "surrogatepass")
+
+
+CERTAIN = [(8, "1e-5"), (7, str(1 << 59)), (5, "1000001")]      # time in us, message size, ranks
+IMPOSSIBLE = ["0", "-1", "1", "2", "nan", "inf", "-inf", "1e400", "1e308", "1e-320", "9" * 18, "9" * 30, str(1 << 60),
+              "1000000", "1000001", "1e-12", "0.001", "\x07", "\uffff", "\x1b[2J", "\udcff", "", "x", "barrier", "noop",
+              "moe_combine", "all_to_all_v", "num_tokens_per_rank=0;", "num_tokens_per_rank=" + "9" * 20 + ";",
+              "H100 NVL72", "NCCL 2.19.3", "=1+1", "ring"]
+TABLE = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us,variant\n" + "".join(
+    f"GB200 NVL72,NCCL 2.27.3,{op},default,bfloat16,{ranks},4,{size},{3 + ranks / 2 + size / 3e5},a=1\n"
+    for op in ("all_reduce", "all_to_all") for ranks in (2, 4, 8) for size in (1024, 1 << 20))
+LOG = """# nThread 1 nGpus 8 minBytes 8 maxBytes 16 step: 2(factor) warmup iters: 5 iters: 20 agg iters: 1 validation: 1
+#  Rank  0 Group  0 Pid  1 on node0 device  0 [0000:1b:00] NVIDIA H100 80GB HBM3
+#  Rank  1 Group  0 Pid  1 on node0 device  1 [0000:2b:00] NVIDIA H100 80GB HBM3
+#       size         count      type   redop    root     time   algbw   busbw  #wrong     time   algbw   busbw  #wrong
+        8192          2048     float     sum      -1    20.00    0.41    0.41       0    20.00    0.41    0.41       0
+     1048576        262144     float     sum      -1    40.00   26.21   26.21       0    40.00   26.21   26.21       0
+   268435456      67108864     float     sum      -1  1000.00  268.44  268.44       0  1000.00  268.44  268.44       0
+"""
+EXAMPLES = 12        # each takes up to a second
+
+
+def test_what_cannot_be_reaches_no_model_whatever_reads_it(tmp_path):
+    """Everything that computes from frames, in this process: what it does not refuse has figures that can be."""
+    from collbench.analysis.backtest import backtest, load_rows, summarise
+    from collbench.analysis.compare import compare, match, sides
+    from collbench.analysis.domains.facts import load_domains
+    from collbench.analysis.forecast import extrapolate
+    from collbench.analysis.frames.load import load
+    from collbench.analysis.frames.possible import LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S
+    from collbench.analysis.importers import LogHints
+    from collbench.analysis.projection import project
+    from collbench.analysis.report import html
+    from collbench.analysis.report.figures import build_charts
+    from collbench.analysis.report.json_document import document
+    from collbench.analysis.report.story import build_story
+    rng, known, used = random.Random(20261129), load_domains(), 0
+    for number in range(EXAMPLES):
+        name, content = mutated(rng, number)
+        path, hints = tmp_path / name, LogHints(8, "all_reduce")
+        path.write_bytes(content)
+        try:
+            points = load(path, hints).points
+        except CollbenchError:
+            continue
+        times, used = points.loc[points["op"] != "noop", "time_s"], used + 1
+        assert times.between(LEAST_S, MOST_S).all(), content
+        assert points["ranks"].between(1, MOST_RANKS).all()
+        assert points["message_bytes"].between(0, MOST_BYTES).all()
+        for frame in (extrapolate(points, [3, 72, 100_000], None),
+                      project(points, ["nvl72"], known, None, False, None)):
+            ahead = frame.loc[frame["kind"] != "refused", ["time_s", "time_lo_s", "time_hi_s"]] if len(frame) else frame
+            assert (ahead.dropna() > 0).all(axis=None), content
+            assert not ahead.isin([float("inf")]).any(axis=None), content
+        with contextlib.suppress(CollbenchError):
+            summarise(backtest(load_rows([path])))
+        with contextlib.suppress(CollbenchError):
+            compare(match(sides(str(path), hints), sides(str(path), hints)))
+        story = build_story(path, asked=hints, page=True)
+        json.dumps(document(story), allow_nan=False)
+        assert html.render(story, build_charts(story)).replace("\n", "").isprintable(), content
+    assert used > EXAMPLES / 2
+
+
 def test_a_case_that_went_wrong_is_compared_where_no_case_has_traffic(things):
     documents = [document for document in map(json.loads, JOURNAL.splitlines())
                  if "link_" not in document.get("case", {}).get("op", "")]

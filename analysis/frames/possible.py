@@ -96,8 +96,9 @@ def _impossible_counts(records: pd.DataFrame) -> dict[int, str]:
     found: dict[int, str] = {}
     for name, low, high, what in (("asked_bytes", 0, MOST_BYTES, "bytes"), ("message_bytes", 0, MOST_BYTES, "bytes"),
                                   ("ranks", 1, MOST_RANKS, "ranks")):
-        for position in _outside(_floats(records[name]), low, high).tolist():
-            found[position] = f"{records[name].iat[position]:.4g} {what} cannot be"
+        values = _floats(records[name])
+        for position in _outside(values, low, high).tolist():
+            found[position] = f"{values[position]:.7g} {what} cannot be"
     return found
 
 
