@@ -6,7 +6,8 @@ import re
 import pytest
 
 from collbench.analysis.frames.load import load
-from collbench.analysis.importers import LogHints, read_log
+from collbench.analysis.importers import LogHints, import_logs, read_log
+from collbench.analysis.links import read_links
 from collbench.collectives.errors import CollbenchError, UsageError
 
 SAMPLES = {
@@ -216,6 +217,61 @@ t_min[usec],t_max[usec],t_avg[usec],stddev[%],wait_t_avg[usec]
  "implementation": {"name": "deepep-v2", "library_version": "2.0"},
  "topology": {"device_product": "NVIDIA GB200", "world_size": 8}, "outcome": {"status": "success"}}
 """,
+    "nvbandwidth": """$ ./nvbandwidth -b 256
+nvbandwidth Version: v0.8
+
+Running host_to_device_memcpy_ce.
+memcpy CE CPU(row) -> GPU(column) bandwidth (GB/s)
+           0         1
+ 0     50.00     51.00
+
+SUM host_to_device_memcpy_ce 101.00
+
+Running device_to_device_memcpy_write_ce.
+memcpy CE GPU(row) <- GPU(column) bandwidth (GB/s)
+           0         1
+ 0       N/A    268.44
+ 1    134.22       N/A
+
+SUM device_to_device_memcpy_write_ce 402.66
+
+Running device_to_device_bidirectional_memcpy_read_ce.
+memcpy CE GPU(row) <-> GPU(column) Read1 bandwidth (GB/s)
+           0         1
+ 0       N/A    250.00
+ 1    250.00       N/A
+
+SUM device_to_device_bidirectional_memcpy_read_ce_read1 500.00
+
+memcpy CE GPU(row) <-> GPU(column) Total bandwidth (GB/s)
+           0         1
+ 0       N/A    500.00
+ 1    500.00       N/A
+
+SUM device_to_device_bidirectional_memcpy_read_ce_total 1000.00
+
+Running host_device_latency_sm.
+memory latency SM CPU(row) <-> GPU(column) (ns)
+           0         1
+ 0    772.50    773.50
+
+SUM host_device_latency_sm 1546.00
+""",
+    "nvbandwidth json": """{"nvbandwidth": {"CUDA Runtime Version": 12080, "version": "v0.8", "testcases": [
+ {"name": "device_to_device_memcpy_read_ce", "status": "Passed", "sum": 402.66,
+  "bandwidth_description": "memcpy CE GPU(row) -> GPU(column) bandwidth (GB/s)",
+  "bandwidth_matrix": [["N/A", "268.435456"], ["134.217728", "N/A"]]},
+ {"name": "device_to_device_bidirectional_memcpy_read_ce", "status": "Passed",
+  "bandwidth_description": "memcpy CE GPU(row) <-> GPU(column) Total bandwidth (GB/s)",
+  "bandwidth_matrix": [["N/A", "1"], ["1", "N/A"], ["N/A", "2"], ["2", "N/A"], ["N/A", "536.870912"],
+                       ["536.870912", "N/A"]]}]}}
+""",
+    "nvloom": "nvloom_cli 1.3.0\nBuffer size: 512 MiB\nIteration count: 16\n\n"
+              "Running device_to_device_unidir_write_ce\n\t0\t1\t\n0\tN/A\t268.44\t\n1\t134.22\tN/A\t\n\n"
+              "Min device_to_device_unidir_write_ce 134.22 GB/s\nAvg device_to_device_unidir_write_ce 201.33 GB/s\n"
+              "ExecutionTime device_to_device_unidir_write_ce 1.2 s\nDone device_to_device_unidir_write_ce\n\n"
+              "Running bisect_device_to_device_write_sm\n\t0\t\n0->1\t380.00\t\n1->0\t381.00\t\n\n"
+              "Min bisect_device_to_device_write_sm 380.00 GB/s\nDone bisect_device_to_device_write_sm\n",
 }
 
 # What some tools do not print, as options.
@@ -413,3 +469,54 @@ def test_collectivex(tmp_path):
     assert [result.status for result in found.results] == ["ok", "ok", "ok", "wrong"]
     assert found.results[0].variant.startswith("num_tokens_per_rank=64;hidden=7168;topk=8;experts=256")
     assert (found.runs[0].provenance["cluster"], found.results[0].p99_s) == ("gb200", pytest.approx(60e-6))
+
+
+def links(found):
+    """Operation, pair, message bytes, time in us and bus bandwidth in GB/s of each result that is a link."""
+    return [(result.op, result.traffic, result.message_bytes, pytest.approx(result.time_s * 1e6, rel=1e-3),
+             pytest.approx(result.busbw_Bps / 1e9)) for result in found.results if result.op.startswith("link_")]
+
+
+def test_nvbandwidth(tmp_path):
+    found = read(tmp_path, SAMPLES["nvbandwidth"])
+    # `<-`: the column sends. 256 MiB / 268.44 GB/s = 1000 us; in both directions at once 2 * 256 MiB / 500 GB/s
+    assert links(found) == [("link_bandwidth", "pair-1-0", 1 << 28, 1000.0, 268.44),
+                            ("link_bandwidth", "pair-0-1", 1 << 28, 2000.0, 134.22),
+                            ("link_bi_bandwidth", "pair-0-1", 1 << 28, 1073.74, 500.0),
+                            ("link_bi_bandwidth", "pair-1-0", 1 << 28, 1073.74, 500.0)]
+    rest = [result for result in found.results if not result.op.startswith("link_")]
+    assert [(result.op, result.status) for result in rest] == [("copy_h2d", "unsupported")] * 2 + [
+        ("host_device_latency_sm", "unsupported")] * 2
+    assert rest[2].time_s == pytest.approx(772.5e-9)
+    found = read(tmp_path, SAMPLES["nvbandwidth json"])
+    assert links(found) == [("link_bandwidth", "pair-0-1", 1 << 29, 2000.0, 268.435456),
+                            ("link_bandwidth", "pair-1-0", 1 << 29, 4000.0, 134.217728),
+                            ("link_bi_bandwidth", "pair-0-1", 1 << 29, 2000.0, 536.870912),
+                            ("link_bi_bandwidth", "pair-1-0", 1 << 29, 2000.0, 536.870912)]
+    assert found.results[0].notes == ("buffer size not printed: 512 MiB, the default, is assumed",)
+
+
+def test_nvloom(tmp_path):
+    found = read(tmp_path, SAMPLES["nvloom"])
+    # the column sends
+    assert links(found) == [("link_bandwidth", "pair-1-0", 1 << 29, 2000.0, 268.44),
+                            ("link_bandwidth", "pair-0-1", 1 << 29, 4000.0, 134.22)]
+    assert [(result.op, result.status) for result in found.results[2:]] == [
+        ("bisect_device_to_device_write_sm", "unsupported")] * 2
+
+
+def test_imported_links_are_a_matrix_with_findings(tmp_path):
+    rows = [[" N/A" if row == column else "20.50" if (row, column) == (2, 5) else f"{270 + row + column / 10:.2f}"
+             for column in range(6)] for row in range(6)]
+    text = "\n".join(["Running device_to_device_memcpy_read_ce.", "memcpy CE GPU(row) -> GPU(column) bandwidth (GB/s)",
+                      "    0 1 2 3 4 5", *(f" {row} {' '.join(cells)}" for row, cells in enumerate(rows)), ""])
+    log, out = tmp_path / "a.log", tmp_path / "out.jsonl"
+    log.write_text(text)
+    import_logs([log], out, LogHints())
+    matrix, = read_links(out)
+    assert (matrix.ranks, matrix.message_bytes) == (6, {"bandwidth": 1 << 29})
+    assert matrix.square("bandwidth_Bps").loc[2, 5] == pytest.approx(20.5e9)
+    assert len(matrix.cells) == 30
+    slow, = [finding for finding in matrix.findings if finding.severity == "warning"]
+    assert "link from rank 2 to rank 5 is slow in this direction" in slow.words
+    assert len(load(out).points) == 0       # links are no curve over sizes

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collbench.collectives.cases.case import Case
+from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import printable
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
@@ -187,9 +188,14 @@ def _imported(results: Sequence[Imported]) -> tuple[pd.DataFrame, pd.DataFrame]:
     statuses = [{"run": result.run, "figure": number, "origin": result.source, "label": result.label(),
                  **imported.identity(result), **imported.status(result)} for number, result in enumerate(results)]
     points = [{"record": number, **imported.point(result)._asdict(), **imported.extra(result)}
-              for number, result in enumerate(results) if result.status == "ok"]
+              for number, result in enumerate(results)
+              if result.status == "ok" and not _is_linked(result.op)]        # `analysis.links` handles single links
     return (pd.DataFrame(statuses, columns=["run", *CASE, *STATUS, "figure", "origin"]),
             pd.DataFrame(points, columns=["record", *Point._fields, *EXTRA]))
+
+
+def _is_linked(op: str) -> bool:
+    return op in OPERATIONS and OPERATIONS[op].linked
 
 
 def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:

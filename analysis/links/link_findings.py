@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from collbench.collectives.cases.case import Case
 from collbench.collectives.records.record import Run
 
-from ..findings.finding import Finding, Severity, evidence_of
+from ..findings.finding import Evidence, Finding, Severity, evidence_of
 from ..text.units import rate, seconds
 from .pair_kinds import Places
 from .structure import Group, SlowRank, Structure
@@ -110,8 +110,9 @@ def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure],
     kinds: list[tuple[Severity, Iterator[_LinkFault]]] = [("warning", found.certain()), ("note", found.seeming())]
     for severity, faults in kinds:
         for words, quantities, pairs in faults:
-            records = dict.fromkeys(shown_in(name, *pair) for pair in pairs for name in quantities)
-            yield Finding(severity, f"{where}: {words}", **evidence_of(_identities([*filter(None, records)])))
+            records = [*filter(None, dict.fromkeys(shown_in(name, *pair) for pair in pairs for name in quantities))]
+            evidence = evidence_of(_identities(records)) if records else Evidence(evidence=(), records=())
+            yield Finding(severity, f"{where}: {words}", **evidence)
     yield from (Finding("note", f"{where}: {words}") for words in _tier_words(tiers))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from collbench.collectives.cases.link_rounds import pairs_of
 from collbench.collectives.records.journal import read_lines
-from collbench.collectives.records.record import Record, Run
+from collbench.collectives.records.record import Imported, Record, Run
 from collbench.collectives.statistics.stability import spread
 
 from ..findings.finding import Finding
@@ -25,6 +26,7 @@ CELLS = ("src", "dst", *(f"{quantity.name}{end}_{quantity.unit}" for quantity in
          *(f"{quantity.name}_n" for quantity in QUANTITIES), "alone",
          *(f"{quantity.name}_in_round_{quantity.unit}" for quantity in QUANTITIES), "place",
          *(f"{quantity.name}_tier" for quantity in QUANTITIES))
+_QUANTITY_OF = {quantity.op: quantity for quantity in QUANTITIES}
 Key = tuple[str, str, str, int]
 
 
@@ -73,6 +75,10 @@ def read_links(path: Path, warnings: list[str] | None = None) -> list[LinkMatrix
             run = runs[line.run]
             key = run.transport, run.library, run.device, line.case.ranks
             gathered.setdefault(key, _Cells(run, line.case.ranks)).add(line)
+        elif isinstance(line, Imported) and line.status == "ok" and line.op in _QUANTITY_OF:
+            run = runs[line.run]
+            key = run.transport, run.library, run.device, line.ranks
+            gathered.setdefault(key, _Cells(run, line.ranks)).add_imported(line)
     return [cells.matrix() for cells in gathered.values()]
 
 
@@ -85,9 +91,10 @@ class _Cells:
         self.message_bytes: dict[str, int] = {}
         self.figures: dict[tuple[bool, str, int, int], tuple[float, float, float, int]] = {}
         self.measured_in: dict[tuple[bool, str, int, int], Measured] = {}
+        self.imported = False
 
     def add(self, record: Record) -> None:
-        quantity = next(one for one in QUANTITIES if one.op == record.case.op)
+        quantity = _QUANTITY_OF[record.case.op]
         self.message_bytes[quantity.name] = record.case.bytes
         alone = (record.case.traffic or "").startswith("pair-")
         for (source, target), samples in record.timings[-1].pair_s(record.case).items():
@@ -99,6 +106,16 @@ class _Cells:
             for pair in ((source, target), (target, source)) if quantity.symmetric else ((source, target),):
                 self.figures[(alone, quantity.name, *pair)] = figure
                 self.measured_in[(alone, quantity.name, *pair)] = record.run, record.case
+
+    def add_imported(self, result: Imported) -> None:
+        """A pair that another tool measured while all others were idle: one figure, without samples."""
+        self.imported = True
+        quantity = _QUANTITY_OF[result.op]
+        self.message_bytes[quantity.name] = result.message_bytes
+        for source, target in pairs_of(result.traffic or "", self.ranks) or ():
+            figure = quantity.of(result.time_s or math.nan, result.message_bytes), math.nan, math.nan, 1
+            for pair in ((source, target), (target, source)) if quantity.symmetric else ((source, target),):
+                self.figures[(True, quantity.name, *pair)] = figure
 
     def matrix(self) -> LinkMatrix:
         """The matrix with tiers and findings."""
@@ -145,4 +162,7 @@ class _Cells:
         for matrix, column in ((middle, ""), (best, fast)):
             values = cells[f"{quantity.name}{column}_{quantity.unit}"].to_numpy(float)
             matrix[at] = np.log(values) if quantity.name == "latency" else -np.log(values)
-        return find_structure(np.where(np.isfinite(best), best, middle), middle - best, self.places.kinds)
+        halves = middle - best
+        if self.imported:       # the tool's own median, taken as it is: it prints no interval
+            halves = np.where(np.isfinite(middle) & ~np.isfinite(best), 0.0, halves)
+        return find_structure(np.where(np.isfinite(best), best, middle), halves, self.places.kinds)
