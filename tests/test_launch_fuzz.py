@@ -17,6 +17,7 @@ import zlib
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 from collbench.analysis import domains
@@ -24,7 +25,17 @@ from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import _SEAL, seal
-from collbench.collectives.records.record import SCHEMA, Clock, Mismatch, Policy, Record, Run, Timing, Verification
+from collbench.collectives.records.record import (
+    SCHEMA,
+    Clock,
+    Imported,
+    Mismatch,
+    Policy,
+    Record,
+    Run,
+    Timing,
+    Verification,
+)
 from collbench.launch.cli import cli, main
 from collbench.launch.job import Job
 
@@ -289,12 +300,12 @@ def test_journals_with_contents_that_no_run_has(things):
 def mutated(rng, number):
     """A journal, a table or a log with something in it that cannot be, and the name of its file."""
     kind = rng.randrange(3)
-    if number < len(CERTAIN):       # these an importer reads as they are
-        return "strange.csv", table_with(*CERTAIN[number], rng)
+    if number < len(CERTAIN):       # whatever else is drawn
+        return "strange.jsonl", imported_with(CERTAIN[number], rng)
     if kind == 0:
         return "strange.jsonl", changed(JOURNAL.splitlines(), rng)
     if kind == 1:
-        return "strange.csv", table_with(rng.randrange(TABLE.partition("\n")[0].count(",")), rng.choice(IMPOSSIBLE), rng)
+        return "strange.csv", table_with(rng.randrange(10), rng.choice(IMPOSSIBLE), rng)
     lines = LOG.splitlines()
     for _ in range(rng.randint(1, 3)):
         at = rng.randrange(len(lines))
@@ -312,7 +323,18 @@ def table_with(column, value, rng):
     return "\n".join(map(",".join, rows)).encode("utf-8", "surrogatepass")
 
 
-CERTAIN = [(8, "1e-5"), (7, str(1 << 59)), (5, "1000001")]      # time in us, message size, ranks
+def imported_with(change, rng):
+    """A journal of the table, with `change` in a third of the results: no importer has looked at them."""
+    first = json.loads(JOURNAL.splitlines()[0])
+    results = [Imported(run="r", op=row[2], ranks=int(row[5]), message_bytes=int(row[7]), dtype=row[4], mode="streamed",
+                        time_s=float(row[8]) / 1e6, statistic="mean", time_kind="mean over ranks", source="a.log:1")
+               for row in (line.split(",") for line in TABLE.splitlines()[1:])]
+    return sealed([first]) + b"".join(seal(msgspec.structs.replace(result, **change) if rng.random() < 0.3 else result)
+                                      for result in results)
+
+
+CERTAIN = [{"time_s": 1e-11}, {"message_bytes": 1 << 59}, {"ranks": 1_000_001}, {"time_s": -1.0},
+           {"ranks_per_node": 0, "native_size_bytes": -1, "repeats": 1 << 62, "p99_s": -1.0}]
 IMPOSSIBLE = ["0", "-1", "1", "2", "nan", "inf", "-inf", "1e400", "1e308", "1e-320", "9" * 18, "9" * 30, str(1 << 60),
               "1000000", "1000001", "1e-12", "0.001", "\x07", "\uffff", "\x1b[2J", "\udcff", "", "x", "barrier", "noop",
               "moe_combine", "all_to_all_v", "num_tokens_per_rank=0;", "num_tokens_per_rank=" + "9" * 20 + ";",
@@ -328,7 +350,7 @@ LOG = """# nThread 1 nGpus 8 minBytes 8 maxBytes 16 step: 2(factor) warmup iters
      1048576        262144     float     sum      -1    40.00   26.21   26.21       0    40.00   26.21   26.21       0
    268435456      67108864     float     sum      -1  1000.00  268.44  268.44       0  1000.00  268.44  268.44       0
 """
-EXAMPLES = 12        # each takes up to a second
+EXAMPLES = 14        # each takes up to a second
 
 
 def test_what_cannot_be_reaches_no_model_whatever_reads_it(tmp_path):
@@ -428,3 +450,14 @@ def test_a_number_that_is_none_leaves_its_row_out(things, column):
         for command in ("backtest", "extrapolate"):
             status, _, said = attempt([command, "mine.csv"])
             assert status == 0, (command, value, said)
+
+
+@pytest.mark.parametrize("words", [
+    ("backtest", "mine.csv"), ("compare", "good.csv", "mine.csv"), ("export", "mine.csv", "--to", "csv"),
+    ("extrapolate", "mine.csv"), ("project", "mine.csv"), ("summary", "mine.csv")], ids=lambda words: words[0])
+def test_every_reader_tells_what_was_left_out(things, words):
+    """A time in which light goes 3 mm; the row is named with its file and line."""
+    (things / "mine.csv").write_text(GOOD.replace(",4096,9", ",4096,1e-5"))
+    status, shown, said = attempt(words)
+    assert status == 0
+    assert "mine.csv:3: a time of 1e-11 s cannot be" in " ".join((shown + said).split())

@@ -4,7 +4,7 @@ Every prediction is made by the function that `extrapolate` calls, with the same
 learned from the data set itself is left out.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,9 +63,13 @@ class Point:
     baselines: dict[str, float] = field(default_factory=dict)
 
 
-def load_rows(paths: Iterable[Path]) -> pd.DataFrame:
-    """Points of several files, concatenated, as every other command reads them."""
-    return pd.concat([load(path).points for path in paths], ignore_index=True)
+def load_rows(paths: Iterable[Path], warn: Callable[[str], object] | None = None) -> pd.DataFrame:
+    """Points of several files, concatenated, as every other command reads them; `warn` is told what was left out."""
+    parts = [load(path) for path in paths]
+    if warn:
+        for words in (words for part in parts for words in part.warnings):
+            warn(words)
+    return pd.concat([part.points for part in parts], ignore_index=True)
 
 
 def backtest(points: pd.DataFrame, train_max_ranks: int | None = None, measured_on: str | None = None,

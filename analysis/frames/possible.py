@@ -1,7 +1,8 @@
 """Numbers that no measurement can have are found here, once, before anything is computed from them.
 
 A garbled log or a damaged journal may hold a time of zero, a size of 2^70 bytes or a million million ranks. Such a row
-is no measurement: it is left out with a warning that names it, and no model, table or figure sees it.
+is no measurement: it is left out with a warning that names it, and no model, table or figure sees it. These are limits
+of physics, for every file; those of `importers.shared.limits` are narrower, because logs have misprints.
 """
 
 import math

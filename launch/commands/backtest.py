@@ -6,7 +6,7 @@ import click
 
 from collbench.collectives.options import RankCount
 
-from ..shared_options import json_option, write_text
+from ..shared_options import json_option, warn, write_text
 
 __all__ = ["command"]
 
@@ -26,7 +26,7 @@ def command(files: tuple[Path, ...], train_max_ranks: int | None, json_file: Pat
 
     from collbench.analysis.backtest import backtest, load_rows, summarise
     from collbench.analysis.backtest.show import as_json, table
-    points = backtest(load_rows(files), train_max_ranks)
+    points = backtest(load_rows(files, warn), train_max_ranks)
     lines = summarise(points)
     if json_file:
         write_text(json_file, json.dumps(as_json(points, lines), indent=1, allow_nan=False) + "\n")

@@ -51,7 +51,10 @@ def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | N
     from collbench.analysis.compare.show import as_json, page, show
     from collbench.analysis.importers import LogHints
     hints = LogHints(ranks, op)
-    found = match(sides(a, hints), sides(b, hints), ops, sizes, paired)
+    both = sides(a, hints), sides(b, hints)
+    for words in dict.fromkeys(words for side in both for one in side.launches for words in one.warnings):
+        warn(words)
+    found = match(*both, ops, sizes, paired)
     if fail_over is not None and found.shared_run:
         raise UsageError(f"{a} and {b}: {found.shared_run}")
     _all_there(found.points, ops, sizes)

@@ -22,7 +22,8 @@ def command(data: Path, form: str, out: Path) -> None:
     """
     from collbench.analysis.export import export as write
     from collbench.analysis.frames.load import load
-    text, lost = write(load(data), form)
-    for line in lost:
+    loaded = load(data)
+    text, lost = write(loaded, form)
+    for line in (*loaded.warnings, *lost):
         warn(line)
     write_text(out, text)
