@@ -435,6 +435,11 @@ def test_dlcomm(tmp_path):
     assert [result.variant for result in found.results] == ["Within-Group-0", "Within-Group-1"]
     single = SAMPLES["dlcomm"].replace("allgather", "alltoallsingle").replace("ALLGATHER", "ALLTOALLSINGLE")
     assert figures(read(tmp_path, single))[0] == ("all_to_all", 4, 102400, 389.0)
+    begun = SAMPLES["dlcomm"] + "[2025-08-20 17:40:00,000][DL_COMM][INFO] - [CONFIG] Collective Name      : reduce\n"
+    assert "reduce: the log has no times of it" in read(tmp_path, begun).warnings[0]
+    head = SAMPLES["dlcomm"][:SAMPLES["dlcomm"].index("[TIMERS]")]
+    one = f"{head}[TIMERS][LOGGING RANK - 0] (Within-Group-0)                    = 0.000356 s\n"
+    assert figures(read(tmp_path, one)) == [("all_gather", 4, 4 * 102400, 356.0)]
 
 
 def test_deepep(tmp_path):

@@ -21,12 +21,13 @@ __all__ = ["TITLE", "read", "recognise"]
 
 TITLE = "DLCOMM"
 
-_MARK = re.compile(r"\[TIMERS\] ITERATION TABLE")
+_MARK = re.compile(r"\[TIMERS\] ITERATION TABLE|\[TIMERS\]\[LOGGING RANK - \d{1,7}\] \((?:Flat|Within|Across)")
 _TABLE = re.compile(r"\[(TIMERS|BANDWIDTH)\] (?:ITERATION|BANDWIDTH) TABLE(?: FOR (\w{1,40}))?")
 _PREFIX = re.compile(r".{0,80}?\bDL_COMM\b.{0,20}?\b(?:OUTPUT|INFO)\b\]?\s?-?\s?")
 _CONFIG = re.compile(r"\[CONFIG\] (World Size|Framework|Backend|Mode|Topology|Collective Name|Operation|Data Type|"
                      r"Buffer Size|Count|Iterations)\s*: (.{1,100})")
 _GROUP = re.compile(r"\[GROUP CREATION\]\[(Flatview|(?:Within|Across) Group-\d{1,6})\] Ranks: \[([\d, ]{1,4000})\]")
+_ONE = re.compile(r"\[TIMERS\]\[LOGGING RANK - \d{1,7}\] \((Flatview|(?:Within|Across)-Group-\d{1,6})\)\s*= (\S+) s\b")
 _COLUMN = re.compile(r"\((Flatview|(?:Within|Across)-Group-\d{1,6})\)")
 _BYTES = re.compile(r"\((\d{1,18}) bytes\)")
 _BLOCKS = frozenset({"allgather", "gather", "scatter", "alltoall"})
@@ -42,6 +43,7 @@ class _Task:
     name: str | None = None
     columns: tuple[str, ...] = ()
     times: dict[str, list[PrintedNumber]] = field(default_factory=dict)
+    waiting: tuple[int, str] | None = None      # line and name of a collective whose times have not come yet
 
 
 def recognise(text: str) -> bool:
@@ -62,13 +64,36 @@ def read(log: Log, collector: Collector) -> None:
             task.settings[setting[1]] = setting[2].strip()
             if setting[1] == "Mode":
                 task.groups = {}
+            elif setting[1] == "Collective Name":
+                _end(collector, task)
+                _missed(collector, task)
+                task.waiting = line.number, setting[2].strip()
         elif group := _GROUP.search(text):
             task.groups[group[1].replace(" ", "-")] = group[2].count(",") + 1
+        elif one := _ONE.search(text):
+            _only(collector, task, line.number, one)
         elif task.name is not None and (columns := _COLUMN.findall(text)):
             task.columns = tuple(columns)
         elif task.name is not None and task.columns:
             _row(collector, task, line.number, text.split())
     _end(collector, task)
+    _missed(collector, task)
+
+
+def _missed(collector: Collector, task: _Task) -> None:
+    if task.waiting:
+        collector.warn(task.waiting[0], f"{task.waiting[1]}: the log has no times of it")
+    task.waiting = None
+
+
+def _only(collector: Collector, task: _Task, line: int, one: re.Match) -> None:
+    """The time of a single iteration, which is in no table."""
+    collector.rows += 1
+    if (number := printed_number(one[2])) and number.value > 0:
+        task.line, task.name = line, task.name or ""
+        task.times.setdefault(one[1], []).append(number)
+    else:
+        collector.warn(line, f"time of {one[1]} skipped: expected seconds")
 
 
 def _row(collector: Collector, task: _Task, line: int, fields: list[str]) -> None:
@@ -89,6 +114,7 @@ def _end(collector: Collector, task: _Task) -> None:
     """Add the table that was read last."""
     if task.name is None:
         return
+    task.waiting = None
     name = (task.name or task.settings.get("Collective Name", "")).lower()
     stated = _BYTES.search(task.settings.get("Buffer Size", task.settings.get("Count", "")))
     for column, times in task.times.items():
