@@ -315,6 +315,19 @@ def test_a_garbled_number_loses_no_figure_without_a_warning(tmp_path):
             assert garbled.warnings or not lost, (name, text[:end].count("\n") + 1, text[begin:end])
 
 
+PREFIXES = {"tag": "[1,0]<stdout>:", "srun": " 0: ", "pdsh": "node7: ", "quote": "> ", "torchrun": "[default0]:",
+            "clock": "2025-08-20 17:39:22,561 ", "kubectl": "[pod/a-0/x] ", "colour": "\x1b[32m"}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
+def test_prefixes_change_no_figure(tmp_path, prefix):
+    for name, text in SAMPLES.items():
+        asked = ASKED.get(name, {})
+        found = read(tmp_path, "".join(f"{prefix}{line}\n" for line in text.splitlines()), **asked)
+        want = read(tmp_path, text, **asked)
+        assert (figures(found), found.warnings) == (figures(want), []), name
+
+
 def test_mutated_samples(tmp_path):
     rng, path = random.Random(18), tmp_path / "a.log"
     for name, text in SAMPLES.items():

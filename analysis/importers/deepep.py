@@ -19,12 +19,14 @@ __all__ = ["TITLE", "read", "recognise"]
 TITLE = "DeepEP"
 
 _N = r"(\d{1,12}(?:\.\d{1,9})?)"
-_MARK = re.compile(r"\[tuning\] Best (?:dispatch|combine)|\bDispatch (?:(?:\+ combine )?bandwidth|send/recv time): |"
+_MARK = re.compile(r"\bBest (?:dispatch|combine)(?: \(\w{1,8}\))?: SMs \d|"
+                   r"\bDispatch (?:(?:\+ combine )?bandwidth|send/recv time): |"
                    r"\bEP: {1,9}\d{1,7}/ {0,9}\d{1,7} \| (?:\w{1,20} )?(?:dispatch|combine): ")
-_ROW = re.compile(r"\[tuning\] Best |\bDispatch [\w +/]{1,30}: |\bEP: .{1,24}\| .{0,24}(?:dispatch|combine): ")
+_ROW = re.compile(r"\bBest (?:dispatch|combine)\b.{0,12}: SMs |\bDispatch [\w +/]{1,30}: |"
+                  r"\bEP: .{1,24}\| .{0,24}(?:dispatch|combine): ")
 _RANK = re.compile(r"\[rank (\d{1,7})\] Dispatch ")
-_CONFIG = re.compile(r"\[config\] num_tokens=(\d{1,9}), hidden=(\d{1,7})\b.*?num_topk=(\d{1,4})")
-_BEST = re.compile(r"\[tuning\] Best (dispatch|combine)(?: \((FP8|BF16)\))?: SMs (\d{1,4})\b")
+_CONFIG = re.compile(r"\bnum_tokens=(\d{1,9}), hidden=(\d{1,7})\b.*?num_topk=(\d{1,4})")
+_BEST = re.compile(r"\bBest (dispatch|combine)(?: \((FP8|BF16)\))?: SMs (\d{1,4})\b")
 _RATE = re.compile(_N + r" GB/s \((NVL|RDMA)\)")
 _TIME = re.compile(r"\bt: " + _N + r" us|" + _N + r" \+ " + _N + r" us")
 _BOTH = re.compile(r"Dispatch \+ combine bandwidth: " + _N + r" GB/s, avg_t=" + _N + r" us")

@@ -22,12 +22,12 @@ __all__ = ["TITLE", "claims", "read", "recognise"]
 
 TITLE = "hccl_demo"
 
-_MARK = re.compile(r"\[BENCHMARK\] hccl\w|\(src!=dst, ?collective=\w|"
+_MARK = re.compile(r"\bhccl\w{1,40}\((?:src!=dst|dataSize=)|\(src!=dst, ?collective=\w|"
                    r"^[\w\s]{2,40},\d{1,7},(?:float|bfloat16),\d{1,18},\d{1,9},[\d.]{1,40} (?:GB/s|ms),", re.MULTILINE)
 _TABLE = re.compile(r"\(src!=dst, ?collective=(\w{1,40}), ?iterations=(\d{1,9})\)")
-_BLOCK = re.compile(r"\[BENCHMARK\] (?:hccl)?(\w{1,40}?)(?:_rank_\d{1,7})?\((.{1,200})\)")
-_OTHER = re.compile(r"\[BENCHMARK\]|nThread|Collective test starting|\balgbw\b")
-_FIGURE = re.compile(r"\[BENCHMARK\]\s+(NW Bandwidth|Algo Bandwidth|Host Latency|Device Latency)\s*:\s*"
+_BLOCK = re.compile(r"\bhccl(\w{1,40}?)(?:_rank_\d{1,7})?\((.{1,200})\)")
+_OTHER = re.compile(r"\bhccl\w{1,40}\(|nThread|Collective test starting|\balgbw\b")
+_FIGURE = re.compile(r"(?:^|\s)(NW Bandwidth|Algo Bandwidth|Host Latency|Device Latency)\s*:\s*"
                      r"(\S{1,40}) (\S+)")
 _CSV = re.compile(r"\s*(\w{2,40}),(\d{1,7}),(float|bfloat16),(\d{1,18}),(\d{1,9}),"
                   r"(\S{1,40}) (GB/s|ms),(\S{1,40}) (GB/s|ms)$")

@@ -24,7 +24,7 @@ _MARK = re.compile(r"# Benchmarking: +\w|#bytes\s+#repetitions\s+(?:#usec\(laten
                    r"^.{0,80}#ranks,collective,reduction,dtype,", re.MULTILINE)
 _TITLE = re.compile(r"# Benchmarking: +(\w[\w -]*)")
 _RANKS = re.compile(r"#processes: +(\d{1,7})\b")
-_SETTING = re.compile(r"\s*(datatype|datatypes|reduction|reductions|buf_count|inplace|processes): +(\S+)\s*$")
+_SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_count|inplace|processes): +(\S+)\s*$")
 _COLUMNS = re.compile(r"[\s|>]*#bytes\s+(?:#elem_count\s+)?#repetitions\s+\S*(?:\[\w+\]|\(latency\)|Mbytes/sec)")
 _CSV = re.compile(r".{0,80}?(#ranks,collective,reduction,dtype,.*)")
 _END = re.compile(r"# All done")
@@ -70,7 +70,7 @@ def read(log: Log, collector: Collector) -> None:
             table = _Table(tuple(title[1].split()), None, dict(settings))
         elif (ranks := _RANKS.search(text)) and table:
             table.ranks = int(ranks[1])
-        elif setting := _SETTING.match(text):
+        elif setting := _SETTING.search(text):
             settings[setting[1].removesuffix("s")] = setting[2]
         elif _COLUMNS.match(text):
             if table is None or table.columns:
