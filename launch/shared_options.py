@@ -109,7 +109,7 @@ def report_on(data: Path, out: Path) -> None:
     from collbench.analysis.report.write import write_report
     story = build_story(data, page=True)
     show(story)
-    click.echo(f"report: {write_report(story, out, warn)}")
+    click.echo(printable(f"report: {write_report(story, out, warn)}"))
 
 
 def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> None:

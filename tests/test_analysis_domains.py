@@ -171,3 +171,10 @@ def test_command_lists_shows_and_reads_a_user_file(collbench, tmp_path):
     unknown = collbench("domains", "nvl73")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
     assert "did you mean nvl72" in unknown.stderr
+
+
+def test_control_characters_in_a_domain_of_ones_own_are_escaped(tmp_path):
+    """Its name stands in captions of figures."""
+    (tmp_path / "mine.toml").write_text('[mine]\nname = "a\\u0007\\uFFFFb"\nfabric = "one\\ntwo"\n')
+    mine = load_domains(tmp_path / "mine.toml")["mine"]
+    assert (mine.name, mine.fabric) == (r"a\x07\uffffb", "one\ntwo")

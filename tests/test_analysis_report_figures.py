@@ -199,9 +199,9 @@ def test_processes_that_end_leave_a_report_without_figures_that_says_so(story, t
     page = write_report(story, tmp_path, told.append).read_text()
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["data"]
     assert sum(line.startswith("figure ranks-begin is missing in ") and line.endswith(why) for line in told) == 1
-    assert told[-1].endswith(f"report.html has no figures: the process that draws it {why}")
+    assert told[-1].endswith(f"report.html has no figures: the drawing process {why}")
     assert "This page has no figures" in page
-    assert "ranks-begin (the process that draws it" in page
+    assert "ranks-begin (the drawing process" in page
 
 
 def test_a_figure_whose_process_panics_is_missing_alone(drawn, tmp_path):

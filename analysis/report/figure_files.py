@@ -116,7 +116,7 @@ class _Renderer:
             self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE,
                                              stdout=subprocess.PIPE, stderr=self._said)
         except OSError as error:
-            raise RendererError(f"no process can be started to draw it: {error.strerror}") from None
+            raise RendererError(f"no drawing process can be started: {error.strerror}") from None
 
     def ask(self, request: object) -> dict[str, Any] | None:
         """Its answer, or None if it ended without one."""
@@ -152,7 +152,7 @@ class _Renderer:
         lines = self._said.read().decode(errors="replace").split("\n")
         self._said.close()
         first = next((line.strip() for line in lines if line.strip()), "")
-        return f"the process that draws it {how}{f': {printable(first)[:_WORDS]}' if first else ''}"
+        return f"the drawing process {how}{f': {printable(first)[:_WORDS]}' if first else ''}"
 
 
 def _signal(number: int) -> str:

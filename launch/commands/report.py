@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from collbench.collectives.errors import UsageError
+from collbench.collectives.errors import UsageError, printable
 
 from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
 
@@ -51,4 +51,4 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
         write_text(json_file, json.dumps(document(story), indent=1, allow_nan=False) + "\n")
     if out or not json_file:
         page = write_report(story, out or data, warn)
-        click.echo(f"report: {page}", err=str(json_file) == "-")
+        click.echo(printable(f"report: {page}"), err=str(json_file) == "-")
