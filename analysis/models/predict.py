@@ -27,6 +27,7 @@ from .describe import describe
 from .ensemble import Forecast, forecast, interval
 from .holdout import Trials, hold_trials
 from .message_sizes import sizes_at
+from .published import Published, published_times
 from .series import Points
 from .single_algorithm import exact
 
@@ -35,6 +36,7 @@ __all__ = ["PREDICTION_LEVEL", "Home", "Revise", "Row", "predict_series"]
 PREDICTION_LEVEL = 0.9
 
 _NEW_LEVEL = 0.45            # log error of a machine level that was not crossed
+_FEW_COUNTS = 2              # over hosts, of which a trend is worth less than the library's published tables
 _LEAST_LOG = 0.02            # of an interval above a time that was raised to a bound
 _Z90 = 1.645
 _Z95 = 1.96
@@ -183,14 +185,37 @@ def _predicted(key: dict[str, object], points: Points, trials: Trials, target: i
     sure = exact(base.whole.until(base.largest), target, sizes) if tiers.beyond or not tiers.words else None
     if sure is not None:        # a curve fully explained by its named algorithm has no jump
         base, times = base._replace(jumps=[], fitted_from=None), _Times(sure[0], sure[1], sure[1])
+    crossed = _beyond_home(key, base, target, sizes, home)
+    if crossed is not None:
+        known_there = np.isfinite(crossed.middle)
+        times = _Times(*(np.where(known_there, there, here) for there, here in zip(crossed[:3], times, strict=True)))
     rows = _rows(base, estimate, times, target, sizes, asked, home, _text(key["traffic"]))
     caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from)
-    rows = [{**row, "reason": caution} for row in rows]
+    rows = [{**row, "reason": _joined(crossed.words if crossed else None, caution)} for row in rows]
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
         rows = revise(rows, curve.op, base.largest, target, home)
     advice = next_measurement(rows, curve, target)
     once = {row["message_bytes"]: {**row, "reason": _joined(row["reason"], advice)} for row in reversed(rows)}
     return sorted(once.values(), key=lambda row: row["message_bytes"])
+
+
+def _beyond_home(key: dict[str, object], base: _Base, target: int, sizes: Floats,
+                 home: Home | None) -> Published | None:
+    """What the library's published tables say of a target beyond the domain, where measurements say too little.
+
+    All of them are inside it, or they cover one or two rank counts: then the tables give the change from the largest.
+    """
+    if home is None or home[1].accelerators is None:
+        return None
+    size, curve = int(home[1].accelerators.value), base.trials.curve.until(base.largest)
+    if target <= size or (base.largest > size and base.counts > _FEW_COUNTS):
+        return None
+    op, library = curve.op, _text(key["library"])
+    there = published_times(op, library, home[1], target, sizes, curve.algorithm)
+    if there is None or base.largest <= size:
+        return there
+    here = published_times(op, library, home[1], base.largest, curve.payload_bytes[:, -1], curve.algorithm)
+    return here and there._replace(middle=curve.level + there.middle - here.middle)
 
 
 def _base(trials: Trials, target: int) -> _Base:
