@@ -52,7 +52,7 @@ def domains(file: StrPath | None = None) -> dict[str, Domain]:
 
 
 def load(data: StrPath | Iterable[StrPath], *, ranks: int | None = None, op: str | None = None,
-         system: str | None = None, measured_on: str | None = None,
+         system: str | None = None, measured_on: str | None = None, nic: str | None = None,
          domains: Mapping[str, Domain] | None = None) -> Results:
     """Load a run directory, a journal, a log of another tool or a tidy CSV; or several of these, pooled.
 
@@ -60,6 +60,8 @@ def load(data: StrPath | Iterable[StrPath], *, ranks: int | None = None, op: str
         data: one path, or several. The records of several are pooled: logs of one system at several rank counts, say.
         ranks, op, system: rank count, operation and name of the system, for logs that do not contain them.
         measured_on: the domain that the data were measured on, where they do not name its accelerator.
+        nic: network cards of a host and the rate of each, such as "8x400G", instead of those that the facts of the
+            domain assume.
         domains: domains by short name, as the function `domains` returns them; those that come with collbench if None.
 
     Raises:
@@ -68,7 +70,8 @@ def load(data: StrPath | Iterable[StrPath], *, ranks: int | None = None, op: str
     paths = [Path(data)] if isinstance(data, str | PathLike) else [Path(path) for path in data]
     if not paths:
         raise UsageError("no data: give a path, or a list with at least one path")
-    known = load_domains() if domains is None else domains
+    from .analysis.cost.cards import with_cards
+    known = with_cards(load_domains() if domains is None else domains, nic)
     home = domain_named(measured_on, known) if measured_on else None
     asked = LogHints(ranks, op, system)
     return Results(paths, [load_one(path, asked) for path in paths], known, home)

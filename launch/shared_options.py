@@ -75,9 +75,11 @@ def log_options(command: Callable) -> Callable:
 
 
 def domains_options(command: Callable) -> Callable:
-    """User-defined domains, and the one that DATA was measured on; parameters `file` and `measured_on`."""
+    """User's domains, the one that DATA was measured on, and its cards; parameters `file`, `measured_on`, `nic`."""
     for option in (click.option("--measured-on", default=None, metavar="NAME", help="Domain that DATA was measured on, "
                                 "if DATA does not name its accelerator; `collbench domains` lists them."),
+                   click.option("--nic", default=None, metavar="CARDS", help="Network cards of a host and the rate of "
+                                "each, such as 8x400G, instead of those that the facts of the domain assume."),
                    click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
                                 default=None,
                                 help="TOML file with additional domains, in the format of the shipped ones.")):

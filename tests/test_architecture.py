@@ -55,9 +55,9 @@ FLOORS = {
 # What other rooms may see of the rank program: what reads and writes its files, and what describes a request.
 LIGHT = ("cases", "errors", "library_log", "records", "statistics", "transport_names")
 # What the public API is made of; the two programs beside it start the command line and the rank program.
-API_SEES = ("analysis.compare", "analysis.domains.facts", "analysis.findings.finding", "analysis.forecast",
-            "analysis.frames.load", "analysis.frames.pool", "analysis.importers", "analysis.models",
-            "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
+API_SEES = ("analysis.compare", "analysis.cost.cards", "analysis.domains.facts", "analysis.findings.finding",
+            "analysis.forecast", "analysis.frames.load", "analysis.frames.pool", "analysis.importers",
+            "analysis.models", "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
 COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
                   "rank": ("collectives.program.rank",)}
 LAUNCH_SEES = (*LIGHT, "device_files", "native.build", "options", "ranks", "topology", "program.rank", "program.fork")

@@ -133,3 +133,24 @@ def test_a_users_own_modules_of_the_same_names_change_nothing(tmp_path, stranger
         done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert printed in done.stdout
+
+
+def test_cards_that_the_user_states_take_the_place_of_those_assumed(collbench, tmp_path):
+    """Of one host of 8 GPUs: twice the cards, twice the bandwidth between hosts."""
+    sizes = [1 << 28, 1 << 30]
+    times = {(ranks, size): 20 + 2e6 * (ranks - 1) / ranks * size / 4e11 for ranks in (2, 4, 8) for size in sizes}
+    rows = [f"H100 SXM,NCCL 2.27,allreduce,float32,{ranks},{ranks},{size},{time_us}"
+            for (ranks, size), time_us in times.items()]
+    head = "system,library,collective,dtype,n_ranks,ranks_per_node,message_bytes,time_us"
+    (tmp_path / "one.csv").write_text("\n".join([head, *rows]) + "\n")
+    rates = []
+    for words in ((), ("--nic", "8x400G"), ("--nic", "8x200G"), ("--nic", "4x100G")):
+        done = collbench("extrapolate", "one.csv", "--to", "128", *words, "--json", "-")
+        assert done.returncode == 0, done.stderr
+        rates.append(max(row["busbw_Bps"] for row in json.loads(done.stdout) if row["kind"] == "extrapolated"))
+    assert rates[0] == rates[1]
+    assert rates[2] == pytest.approx(rates[1] / 2, rel=0.1)
+    assert rates[3] == pytest.approx(rates[1] / 8, rel=0.2)
+    refused = collbench("extrapolate", "one.csv", "--nic", "fast")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--nic 'fast'" in refused.stderr

@@ -15,12 +15,15 @@ __all__ = ["LABELS", "BacktestScores", "summarise"]
 LABELS = ("up to 2x", "2x to 4x", "4x to 8x", "more than 8x")
 _EDGES = (0.0, 2.01, 4.01, 8.01, np.inf)
 _LEVEL = 0.9
+_SERIES = ["system", "library", "op", "algorithm"]
 
 
 class BacktestScores(NamedTuple):
     """One row of the table; errors and shares as fractions, width as high end over low end.
 
     Args:
+        systems, series: how many there are. `series_error` is the median over series of their median error, so that
+            each counts once however many points it has, and `series_coverage` the mean over series.
         bias: median of predicted over actual, less 1.
         winkler: mean interval score of the log of time at 90 % (Winkler, 1972): width plus 20 times the excess
             outside.
@@ -31,6 +34,10 @@ class BacktestScores(NamedTuple):
     data: str
     distance: str
     points: int
+    systems: int
+    series: int
+    series_error: float
+    series_coverage: float
     median_error: float
     p90_error: float
     bias: float
@@ -46,6 +53,9 @@ def summarise(points: Sequence[Point]) -> list[BacktestScores]:
     """Scores by distance, for all points, for those within one scale-up domain, and for each system."""
     frame = pd.DataFrame([point.__dict__ for point in points])
     parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]
+    if frame["train_counts"].min() == 1 < frame["train_counts"].max():
+        parts += [("from 2 or more rank counts", lambda rows: rows["train_counts"] > 1),
+                  ("from one rank count", lambda rows: rows["train_counts"] == 1)]
     if frame["inside_one_domain"].any() and not frame["inside_one_domain"].all():
         parts.append(("inside one scale-up domain", lambda rows: rows["inside_one_domain"]))
     systems = frame["system"].unique()
@@ -76,7 +86,11 @@ def _line(name: str, label: str, rows: pd.DataFrame) -> BacktestScores:
     logs = {str(column): np.log(simple[column].to_numpy(float)) - np.log(rows["actual_s"].to_numpy(float))
             for column in simple}
     logs = {column: values[np.isfinite(values)] for column, values in logs.items()}
-    return BacktestScores(name, label, len(rows), _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
+    each = pd.DataFrame({"error": error, "inside": (low <= actual) & (actual <= high)}, index=made.index).groupby(
+        [made[column] for column in _SERIES])
+    return BacktestScores(name, label, len(rows), rows["system"].nunique(), len(rows.groupby(_SERIES)),
+                          float(each["error"].median().median()), float(each["inside"].mean().mean()),
+                          _of(np.median, error), _of(lambda x: np.quantile(x, 0.9), error),
                 _of(lambda x: np.expm1(np.median(x)), predicted - actual),
                 _of(np.mean, (low <= actual) & (actual <= high)), _of(lambda x: np.exp(np.median(x)), high - low),
                 float(rows["refused"].mean()),

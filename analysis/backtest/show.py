@@ -23,9 +23,11 @@ def _known(values: dict[str, object]) -> dict[str, object]:
 def table(lines: Sequence[BacktestScores]) -> str:
     """Markdown: errors of predictions and of the baselines, by distance. Percent, except width and score ratio."""
     names = list(dict.fromkeys(name for line in lines for name in line.baselines))
-    head = ["data", "distance", "points", "median error", "90th pct", "bias", "coverage of 90 %", "width hi/lo",
+    head = ["data", "distance", "points", "systems", "series", "median error by series", "coverage by series",
+            "median error", "90th pct", "bias", "coverage of 90 %", "width hi/lo",
             "refused", "score / best baseline's", *(f"median: {name}" for name in names)]
-    rows = [[line.data, line.distance, str(line.points), *(_percent(value) for value in line[3:7]),
+    rows = [[line.data, line.distance, str(line.points), str(line.systems), str(line.series),
+             *(_percent(value) for value in line[5:11]),
              f"{line.width:.2f}", _percent(line.refused), _skill(line),
              *(_percent(line.baselines.get(name, math.nan)) for name in names)] for line in lines]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])

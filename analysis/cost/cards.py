@@ -2,14 +2,18 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from collbench.collectives.errors import UsageError
 
+from ..domains.facts import Domain, Figure
 from .published_tables import table
 
-__all__ = ["Cards", "Network", "network_named", "parse_nic"]
+__all__ = ["Cards", "Network", "network_named", "parse_nic", "with_cards"]
 
 _FORM = re.compile(r"(?:(?P<count>\d+)\s*[x*\u00d7]\s*)?(?P<what>\S.*)", re.IGNORECASE)
 _RATE = re.compile(r"(?P<value>\d+(?:\.\d+)?)\s*(?P<scale>[GT])(?P<unit>b|B|bit|bps|bE|be)?(?P<per>/s|ps)?", re.ASCII)
@@ -65,6 +69,22 @@ def network_named(name: str) -> Network:
     return Network(name.strip().lower(), None if rate is None else rate * 1e9 / 8, known.get("added_us", 0.0) / 1e6,
                    tuple(known.get("protocols", ("LL", "LL128", "Simple"))), shipped["efficiency"], known["source"],
                    shipped["efficiency_source"])
+
+
+def with_cards(domains: Mapping[str, Domain], text: str | None) -> dict[str, Domain]:
+    """The domains with the cards of a host that the user states, as `parse_nic` reads them; unchanged for None.
+
+    A domain whose hosts have an unknown number of accelerators counts as one host.
+    """
+    if text is None:
+        return dict(domains)
+    cards = parse_nic(text)
+    stated = {}
+    for key, domain in domains.items():
+        each = domain.accelerators_per_host or domain.accelerators
+        stated[key] = domain if each is None else msgspec.structs.replace(domain, scaleout_Bps=Figure(
+            cards.count * cards.rate_Bps / each.value, f"--nic {text}", "primary"))
+    return stated
 
 
 def parse_nic(text: str) -> Cards:

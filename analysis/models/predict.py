@@ -37,6 +37,7 @@ PREDICTION_LEVEL = 0.9
 
 _NEW_LEVEL = 0.45            # log error of a machine level that was not crossed
 _FEW_COUNTS = 2              # over hosts, of which a trend is worth less than the library's published tables
+_MAGNITUDE = 10              # high over low end of an interval beyond which a forecast gives an order of magnitude
 _LEAST_LOG = 0.02            # of an interval above a time that was raised to a bound
 _Z90 = 1.645
 _Z95 = 1.96
@@ -88,6 +89,7 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
         known: the calibration; None for the shipped one. A backtest leaves out what was learned from its own data.
     """
     known = known or load_calibration()
+    home = _consistent(home, key)
     usable = points.where((points.ranks >= 2) & (points.time_s > 0))
     largest = int(usable.ranks.max()) if len(usable.ranks) else None
     why_not = _why_not(str(key["op"]), usable)
@@ -109,6 +111,16 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
             held[tiers] = hold_trials(known.curve(curve, kind_of(_text(key["library"]), curve.op)))
         for row in _predicted(key, usable, held[tiers], target, tiers, home, revise, known):
             yield {**row, **common}
+
+
+def _consistent(home: Home | None, key: dict[str, object]) -> Home | None:
+    """The domain, unless the data state another number of ranks a node than its only host has."""
+    node = key.get("ranks_per_node")
+    if home is None or home[1].accelerators is None or not isinstance(node, (int, float)) or pd.isna(node):
+        return home
+    domain, size = home[1], int(home[1].accelerators.value)
+    each = int(domain.accelerators_per_host.value) if domain.accelerators_per_host else size
+    return home if node <= 1 or int(node) in (each, size) or (each < size and node < each) else None
 
 
 def _table(common: Row, columns: dict[str, list[Any]]) -> list[Row]:
@@ -149,9 +161,10 @@ def _offered(op: str, library: str | None, target: int, home: Home | None,
 
 def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, home: Home | None) -> Curve:
     names, sliced = _offered(str(key["op"]), _text(key["library"]), target, home, tiers.levels)
-    op = str(key["op"])
+    op, payload = str(key["op"]), points.message_bytes.astype(float)
+    # Where a table of tokens states no bytes, these are proportional to the tokens.
     curve = gridded(op, canonical_name(op, _text(key.get("algorithm"))), points.size, points.ranks.astype(float),
-                    points.message_bytes.astype(float), points.time_s, tiers.levels, _noise_log(points))
+                    np.where(payload > 0, payload, points.size), points.time_s, tiers.levels, _noise_log(points))
     return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
 
 
@@ -195,8 +208,10 @@ def _predicted(key: dict[str, object], points: Points, trials: Trials, target: i
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
         rows = revise(rows, curve.op, base.largest, target, home)
     advice = next_measurement(rows, curve, target)
-    once = {row["message_bytes"]: {**row, "reason": _joined(row["reason"], advice)} for row in reversed(rows)}
-    return sorted(once.values(), key=lambda row: row["message_bytes"])
+    if not (points.message_bytes > 0).any():        # sizes are tokens, whose bytes are not stated
+        rows = [{**row, "message_bytes": 0} for row in rows]
+    once = {row["message_bytes"] or -row["size"]: {**row, "reason": _reason(row, advice)} for row in reversed(rows)}
+    return sorted(once.values(), key=lambda row: (row["message_bytes"], row["size"]))
 
 
 def _beyond_home(key: dict[str, object], base: _Base, target: int, sizes: Floats,
@@ -280,6 +295,14 @@ def _no_faster_s(curve: Curve, target: int, sizes: Floats) -> Floats:
         grown = sizes / curve.payload_bytes[:, -1]
     measured: Floats = np.nan_to_num(np.exp(curve.level) * np.minimum(np.nan_to_num(grown, nan=1.0), 1.0))
     return measured
+
+
+def _reason(row: Row, advice: str | None) -> str | None:
+    """Warnings, and what to measure next; that comes first where the interval is too wide for more than a magnitude."""
+    ratio = row["time_hi_s"] / row["time_lo_s"]
+    if ratio <= _MAGNITUDE:
+        return _joined(row["reason"], advice)
+    return _joined(f"order of magnitude only, within a factor of {ratio:.0f}", advice, row["reason"])
 
 
 def _joined(*parts: str | None) -> str | None:

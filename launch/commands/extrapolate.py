@@ -15,21 +15,22 @@ __all__ = ["command"]
 @domains_options
 @json_option("Write the predictions as a list of JSON objects; - is standard output.")
 @log_options
-def command(data: Path, targets: tuple[int, ...], measured_on: str | None, file: Path | None, json_file: Path | None,
-            ranks: int | None, op: str | None) -> None:
+def command(data: Path, targets: tuple[int, ...], measured_on: str | None, nic: str | None, file: Path | None,
+            json_file: Path | None, ranks: int | None, op: str | None) -> None:
     """Predict times and bandwidths at other rank counts of the fabric that DATA was measured on.
 
     Example: collbench extrapolate results/latest --to 72,384 --json predictions.json
     """
     import json
 
+    from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.forecast import as_json
     from collbench.analysis.forecast import extrapolate as predict
     from collbench.analysis.frames.load import load
     from collbench.analysis.importers import LogHints
     from collbench.analysis.projection import home_of
-    domains = load_domains(file)
+    domains = with_cards(load_domains(file), nic)
     asked = domain_named(measured_on, domains) if measured_on else None
     loaded = load(data, LogHints(ranks, op))
     for warning in loaded.warnings:

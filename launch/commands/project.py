@@ -23,7 +23,7 @@ __all__ = ["command"]
 @json_option("Write the projections as a list of JSON objects; - is standard output.")
 @log_options
 def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
-            json_file: Path | None, ranks: int | None, op: str | None) -> None:
+            nic: str | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
     """Predict how long the operations and sizes of DATA would take on other scale-up domains, side by side.
 
     Example: collbench project results/latest --domain nvl72,cm384
@@ -31,11 +31,12 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     import json
     from itertools import combinations
 
+    from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.frames.load import load
     from collbench.analysis.importers import LogHints
     from collbench.analysis.projection import as_json, project, versus
-    domains = load_domains(file)
+    domains = with_cards(load_domains(file), nic)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
     loaded = load(data, LogHints(ranks, op))

@@ -22,8 +22,8 @@ __all__ = ["command"]
 @json_option("Write verdict, findings, expectations and predictions as one JSON document; - is standard output, "
              "without the text.")
 @log_options
-def command(data: Path, out: Path | None, baseline: Path | None, measured_on: str | None, file: Path | None,
-            json_file: Path | None, ranks: int | None, op: str | None) -> None:
+def command(data: Path, out: Path | None, baseline: Path | None, measured_on: str | None, nic: str | None,
+            file: Path | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
     """Report on DATA: on the terminal, and as a page with figures and tables beside it.
 
     Headline numbers are compared with what is attainable: the links of the domain (--measured-on if the data do not
@@ -35,13 +35,14 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
         raise UsageError(f"{data} is a file: give the directory for the report with -o, or use --json")
     import json
 
+    from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.importers import LogHints
     from collbench.analysis.report.json_document import document
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
-    domains = load_domains(file)
+    domains = with_cards(load_domains(file), nic)
     story = build_story(data, asked=LogHints(ranks, op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None,
                         baseline=baseline, page=bool(out or not json_file))

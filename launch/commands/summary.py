@@ -17,17 +17,18 @@ __all__ = ["command"]
               "[default: the most common ones if there are many]")
 @domains_options
 @log_options
-def command(data: Path, op_names: str, measured_on: str | None, file: Path | None, ranks: int | None,
-            op: str | None) -> None:
+def command(data: Path, op_names: str, measured_on: str | None, nic: str | None, file: Path | None,
+            ranks: int | None, op: str | None) -> None:
     """Print verdict, findings, predictions at 72 and 384 ranks, and tables of DATA. Writes no files.
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
+    from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.importers import LogHints
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
-    domains = load_domains(file)
+    domains = with_cards(load_domains(file), nic)
     story = build_story(data, asked=LogHints(ranks, op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None)
     known = list(story.shown["op"].unique())
