@@ -57,7 +57,8 @@ LIGHT = ("cases", "errors", "library_log", "records", "statistics", "transport_n
 # What the public API is made of; the two programs beside it start the command line and the rank program.
 API_SEES = ("analysis.compare", "analysis.cost.cards", "analysis.domains.facts", "analysis.findings.finding",
             "analysis.forecast", "analysis.frames.load", "analysis.frames.pool", "analysis.importers",
-            "analysis.models", "analysis.projection", "analysis.report", "collectives.errors", "collectives.records.record")
+            "analysis.models", "analysis.projection", "analysis.report", "collectives.errors",
+            "collectives.records.record")
 COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
                   "rank": ("collectives.program.rank",)}
 LAUNCH_SEES = (*LIGHT, "device_files", "native.build", "options", "ranks", "topology", "program.rank", "program.fork")

@@ -208,7 +208,7 @@ def _predicted(key: dict[str, object], points: Points, trials: Trials, target: i
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
         rows = revise(rows, curve.op, base.largest, target, home)
     advice = next_measurement(rows, curve, target)
-    if not (points.message_bytes > 0).any():        # sizes are tokens, whose bytes are not stated
+    if not (points.message_bytes.astype(float) > 0).any():        # sizes are tokens, whose bytes are not stated
         rows = [{**row, "message_bytes": 0} for row in rows]
     once = {row["message_bytes"] or -row["size"]: {**row, "reason": _reason(row, advice)} for row in reversed(rows)}
     return sorted(once.values(), key=lambda row: (row["message_bytes"], row["size"]))
