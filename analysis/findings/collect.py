@@ -10,6 +10,7 @@ from .device_health import find_device_trouble
 from .finding import Finding, evidence_of, sort_findings
 from .guidelines import find_violations
 from .library import find_unused_fabric
+from .repeats import find_disagreement
 from .stragglers import find_stragglers
 
 __all__ = ["Finding", "collect_findings"]
@@ -23,7 +24,8 @@ def collect_findings(loaded: Loaded) -> list[Finding]:
              *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
              *find_device_trouble(loaded.runs),
-             *find_violations(loaded.points), *_unreadable(loaded), *_not_measured(loaded.records)]
+             *find_violations(loaded.points), *find_disagreement(loaded.points, loaded.runs),
+             *_unreadable(loaded), *_not_measured(loaded.records)]
     return sort_findings(found)
 
 

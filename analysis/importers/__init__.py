@@ -105,16 +105,20 @@ def _unclaimed(log: Log) -> Log:
 
 @dataclass(frozen=True)
 class Written:
-    """Result of `import_logs`: files with results, rows recognised, lines written, and all warnings."""
+    """Result of `import_logs`: files with results, rows recognised, lines written, all warnings, and files read."""
 
     files: int
     rows: int
     results: int
     warnings: list[str]
+    asked: int
 
 
 def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
     """Import logs into a new journal at `out`; a log without results is a warning as long as another has some.
+
+    Args:
+        paths: files, compressed or not; folders, of which every file is read; `-` for standard input.
 
     Raises:
         UsageError: `out` is not empty.
@@ -128,7 +132,8 @@ def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
         raise UsageError(f"{out}: exists already; give another -o, or remove it")
     readings: list[ImportedLog] = []
     refused: list[CollbenchError] = []
-    for path in paths:
+    files = [file for path in paths for file in _files(path)]
+    for path in files:
         try:
             readings.append(read_log(path, hints))
         except CollbenchError as error:
@@ -144,7 +149,28 @@ def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
             journal.extend([*reading.runs, *reading.results])
     return Written(len(readings), sum(reading.rows for reading in readings),
                    sum(len(reading.results) for reading in readings),
-                   [*(str(error) for error in refused), *(text for one in readings for text in one.warnings)])
+                   [*(str(error) for error in refused), *(text for one in readings for text in one.warnings)],
+                   len(files))
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of a folder and its subfolders, by name, without hidden ones; of a run, its journal.
+
+    Raises:
+        LogError: the folder has none.
+    """
+    try:
+        if not path.is_dir():
+            return [path]
+        journal = path / "journal.jsonl"
+        found = [journal] if journal.is_file() else sorted(
+            file for file in path.rglob("*") if file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts))
+    except (OSError, ValueError):
+        return [path]       # the error is reported when the file is opened
+    if not found:
+        raise LogError(f"{path}: a folder without files")
+    return found
 
 
 def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogError | UsageError:

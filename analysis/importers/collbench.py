@@ -1,5 +1,8 @@
 """collbench's own journals, so that they can be merged with logs of other tools."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from collbench.collectives.records.journal import read_lines
@@ -30,10 +33,24 @@ def is_journal(path: Path) -> bool:
     return not head.strip() or recognise(head.decode("utf-8", errors="replace"))
 
 
+@contextmanager
+def _plain_file(log: Log) -> Iterator[Path]:
+    """The journal as a file that can be read line by line: a copy if it came compressed or from standard input."""
+    if log.is_plain_file:
+        yield log.path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / log.name
+        copy.write_text(log.raw, encoding="utf-8", newline="")
+        yield copy
+
+
 def read(log: Log, collector: Collector) -> None:
     """Add every line of the journal as it is."""
     runs: dict[str, Run] = {}
-    for line in read_lines(log.path, collector.warnings):
+    with _plain_file(log) as path:
+        lines = list(read_lines(path, collector.warnings))
+    for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line        # a run on GPUs has a second line, at its end
         else:

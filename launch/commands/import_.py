@@ -32,13 +32,15 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
             strict: bool) -> None:
     """Convert logs of other tools into a journal.
 
+    LOG is a file, also compressed (.gz, .bz2, .xz), a folder of logs, or - for standard input.
+
     Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
     """
     from collbench.analysis.importers import LogHints, import_logs
     result = import_logs(logs, out, LogHints(ranks, op, system))
     for warning in result.warnings:
         warn(warning)
-    click.echo(f"{out}: {result.results} numbers from {result.rows} rows of {result.files} of {len(logs)} "
-               f"log{'' if len(logs) == 1 else 's'}")
-    if result.files < len(logs) or (strict and result.warnings):
+    click.echo(f"{out}: {result.results} numbers from {result.rows} rows of {result.files} of {result.asked} "
+               f"log{'' if result.asked == 1 else 's'}")
+    if result.files < result.asked or (strict and result.warnings):
         sys.exit(1)

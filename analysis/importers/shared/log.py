@@ -34,11 +34,15 @@ class LogError(CollbenchError):
 
 @dataclass(frozen=True)
 class Log:
-    """A log file; `name` is the file name without folders, `raw` the decoded text as it is in the file."""
+    """A log file; `name` is the file name without folders, `raw` the decoded text as it is in the file.
+
+    `is_plain_file` is false if it was unpacked, or came from standard input.
+    """
 
     path: Path
     raw: str
     crc32: int
+    is_plain_file: bool = True
 
     @property
     def name(self) -> str:
@@ -78,17 +82,18 @@ def open_log(path: Path) -> Log:
         LogError: it cannot be read, is not text, or is too large.
     """
     try:
-        raw = _unpacked(path, _bytes_of(path))
+        read = _bytes_of(path)
+        raw = _unpacked(path, read)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise LogError(f"{path}: cannot be read: {reason}") from None
     except ValueError:
         raise LogError(f"{str(path)!r:.80}: not a file name") from None
-    return Log(path, _decode(path, raw), zlib.crc32(raw))
+    return Log(path, _decode(path, raw), zlib.crc32(raw), raw is read and not _is_stdin(path))
 
 
 def _bytes_of(path: Path) -> bytes:
-    if str(path) == "-" and not path.exists():
+    if _is_stdin(path):
         raw = sys.stdin.buffer.read(_MOST_BYTES + 1)
         return _not_too_large(path, raw)
     with path.open("rb") as file:
@@ -97,6 +102,10 @@ def _bytes_of(path: Path) -> bytes:
         if os.fstat(file.fileno()).st_size > _MOST_BYTES:
             return _not_too_large(path, b"", too_large=True)
         return file.read()
+
+
+def _is_stdin(path: Path) -> bool:
+    return str(path) == "-" and not path.exists()
 
 
 def _not_too_large(path: Path, raw: bytes, too_large: bool = False) -> bytes:
