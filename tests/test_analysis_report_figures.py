@@ -204,6 +204,13 @@ def test_processes_that_end_leave_a_report_without_figures_that_says_so(story, t
     assert "ranks-begin (the drawing process" in page
 
 
+def test_a_drawing_process_that_never_answers_is_not_waited_for(drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr(figure_files, "_PROGRAM", "import time; time.sleep(3600)")
+    monkeypatch.setattr(figure_files, "_LONGEST_S", 0.2)
+    assert figure_files.save_charts([drawn["ranks-begin"]], tmp_path) == {
+        "ranks-begin": "the drawing process did not answer for 0.2 s"}
+
+
 def test_a_figure_whose_process_panics_is_missing_alone(drawn, tmp_path):
     """The rendering library aborts its process over characters that XML has not."""
     panics = dataclasses.replace(drawn["ranks-begin"], name="panics", caption="a\x07b")

@@ -20,7 +20,7 @@ from .figures import Chart
 __all__ = ["FigureFiles", "RendererError", "save_charts"]
 
 _PROCESSES = 2          # at most: each takes 150 MB and half a second to start
-_LONGEST_S = 300.0      # for one answer, which takes a second; a process that is stopped never answers
+_LONGEST_S = 120.0      # for one answer, which takes a second; a process that is stopped never answers
 _WORDS = 200            # characters of what a process said before it ended
 # The child uses this process's module path and nothing from its working directory.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from collbench.analysis.report.render_chart import serve; serve()"
@@ -111,6 +111,7 @@ class _Renderer:
     """A child process that runs `render_chart.serve`. RendererError if it cannot be started."""
 
     def __init__(self) -> None:
+        self._silent = False
         try:
             self._said = tempfile.TemporaryFile()       # noqa: SIM115, it lives as long as the process
             self._process = subprocess.Popen([sys.executable, "-c", _PROGRAM, *sys.path], stdin=subprocess.PIPE,
@@ -122,7 +123,7 @@ class _Renderer:
         """Its answer, or None if it ended without one."""
         if self._process.stdin is None or self._process.stdout is None:
             return None
-        patience = Timer(_LONGEST_S, self._process.kill)
+        patience = Timer(_LONGEST_S, self._give_up)
         patience.daemon = True
         patience.start()
         try:
@@ -135,14 +136,23 @@ class _Renderer:
             patience.cancel()
         return answer
 
+    def _give_up(self) -> None:
+        self._silent = True
+        self._process.kill()
+
     def end(self) -> str:
         """Close its input and wait for it; says how it ended."""
         try:
-            self._process.communicate()
+            self._process.communicate(timeout=_LONGEST_S)
         except BrokenPipeError:     # it ended before it read everything
             self._process.wait()
+        except subprocess.TimeoutExpired:
+            self._give_up()
+            self._process.wait()
         status = self._process.returncode
-        if status == 0:
+        if self._silent:
+            how = f"did not answer for {_LONGEST_S:g} s"
+        elif status == 0:
             how = "ended without an answer"
         elif status < 0:
             how = f"was ended by {_signal(-status)}"
