@@ -522,6 +522,16 @@ def test_nvloom(tmp_path):
     assert [(result.op, result.status) for result in found.results[2:]] == [
         ("bisect_device_to_device_write_sm", "unsupported")] * 2
 
+    # rows of a large matrix are numbered like the lines of a listing
+    ranks = range(72)
+    rows = "".join(f"{row}\t" + "\t".join("N/A" if row == column else f"{300 + row}.00" for column in ranks) + "\t\n"
+                   for row in ranks)
+    columns = "\t".join(map(str, ranks))
+    large = f"nvloom_cli 1.3.0\nRunning device_to_device_unidir_read_sm\n\t{columns}\t\n{rows}"
+    found = read(tmp_path, large)
+    assert (found.warnings, len(found.results)) == ([], 72 * 71)
+    assert links(found)[-1][:2] == ("link_bandwidth", "pair-70-71")
+
 
 def test_imported_links_are_a_matrix_with_findings(tmp_path):
     rows = [[" N/A" if row == column else "20.50" if (row, column) == (2, 5) else f"{270 + row + column / 10:.2f}"

@@ -181,12 +181,15 @@ def _loose(word: str) -> str:
 
 
 def _without_numbers(lines: list[str]) -> list[str]:
-    """Without line numbers in front, as `cat -n` and `grep -n` print them: each is one more than the last."""
+    """Without line numbers in front, as `cat -n` and `grep -n` print them: each is one more than the last.
+
+    They count from 1; numbers from 0 are the labels of a matrix of devices.
+    """
     printed = [(at, found) for at, line in enumerate(lines) if line.strip() and (found := _NUMBERED.match(line))]
     full = sum(bool(line.strip()) for line in lines)
     steps = sum(int(here[1][1]) == int(last[1][1]) + here[0] - last[0]
                 for last, here in pairwise(printed))
-    if full < 5 or steps < 0.9 * (full - 1):
+    if full < 5 or steps < 0.9 * (full - 1) or any(int(found[1]) == 0 for _, found in printed):
         return lines
     for at, found in printed:
         lines[at] = lines[at][found.end():]
