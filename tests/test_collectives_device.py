@@ -176,7 +176,7 @@ def test_free_memory_is_known_where_only_the_module_of_the_device_tells_it(devic
 @pytest.fixture(scope="module")
 def whole(device, tmp_path_factory):
     return run(device, tmp_path_factory.mktemp("whole"), "--ops", "all,copies,links,communicators", "--sizes", "16K",
-               "--group-ranks", "2")
+               "--group-ranks", "2", DEMO_INIT_S="0.1")
 
 
 @pytest.mark.ranks

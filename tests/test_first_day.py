@@ -86,6 +86,7 @@ def with_device(device, tmp_path):
             "DEMO_PROGRAM": str(_device_tests.PROGRAM), "DEMO_INIT_S": "1.5"}
 
 
+@pytest.mark.slow
 def test_facts_and_plan_pass_on_the_emulated_device(device, tmp_path):
     """It is faster than the interpreter, keeps freed memory, and takes 1.5 s to make a communicator."""
     status, facts, output = first_day(tmp_path, "--only", "facts,plan", **with_device(device, tmp_path))

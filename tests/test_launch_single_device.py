@@ -98,6 +98,7 @@ def test_check_measures_the_cpus_and_says_so(with_one_device):
     assert {run.device for run in runs.values()} == {"cpu"}
 
 
+@pytest.mark.slow
 def test_run_measures_the_device_with_one_rank(with_one_device):
     done = with_one_device("run", "--ops", "copies", "--sizes", "64K", "--case-seconds", 0.01, "--out", "r")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,6 +120,7 @@ def test_a_stride_takes_one_die_of_each_package(with_one_device):
     assert "4 ranks for 2 demo device(s)" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("run",), ("bench", "--transport", "torch", "--budget", 5)])
 def test_a_backend_is_passed_on_and_must_take_tensors_of_the_device(with_one_device, words):
     done = with_one_device(*words, "--backend", "gloo", devices=2)
