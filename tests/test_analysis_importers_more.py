@@ -301,6 +301,21 @@ def test_each_sample_is_read_by_its_tool_alone(tmp_path):
         assert found.results, name
 
 
+NCCL = """# nThread 1 nGpus 8 minBytes 1048576 maxBytes 1048576 step: 2(factor) warmup iters: 5 iters: 20 agg iters: 1
+#       size         count      type   redop    root     time   algbw   busbw  #wrong     time   algbw   busbw  #wrong
+     1048576        262144     float     sum      -1   100.00   10.49   18.35       0   100.00   10.49   18.35       0
+"""
+
+
+@pytest.mark.parametrize(("name", "last"), [("hccl_demo old", "18.350080\n"), ("oneccl", "0.60\n"),
+                                            ("perftest", "0.160000\n")])
+def test_a_table_that_is_cut_claims_nothing_below_it(tmp_path, name, last):
+    begun = SAMPLES[name][:SAMPLES[name].index(last) + len(last)]
+    found = read(tmp_path, begun + NCCL)
+    assert figures(found).count(("all_reduce", 8, 1 << 20, 100.0)) >= 2      # out of place and in place
+    assert (len(found.tools), len(found.results), found.warnings) == (2, 3, [])
+
+
 def test_a_garbled_number_loses_no_figure_without_a_warning(tmp_path):
     for name, text in SAMPLES.items():
         asked = ASKED.get(name, {})

@@ -13,6 +13,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
 from .shared.bandwidth_pairs import agree, implied_ranks
+from .shared.claims import is_heading, table_lines
 from .shared.collector import ROOT, Collector, Origin
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
@@ -26,7 +27,7 @@ _MARK = re.compile(r"\bhccl\w{1,40}\((?:src!=dst|dataSize=)|\(src!=dst, ?collect
                    r"^[\w\s]{2,40},\d{1,7},(?:float|bfloat16),\d{1,18},\d{1,9},[\d.]{1,40} (?:GB/s|ms),", re.MULTILINE)
 _TABLE = re.compile(r"\(src!=dst, ?collective=(\w{1,40}), ?iterations=(\d{1,9})\)")
 _BLOCK = re.compile(r"\bhccl(\w{1,40}?)(?:_rank_\d{1,7})?\((.{1,200})\)")
-_OTHER = re.compile(r"\bhccl\w{1,40}\(|nThread|Collective test starting|\balgbw\b")
+_OWN = re.compile(r"#+$")
 _FIGURE = re.compile(r"(?:^|\s)(NW Bandwidth|Algo Bandwidth|Host Latency|Device Latency)\s*:\s*"
                      r"(\S{1,40}) (\S+)")
 _CSV = re.compile(r"\s*(\w{2,40}),(\d{1,7}),(float|bfloat16),(\d{1,18}),(\d{1,9}),"
@@ -72,13 +73,7 @@ def recognise(text: str) -> bool:
 
 def claims(log: Log) -> set[int]:
     """Lines of the tables, which have the first columns of nccl-tests, but times in ms."""
-    claimed: set[int] = set()
-    inside = False
-    for line in log.lines:
-        inside = bool(_TABLE.search(line.text)) or (inside and not _OTHER.search(line.text))
-        if inside:
-            claimed.add(line.number)
-    return claimed
+    return table_lines(log.lines, _TABLE, _OWN)
 
 
 def read(log: Log, collector: Collector) -> None:
@@ -100,6 +95,9 @@ def read(log: Log, collector: Collector) -> None:
             table = _csv(collector, table, ranks, line.number, found)
         elif table and (found := _FIGURE.search(text)):
             _take(collector, table, line.number, found)
+        elif table and is_heading(text):
+            _end(collector, table, ranks)
+            table = None
         elif table and table.size is None:
             _row(collector, table, line.number, text)
     _end(collector, table, ranks)

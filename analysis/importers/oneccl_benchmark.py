@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import Imported
 
+from .shared.claims import is_heading, table_lines
 from .shared.collector import MEAN, ROOT, Collector, Origin
 from .shared.log import Log, LogLine
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
@@ -28,6 +29,7 @@ _SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_cou
 _COLUMNS = re.compile(r"[\s|>]*#bytes\s+(?:#elem_count\s+)?#repetitions\s+\S*(?:\[\w+\]|\(latency\)|Mbytes/sec)")
 _CSV = re.compile(r".{0,80}?(#ranks,collective,reduction,dtype,.*)")
 _END = re.compile(r"# All done")
+_OWN = re.compile(r"[\s|>]*(?:#bytes\s|# All done)")
 _SECONDS = {"[usec]": 1e-6, "[msec]": 1e-3, "[sec]": 1.0}
 _BLOCKS = frozenset({"all_gather", "all_to_all", "all_to_all_v"})
 
@@ -50,14 +52,7 @@ def recognise(text: str) -> bool:
 
 def claims(log: Log) -> set[int]:
     """Lines of the tables, whose header begins like that of Intel MPI Benchmarks."""
-    claimed: set[int] = set()
-    inside = False
-    for line in log.lines:
-        inside = bool(_TITLE.search(line.text)) or (inside and not re.search(r"# Benchmarking +\w", line.text))
-        if inside:
-            claimed.add(line.number)
-        inside = inside and not _END.search(line.text)
-    return claimed
+    return table_lines(log.lines, _TITLE, _OWN)
 
 
 def read(log: Log, collector: Collector) -> None:
@@ -76,7 +71,7 @@ def read(log: Log, collector: Collector) -> None:
             if table is None or table.columns:
                 table = _Table((), 2, dict(settings))     # ccl_latency, ccl_bw
             table.columns = tuple(text.strip(" \t#|>").split())
-        elif _END.search(text) or _CSV.match(text):
+        elif _END.search(text) or _CSV.match(text) or is_heading(text):
             table = None
         elif table and table.columns:
             _text_row(collector, table, line)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from collbench.collectives.records.record import Imported
 
+from .shared.claims import is_heading, table_lines
 from .shared.collector import ROOT, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log
@@ -25,7 +26,7 @@ _TEST = re.compile(r"(BW|Latency)[ _](?:\w{1,20}[ _])?Test\b")
 _SETTING = re.compile(r"\b(Number of qps|Connection type)\s*:\s*(\w{1,20})")
 _NAME = re.compile(r"#bytes|#sl|#iterations|(?:BW (?:peak|average|Port\d)|t_\w+|[\d.]{2,6}% percentile)\[[\w/]+\]|"
                    r"MsgRate(?: Port\d)?\[Mpps\]|tps average|CPU_Util\[%{1,2}\]")
-_HEADER = re.compile(r"[\s|>]*#bytes\s+(?:#sl\s+)?#iterations\s")
+_HEADER = re.compile(r"^[\s|>]*#bytes\s+(?:#sl\s+)?#iterations\s")
 _LINE = re.compile(r"[\s>|]*-{20,}\s*$")
 _UNITS = {"MB/sec": 2**20, "MiB/sec": 2**20, "Gb/sec": 1.25e8}
 _VERBS = {"RDMA_Write": "RDMA write", "RDMA_Read": "RDMA read", "Write": "RDMA write", "Read": "RDMA read"}
@@ -50,13 +51,7 @@ def recognise(text: str) -> bool:
 
 def claims(log: Log) -> set[int]:
     """Lines of the tables, whose header begins like that of Intel MPI Benchmarks."""
-    claimed: set[int] = set()
-    inside = False
-    for line in log.lines:
-        inside = bool(_HEADER.match(line.text)) or (inside and not _LINE.match(line.text))
-        if inside:
-            claimed.add(line.number)
-    return claimed
+    return table_lines(log.lines, _HEADER, _HEADER)
 
 
 def read(log: Log, collector: Collector) -> None:
@@ -68,7 +63,7 @@ def read(log: Log, collector: Collector) -> None:
             test = _titled(text)
         elif _HEADER.match(text):
             test = _Test(test.verb, test.both_ways, test.qps, test.connection, tuple(_NAME.findall(text)))
-        elif test.columns and _LINE.match(text):
+        elif test.columns and (_LINE.match(text) or is_heading(text)):
             test.columns = ()
         elif test.columns:
             _row(collector, test, line.number, text)
