@@ -36,8 +36,8 @@ test-all: setup ## run the slow tests too (ARGS="-m slow": only those)
 test-mpich: setup ## repeat every test that needs MPI under MPICH
 	@$(RUN)/python tests/test_launch_mpich.py $(ARGS)
 
-faults: setup ## inject every kind of fault at every phase over every launcher (10 minutes; ARGS="-k mpirun")
-	@$(RUN)/python -m pytest --every-fault tests/test_collectives_watchdog.py $(ARGS)
+faults: setup ## inject every kind of fault at every phase over every launcher (15 minutes; ARGS="-k mpirun")
+	@$(RUN)/python -m pytest --every-fault tests/test_collectives_watchdog.py tests/test_launch_supervise.py $(ARGS)
 
 speed: setup ## time reading and reporting a journal of 100,000 records
 	@$(RUN)/python benchmarks/report_speed.py $(ARGS)

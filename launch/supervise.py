@@ -1,6 +1,7 @@
 """The only module that starts jobs: time limit, signals, faults, and nothing left behind."""
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import msgspec
 
 from collbench.collectives.errors import FaultError, UsageError
 from collbench.collectives.ranks.host_limits import why_too_little_shared
-from collbench.collectives.ranks.processes import STATUS_FILE, living_members
+from collbench.collectives.ranks.processes import STATUS_FILE, job_members, kill, why_stopped
 from collbench.collectives.records.journal import Line, unseal
 from collbench.collectives.records.record import FAULT_NOTE, Record, Run
 
@@ -29,7 +30,14 @@ FAULT = FaultError.exit_status      # the case that failed is in the journal
 TIMED_OUT = 124
 STOPPED = 128 + signal.SIGTERM      # stopped by either signal, with everything measured saved
 _GRACE_S = 10.0
+_REAP_S = 1.0
+_LOOK_S = 1.0
+_QUIET_S = 15.0         # beyond the limit of a case, in which the watchdog of the ranks ends a job that does not move
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
 _MOST_RESTARTS = 100
+_SHOWN = 4
+_ALONE = "has not ended, though all its ranks have"
+_RANK_PROGRAMS = (b"collbench.rank", b"collbench.collectives.program.fork")
 _CRASHES = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)     # as a launcher passes them on
 # Hydra returns the bare signal numbers of all ranks combined by OR, and kills the remaining ranks.
 _BARE_CRASHES = {*_CRASHES, *(number | signal.SIGKILL for number in _CRASHES)}
@@ -40,8 +48,9 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
 
     `variables` are added to the environment of the launcher, which passes them on at least to ranks on this host.
 
-    The first SIGINT or SIGTERM asks the ranks to stop after the current case, the second ends the job. Its whole
-    process group is gone when this returns.
+    The first SIGINT, SIGTERM, SIGHUP or SIGQUIT asks the ranks to stop after the current case, the second ends the job.
+    A job on this host that stands still, because launcher or ranks are stopped, is ended with status FAULT. All its
+    processes are gone when this returns.
     """
     if job.nodes == 1 and job.needs_mpi and (reason := why_too_little_shared(job.ranks)):
         print(f"collbench: warning: {reason}", file=sys.stderr, flush=True)
@@ -51,15 +60,20 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
         if launcher.only_here and "TMPDIR" in own:
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
-        status = _run(launcher, job, {**os.environ, **variables, "PYTHONSAFEPATH": "1", **own})
+        status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own})
         return (_recorded_status(status_file) or status) if status == 1 else status
 
 
-def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
-    """The exit status of the job; forwards signals meanwhile, and ends its process group afterwards."""
+def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
+    """The exit status of the job; forwards signals meanwhile, and ends what is left of it afterwards.
+
+    `own` are variables that it has in addition to those of this process.
+    """
+    environment = {**os.environ, **own}
     begin = _size(job.config.journal)
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
                                env=environment)
+    mark = f"TMPDIR={environment['TMPDIR']}" if job.nodes == 1 and "TMPDIR" in own else ""
 
     def forward(number: int, frame: FrameType | None) -> None:
         if received:
@@ -68,9 +82,10 @@ def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
             process.send_signal(launcher.stop_signal)
         received.append(number)
     received: list[int] = []
-    previous = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, forward) for number in _SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN}      # as under nohup
     try:
-        status = process.wait(job.time_limit_s)
+        status = _wait(process, job, mark)
     except subprocess.TimeoutExpired:
         print(f"collbench: the job did not finish within {job.time_limit_s:.0f} s; ending it", file=sys.stderr)
         _end(process)
@@ -78,13 +93,72 @@ def _run(launcher: Launcher, job: Job, environment: dict[str, str]) -> int:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-        _end_group(process)
+        _end_group(process, mark)
+    if status is None:
+        return FAULT
     if received and launcher.hides_status:
         return STOPPED
     status = 128 - status if status < 0 else status
     if not received and (status - 128 in _CRASHES or status in _BARE_CRASHES):
         return FAULT
     return FAULT if status not in (0, 2, FAULT, STOPPED) and _faulted(job.config.journal, begin) else status
+
+
+def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:
+    """The exit status of the launcher; None if the job stands still, which has been said.
+
+    Ranks watch each other, but none of them runs if all are stopped, and nobody watches their launcher. TimeoutExpired
+    at the job's time limit.
+    """
+    begin = looked = time.monotonic()
+    quiet_s, size, seen = 0.0, -1, 0
+    while (status := _wait_for(process, _LOOK_S)) is None:
+        now = time.monotonic()
+        if job.time_limit_s is not None and now - begin > job.time_limit_s:
+            raise subprocess.TimeoutExpired(process.args, job.time_limit_s)
+        # This process may have been stopped as well: only time in which it ran counts.
+        quiet_s, looked = quiet_s + min(now - looked, 2 * _LOOK_S), now
+        if (found := _size(job.config.journal)) != size:
+            quiet_s, size = 0.0, found
+        why = _why_it_stands_still(process, mark) if mark and quiet_s > _QUIET_S else None
+        seen = seen + 1 if why else 0
+        if why and seen > 2 and (quiet_s > job.config.limit_s + _QUIET_S or _ALONE in why):
+            print(f"collbench: nothing has happened for {quiet_s:.0f} s: {why}: the job ends; everything measured is "
+                  f"in {job.config.journal}", file=sys.stderr, flush=True)
+            return None
+    return status
+
+
+def _wait_for(process: subprocess.Popen[bytes], wait_s: float) -> int | None:
+    """The exit status if the process ends in this time; sleeps until then."""
+    try:
+        file = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):       # not on Linux, or the process has been reaped
+        with suppress(subprocess.TimeoutExpired):
+            return process.wait(wait_s)
+        return None
+    try:
+        select.select([file], [], [], wait_s)
+    finally:
+        os.close(file)
+    return process.poll()
+
+
+def _why_it_stands_still(process: subprocess.Popen[bytes], mark: str) -> str | None:
+    """Which processes of the job are stopped, or that the launcher has outlived its ranks; None if neither."""
+    members = job_members(process.pid, mark)
+    stopped = {pid: why for pid in members if (why := why_stopped(pid))}
+    if process.pid in members and not any(map(_is_rank, members.keys() - {process.pid})):
+        why = f", {stopped[process.pid]}," if process.pid in stopped else ""
+        return f"the launcher (pid {process.pid}){why} {_ALONE}"
+    words = [f"{'the launcher, ' if pid == process.pid else ''}pid {pid} is {why}" for pid, why in stopped.items()]
+    return ", ".join(words[:_SHOWN]) + (f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "") or None
+
+
+def _is_rank(pid: int) -> bool:
+    with suppress(OSError):
+        return any(name in Path(f"/proc/{pid}/cmdline").read_bytes() for name in _RANK_PROGRAMS)
+    return False
 
 
 def run_through_faults(launcher: Launcher, job: Job) -> int:
@@ -159,20 +233,21 @@ def _faulted(journal: Path, begin: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let ranks end in order, if they can; `_end_group` kills those that cannot."""
     _signal(process, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        _signal(process, signal.SIGKILL)
-        process.wait()
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def _end_group(process: subprocess.Popen[bytes], mark: str) -> None:
     """Kill what is left of the job and wait until it is gone: a killed process takes a moment to end."""
     _signal(process, signal.SIGKILL)
     deadline = time.monotonic() + _GRACE_S
-    while living_members(process.pid) and time.monotonic() < deadline:
+    while (left := job_members(process.pid, mark)) and time.monotonic() < deadline:
+        kill(left)
         time.sleep(0.02)
+    with suppress(subprocess.TimeoutExpired):       # one that a debugger holds
+        process.wait(_REAP_S)
 
 
 def _signal(process: subprocess.Popen[bytes], number: int) -> None:

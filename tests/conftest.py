@@ -67,10 +67,12 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--all"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        items[:] = [item for item in items if item not in slow]
-        config.hook.pytest_deselected(items=slow)
+    every = config.getoption("--every-fault")
+    for mark, wanted in ("slow", config.getoption("--all") or every), ("every_fault", every):
+        if not wanted:
+            left_out = [item for item in items if item.get_closest_marker(mark)]
+            items[:] = [item for item in items if item not in left_out]
+            config.hook.pytest_deselected(items=left_out)
     only = config.getoption("--only-needs")
     if only:
         items[:] = [item for item in items if any(only in mark.args for mark in item.iter_markers("needs"))]

@@ -7,16 +7,22 @@ socket that is bound to loopback before the fork, so there is no port to guess a
 """
 
 import ctypes
+import math
 import os
 import signal
 import socket
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import UsageError
 
 __all__ = ["main", "start_ranks"]
 
 _PR_SET_PDEATHSIG = 1
 _GRACE_S = 2.0
+_LOOK_S = 0.05
 _THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -26,7 +32,13 @@ def main(arguments: list[str]) -> int:
     os.environ.update({name: value for name, value in _THREADS.items() if name not in os.environ})
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from ..transports import torch_dist
-    with socket.create_server(("127.0.0.1", 0), backlog=max(128, 2 * ranks)) as meeting:
+    try:
+        meeting = socket.create_server(("127.0.0.1", 0), backlog=max(128, 2 * ranks))
+    except OSError as error:
+        print(f"collbench: ranks of this host cannot meet at 127.0.0.1: {error.strerror}; set up its loopback "
+              "interface: ip link set lo up", file=sys.stderr, flush=True)
+        return UsageError.exit_status
+    with meeting:
         os.environ[torch_dist.LISTEN_FD] = str(meeting.fileno())
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = map(str, meeting.getsockname())
         return start_ranks(ranks, options)
@@ -45,8 +57,15 @@ def start_ranks(ranks: int, options: list[str]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop_all)
     status = 0
+    deadline = math.inf
     while children:
-        pid, raw = os.wait()
+        ended = _wait(deadline)
+        if ended is None:
+            for pid, rank in children.items():
+                print(f"collbench: rank {rank} (pid {pid}) was killed, but {_why_not_gone(pid)}: it is left",
+                      file=sys.stderr, flush=True)
+            break
+        pid, raw = ended
         if pid not in children:
             continue
         rank = children.pop(pid)
@@ -57,7 +76,33 @@ def start_ranks(ranks: int, options: list[str]) -> int:
                 print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
                       file=sys.stderr, flush=True)
             _end(set(children))
+            deadline = time.monotonic() + _GRACE_S
     return status
+
+
+def _wait(deadline: float) -> tuple[int, int] | None:
+    """The next child that ends and its raw status; None if there is none until the deadline.
+
+    A process that was killed while a debugger held it is not reported to its parent before it is to the debugger.
+    """
+    if deadline == math.inf:
+        return os.wait()
+    while True:
+        pid, raw = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            return pid, raw
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(_LOOK_S)
+
+
+def _why_not_gone(pid: int) -> str:
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        tracer = next(line.split()[1] for line in lines if line.startswith("TracerPid:"))
+        if tracer != "0":
+            return f"a debugger (pid {tracer}) holds it"
+    return "it does not end"
 
 
 def _start_rank(rank: int, ranks: int, options: list[str]) -> int:
@@ -92,7 +137,7 @@ def _end(pids: set[int]) -> None:
                 continue
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline and any(map(_alive, pids)):
-            time.sleep(0.05)
+            time.sleep(_LOOK_S)
 
 
 def _alive(pid: int) -> bool:

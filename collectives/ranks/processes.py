@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["STATUS_FILE", "end_process", "forget_shared_memory", "kill", "leave_status", "living_members",
-           "process_state", "process_table", "stopped_siblings"]
+__all__ = ["STATUS_FILE", "end_process", "forget_shared_memory", "job_members", "kill", "leave_status", "process_state",
+           "process_table", "stopped_siblings", "why_stopped"]
 
 STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: a file for the exit status, for launchers that do not pass it on
 _SHARED_MEMORY = Path("/dev/shm")
@@ -31,26 +31,45 @@ def process_state(pid: int | str) -> tuple[str, int]:
     return state, int(parent)
 
 
-def living_members(group: int) -> list[int]:
-    """Processes of a process group that have not ended; empty if unknown."""
-    found = []
+def job_members(group: int, variable: str = "") -> dict[int, str]:
+    """State letters of the processes of a job that have not ended, by process id; empty if unknown.
+
+    These are the members of a process group and, since launchers give ranks groups of their own, every process that
+    was started with `variable` (`NAME=value`) in its environment.
+    """
+    found, mark = {}, os.fsencode(variable)
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, ValueError, IndexError):
             state, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
-            if int(own) == group and state not in "ZX":
-                found.append(int(entry.name))
+            if state not in "ZX" and (int(own) == group or (
+                    mark and mark in (entry / "environ").read_bytes().split(b"\0"))):
+                found[int(entry.name)] = state
     return found
 
 
+def why_stopped(pid: int | str) -> str | None:
+    """What holds a process of this host: `stopped by a signal`, or `held by a debugger (pid 7)`; None if nothing."""
+    state = process_state(pid)[0]
+    if state == "T":
+        return "stopped by a signal"
+    if state != "t":
+        return None
+    with suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        tracer = next(line.split()[1] for line in lines if line.startswith("TracerPid:"))
+        return f"held by a debugger (pid {tracer})"
+    return "held by a debugger"
+
+
 def stopped_siblings() -> list[int]:
-    """Stopped processes with the same parent and command line as this one: other ranks of its launcher."""
+    """Stopped or traced processes with the same parent and command line as this one: other ranks of its launcher."""
     own = Path("/proc/self/cmdline")
     if not own.exists():
         return []
     words, parent = own.read_bytes(), os.getppid()
     found = []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and process_state(entry.name) == ("T", parent):
+        if entry.name.isdigit() and process_state(entry.name) in (("T", parent), ("t", parent)):
             with suppress(OSError):
                 if (entry / "cmdline").read_bytes() == words:
                     found.append(int(entry.name))

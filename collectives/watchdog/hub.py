@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..cases.case import Case
 from ..errors import CollbenchError
-from ..ranks.processes import end_process, kill, process_state, process_table
+from ..ranks.processes import end_process, kill, process_state, process_table, why_stopped
 from ..records.journal import Journal
 from ..records.record import Record, Status
 from ..text import name_ranks
@@ -154,11 +154,12 @@ class Hub:
         own = self.progress.position()
         positions = {0: own, **{rank: Position(**peer.report) for rank, peer in living.items() if peer.report}}
         silent = {rank for rank, peer in living.items() if peer.report is None}
-        missing = silent or missing_ranks(positions, range(case.ranks if case else self.size))
+        held = {rank for rank in (0, *living) if self._state(rank)}     # by a debugger, only the main thread may be
+        missing = silent | held or missing_ranks(positions, range(case.ranks if case else self.size))
         names = ", ".join(self._name(rank) + self._state(rank) for rank in sorted(missing)[:_SHOWN])
         what = f"did not end within {self.limit_s:.0f} s ({own.phase})"
         reason = f"{what}: {names} did not arrive" if missing else f"{what}: all ranks are in it"
-        self._conclude("timeout", reason, silent, show_stacks(positions))
+        self._conclude("timeout", reason, silent | held - {0}, show_stacks(positions))
 
     def _ask_positions(self, living: dict[int, Peer]) -> None:
         """Fill in the report of every rank that answers in time."""
@@ -210,8 +211,9 @@ class Hub:
         return f"rank {rank} (pid {identity['pid']} on {identity['host']})"
 
     def _state(self, rank: int) -> str:
-        """State of a process on this host, if it explains why the rank is silent."""
-        if rank not in self._peers or self._peers[rank].identity["boot"] != process_table():
+        """What holds a process of this host and explains why the rank is silent; else nothing."""
+        if rank in self._peers and self._peers[rank].identity["boot"] != process_table():
             return ""
-        state = process_state(self._peers[rank].identity["pid"])[0]
-        return {"T": ", stopped by a signal,", "Z": ", dead,"}.get(state, "")
+        pid = self._peers[rank].identity["pid"] if rank in self._peers else os.getpid()
+        why = "dead" if process_state(pid)[0] == "Z" else why_stopped(pid)
+        return f", {why}," if why else ""

@@ -1,0 +1,143 @@
+"""What happens around the ranks: launchers, whole jobs and `collbench` itself are stopped, held or killed.
+
+`--every-fault` runs all combinations, otherwise one of each kind.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from collbench.collectives.ranks.processes import job_members
+from collbench.collectives.records.journal import read_journal
+from collbench.collectives.watchdog.ending import FAULT
+from collbench.launch.job_tmpdir import job_tmpdir, remove_abandoned
+
+pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
+COMMAND = str(Path(sys.executable).parent / "collbench")
+LIMIT_S = 4
+LAUNCH = {"local": ("run", "--transport", "torch", "--ranks", "2"),
+          "mpirun": ("run", "--transport", "mpi", "--ranks", "2"),
+          "torchrun": ("launch", "--launcher", "torchrun", "--transport", "torch", "--ranks-per-node", "2")}
+SWEEP = ("--ops", "all_reduce,all_gather,barrier", "--sizes", "64,1K,16K,64K", "--case-limit", str(LIMIT_S))
+PTRACE_ATTACH = 16
+
+
+def wait_until(true, wait_s=60):
+    deadline = time.monotonic() + wait_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def job(tmp_path, temporary):
+    """Start a job and wait for its first records; the process, its launcher, its ranks and the journal."""
+    started, rooms = [], []
+
+    def start(launcher, case_s=0.3):
+        journal = tmp_path / "r" / "journal.jsonl"
+        process = subprocess.Popen([COMMAND, *LAUNCH[launcher], *SWEEP, "--case-seconds", str(case_s), "--out",
+                                    journal.parent], env={**os.environ, "TMPDIR": str(temporary)}, text=True,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+        started.append(process)
+        wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") > 2)
+        (room,) = temporary.glob("collbench-job-*")
+        rooms.append(room)
+        members = job_members(-1, f"TMPDIR={room}")
+        parents = {pid: int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) for pid in members}
+        (first,) = [pid for pid in members if parents[pid] == process.pid]
+        return process, first, sorted(pid for pid in members if parents[pid] == first), journal
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+    for room in rooms:
+        assert job_members(-1, f"TMPDIR={room}") == {}
+
+
+def faults(*rows):
+    """The first row always, the rest with `--every-fault`."""
+    return [rows[0], *(pytest.param(*row, marks=pytest.mark.every_fault) for row in rows[1:])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "stopped"), faults(
+    ("mpirun", "ranks"), ("local", "launcher"), ("mpirun", "launcher"), ("torchrun", "launcher"), ("local", "ranks"),
+    ("torchrun", "ranks"), ("local", "all"), ("mpirun", "all"), ("torchrun", "all")))
+def test_a_job_of_which_all_that_could_end_it_is_stopped_is_ended(job, launcher, stopped):
+    process, first, ranks, journal = job(launcher)
+    for pid in ([first] if stopped != "ranks" else []) + (ranks if stopped != "launcher" else []):
+        os.kill(pid, signal.SIGSTOP)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode == FAULT, said
+    line = said.splitlines()[-1]
+    assert line.startswith("collbench: nothing has happened for ")
+    assert "stopped by a signal" in line
+    assert line.endswith(f"the job ends; everything measured is in {journal}")
+    assert read_journal(journal)[2] == []
+
+
+@pytest.mark.parametrize("held", [1, pytest.param(0, marks=pytest.mark.every_fault)])
+def test_a_rank_that_a_debugger_holds_is_named_and_the_job_ends(job, held):
+    process, _, ranks, journal = job("local")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ptrace(ctypes.c_long(PTRACE_ATTACH), ctypes.c_long(ranks[held]), None, None):
+        pytest.skip(f"SKIPPED: ptrace: {os.strerror(ctypes.get_errno())}")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == FAULT, said
+    assert f"rank {held} (pid {ranks[held]} on " in said
+    assert f", held by a debugger (pid {os.getpid()}), did not arrive" in said
+    assert f"collbench: rank {held} (pid {ranks[held]}) was killed, but a debugger (pid {os.getpid()}) holds it" in said
+    assert read_journal(journal)[2] == []
+
+
+@pytest.mark.parametrize(("launcher", "name"), faults(
+    ("mpirun", "KILL"), ("local", "SEGV"), ("mpirun", "SEGV"), ("torchrun", "SEGV"), ("local", "KILL"),
+    ("torchrun", "KILL")))
+def test_a_killed_collbench_takes_its_job_and_its_files_along(job, temporary, launcher, name):
+    """By then nobody could stop it or would show its results."""
+    process, _, _, journal = job(launcher)
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    process.wait(10)
+    wait_until(lambda: not list(temporary.iterdir()), 20)
+    assert read_journal(journal)[2] == []
+
+
+@pytest.mark.parametrize(("launcher", "name"), faults(
+    ("local", "HUP"), ("local", "QUIT"), ("mpirun", "HUP"), ("mpirun", "QUIT"), ("torchrun", "HUP")))
+def test_a_closed_terminal_stops_the_job_after_the_current_case(job, launcher, name):
+    process, _, _, journal = job(launcher)
+    process.send_signal(getattr(signal, f"SIG{name}"))
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert read_journal(journal)[2] == []
+
+
+def test_directories_that_nobody_uses_are_removed_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    abandoned, other = tmp_path / "collbench-job-1", tmp_path / "mine"
+    for folder in abandoned, other:
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    with job_tmpdir(one_host=True) as own:
+        assert not abandoned.exists()
+        os.utime(own["TMPDIR"], (0, 0))
+        assert remove_abandoned(tmp_path) == []
+        assert Path(own["TMPDIR"]).is_dir()
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_doctor_removes_what_killed_jobs_left(collbench, tmp_path):
+    abandoned = tmp_path / "collbench-job-1"
+    abandoned.mkdir()
+    os.utime(abandoned, (0, 0))
+    done = collbench("doctor", TMPDIR=str(tmp_path))
+    assert not abandoned.exists()
+    assert f"of killed jobs, removed: {abandoned}" in done.stdout
