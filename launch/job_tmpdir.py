@@ -21,17 +21,20 @@ _PREFIX = "collbench-job-"
 _YOUNG_S = 2.0              # a directory that was just made may not be locked yet
 # Arguments are the directories, TMPDIR first. Every process of the job has that in its environment.
 _GUARD = """
-trap '' HUP INT QUIT TERM
-job() { grep -lsaF "TMPDIR=$1" /proc/[0-9]*/environ | cut -d / -f 3; }
-read -r ended && exit
-kill -TERM $(job "$1") 2>/dev/null
-for i in 1 2 3 4 5 6 7 8 9 10; do
-    [ -n "$(job "$1")" ] || break
-    sleep 0.3
-done
-kill -KILL $(job "$1") 2>/dev/null
-sleep 0.2
-rm -rf -- "$@"
+exec 3<&0
+(
+    trap '' HUP INT QUIT TERM
+    job() { grep -lsaF "TMPDIR=$1" /proc/[0-9]*/environ | cut -d / -f 3; }
+    read -r ended <&3 && exit
+    kill -TERM $(job "$1") 2>/dev/null
+    for i in 1 2 3 4 5 6 7 8 9 10; do
+        [ -n "$(job "$1")" ] || break
+        sleep 0.3
+    done
+    kill -KILL $(job "$1") 2>/dev/null
+    sleep 0.2
+    rm -rf -- "$@"
+) &
 """
 _SHARED_MEMORY = Path("/dev/shm")
 # Where Open MPI puts the shared memory of ranks on one host: from version 5 on, and before.
@@ -63,16 +66,18 @@ def _guarded(folders: Sequence[Path]) -> Iterator[None]:
     """If this process dies meanwhile, end the job whose TMPDIR is the first of `folders`, and remove them all."""
     try:
         guard = subprocess.Popen(["/bin/sh", "-c", _GUARD, "collbench-guard", *map(str, folders)], text=True,
-                                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                  start_new_session=True) if folders else None
     except OSError:     # no shell: what is left is removed at the next start
         guard = None
+    if guard is not None:
+        guard.wait()        # the guard is no child of this process: those are launchers
     try:
         yield
     finally:
         if guard is not None:
             with suppress(OSError):     # it has been killed
-                guard.communicate("ended\n")
+                guard.communicate("ended\n")       # and wait for its end
 
 
 @contextmanager
