@@ -223,7 +223,7 @@ def new_run_directory(out: Path | None) -> Path:
 def conclude(path: Path) -> bool:
     """After the last job: write run.json, the provenance of every run, and let results/latest point here.
 
-    Without a journal, remove the empty directory and return False.
+    Without a journal, remove the empty directory and return False. CollbenchError if there is no space.
     """
     if not (path / "journal.jsonl").exists():
         with suppress(OSError):
@@ -231,10 +231,23 @@ def conclude(path: Path) -> bool:
         return False
     runs = read_runs(path / "journal.jsonl")
     text = msgspec.json.format(msgspec.json.encode({"runs": list(runs.values())}), indent=2)
-    (path / "run.json").write_bytes(text + b"\n")
+    _write_whole(path / "run.json", text + b"\n")
     if path.parent == _RESULTS:
         _point_latest(path)
     return True
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    part = file.with_suffix(".part")
+    try:
+        part.write_bytes(content)
+        part.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise CollbenchError(f"{file}: cannot be written: {error.strerror}; what was measured is in "
+                             f"{file.parent / 'journal.jsonl'}: collbench report {file.parent} -o DIRECTORY shows "
+                             "it") from None
 
 
 def _point_latest(path: Path) -> None:

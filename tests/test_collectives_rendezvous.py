@@ -54,7 +54,9 @@ ONE_TASK_EACH = {**STEP, "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLUR
     (BATCH, None),
     ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
       "SLURM_STEP_TASKS_PER_NODE": "1"}, None),
+    ({"PMI_RANK": "0", "PMI_SIZE": "1"}, None),
     ({**BATCH, **OPEN_MPI}, ("Open MPI", 1, 2, 1, 2)),
+    ({"PMI_RANK": "0", "PMI_SIZE": "1", **OPEN_MPI}, ("Open MPI", 1, 2, 1, 2)),
     # one agent a node, started by srun: torchrun by the user, mpirun's daemons by mpirun
     ({**ONE_TASK_EACH, **TORCHRUN, "GROUP_WORLD_SIZE": "2"}, ("torchrun", 3, 8, 1, 2)),
     ({**ONE_TASK_EACH, **MPICH}, ("MPICH", 5, 8, 1, 4)),

@@ -6,6 +6,7 @@ watchdog, and on rank 1 (or 0) does what a broken machine would do.
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -246,3 +247,18 @@ def test_a_rank_in_a_communication_call_is_recognised():
 def test_the_text_of_a_peer_cannot_move_the_cursor_of_the_terminal(capfd):
     write_error("a\x1b[2Jb\x07\nc")
     assert capfd.readouterr().err == "a\\x1b[2Jb\\x07\nc\n"
+
+
+def test_an_exception_in_a_thread_of_a_rank_is_one_line():
+    done = subprocess.run([sys.executable, "-c", """
+import threading
+from collbench.collectives.watchdog.ending import report_threads
+def fail():
+    raise OSError("the cable\\nis out")
+report_threads(3)
+thread = threading.Thread(target=fail, name="helper")
+thread.start()
+thread.join()
+"""], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"collbench: rank 3 \(pid \d+\): in thread 'helper': OSError: the cable \[<string>:5\]\n",
+                        done.stderr), done.stderr

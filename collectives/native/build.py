@@ -53,9 +53,9 @@ def _output(compiler: str, option: str) -> str:
 def build(library: str) -> Path:
     """Compile unless cached; the path of the shared object. BuildError if that fails."""
     path = cache_path(library)
-    if path.exists():
-        return path
     try:
+        if path.exists():
+            return path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder) / path.name

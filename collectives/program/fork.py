@@ -34,6 +34,8 @@ def main(arguments: list[str]) -> int:
     from ..transports import torch_dist
     try:
         meeting = socket.create_server(("127.0.0.1", 0), backlog=max(128, 2 * ranks))
+        with socket.create_connection(meeting.getsockname(), _GRACE_S), meeting.accept()[0]:
+            pass        # an interface that is down may be bound to, but nobody gets there
     except OSError as error:
         print(f"collbench: ranks of this host cannot meet at 127.0.0.1: {error.strerror}; set up its loopback "
               "interface: ip link set lo up", file=sys.stderr, flush=True)

@@ -64,7 +64,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
 
     An error on one rank ends the whole job: the other ranks would wait for it forever.
     """
-    from ..watchdog.ending import StartGuard, describe_error
+    from ..watchdog.ending import StartGuard, describe_error, report_threads
     from ..watchdog.watchdog import Watchdog
     from .library_log_start import log_library, remove_output, short_run
     from .links import measures_links, run_links
@@ -73,6 +73,7 @@ def run_rank(request: RunConfig, place: Place) -> int:
         log_library(request.library_log_to, place.rank)
         request = short_run(request, place.size)
     place = place._replace(device_stride=request.device_stride)
+    report_threads(place.rank)
     guard = StartGuard(request.meeting_s + request.limit_s, place.rank)
     try:
         transport = _open(request, place)

@@ -83,6 +83,7 @@ LAUNCHERS = (
 _WHOLE = re.compile(r"\s{0,9}-?[0-9]{1,18}\s{0,9}")
 _MOST_RANKS = 1_000_000
 _LAST_PORT = 65_535
+_OF_A_SHELL = ("Slurm", "Slurm with PMIx", "PMI")       # their variables with one task are those of a shell
 _DEFAULT_PORT = 29500
 _FIRST_PORT, _PORTS = 15000, 15000      # below the range of ephemeral ports
 _JOB_NAMES = ("SLURM_CLUSTER_NAME", "SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_STEP_ID")
@@ -149,7 +150,7 @@ def _claims(environment: Mapping[str, str]) -> list[_LauncherClaim]:
         if row.mark not in environment or any(row.rank == claim.by.rank for claim in claims):
             continue
         claim = _claim(row, size, environment)
-        if claim.size > 1 or not row.name.startswith("Slurm"):      # a step with one task is a shell
+        if claim.size > 1 or row.name not in _OF_A_SHELL:
             claims.append(claim)
     return claims
 

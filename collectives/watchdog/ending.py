@@ -4,13 +4,15 @@ import faulthandler
 import os
 import threading
 import time
+import traceback
 from contextlib import suppress
+from pathlib import Path
 
-from ..errors import FaultError, printable
+from ..errors import FaultError, printable, show_traceback
 from ..ranks.processes import end_process, kill, stopped_siblings
 from .position import find_position
 
-__all__ = ["FAULT", "PATIENCE_S", "StartGuard", "describe_error", "write_error"]
+__all__ = ["FAULT", "PATIENCE_S", "StartGuard", "describe_error", "report_threads", "write_error"]
 
 FAULT = FaultError.exit_status
 PATIENCE_S = 3.0        # by which all other ranks wait longer than rank 0
@@ -25,6 +27,18 @@ def write_error(text: str) -> None:
 def describe_error(error: BaseException) -> str:
     """Type and first line of an exception."""
     return f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def report_threads(rank: int) -> None:
+    """An exception in a thread of this rank is one line on standard error; COLLBENCH_TRACEBACK shows all of it."""
+    def report(failed: threading.ExceptHookArgs) -> None:
+        error = failed.exc_value or failed.exc_type()
+        last = traceback.extract_tb(failed.exc_traceback)[-1:]
+        where = "".join(f" [{Path(frame.filename).name}:{frame.lineno}]" for frame in last)
+        name = failed.thread.name if failed.thread else "unknown"
+        write_error(f"collbench: rank {rank} (pid {os.getpid()}): in thread {name!r}: {describe_error(error)}{where}")
+        show_traceback(error)
+    threading.excepthook = report
 
 
 class StartGuard:

@@ -52,4 +52,5 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
         write_points(path, json_file, csv_file)
     else:
         click.echo("collbench: nothing was measured", err=True)
+        status = status or 1
     sys.exit(status)
