@@ -245,3 +245,4 @@ def test_a_case_whose_samples_are_all_late_starts_them_after_a_barrier(tmp_path,
     _, records, _ = read_journal(request.journal)
     assert {record.status for record in records} == {"ok"}
     assert {timing.alignment for record in records for timing in record.timings} == {"barrier"}
+    assert all("no sample began at its agreed start" in record.notes[0] for record in records)
