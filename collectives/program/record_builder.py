@@ -147,8 +147,8 @@ class RecordBuilder:
                 yield (f"{timing.mode}: in {len(timing.host_bound)} samples the device waited for the host to queue "
                        "calls")
             if timing.alignment != self.policy.alignment and not case.operation.lifecycle:
-                yield (f"{timing.mode}: no sample began at its agreed start, so they began after a barrier: the time is "
-                       "that of the slowest rank")
+                yield (f"{timing.mode}: no sample began at its agreed start, so they began after a barrier: the time "
+                       "is that of the slowest rank")
             if timing.alignment == "agreed" and timing.span == "slowest rank" and case.op != "noop":
                 yield (f"{timing.mode}: no makespan: the clocks agree only within "
                        f"{(timing.clock_error_s or 0.0) * 1e6:.1f} us, which is longer")
