@@ -21,9 +21,9 @@ __all__ = ["TITLE", "read", "recognise"]
 TITLE = "DeepSpeed ds_bench"
 
 _TITLE = re.compile(r"-{2,} Performance of (\w+) on (\d{1,7}) devices")
-_ROW = re.compile(r"\s*[\d.]+(?: [KMGT]?i?B)?\s+(\d{1,15})x(\d{1,2})\s+([\d.]+)(?: (ms|us|s|ns))?\s+([\d.]+)\s+([\d.]+)"
+_ROW = re.compile(r"\s*\S+(?: [KMGT]?i?B)?\s+(\d{1,15})x(\d{1,2})\s+([\d.]+)(?: (ms|us|s|ns))?\s+([\d.]+)\s+([\d.]+)"
                   r"(\s.*)?$")
-_MEANT = re.compile(r"\s*[\d.]+\S*\s+(?:[KMGT]?i?B\s+)?\S+\s+\S+")
+_MEANT = re.compile(r"(?:\s*\S*\d\S*\s|.*\s\d+x\d+\s).*\s[\d.]+")
 _HEADING = re.compile(r"\s*Size\b.*\bDuration(?: \((\w+)\))?.*\bBusBW \(([^)]{1,12})\)")
 
 

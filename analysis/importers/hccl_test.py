@@ -75,6 +75,8 @@ def _tables(log: Log, collector: Collector) -> list[_HcclTable]:
             settings.calls = int(calls[1])
         elif found and "|" in text and "check result failed" not in text:
             _row(found[-1], collector, line.number, [cell.strip() for cell in text.split("|")])
+        elif found and text.split()[-1:] and text.split()[-1].lower() in _VERDICTS[:2] and re.match(r"\s*\d", text):
+            collector.warn(line.number, f"not read as a row: {' '.join(text.split())!r:.80}")
     return found
 
 

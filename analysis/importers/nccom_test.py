@@ -17,6 +17,7 @@ from .shared.collector import UNSTATED, Collector, Origin
 from .shared.log import Log
 from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
+from .shared.rows import meant_as_row
 from .shared.units import per_second, rate_scale
 
 __all__ = ["TITLE", "claims", "read", "recognise"]
@@ -111,8 +112,7 @@ def _command(text: str) -> _Table:
 
 def _row(table: _Table, line: int, fields: list[str], faults: list[tuple[int, str]]) -> None:
     """Store a row, or say why a line that looks like one is none."""
-    numbers = sum(printed_number(cell) is not None for cell in fields)
-    if numbers < 2 or abs(len(fields) - len(table.columns)) > 2:
+    if not meant_as_row(fields, len(table.columns)):
         return
     if len(fields) < len(table.columns):
         faults.append((line, f"{len(fields)} cells under {len(table.columns)} column names: left out"))

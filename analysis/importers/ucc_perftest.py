@@ -22,9 +22,10 @@ __all__ = ["TITLE", "read", "recognise"]
 
 TITLE = "ucc_perftest"
 
-_MARK = re.compile(r"^[ \t#>*-]{0,16}Collective:[ \t]+\w+[ \t]*\n.{0,16}Memory type:", re.MULTILINE)
+_MARK = re.compile(r"^[ \t#>*-]{0,80}Collective:[ \t]+\w+[ \t]*\n.{0,80}Memory type:", re.MULTILINE)
 _SETTING = re.compile(r"\s*(Collective|Memory type|Datatype|Reduction|Inplace):\s+(\S+)\s*$")
 _UNIT = re.compile(r"\bTime, ?(\w{1,4})\b")
+_NAMES = re.compile(r"\bavg\s+min\s+max(\s+avg\s+m\w\w\s+m\w\w)?\b")
 _DIGITS = 20        # units of the last place that a bandwidth must have to say how many ranks there are
 
 
@@ -39,6 +40,7 @@ class _Table:
 
     settings: dict[str, str]
     per_second: float = 1e6
+    width: int | None = None
     rows: list[tuple[int, list[PrintedNumber]]] = field(default_factory=list)
 
 
@@ -76,7 +78,9 @@ def _tables(log: Log, faults: list[tuple[int, str]]) -> Iterator[_Table]:
                 table = _Table({})
             table.settings[setting[1]] = setting[2]
         elif table and "Collective" in table.settings:
-            if unit := _UNIT.search(line.text):
+            if names := _NAMES.search(line.text):
+                table.width = 8 if names[1] else 5
+            elif unit := _UNIT.search(line.text):
                 table.per_second = per_second(unit[1]) or 1e6
             else:
                 _row(table, line.number, line.text, faults)
@@ -87,7 +91,8 @@ def _tables(log: Log, faults: list[tuple[int, str]]) -> Iterator[_Table]:
 def _row(table: _Table, line: int, text: str, faults: list[tuple[int, str]]) -> None:
     """Store a row of count, size, one or three times, and with -F one or three bandwidths."""
     fields = text.split()
-    width = len(table.rows[-1][1]) if table.rows else next((width for width in (8, 5, 3) if len(fields) >= width), 3)
+    width = table.width or (len(table.rows[-1][1]) if table.rows
+                            else next((width for width in (8, 5, 3) if len(fields) >= width), 3))
     cells, fault = numbers_row(text, width)
     if cells and whole(fields[1]) is None:
         cells, fault = None, f"no size in a row: {text.strip()!r:.80}"

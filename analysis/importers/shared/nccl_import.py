@@ -56,9 +56,9 @@ def import_tables(collector: Collector, found: Iterable[Table]) -> None:
         meaning = _meaning(collector, table)
         if meaning is None:
             continue
-        _warn_about(collector, table, meaning)
-        run = collector.run(_origin(table, meaning))
         misprinted = _misprinted(table, meaning)
+        _warn_about(collector, table, meaning, misprinted)
+        run = collector.run(_origin(table, meaning))
         for row in table.rows:
             for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
                 if half and (row.line, in_place) in misprinted:
@@ -170,12 +170,13 @@ def _decides(op: str, fits: dict[str, int | None]) -> bool:
     return not fits or (set(fits) == {"hypercube"} and op in ("all_gather", "reduce_scatter"))
 
 
-def _warn_about(collector: Collector, table: Table, meaning: _Meaning) -> None:
+def _warn_about(collector: Collector, table: Table, meaning: _Meaning, misprinted: set[tuple[int, bool]]) -> None:
     """Warn of faults of the whole table and its units: one warning for each kind, with the first line."""
     wrong: dict[str, list[int]] = {}
     for row in table.rows:
-        for half in row.halves:
-            if half.algbw and meaning.op in signatures() and meaning.op != "hypercube":
+        for in_place, half in ((False, row.out_of_place), (True, row.in_place)):
+            if half and half.algbw and (row.line, in_place) not in misprinted and meaning.op in signatures() \
+                    and meaning.op != "hypercube":
                 words = misfit(row.size, scaled(half.time_us, 1e-6), scaled(half.algbw, 1e9),
                                ITEMSIZES.get(row.dtype), meaning.ranks)
                 if words:

@@ -219,8 +219,8 @@ def _half(fields: list[str], names: tuple[str, ...], columns: Columns | None, pl
     """One group; None if it has no time. Cells that are not numbers are unknown, and faults unless they are N/A."""
     cells = dict(zip(names, fields, strict=False))
     numbers = {name: printed_number(cells.get(name, "")) for name in ("time", "algbw", "busbw", "i_p99")}
-    unread = [name for name in ("time", "algbw", "busbw") if numbers[name] is None and cells.get(name) != "N/A"
-              and name in cells]
+    absent = all(cells.get(name, "N/A") == "N/A" for name in numbers)
+    unread = [name for name in ("time", "algbw", "busbw") if numbers[name] is None and name in cells and not absent]
     if (time_us := numbers["time"]) is None:
         if unread:
             faults.append(f"{place} time {cells['time']!r:.24} is not a number: left out")

@@ -159,6 +159,8 @@ def _row(line: LogLine, table: OsuTable | None, faults: list[tuple[int, str]]) -
     if names and len(numbers) < len(printed):
         return _remarked(line, table, printed, names, faults)
     if not numbers or len(numbers) < len(printed) or (len(numbers) == 1 and (not columns or "size" in columns)):
+        if names and numbers:
+            faults.append((line.number, f"not read as a row: {line.text.strip()!r:.80}"))
         return None
     if len(names) != len(numbers):
         names = _unnamed(len(numbers), names)

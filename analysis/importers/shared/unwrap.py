@@ -8,6 +8,7 @@ __all__ = ["unwrapped"]
 _NARROWEST, _WIDEST = 60, 300
 _NUMBERS = re.compile(r"(?:\s*(?:N/A|[-+]?[\d.]+(?:[eE][-+]?\d+)?)(?!\S))+\s*")
 _ROW = re.compile(r"\s*\d+\s+\S")
+_REST = re.compile(r"\s*[^\s#(\d-]\S*(?:\s+\S+)*\s+(?:time|algbw|busbw|#wrong|error|\S+\[usec\])(?:\s|$)|\S*\[?usec\]$")
 _HEADING = re.compile(r"[#\s]*(?:size\s+count\s+type\b|size\(B\)\s|#bytes\s)", re.IGNORECASE)
 
 
@@ -39,5 +40,4 @@ def _is_broken(lines: Sequence[str], width: int) -> bool:
              and len(lines[at + 1].split()) != len(lines[at].split())]
     if rows and 2 * len(rests) > len(rows):
         return True
-    return any(_HEADING.match(lines[at]) and lines[at + 1].strip() and lines[at + 1].lstrip()[0] not in "#(-0123456789"
-               for at in full)
+    return any(_HEADING.match(lines[at]) and _REST.match(lines[at + 1]) for at in full)
