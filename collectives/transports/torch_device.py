@@ -19,8 +19,11 @@ __all__ = ["Filler", "captured", "concurrent", "evictor", "find_stopwatch", "gra
 _WARM_UPS = 3               # calls before a capture: libraries initialise lazily
 _CAPTURE_MODE = "thread_local"
 _LARGEST_CACHE = 1 << 30    # four times the 256 MiB of the AMD MI300X, whose L2 size, as torch reports it, is 4 MiB
-_FILL_BYTES = 64 << 20      # copied by one filler call: tens of microseconds on a current accelerator
+_FILL_NS = 50_000           # of one filler call: much longer than queueing it, much shorter than queueing a sample
+_FIRST_FILL_BYTES = 1 << 20     # copied to find how much that is; at most
+_FILL_BYTES = 256 << 20
 _FILL_CALLS = 4             # to time a filler call
+_FILL_TRIES = 4             # of sizes
 _MOST_FILL_NS = 200_000_000
 _MEMORY_SHARE = 32          # of the free memory, what a buffer of this module may take: one part in so many
 
@@ -61,9 +64,19 @@ class Filler:
 
     @cached_property
     def _copy(self) -> tuple[Callable[[], object], int]:
-        """A call that queues a copy within the device, and its time there in ns."""
-        room = room_bytes(self._device) or _FILL_BYTES * _MEMORY_SHARE
-        source = torch.zeros(max(1, min(_FILL_BYTES, room // _MEMORY_SHARE)), dtype=torch.uint8, device=self._device)
+        """A call that queues a copy within the device, and its time there in ns: about `_FILL_NS`, if memory allows."""
+        most = min(_FILL_BYTES, (room_bytes(self._device) or _FILL_BYTES * _MEMORY_SHARE) // _MEMORY_SHARE)
+        size = max(1, min(_FIRST_FILL_BYTES, most))
+        copy, ns = self._timed_copy(size)
+        for _ in range(_FILL_TRIES):        # small copies take as long as their launch, whatever their size
+            if 0.5 * _FILL_NS <= ns <= 2 * _FILL_NS or (size == most and ns < _FILL_NS):
+                break
+            size = max(1, min(most, size * _FILL_NS // ns))
+            copy, ns = self._timed_copy(size)
+        return copy, ns
+
+    def _timed_copy(self, size: int) -> tuple[Callable[[], object], int]:
+        source = torch.zeros(size, dtype=torch.uint8, device=self._device)
         target = torch.zeros_like(source)
 
         def copy() -> None:
