@@ -18,14 +18,14 @@ from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogHints, import_logs, read_log
 from collbench.collectives.errors import CollbenchError
 
-HEADING = """# nThread 1 nGpus 1 minBytes 1048576 maxBytes 33554432 step: 2(factor) warmup iters: 5 iters: 20 agg iters: 1
+HEADING = """# nThread 1 nGpus 1 minBytes 1048576 maxBytes 33554432 step: 2(factor) warmup iters: 5 iters: 20
 #
 # Using devices
 {devices}
 #
 #                                                              out-of-place                       in-place
 #       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong
-#        (B)    (elements)                               ({time})  ({rate})  ({rate})   ({time})  ({rate})  ({rate})
+#        (B)    (elements)                             ({time})  ({rate})  ({rate})   ({time})  ({rate})  ({rate})
 """
 SIZES = [1 << k for k in range(20, 26)]
 
@@ -181,7 +181,8 @@ def test_one_garbled_cell_costs_at_most_its_row_and_is_told(tmp_path, tool):
             found = read_log(write(tmp_path, "\n".join([*lines[:at], "  ".join(cells), *lines[at + 1:]]) + "\n"))
         except CollbenchError as error:
             pytest.fail(f"{lines[at]!r} with {word!r} in place {place}: {error}")
-        read = {(figure.op, figure.ranks, figure.message_bytes, figure.in_place) for figure in found.results if figure.status == "ok"}
+        read = {(figure.op, figure.ranks, figure.message_bytes, figure.in_place)
+                for figure in found.results if figure.status == "ok"}
         changed, lost = read - meant, meant - read
         said = len(found.warnings) > len(plain.warnings)
         assert {key[:2] for key in read} == {key[:2] for key in meant}, (word, place, found.warnings)

@@ -9,6 +9,7 @@ _NARROWEST, _WIDEST = 60, 300
 _NUMBERS = re.compile(r"(?:\s*(?:N/A|[-+]?[\d.]+(?:[eE][-+]?\d+)?)(?!\S))+\s*")
 _ROW = re.compile(r"\s*\d+\s+\S")
 _REST = re.compile(r"\s*[^\s#(\d-]\S*(?:\s+\S+)*\s+(?:time|algbw|busbw|#wrong|error|\S+\[usec\])(?:\s|$)|\S*\[?usec\]$")
+_BEGINS = re.compile(r"#(?:\s|$)|\s*\d+\s+\d+\s+[A-Za-z]")       # a comment, or a row of nccl-tests
 _HEADING = re.compile(r"[#\s]*(?:size\s+count\s+type\b|size\(B\)\s|#bytes\s)", re.IGNORECASE)
 
 
@@ -23,7 +24,8 @@ def unwrapped(lines: list[str]) -> list[str]:
     joined, at = list(lines), 0
     while at < len(lines):
         last = at
-        while last + 1 < len(lines) and len(lines[last]) == width and len(set(lines[last].strip())) > 1:
+        while last + 1 < len(lines) and len(lines[last]) == width and not _BEGINS.match(lines[last + 1]) \
+                and len(set(lines[last].strip())) > 1:
             last += 1
         if last > at:
             joined[at] = "".join(lines[at:last + 1])
