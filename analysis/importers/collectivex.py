@@ -86,9 +86,14 @@ def _row(collector: Collector, run: str, line: int, row: dict[str, object], case
         times = {key: number.value / 1e6 for key, value in _part(row, "components", name, "percentiles_us").items()
                  if (number := printed_number(str(value))) and number.value > 0}
         if "p50" not in times:
+            if _part(row, "components", name, "percentiles_us"):
+                collector.warn(line, f"{name} of {tokens} tokens per rank left out: no median above zero")
             continue
         share = printed_number(str(_part(row, "byte_provenance", "roundtrip" if chained else name)
                                    .get("total_logical_bytes")))
+        if share and share.value < 0:
+            collector.warn(line, f"{name} of {tokens} tokens per rank: its bytes are negative: taken as unknown")
+            share = None
         size = round(share.value / ranks) if share else 0
         dtype = measurement.get("combine_dtype" if op == "moe_combine" else "dispatch_dtype")
         collector.add(Imported(

@@ -18,7 +18,7 @@ __all__ = ["TITLE", "read", "recognise"]
 
 TITLE = "DeepEP"
 
-_N = r"(\d{1,12}(?:\.\d{1,9})?)"
+_N = r"(?<![\w.+-])(\d{1,12}(?:\.\d{1,9})?)"
 _MARK = re.compile(r"\bBest (?:dispatch|combine)(?: \(\w{1,8}\))?: SMs \d|"
                    r"\bDispatch (?:(?:\+ combine )?bandwidth|send/recv time): |"
                    r"\bEP: {1,9}\d{1,7}/ {0,9}\d{1,7} \| (?:\w{1,20} )?(?:dispatch|combine): ")
@@ -131,7 +131,7 @@ def _best(state: _State, line: int, best: re.Match, text: str) -> Iterator[_Figu
     time, notify = None, None
     if found := _TIME.search(text):
         time, notify = float(found[1] or found[3]) / 1e6, found[2]
-    if "NVL" not in rates:
+    if "NVL" not in rates or (time is None and " us" in text):
         return
     dtype = {"FP8": "fp8", "BF16": "bfloat16"}.get(best[2] or "BF16")
     state.facts["sms"] = best[3]

@@ -112,7 +112,7 @@ def _block(line: int, name: str, settings: str) -> _Table:
     facts = dict(part.strip().split("=", 1) for part in settings.split(",") if "=" in part)
     dtype, calls = dtype_name(facts.get("dtype")), whole(facts.get("iterations", ""))
     count, size = whole(facts.get("count", "")), whole(facts.get("dataSize", ""))
-    if size is None and count is not None:
+    if "dataSize" not in facts and count is not None:
         size = count * ITEMSIZES.get(dtype or "", 0)
     return _Table(line, _op(name), calls, dtype, size=size or 0)
 
@@ -191,6 +191,9 @@ def _factor(op: str) -> Callable[[int], float]:
 
 def _end(collector: Collector, table: _Table | None, commanded: int | None) -> None:
     """Add the rows of a finished table."""
+    if table and table.size is not None and (not table.rows or not table.size):
+        collector.warn(table.line, f"block of {table.op} left out: expected its size and two figures")
+        return
     if table is None or not table.rows:
         return
     factor = _factor(table.op)

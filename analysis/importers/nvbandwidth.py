@@ -82,7 +82,8 @@ def _row(collector: Collector, matrix: CopyMatrix, line: int, fields: list[str])
         return
     collector.rows += 1
     cells = [printed_number(cell) for cell in fields[1:]]
-    if len(cells) != len(matrix.columns) or cells.count(None) > fields.count("N/A"):
+    negative = any(cell and cell.value < 0 for cell in cells)
+    if negative or len(cells) != len(matrix.columns) or cells.count(None) > fields.count("N/A"):
         collector.warn(line, f"row of {matrix.test} skipped: expected a label and {len(matrix.columns)} numbers or N/A")
         return
     matrix.rows.append((line, fields[0], cells))
@@ -104,7 +105,8 @@ def _from_json(collector: Collector, line: int, test: object) -> CopyMatrix | No
     for label, row in enumerate(rows):
         collector.rows += 1
         cells: list[PrintedNumber | None] = [printed_number(str(cell)) for cell in row]
-        if len(cells) != width or cells.count(None) > row.count("N/A"):
+        negative = any(cell and cell.value < 0 for cell in cells)
+        if negative or len(cells) != width or cells.count(None) > row.count("N/A"):
             collector.warn(line, f"row {label} of {matrix.test} skipped: expected {width} numbers or N/A")
             continue
         matrix.rows.append((line, str(label), cells))

@@ -61,7 +61,8 @@ def _row(collector: Collector, matrix: CopyMatrix, line: int, text: str) -> None
     collector.rows += 1
     printed = [field.partition(";")[0] for field in fields[1:]]
     cells = [printed_number(cell) for cell in printed]
-    if len(cells) != len(matrix.columns) or cells.count(None) > printed.count("N/A"):
+    negative = any(cell and cell.value < 0 for cell in cells)
+    if negative or len(cells) != len(matrix.columns) or cells.count(None) > printed.count("N/A"):
         collector.warn(line, f"row of {matrix.test} skipped: expected a label and {len(matrix.columns)} numbers or N/A")
         return
     matrix.rows.append((line, fields[0], cells))

@@ -25,7 +25,7 @@ _MARK = re.compile(r"# Benchmarking: +\w|#bytes\s+#repetitions\s+(?:#usec\(laten
                    r"^.{0,80}#ranks,collective,reduction,dtype,", re.MULTILINE)
 _TITLE = re.compile(r"# Benchmarking: +(\w[\w -]*)")
 _RANKS = re.compile(r"#processes: +(\d{1,7})\b")
-_SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_count|inplace|processes): +(\S+)\s*$")
+_SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_count|inplace|processes): *(\S*)\s*$")
 _COLUMNS = re.compile(r"[\s|>]*#bytes\s+(?:#elem_count\s+)?#repetitions\s+\S*(?:\[\w+\]|\(latency\)|Mbytes/sec)")
 _CSV = re.compile(r".{0,80}?(#ranks,collective,reduction,dtype,.*)")
 _END = re.compile(r"# All done")
@@ -114,7 +114,10 @@ def _text_row(collector: Collector, table: _Table, line: LogLine) -> None:
     if "avg" not in times or not ranks:
         collector.warn(line.number, "row skipped: no t_avg with a known unit, or no number of ranks")
         return
-    buffers = max(1, whole(table.settings.get("buf_count", "1")) or 1)
+    buffers = whole(table.settings.get("buf_count", "1"))
+    if not buffers or buffers < 1:
+        collector.warn(line.number, "row skipped: its time covers buf_count buffers, which the options do not state")
+        return
     dtype = dtype_name(table.settings.get("datatype"))
     elements = numbers.get("elem_count")
     if elements and dtype in ITEMSIZES and elements.value * ITEMSIZES[str(dtype)] != size:

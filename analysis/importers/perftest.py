@@ -63,6 +63,7 @@ def read(log: Log, collector: Collector) -> None:
             test = _titled(text)
         elif _HEADER.match(text):
             test = _Test(test.verb, test.both_ways, test.qps, test.connection, tuple(_NAME.findall(text)))
+            _row(collector, test, line.number, _NAME.sub("", text))     # a row that a wrapped header runs into
         elif test.columns and (_LINE.match(text) or is_heading(text)):
             test.columns = ()
         elif test.columns:
