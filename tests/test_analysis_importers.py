@@ -569,8 +569,34 @@ def test_commands_and_exit_statuses(tmp_path):
 
 
 # Read manually from the real logs: file, --ranks, --op; rows, results, of them ok and wrong, operations and ranks, bus
-# bandwidth in GB/s of the first and last point, warnings. Without rows: nothing can be imported.
+# bandwidth in GB/s of the first and last point, warnings. Without rows: nothing can be imported. The same of an
+# excerpt, whose first lines and rows are in EXCERPTS, with where the log was published.
 EXPECTED = Path(__file__).parent / "expected_logs.json"
+EXCERPTS = Path(__file__).parent / "log_excerpts"
+
+
+def check_log(path, want, hints):
+    found, points = read_log(path, hints), load(path, hints).points
+    statuses = [figure.status for figure in found.results]
+    assert {"rows": found.rows, "figures": len(statuses), "ok": statuses.count("ok"),
+            "wrong": statuses.count("wrong"), "warnings": len(found.warnings),
+            "ops": sorted({f"{figure.op}@{figure.ranks}" for figure in found.results})} \
+        == {key: want[key] for key in ("rows", "figures", "ok", "wrong", "warnings", "ops")}, path.name
+    if len(points):
+        ends = points["busbw_Bps"].iloc[[0, -1]].fillna(0) / 1e9
+        assert ends.tolist() == pytest.approx(want["busbw_GBps"], rel=2e-3, abs=6e-3), path.name
+    printed = [(figure.busbw_Bps, at) for at, figure in enumerate(f for f in found.results if f.status == "ok")
+               if figure.busbw_Bps and figure.busbw_Bps > 1e9]
+    for busbw_Bps, at in printed:
+        assert points["busbw_Bps"].iloc[at] == pytest.approx(busbw_Bps, rel=0.02), (path.name, at)
+
+
+def test_excerpts_of_real_logs():
+    wanted = {name: want for name, want in json.loads(EXPECTED.read_text()).items() if "excerpt" in want}
+    assert {path.stem for path in EXCERPTS.iterdir()} == set(wanted)
+    for name, want in wanted.items():
+        check_log(EXCERPTS / f"{name}{want.get('suffix', '.txt')}", want["excerpt"],
+                  LogHints(want.get("ranks"), want.get("op")))
 
 
 @pytest.mark.skipif("COLLBENCH_LOGS" not in os.environ,
@@ -578,26 +604,14 @@ EXPECTED = Path(__file__).parent / "expected_logs.json"
 def test_real_logs():
     folder, missing = Path(os.environ["COLLBENCH_LOGS"]), []
     for name, want in json.loads(EXPECTED.read_text()).items():
-        path = folder / f"{name}.txt"
+        path = folder / f"{name}{want.get('suffix', '.txt')}"
         if not path.exists():
             missing.append(name)
             continue
-        asked = LogHints(want.get("ranks"), want.get("op"))
-        if "rows" not in want:
-            with pytest.raises((LogError, UnknownFormatError)):
-                read_log(path, asked)
+        hints = LogHints(want.get("ranks"), want.get("op"))
+        if "rows" in want:
+            check_log(path, want, hints)
             continue
-        found, points = read_log(path, asked), load(path, asked).points
-        statuses = [figure.status for figure in found.results]
-        assert {"rows": found.rows, "figures": len(statuses), "ok": statuses.count("ok"),
-                "wrong": statuses.count("wrong"), "warnings": len(found.warnings),
-                "ops": sorted({f"{figure.op}@{figure.ranks}" for figure in found.results})} \
-            == {key: want[key] for key in ("rows", "figures", "ok", "wrong", "warnings", "ops")}, name
-        if len(points):
-            ends = points["busbw_Bps"].iloc[[0, -1]].fillna(0) / 1e9
-            assert ends.tolist() == pytest.approx(want["busbw_GBps"], rel=2e-3, abs=6e-3), name
-        printed = [(figure.busbw_Bps, at) for at, figure in enumerate(f for f in found.results if f.status == "ok")
-                   if figure.busbw_Bps and figure.busbw_Bps > 1e9]
-        for busbw_Bps, at in printed:
-            assert points["busbw_Bps"].iloc[at] == pytest.approx(busbw_Bps, rel=0.02), (name, at)
+        with pytest.raises((LogError, UnknownFormatError)):
+            read_log(path, hints)
     assert not missing, f"not in {folder}: {', '.join(missing)}"

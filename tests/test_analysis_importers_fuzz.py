@@ -12,7 +12,9 @@ import pytest
 
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogHints, read_log
+from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import CollbenchError
+from collbench.collectives.records.record import Imported
 
 SECONDS = 6.0          # for all formats together
 ONE_LOG_S = 5.0        # limit for any one input; inputs here are far below 1 MB, or their time is linear in the size
@@ -62,15 +64,24 @@ PIECES = ["", "0", "-1", "999999999999999999999999999", "1e400", "nan", "inf", "
 
 
 def attempt(path, text, asked=None):
-    """Import the log and load it as frames; only CollbenchError may be raised, in time."""
+    """Import the log and load it as frames: only CollbenchError may be raised, in time, and no figure is impossible."""
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     begin = time.monotonic()
     try:
-        read_log(path, asked)
+        for figure in read_log(path, asked).results:
+            assert not isinstance(figure, Imported) or figure.status != "ok" or possible(figure), (figure, text[:2000])
         load(path, asked)
     except CollbenchError:
         pass
     assert time.monotonic() - begin < ONE_LOG_S, text[:200]
+
+
+def possible(figure):
+    """Whether a machine can have measured it: no faster than light over a metre, or than memory of 2e13 bytes/s."""
+    return 2 <= figure.ranks <= 1 << 24 and 0 <= figure.message_bytes <= 1 << 50 \
+        and (figure.time_s is None or 1e-8 <= figure.time_s <= 1e6) \
+        and (figure.time_s is None or figure.op not in OPERATIONS or figure.message_bytes / figure.time_s
+             * OPERATIONS[figure.op].bus_factor(figure.ranks) <= 2e13)
 
 
 def mutated(text, rng):
