@@ -39,7 +39,7 @@ fabric,NCCL 2.28.7,all_reduce,float32,8,4,1048576,234.5,in-place,mean over ranks
 fabric,NCCL 2.28.7,all_reduce,float32,8,4,2097152,1e6,out-of-place,mean over ranks,streamed,sum,Ring
 fabric,NCCL 2.28.7,all_reduce,float32,16,4,2097152,333.25,out-of-place,mean over ranks,streamed,sum,Ring
 fabric,NCCL 2.28.7,all_gather,bfloat16,8,4,1048576,77.125,out-of-place,mean over ranks,streamed,,
-fabric,NCCL 2.28.7,alltoall,float16,8,4,1048576,0.03125,out-of-place,mean over ranks,streamed,,
+fabric,NCCL 2.28.7,alltoall,float16,8,4,65536,0.03125,out-of-place,mean over ranks,streamed,,
 fabric,NCCL 2.28.7,broadcast,int8,8,4,1048577,55.5,,mean over ranks,streamed,,
 fabric,NCCL 2.28.7,sendrecv,float64,8,4,1048576,55.5,,mean over ranks,streamed,,
 fabric,MPI x,barrier,,8,4,0,3.5,,mean over ranks,isolated,,

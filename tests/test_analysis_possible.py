@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from collbench.analysis.export import FORMATS, export
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames import load as loading
 from collbench.analysis.frames.load import load
 from collbench.analysis.frames.possible import LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S, only_possible
@@ -77,6 +79,17 @@ def test_a_detail_that_cannot_be_is_unknown(tmp_path, change, column):
     assert found.points[column].isna().all()
     assert found.warnings[0].startswith("a.log:7: all_reduce 4 KiB float32 sum out-of-place, 8 ranks: ")
     assert f"{column} of " in found.warnings[0]
+
+
+def test_what_only_another_tool_knows_is_predicted_and_exported_all_the_same(tmp_path):
+    """A traffic pattern and an element type of its own; a message of no bytes, whose bandwidth is unknown."""
+    strange = replace(GOOD, op="all_to_all_v", redop=None, dtype="fp3", traffic="our own skew")
+    found = loaded(tmp_path, *(replace(strange, ranks=ranks) for ranks in (2, 4, 8)), replace(GOOD, message_bytes=0))
+    assert not found.warnings
+    ahead = extrapolate(found.points, [72, 1_000_000], None)
+    assert "extrapolated" in set(ahead.loc[ahead["op"] == "all_to_all_v", "kind"])
+    for form in FORMATS:
+        assert "nan" not in export(found, form)[0].lower()
 
 
 def test_records_of_a_clock_that_stands_still(tmp_path):

@@ -132,8 +132,13 @@ def _half_text(half: pd.Series | None, unchecked: bool, in_place: bool) -> str:
     if half is None:
         return "      N/A     N/A     N/A     N/A"
     wrong = "N/A" if unchecked and in_place else "0"
-    return (f"  {half['time_s'] * 1e6:>7.9g}  {half['algbw_Bps'] / 1e9:>6.2f}  {half['busbw_Bps'] / 1e9:>6.2f}"
+    return (f"  {half['time_s'] * 1e6:>7.9g}  {_GBps(half['algbw_Bps']):>6.2f}  {_GBps(half['busbw_Bps']):>6.2f}"
             f"  {wrong:>6}")
+
+
+def _GBps(rate_Bps: float) -> float:
+    """In GB/s; 0 for messages of 0 bytes, whose bandwidth is undefined here and 0 in nccl-tests."""
+    return rate_Bps / 1e9 if pd.notna(rate_Bps) else 0.0
 
 
 def _document(rows: pd.DataFrame, run: Run) -> dict[str, object]:
@@ -155,9 +160,9 @@ def _document(rows: pd.DataFrame, run: Run) -> dict[str, object]:
 
 def _result(op: str, ranks: int, pair: _Pair) -> dict[str, object]:
     row = pair.present
-    halves = {name: {"time": half["time_s"] * 1e6, "alg_bw": half["algbw_Bps"] / 1e9, "bus_bw": half["busbw_Bps"] / 1e9,
-                     "nwrong": 0.0} for name, half in zip(("out_of_place", "in_place"), pair, strict=True)
-              if half is not None}
+    halves = {name: {"time": half["time_s"] * 1e6, "alg_bw": _GBps(half["algbw_Bps"]),
+                     "bus_bw": _GBps(half["busbw_Bps"]), "nwrong": 0.0}
+              for name, half in zip(("out_of_place", "in_place"), pair, strict=True) if half is not None}
     return {"size": int(row["message_bytes"]), "count": _count(op, ranks, row),
             "type": _DTYPES.get(row["dtype"], row["dtype"]), "redop": _redop(op, row),
             "root": f"{0 if OPERATIONS[op].rooted else -1:>6}", **halves}

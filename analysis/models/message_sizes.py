@@ -7,12 +7,14 @@ from functools import cache
 import numpy as np
 
 from collbench.collectives.cases.catalog import OPERATIONS, round_up
+from collbench.collectives.errors import UsageError
 
 from .curve import Curve, Floats, Ints
 from .series import Points
 
 __all__ = ["sizes_at"]
 
+_MOST_WEIGHED = 2048        # ranks; a few seconds, and 32 MB
 _ALIKE = 0.02       # by how much message sizes may differ from a law of their growth
 
 
@@ -66,8 +68,13 @@ def _reach_growth(curve: Curve, target: int, variant: str | None) -> float:
 
 @cache
 def _unit(op: str, ranks: int, dtype: str, traffic: str | None) -> int:
-    """The size of which all others are multiples; cached, because weighing the traffic of 384 ranks takes time."""
+    """The size of which all others are multiples; cached, because weighing the traffic of 384 ranks takes time.
+
+    Of more ranks than anyone can weigh, which is a square of weights, the rank count.
+    """
+    if traffic is not None and ranks > _MOST_WEIGHED:
+        return ranks
     try:
         return round_up(op, 1, ranks, dtype, traffic)
-    except KeyError:      # an element type that only another tool has
+    except (KeyError, UsageError):      # an element type or a traffic pattern that only another tool has
         return ranks
