@@ -33,6 +33,7 @@ _GRACE_S = 10.0
 _REAP_S = 1.0
 _LOOK_S = 1.0
 _QUIET_S = 15.0         # beyond the limit of a case, in which the watchdog of the ranks ends a job that does not move
+_MOST_STEPS = 3         # each of start-up, a case or the end may take its whole limit; if all do, the watchdog is lost
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT") if hasattr(signal, name))
 _MOST_RESTARTS = 100
 _SHOWN = 4
@@ -120,9 +121,12 @@ def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:
         quiet_s, looked = quiet_s + min(now - looked, 2 * _LOOK_S), now
         if (found := _size(job.config.journal)) != size:
             quiet_s, size = 0.0, found
+        limit_s = job.config.limit_s
         why = _why_it_stands_still(process, mark) if mark and quiet_s > _QUIET_S else None
+        if why is None and mark and quiet_s > _QUIET_S + _MOST_STEPS * (limit_s + job.config.meeting_s):
+            why = "no case has ended, and the ranks have not ended the job themselves"
         seen = seen + 1 if why else 0
-        if why and seen > 2 and (quiet_s > job.config.limit_s + _QUIET_S or _ALONE in why):
+        if why and seen > 2 and (quiet_s > limit_s + _QUIET_S or _ALONE in why):
             print(f"collbench: nothing has happened for {quiet_s:.0f} s: {why}: the job ends; everything measured is "
                   f"in {job.config.journal}", file=sys.stderr, flush=True)
             return None
