@@ -67,6 +67,7 @@ _OTHER = (
     re.compile(r"\+(?=[ \t#\d])"),                                              # an added line of a diff
     re.compile(r"\s{0,9}[-*\u2022] (?=\s*(?:#|\d+\s))"),
 )
+_PREFIX = re.compile("|".join(f"(?:{prefix.pattern})" for prefix in _OTHER))     # one match instead of many
 
 # Lines that only a tool prints: whatever stands in front of them, the same on several lines, is a prefix.
 _ANCHOR = re.compile(
@@ -74,6 +75,8 @@ _ANCHOR = re.compile(
     r"Size\s+(?:Avg |Latency|Bandwidth|MB/s)|data_size\s*\(Bytes\)|Collective:\s+\w+\s*$|Memory type:\s+\w+\s*$|"
     r"#bytes\s+#repetitions|Benchmarking:? +\w+|Number of GPUs:\s+\d|-{2,} Performance of \w+ on)|"
     r"\{\s*\"(?:numCycle|name)\"\s*:\s*")
+_ANCHORS = ("nThread", "count", "OSU", "Size", "data_size", "Collective:", "Memory type:", "#bytes", "Benchmarking",
+            "Number of GPUs:", "Performance of", '"numCycle"', '"name"')      # quick to look for in a long log
 _PLAIN = re.compile(r"\s*(?:#|\(|[\d.]+\s+[\d.]+(?:\s|$))")       # a comment, units, or numbers without units
 _WORD = re.compile(r"[A-Za-z]+|\d+|\s+|.")
 _NUMBERED = re.compile(r"\s{0,9}(\d{1,7})(?:[:|]\s?|\t| \| ?|\.\s|\s{1,2})")
@@ -147,7 +150,7 @@ def _without_prefix(number: int, text: str) -> LogLine:
         if found := _TASK.match(text):
             task = next(group for group in found.groups() if group is not None)
         else:
-            found = next((found for prefix in _OTHER if (found := prefix.match(text))), None)
+            found = _PREFIX.match(text)
         if not found:
             break
         text = text[found.end():]
@@ -168,7 +171,8 @@ def _prefixes(lines: Sequence[LogLine]) -> Iterator[re.Pattern[str]]:
     """Patterns for what stands before headings: numbers may differ, and words too if there is punctuation."""
     seen: Counter[str] = Counter()
     for line in lines:
-        if (found := _ANCHOR.search(line.text)) and 0 < found.start() <= 120:
+        if any(map(line.text.__contains__, _ANCHORS)) and (found := _ANCHOR.search(line.text)) \
+                and 0 < found.start() <= 120:
             prefix = line.text[:found.start()].rstrip()
             if prefix.strip(" #\t|,;\"'`({["):
                 seen["".join(_loose(word) for word in _WORD.findall(prefix))] += 1
