@@ -344,6 +344,7 @@ def test_prefixes_change_no_figure(tmp_path, prefix):
         assert (figures(found), found.warnings) == (figures(want), []), name
 
 
+@pytest.mark.slow
 def test_mutated_samples(tmp_path):
     rng, path = random.Random(18), tmp_path / "a.log"
     for name, text in SAMPLES.items():

@@ -363,6 +363,7 @@ def test_folders_compressed_files_and_standard_input(tmp_path):
     assert len(load(tmp_path / "in.jsonl").points) == 12
 
 
+@pytest.mark.slow
 def test_an_imported_journal_of_every_tool_can_be_reported(tmp_path):
     logs = [write(tmp_path, text(), f"{tool}.log") for tool, text in TOOLS.items()]
     assert import_logs(logs, tmp_path / "x.jsonl", LogHints()).files == len(TOOLS)

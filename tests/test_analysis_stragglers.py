@@ -122,13 +122,14 @@ def test_sums_of_nothing_in_a_damaged_journal_accuse_nobody():
         assert not list(find_stragglers(last_by_most(100).assign(**empty), {"r": RUN}))
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     """Rank 1 of a real MPI job is stopped again and again, most of the time; the findings name it, and not rank 0."""
     collbench = Path(sys.executable).parent / "collbench"
     job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all,"
-                            "all_gather", "-b", "64", "-e", "4K", "-f", "2", "--case-seconds", "0.1", "--precision",
+                            "all_gather", "-b", "64", "-e", "4K", "-f", "2", "--case-seconds", "0.3", "--precision",
                             "0", "--modes", "isolated", "--out", tmp_path / "r"], stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, text=True)
     slowing = threading.Thread(target=slow_down, args=(job, "1"), daemon=True)
@@ -164,7 +165,7 @@ def stop_and_go(pid):
             os.kill(pid, signal.SIGSTOP)
             time.sleep(0.03)
             os.kill(pid, signal.SIGCONT)
-            time.sleep(0.001)       # long enough for a few samples only, so that a busy machine disturbs fewer of them
+            time.sleep(0.005)
     except ProcessLookupError:
         return
 

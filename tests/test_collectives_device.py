@@ -228,6 +228,7 @@ def test_the_plan_keeps_all_sizes_when_communicators_take_long_to_make(device, t
     assert warnings == []
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_a_case_that_nearly_fits_is_a_record_not_a_crash(device, tmp_path):
     """Of 256 MiB, two slots of 40 MiB leave enough for all the rest, two of 100 MiB do not."""

@@ -162,6 +162,7 @@ def test_a_whole_run_over_mpi_on_the_device(open_mpi, device, tmp_path):
         assert record.case.op == "noop" or record.verification.checks > 0
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
@@ -181,6 +182,7 @@ def test_a_device_that_the_mpi_does_not_take_is_refused_with_what_was_asked(open
     assert "MPIX_Query_cuda_support: no, MPIX_Query_rocm_support: no" in objection(done)
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")

@@ -65,6 +65,7 @@ def test_a_journal_with_other_settings_is_refused_without_resume_anyway(collbenc
     assert "nothing was left to measure" in mixed.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
 def test_the_devices_that_a_container_was_given_are_no_other_setting(collbench, tmp_path, monkeypatch):

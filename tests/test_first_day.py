@@ -114,6 +114,7 @@ def test_ranks_pass_on_the_emulated_device(device, tmp_path):
     assert "it takes tensors on" in facts["gloo"]["gloo: not possible here"]["found"]
 
 
+@pytest.mark.slow
 def test_what_fails_is_said_and_the_rest_goes_on(tmp_path):
     status, facts, output = first_day(tmp_path, "--cpu", program=("-c", STAGES))
     assert status == 1, output

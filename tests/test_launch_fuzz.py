@@ -199,13 +199,15 @@ def held(words, folder, pristine):
     before = state(folder)
     status, _, said = attempt(words)
     after = state(folder)
-    assert status in (0, 2, None) or "/dev/full" in words, (words, said)
+    some = words[0] == "import" and status == 1         # of several logs, not all could be read
+    assert status in (0, 2, None) or "/dev/full" in words or some, (words, said)
     if status == 2:
         assert after == before, words
-        assert said.startswith("collbench: "), (words, said)
-        assert said.count("\n") == 1, (words, said)
+        *warnings, reason = said.splitlines()
+        assert reason.startswith("collbench: "), (words, said)
+        assert all(line.startswith("collbench: ") and ": line skipped: " in line for line in warnings), (words, said)
     assert said.replace("\n", "").isprintable(), (words, said)
-    assert len(said) < 2000, words
+    assert len(said) < 2000 * (1 + said.count("\n")), words
     if after != before:
         shutil.rmtree(folder)
         shutil.copytree(pristine, folder, symlinks=True)

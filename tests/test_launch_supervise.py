@@ -91,6 +91,7 @@ def test_a_job_of_which_all_that_could_end_it_is_stopped_is_ended(job, launcher,
     assert read_journal(journal)[2] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", [1, pytest.param(0, marks=pytest.mark.every_fault)])
 def test_a_rank_that_a_debugger_holds_is_named_and_the_job_ends(job, held):
     process, _, ranks, journal = job("local")

@@ -89,12 +89,13 @@ class Journal:
         self._turn = threading.Lock()
         try:
             self._file = AppendFile(path, tell)
+            opening = self._file.first_bytes(len(_OPENING))
             self._file.end_line()       # one that a crash truncated
         except BlockingIOError:
             raise JournalError(f"{path}: another run is writing this journal; give another --out") from None
         except OSError as error:
             raise JournalError(f"{path}: cannot be written: {error.strerror}") from None
-        if not _begins_like_a_journal(self._file.first_bytes(len(_OPENING))) and not _has_valid_line(path):
+        if not _begins_like_a_journal(opening) and not _has_valid_line(path):
             self._file.close()
             raise UnreadableError(f"{path}: not a collbench journal, so nothing is appended to it; give another --out")
 
