@@ -104,6 +104,7 @@ def mutated(text, rng):
     return text or "x"
 
 
+@pytest.mark.slow
 def test_mutated_logs(tmp_path):
     rng, end = random.Random(20261124), time.monotonic() + SECONDS
     path, tried = tmp_path / "fuzz.log", 0

@@ -245,6 +245,7 @@ def test_a_mistake_is_one_line(example, wrong, words):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_example_notebook_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     known = runpy.run_path(str(ROOT / "docs" / "examples" / "notebook.py"))

@@ -207,6 +207,7 @@ def test_the_version_of_the_library_is_recorded(whole):
     assert next(iter(whole[0].values())).library == "democcl 2.3.1"
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_a_case_that_does_not_fit_or_cannot_be_captured_is_a_record(device, tmp_path):
     """The device has 1 GiB of memory, and torch a class for graphs that this device does not implement."""

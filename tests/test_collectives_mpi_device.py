@@ -136,6 +136,7 @@ def objection(done):
     return said.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")

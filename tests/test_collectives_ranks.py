@@ -38,6 +38,7 @@ def test_every_operation_over_2_and_4_ranks_in_both_modes(collbench, tmp_path, t
     assert json.loads((tmp_path / "r" / "run.json").read_text())["runs"][0]["transport"] == transport
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_every_element_type_and_reduce_operation_is_right_or_refused(collbench, tmp_path, transport):
     done = collbench("run", "--transport", transport, "--ranks", 3, "--ops", "all_reduce,all_gather,reduce_scatter",
@@ -264,6 +265,7 @@ if communicator.rank == 0:
     assert set(printed.split()) <= {"native", "python"}
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_a_backend_of_torch_can_be_chosen(collbench, tmp_path):
     few = ("--ranks", 2, "--ops", "barrier", "--case-seconds", 0.05, "--out", tmp_path / "r")

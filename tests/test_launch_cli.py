@@ -135,6 +135,7 @@ def test_a_users_own_modules_of_the_same_names_change_nothing(tmp_path, stranger
         assert printed in done.stdout
 
 
+@pytest.mark.slow
 def test_cards_that_the_user_states_take_the_place_of_those_assumed(collbench, tmp_path):
     """Of one host of 8 GPUs: twice the cards, twice the bandwidth between hosts."""
     sizes = [1 << 28, 1 << 30]

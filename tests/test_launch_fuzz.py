@@ -355,6 +355,7 @@ LOG = """# nThread 1 nGpus 8 minBytes 8 maxBytes 16 step: 2(factor) warmup iters
 EXAMPLES = 14        # each takes up to a second
 
 
+@pytest.mark.slow
 def test_what_cannot_be_reaches_no_model_whatever_reads_it(tmp_path):
     """Everything that computes from frames, in this process: what it does not refuse has figures that can be."""
     from collbench.analysis.backtest import backtest, load_rows, summarise

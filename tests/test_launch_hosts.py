@@ -24,7 +24,7 @@ from collbench.launch.workload import Workload
 BESIDE = Path(sys.executable).parent
 QUICK = ("--case-seconds", "0.02", "--min-samples", "3", "--modes", "isolated", "--place", "both")
 DELAY_S = 0.005
-pytestmark = pytest.mark.ranks
+pytestmark = [pytest.mark.slow, pytest.mark.ranks]
 
 
 def ip(*words):

@@ -20,7 +20,7 @@ from collbench.collectives.records.journal import read_journal
 from collbench.launch.launchers.srun import mpi_protocol
 from collbench.launch.presets import SCRIPTS
 
-pytestmark = [pytest.mark.slurm, pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
+pytestmark = [pytest.mark.slow, pytest.mark.slurm, pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel", "sinfo")
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
