@@ -195,7 +195,7 @@ class MpiTransport:
     def versions(self) -> dict[str, str]:
         return {"mpi4py": mpi4py.__version__, "MPI": ".".join(map(str, MPI.Get_version())),
                 "MPI library": MPI.Get_library_version().partition("\n")[0].strip("\0 "),
-                "MPI device buffers": self._support.by or f"not reported ({self._support.asked})"}
+                "MPI device buffers": self._support.by or f"not reported: {self._support.asked}"}
 
     def close(self) -> None:
         MPI.COMM_WORLD.Barrier()
