@@ -49,6 +49,7 @@ def test_a_killed_run_resumes_and_ends_with_the_cases_of_an_undisturbed_one(coll
     assert _cases(journal) == after
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
 def test_a_journal_with_other_settings_is_refused_without_resume_anyway(collbench, tmp_path):

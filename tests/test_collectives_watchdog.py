@@ -156,6 +156,7 @@ def test_a_fault_on_one_rank_ends_the_job_and_names_it(faulty_job, launcher, kin
         assert "the cable is out" in last.reason
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("torch", "mpi")
 @pytest.mark.parametrize(("launcher", "kind", "at"), [
