@@ -56,7 +56,7 @@ def make():
 
 
 def pytest_words(python):
-    return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--only-needs", "mpi"]
+    return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--all", "--only-needs", "mpi"]
 
 
 def test_mpi_keeps_its_contract_under_mpich_too():
@@ -70,5 +70,5 @@ def test_mpi_keeps_its_contract_under_mpich_too():
 
 
 if __name__ == "__main__":
-    words = [*map(str, pytest_words(make())), "--all", f"--ignore={Path(__file__).relative_to(ROOT)}", "tests"]
+    words = [*map(str, pytest_words(make())), f"--ignore={Path(__file__).relative_to(ROOT)}", "tests"]
     sys.exit(subprocess.call([*words, *sys.argv[1:]], cwd=ROOT, env=environment()))

@@ -8,6 +8,7 @@ follow the code.
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -87,6 +88,8 @@ class Workplace:
             (self.tree / "collbench" / room).symlink_to(self.tree / room)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
         (site / "mutants.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+        for library in (Path(sys.prefix) / "lib").glob("lib*"):     # libmpi, which mpi4py looks for beside Python
+            (folder / "venv" / "lib" / library.name).symlink_to(library)
         for script in Path(sys.executable).parent.iterdir():     # mpirun, which tests look for beside Python
             here = self.python.parent / script.name
             if script.name == "collbench":
@@ -96,9 +99,9 @@ class Workplace:
                 here.symlink_to(script)
 
     def run(self, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
-        """Run pytest in the copy, until the first failure."""
+        """Run pytest in the copy, slow tests too, until the first failure."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return subprocess.run([str(self.python), "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests],
+        return subprocess.run([str(self.python), "-m", "pytest", "--all", "-x", "-q", "-p", "no:cacheprovider", *tests],
                               cwd=self.tree, text=True, capture_output=True, timeout=LIMIT_S, check=False,
                               env={**environment, "PYTHONDONTWRITEBYTECODE": "1"})
 
@@ -143,11 +146,13 @@ def judge_all(mutants: list[Mutant], workers: int) -> Iterator[Verdict]:
 def main() -> int:
     """Judge the mutants; exit status 1 where one survives that a user would meet, or no longer applies."""
     parser = argparse.ArgumentParser(description="Plant bugs one at a time and see whether a test notices.")
-    parser.add_argument("-k", dest="words", default="", help="only mutants whose name, area or file contains this")
+    parser.add_argument("-k", dest="words", default="", help="only mutants whose name, area or file matches this")
     parser.add_argument("--workers", type=int, default=2, help="copies of the tree at once (default: 2)")
     options = parser.parse_args()
     chosen = [mutant for mutant in read_mutants()
-              if options.words in f"{mutant.name} {mutant.area} {mutant.file}"]
+              if re.search(options.words, f"{mutant.name} {mutant.area} {mutant.file}")]
+    if not chosen:
+        parser.error(f"-k {options.words}: no mutant matches")
     clean = Workplace(ROOT / "build" / "mutants" / "0").run(dict.fromkeys(test for one in chosen for test in one.tests))
     if clean.returncode:
         print(clean.stdout[-3000:], f"the tests fail without any planted bug (status {clean.returncode})", sep="\n")
