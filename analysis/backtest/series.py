@@ -1,6 +1,5 @@
 """Measured points grouped into curves for the backtest."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,30 +20,18 @@ from ..models.curve import Curve, curve_of
 __all__ = ["Series", "curves_of", "levels_of", "read_data", "rows_of", "with_group"]
 
 _APART = ("transport", "redop", "place", "traffic", "mode", "time_kind")      # never pooled
-# Systems whose trays connect to a single tier of switches.
-_RACK = re.compile("NVL72|GB[23]00")
 _GROUP = ["system", "library", "op", "algorithm", "dtype", "variant", "node"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """A curve with its system, library and algorithm; `kind` is the library family used for calibration.
-
-    Args:
-        node_known: all ranks of every point are known to be on one node.
-    """
+    """A curve with its system, library and algorithm; `kind` is the library family used for calibration."""
 
     system: str
     library: str
     algorithm: str
     kind: str
     curve: Curve
-    node_known: bool = False
-
-    @property
-    def one_domain(self) -> bool:
-        """Whether all ranks of all points are known to be in one scale-up domain: one node, or one NVLink domain."""
-        return bool(_RACK.search(self.system)) or (not self.curve.levels and self.node_known)
 
 
 def levels_of(node: int) -> tuple[int, ...]:
@@ -107,5 +94,4 @@ def curves_of(rows: pd.DataFrame) -> Iterator[Series]:
         algorithm = None if named["algorithm"] in ("default", "") else canonical_name(named["op"], named["algorithm"])
         kind = kind_of(named["library"], named["op"])
         curve = replace(curve_of(group, named["op"], algorithm, levels), offered=runs(kind, named["op"], levels))
-        yield Series(named["system"], named["library"], named["algorithm"], kind, curve,
-                     bool((group["ranks"] <= group["ranks_per_node"]).all()))
+        yield Series(named["system"], named["library"], named["algorithm"], kind, curve)
