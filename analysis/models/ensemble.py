@@ -25,7 +25,6 @@ _BARE = 0.5            # weight of a trial from one rank count
 _CLOSE = 0.06          # log error of the best candidate below which trials outweigh history
 _CLEARLY = 1.5         # a candidate this many times worse than the best loses weight with every trial
 _DECAY = 0.3
-_GUESSED = 0.0        # weight of algorithms that nothing names, if only one rank count was measured
 _NAMED = 0.1           # weight of trends if the data name an algorithm of the registry
 _FLOOR, _SURE = 0.01, 0.005
 _UNTRIED = 0.3         # log error assumed without any trial
@@ -91,7 +90,7 @@ def weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, 
     if any(candidate.algorithm and candidate.algorithm.name == curve.algorithm for candidate in trials.candidates):
         weight[trend] *= _NAMED
     elif until == 1 and (weight[trend] > 0).any():      # one rank count does not tell step times from rates
-        weight[~trend] *= _GUESSED
+        weight[~trend] = 0.0
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)
     weight = np.nan_to_num(weight)

@@ -23,6 +23,7 @@ _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum num
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 _MAX_SLOTS = 64
 _TRIALS = 3              # samples of a communicator's life that are certainly taken
+_STEPS = sum(row.lifecycle for row in catalog.OPERATIONS.values())      # operations that share such a sample
 _REACH = 16              # other operations keep sizes up to the largest over this, if they can
 _FEWEST = 2              # sizes that every part of the sweep keeps while the headline operations keep all of theirs
 
@@ -127,11 +128,13 @@ def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Calla
 def _thin(cost_s: dict[Case, float], asked: dict[Case, int], world: int, budget_s: float) -> set[Case]:
     """The cases to leave out so that the others take at most `budget_s`, or as little as possible."""
     some = any(case.op in HEADLINE for case in cost_s)
+
+    def part_of(case: Case) -> _Part:
+        return _Part(case.op in HEADLINE or not some, case.ranks == world or bool(case.operation.memories))
     parts: dict[_Part, dict[int, list[Case]]] = {}
     for case in cost_s:
         if case.operation.has_payload:
-            part = _Part(case.op in HEADLINE or not some, case.ranks == world or bool(case.operation.memories))
-            parts.setdefault(part, {}).setdefault(asked[case], []).append(case)
+            parts.setdefault(part_of(case), {}).setdefault(asked[case], []).append(case)
     left_s, dropped = sum(cost_s.values()), set()
     while left_s > budget_s:
         choice = _next(parts, cost_s, max(asked.values()) // _REACH)
@@ -142,7 +145,7 @@ def _thin(cost_s: dict[Case, float], asked: dict[Case, int], world: int, budget_
             dropped.add(case)
             left_s -= cost_s[case]
     for case in asked:      # what the library refuses goes with its size: the table would show nothing else of it
-        part = _Part(case.op in HEADLINE or not some, case.ranks == world or bool(case.operation.memories))
+        part = part_of(case)
         if case not in cost_s and part in parts and asked[case] not in parts[part] and case.operation.has_payload:
             dropped.add(case)
     return dropped
@@ -183,7 +186,7 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
     """Seconds that a case takes in addition to its sampling time: set-up, checks, and the minimum number of samples."""
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
     if case.operation.lifecycle:
-        return _TRIALS * probe.set_up_s.get(case.ranks, call_s) / 3 + _DECISIONS * decision_s   # three share a sample
+        return _TRIALS * probe.set_up_s.get(case.ranks, call_s) / _STEPS + _DECISIONS * decision_s
     window = catalog.window_depth(case) if case.operation.windowed else 1
     slot_bytes = case.bytes * window * (1 if case.in_place else 2)
     touch_s = probe.touched_s_per_byte * slot_bytes
