@@ -197,7 +197,7 @@ def _introduction(run: Run, plan: Plan) -> str:
     if plan.dropped_sizes:
         lines[-1] += f"; left out to fit the time: {', '.join(map(format_size, plan.dropped_sizes))}"
     elif plan.thinned:
-        lines[-1] += f"; {plan.thinned} cases of less asked-for operations and smaller groups left out to fit the time"
+        lines[-1] += f"; {plan.thinned} cases left out to fit the time: sizes of other operations and smaller groups"
     agreed = run.policy.alignment == "agreed"
     span = "first begin to last end over all ranks" if agreed else "the slowest rank's"
     lines.append(f"# start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; "
