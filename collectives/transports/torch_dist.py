@@ -5,28 +5,15 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
-from ..cases import catalog
 from ..cases.case import Case
-from ..cases.messages import messages
 from ..errors import CollbenchError, UsageError
-from ..interfaces import (
-    NO_DEVICE,
-    CallSettings,
-    Layout,
-    LoopChoice,
-    Memory,
-    Prepared,
-    empty_call,
-    layout,
-)
-from ..loop.memory import HOST_SLOTS_BYTES, HostMemory, evict_host, host_copy
+from ..interfaces import NO_DEVICE, CallSettings, Layout, LoopChoice, Memory, Prepared, layout
+from ..loop.memory import HOST_SLOTS_BYTES, evict_host
 from ..loop.timing import QueuedBlock, python_block
 from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
@@ -34,18 +21,10 @@ from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
 from ..topology.affinity import CpuBinding, bind_near
 from ..topology.device_identity import RankDevice
+from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, Tensors, by_messages
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
-from .torch_memory import (
-    DEVICE_SLOTS_BYTES,
-    DeviceMemory,
-    drain,
-    find_device,
-    identify,
-    memory_policy,
-    open_memory,
-    tensor,
-)
+from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory
 from .torch_versions import torch_versions
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
@@ -54,12 +33,6 @@ LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ran
 _TIMEOUT = timedelta(hours=12)  # ranks outside a group may wait long for their next case
 _EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
-_DTYPES = {"fp8_e4m3": "float8_e4m3fn"}     # where torch has another name
-# torch 2.13 renamed these two; the old names still work there, with a warning on every rank.
-_all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-_OPS = {name: getattr(dist.ReduceOp, attribute) for name, attribute in
-        {"sum": "SUM", "prod": "PRODUCT", "min": "MIN", "max": "MAX", "avg": "AVG"}.items()}
 
 
 class TorchCallContext:
@@ -91,8 +64,8 @@ class TorchCommunicator:
             return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
-        bind = _BINDERS.get(case.op, _messages)
-        calls = [bind(self, case, _Tensors(case, memory, row, place)) for row in range(slots)]
+        bind = BINDERS.get(case.op, by_messages)
+        calls = [bind(self, case, Tensors(case, memory, row, place)) for row in range(slots)]
         return self._timed(calls, memory, place)
 
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
@@ -198,23 +171,23 @@ class TorchTransport:
     name = "torch"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, device: torch.device, backend: str, binding: CpuBinding | None = None) -> None:
+    def __init__(self, device: torch.device, backend: str, own: RankDevice, binding: CpuBinding | None) -> None:
         self._context, self._backend = TorchCallContext(device), backend
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device) + (f"; {binding.words()}" if binding else "")
-        self.own_device = RankDevice(**identify(device))
+        self.own_device = own
         self.threads = 2 if backend == "gloo" else 1    # gloo moves data in a separate thread
         self.library = _library(backend, device)
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def why_not(self, case: Case) -> str | None:
-        if case.in_place and case.op not in _IN_PLACE:
+        if case.in_place and case.op not in IN_PLACE:
             return f"torch.distributed has no in-place {case.op}"
-        if case.operation.has_in_place and not case.in_place and case.op not in _OUT_OF_PLACE:
+        if case.operation.has_in_place and not case.in_place and case.op not in OUT_OF_PLACE:
             return f"torch.distributed.{case.op} works in place only"
-        if case.op not in _BINDERS and case.operation.memories and self._context.device.type == "cpu":
+        if case.op not in BINDERS and case.operation.memories and self._context.device.type == "cpu":
             return NO_DEVICE
-        if case.op not in _BINDERS and case.operation.reduces:
+        if case.op not in BINDERS and case.operation.reduces:
             return f"torch.distributed has no {case.op}"
         if case.op == "send_recv" and case.ranks == 1:
             return "torch.distributed does not support sending to the same rank"
@@ -280,14 +253,16 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     able = dist.Backend.backend_capability.get(backend, [device.type])
     if device.type not in able:
         raise UsageError(f"--backend {backend}: it takes tensors on {', '.join(able)}, not on {device.type}")
-    binding = None if device.type == "cpu" else bind_near(RankDevice(**identify(device)).bus)
+    identity = identify(device)
+    own = RankDevice(**identity)
+    binding = None if device.type == "cpu" else bind_near(own.bus)
     try:
         store = _store(place, timedelta(seconds=meeting_s + _EXTRA_WAIT_S))
-        meet(store, place, own_claim(place, **identify(device)), meeting_s)
+        meet(store, place, own_claim(place, **identity), meeting_s)
     except RuntimeError as error:       # torch raises this for any problem with a store
         raise CollbenchError(why_apart(place, str(error))) from None
     dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT)
-    return TorchTransport(device, backend, binding)
+    return TorchTransport(device, backend, own, binding)
 
 
 def _available(backend: str) -> bool:
@@ -319,147 +294,3 @@ def _library(backend: str, device: torch.device) -> str:
         return f"{name}, torch {torch.__version__}"
     found = version()
     return f"{name} {'.'.join(map(str, found)) if isinstance(found, tuple) else found}"
-
-
-class _Tensors:
-    """One slot as tensors for torch.distributed."""
-
-    def __init__(self, case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> None:
-        dtype = getattr(torch, _DTYPES.get(case.dtype, case.dtype)) if case.dtype else torch.uint8
-        self.case = case
-        self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
-        self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
-        self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
-
-    def messages(self, whole: torch.Tensor) -> list[torch.Tensor]:
-        """The buffers of a window, one per message; reused in turn if there are fewer than messages."""
-        parts = whole.split(self.case.count) if whole.numel() else ()
-        return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
-
-
-def _op(case: Case) -> Any:
-    """torch's reduce operation of a case that reduces."""
-    assert case.redop is not None
-    return _OPS[case.redop]
-
-
-def _all_reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.all_reduce, at.recv, _op(case), comm.timed)
-
-
-def _all_gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(_all_gather_flat, at.recv, at.send, comm.timed)
-
-
-def _reduce_scatter(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(_reduce_scatter_flat, at.recv, at.send, _op(case), comm.timed)
-
-
-def _broadcast(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.broadcast, at.recv, catalog.ROOT, comm.timed)
-
-
-def _reduce(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.reduce, at.send, catalog.ROOT, _op(case), comm.timed)
-
-
-def _gather(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    parts = list(at.recv.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
-    return partial(dist.gather, at.send, parts, catalog.ROOT, comm.timed)
-
-
-def _scatter(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    parts = list(at.send.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
-    return partial(dist.scatter, at.recv, parts, catalog.ROOT, comm.timed)
-
-
-def _all_to_all(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.all_to_all_single, at.recv, at.send, None, None, comm.timed)
-
-
-def _all_to_all_v(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    counts = catalog.traffic_counts(case)
-    return partial(dist.all_to_all_single, at.recv, at.send, [row[comm.rank] for row in counts],
-                   counts[comm.rank], comm.timed)
-
-
-def _barrier(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return partial(dist.barrier, comm.timed)
-
-
-def _noop(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return empty_call
-
-
-def _host_copy(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    return host_copy(at.send.view(torch.uint8).numpy(), at.recv.view(torch.uint8).numpy())
-
-
-def _started(comm: TorchCommunicator, transfers: list[tuple[Callable, torch.Tensor, int]]) -> Callable[[], object]:
-    """Start all transfers, then wait for all. Grouped, since some libraries would deadlock otherwise."""
-    operations = [dist.P2POp(start, data, peer, comm.timed) for start, data, peer in transfers]
-
-    def exchange() -> None:
-        for request in dist.batch_isend_irecv(operations):
-            request.wait()
-    return exchange
-
-
-def _messages(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    """An operation without a call of its own, message by message; what a rank keeps for itself is copied."""
-    sends, receives = messages(case, comm.rank) or ([], [])
-    parts = [[part[i.at:i.at + i.count] for i in group] for part, group in ((at.send, sends), (at.recv, receives))]
-    transfers: list[tuple[Callable, torch.Tensor, int]] = []
-    for start, group, views in ((dist.isend, sends, parts[0]), (dist.irecv, receives, parts[1])):
-        transfers += [(start, view, message.peer) for message, view in zip(group, views, strict=True)
-                      if message.peer != comm.rank]
-    exchange = _started(comm, transfers) if transfers else empty_call
-    own_sent, own_received = ([view for message, view in zip(group, views, strict=True) if message.peer == comm.rank]
-                              for group, views in zip((sends, receives), parts, strict=True))
-    if not own_received:
-        return exchange
-
-    def both() -> None:
-        for source, target in zip(own_sent, own_received, strict=True):
-            target.copy_(source, non_blocking=True)
-        exchange()
-    return both
-
-
-def _ping_pong(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    other = catalog.partner(case, comm.rank)
-    if other is None:
-        return empty_call
-    send = partial(dist.send, at.send, other, comm.timed)
-    receive = partial(dist.recv, at.recv, other, comm.timed)
-    first, second = (send, receive) if catalog.begins(case, comm.rank) else (receive, send)
-
-    def exchange() -> None:
-        first()
-        second()
-    return exchange
-
-
-def _window(comm: TorchCommunicator, case: Case, at: _Tensors) -> Callable[[], object]:
-    """All messages of a window in flight at once, then a one-byte acknowledgement from each receiver."""
-    other = catalog.partner(case, comm.rank)
-    if other is None:
-        return empty_call
-    sends = [(dist.isend, message, other) for message in at.messages(at.send)]
-    window = _started(comm, [(dist.irecv, message, other) for message in at.messages(at.recv)] + sends)
-    answer = dist.recv if catalog.begins(case, comm.rank) else dist.send
-    acknowledge = partial(answer, at.token, other, comm.timed)
-
-    def exchange() -> None:
-        window()
-        acknowledge()
-    return exchange
-
-
-_BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
-            "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
-            "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
-            "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
-            "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _host_copy}
-_IN_PLACE = {"all_reduce", "reduce", "all_gather", "reduce_scatter"}
-_OUT_OF_PLACE = {"all_gather", "reduce_scatter", "gather", "scatter", "all_to_all", "all_to_all_v"}

@@ -1,0 +1,175 @@
+"""Each operation as a bound torch.distributed call on one slot's tensors."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+from ..cases import catalog
+from ..cases.case import Case
+from ..cases.messages import messages
+from ..interfaces import Layout, empty_call
+from ..loop.memory import HostMemory, host_copy
+from .torch_memory import DeviceMemory, tensor
+
+__all__ = ["BINDERS", "IN_PLACE", "OUT_OF_PLACE", "Tensors", "TimedGroup", "by_messages"]
+
+_DTYPES = {"fp8_e4m3": "float8_e4m3fn"}     # where torch has another name
+# torch 2.13 renamed these two; the old names still work there, with a warning on every rank.
+_all_gather_flat = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter_flat = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+_OPS = {name: getattr(dist.ReduceOp, attribute) for name, attribute in
+        {"sum": "SUM", "prod": "PRODUCT", "min": "MIN", "max": "MAX", "avg": "AVG"}.items()}
+
+
+class TimedGroup(Protocol):
+    """What calls need of a communicator: its process group, and this rank in it."""
+
+    timed: dist.ProcessGroup
+    rank: int
+
+
+class Tensors:
+    """One slot as tensors for torch.distributed."""
+
+    def __init__(self, case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> None:
+        dtype = getattr(torch, _DTYPES.get(case.dtype, case.dtype)) if case.dtype else torch.uint8
+        self.case = case
+        self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
+        self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
+        self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
+
+    def messages(self, whole: torch.Tensor) -> list[torch.Tensor]:
+        """The buffers of a window, one per message; reused in turn if there are fewer than messages."""
+        parts = whole.split(self.case.count) if whole.numel() else ()
+        return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
+
+
+def _op(case: Case) -> Any:
+    """torch's reduce operation of a case that reduces."""
+    assert case.redop is not None
+    return _OPS[case.redop]
+
+
+def _all_reduce(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(dist.all_reduce, at.recv, _op(case), comm.timed)
+
+
+def _all_gather(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(_all_gather_flat, at.recv, at.send, comm.timed)
+
+
+def _reduce_scatter(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(_reduce_scatter_flat, at.recv, at.send, _op(case), comm.timed)
+
+
+def _broadcast(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(dist.broadcast, at.recv, catalog.ROOT, comm.timed)
+
+
+def _reduce(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(dist.reduce, at.send, catalog.ROOT, _op(case), comm.timed)
+
+
+def _gather(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    parts = list(at.recv.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
+    return partial(dist.gather, at.send, parts, catalog.ROOT, comm.timed)
+
+
+def _scatter(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    parts = list(at.send.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
+    return partial(dist.scatter, at.recv, parts, catalog.ROOT, comm.timed)
+
+
+def _all_to_all(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(dist.all_to_all_single, at.recv, at.send, None, None, comm.timed)
+
+
+def _all_to_all_v(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    counts = catalog.traffic_counts(case)
+    return partial(dist.all_to_all_single, at.recv, at.send, [row[comm.rank] for row in counts],
+                   counts[comm.rank], comm.timed)
+
+
+def _barrier(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return partial(dist.barrier, comm.timed)
+
+
+def _noop(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return empty_call
+
+
+def _host_copy(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    return host_copy(at.send.view(torch.uint8).numpy(), at.recv.view(torch.uint8).numpy())
+
+
+def _started(comm: TimedGroup, transfers: list[tuple[Callable, torch.Tensor, int]]) -> Callable[[], object]:
+    """Start all transfers, then wait for all. Grouped, since some libraries would deadlock otherwise."""
+    operations = [dist.P2POp(start, data, peer, comm.timed) for start, data, peer in transfers]
+
+    def exchange() -> None:
+        for request in dist.batch_isend_irecv(operations):
+            request.wait()
+    return exchange
+
+
+def by_messages(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    """An operation without a call of its own, message by message; what a rank keeps for itself is copied."""
+    sends, receives = messages(case, comm.rank) or ([], [])
+    parts = [[part[i.at:i.at + i.count] for i in group] for part, group in ((at.send, sends), (at.recv, receives))]
+    transfers: list[tuple[Callable, torch.Tensor, int]] = []
+    for start, group, views in ((dist.isend, sends, parts[0]), (dist.irecv, receives, parts[1])):
+        transfers += [(start, view, message.peer) for message, view in zip(group, views, strict=True)
+                      if message.peer != comm.rank]
+    exchange = _started(comm, transfers) if transfers else empty_call
+    own_sent, own_received = ([view for message, view in zip(group, views, strict=True) if message.peer == comm.rank]
+                              for group, views in zip((sends, receives), parts, strict=True))
+    if not own_received:
+        return exchange
+
+    def both() -> None:
+        for source, target in zip(own_sent, own_received, strict=True):
+            target.copy_(source, non_blocking=True)
+        exchange()
+    return both
+
+
+def _ping_pong(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    other = catalog.partner(case, comm.rank)
+    if other is None:
+        return empty_call
+    send = partial(dist.send, at.send, other, comm.timed)
+    receive = partial(dist.recv, at.recv, other, comm.timed)
+    first, second = (send, receive) if catalog.begins(case, comm.rank) else (receive, send)
+
+    def exchange() -> None:
+        first()
+        second()
+    return exchange
+
+
+def _window(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    """All messages of a window in flight at once, then a one-byte acknowledgement from each receiver."""
+    other = catalog.partner(case, comm.rank)
+    if other is None:
+        return empty_call
+    sends = [(dist.isend, message, other) for message in at.messages(at.send)]
+    window = _started(comm, [(dist.irecv, message, other) for message in at.messages(at.recv)] + sends)
+    answer = dist.recv if catalog.begins(case, comm.rank) else dist.send
+    acknowledge = partial(answer, at.token, other, comm.timed)
+
+    def exchange() -> None:
+        window()
+        acknowledge()
+    return exchange
+
+
+BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
+            "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
+            "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
+            "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
+            "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _host_copy}
+IN_PLACE = {"all_reduce", "reduce", "all_gather", "reduce_scatter"}
+OUT_OF_PLACE = {"all_gather", "reduce_scatter", "gather", "scatter", "all_to_all", "all_to_all_v"}
