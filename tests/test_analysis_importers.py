@@ -86,8 +86,9 @@ def test_nccl_tests_text(tmp_path):
 
 def test_points_have_the_printed_bandwidth(tmp_path):
     loaded = load(write(tmp_path, all_reduce()))
-    printed = [figure.busbw_Bps for figure in read_log(tmp_path / "a.log").results]
-    assert np.allclose(loaded.points["busbw_Bps"], printed, atol=6e6)
+    results = read_log(tmp_path / "a.log").results
+    for rate in ("algbw_Bps", "busbw_Bps"):
+        assert np.allclose(loaded.points[rate], [getattr(figure, rate) for figure in results], atol=6e6), rate
     assert set(loaded.points["time_kind"]) == {"mean over ranks"}
     assert set(loaded.points["place"]) == {"in-place", "out-of-place"}
 
