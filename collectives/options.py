@@ -84,7 +84,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def limit_s(self) -> float:
-        """Seconds that a case may take: as requested, else 300 s, or less if the whole run has less."""
+        """Seconds that a case may take: as requested, else 300 s, or less if the whole run has less.
+
+        A plan with long cases gives them more than this default (see `Watchdog.expect`).
+        """
         if self.case_limit_s is not None:
             return self.case_limit_s
         return 300.0 if self.budget_s is None else min(300.0, max(60.0, self.budget_s))
@@ -284,7 +287,7 @@ _OPTIONS = (
     click.option("--resume-anyway", is_flag=True, help="Resume even if the settings differ."),
     click.option("--case-limit", type=Amount(min=1.0), default=None,
                  help="Seconds after which a case counts as hung and the job ends.  [default: 300, less with "
-                      "--budget]"),
+                      "--budget, more if longer cases are planned]"),
     click.option("--rendezvous-seconds", type=Amount(min=1.0), default=None,
                  help="Seconds that ranks wait for each other at start-up.  [default: 300, less with --case-limit or "
                       "--budget]"),

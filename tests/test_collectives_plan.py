@@ -68,6 +68,12 @@ def test_a_sweep_without_headline_operations_treats_all_alike():
     assert kept == list(SIZES[:len(kept)])
 
 
+def test_the_longest_case_takes_at_least_its_sampling_and_at_most_all_of_the_time():
+    for plan in (planned(None), planned(100.0), planned(8.0), planned(None, large_s=60.0)):
+        assert 2 * plan.mode_s < plan.longest_s < plan.expected_s
+    assert plan.longest_s > 60
+
+
 def test_one_size_is_left_however_short_the_time():
     plan = planned(1e-3)
     assert set(plan.cases.values()) == {SIZES[0]}

@@ -263,3 +263,46 @@ thread.join()
 """], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"collbench: rank 3 \(pid \d+\): in thread 'helper': OSError: the cable \[<string>:5\]\n",
                         done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(("expected_s", "status"), [(0.0, FAULT), (1.5, 0)], ids=["not expected", "expected"])
+def test_a_case_that_is_expected_to_take_long_is_not_hung(tmp_path, expected_s, status):
+    """Over two ranks, the limit is 0.3 s and the case takes 1.5 s."""
+    done = subprocess.run([sys.executable, "-c", f"""
+import time
+from pathlib import Path
+from collbench.collectives.cases.case import Case
+from collbench.collectives.transports.loopback import run_ranks
+from collbench.collectives.watchdog.ending import StartGuard
+from collbench.collectives.watchdog.watchdog import Watchdog
+def program(transport, place):
+    guard = StartGuard(60, place.rank)
+    watch = Watchdog(place.rank, 2, 0.3, Path("journal.jsonl"), guard)
+    watch.expect({expected_s})
+    watch.join(transport.communicator(2), True, None)
+    watch.enter_case(Case(op="barrier", ranks=2, bytes=0), 1)
+    time.sleep(1.5)
+    watch.enter_case(None)
+    watch.leave()
+run_ranks(2, program)
+"""], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert ("did not end within 0 s" in done.stderr) == (status == FAULT)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("again", "status"), [(True, 0), (False, FAULT)], ids=["renewed", "not renewed"])
+def test_each_step_of_the_start_has_the_whole_time(again, status):
+    """Three steps of 1.5 s each, with a limit of 4 s."""
+    done = subprocess.run([sys.executable, "-c", f"""
+import time
+from collbench.collectives.watchdog.ending import StartGuard
+guard = StartGuard(4.0, 2)
+for _ in range(3):
+    time.sleep(1.5)
+    if {again}:
+        guard.renew()
+guard.disarm()
+"""], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert ("rank 2 (pid" in done.stderr and "did not start within 4 s" in done.stderr) == (status == FAULT)

@@ -73,6 +73,7 @@ class Plan(NamedTuple):
         refused: cases that the library is known not to support, with the reason; they take no time.
         mode_s: sampling time for one mode of one case.
         expected_s: expected duration of the run.
+        longest_s: expected duration of the longest case.
         dropped_sizes: sizes left out of every operation to fit the time.
         thinned: cases left out to fit the time, those of `dropped_sizes` included.
     """
@@ -81,6 +82,7 @@ class Plan(NamedTuple):
     refused: dict[Case, str]
     mode_s: float
     expected_s: float
+    longest_s: float
     dropped_sizes: tuple[int, ...] = ()
     thinned: int = 0
 
@@ -120,8 +122,9 @@ def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Calla
     todo = [case for case in kept if case not in refused]
     total_s, units = sum(fixed_s[case] for case in todo), max(1, sum(modes[case] for case in todo))
     mode_s = policy.case_s if budget_s is None else max(floor_s, min(policy.case_s, (budget_s - total_s) / units))
+    longest_s = max((fixed_s[case] + modes[case] * mode_s for case in todo), default=0.0)
     return Plan(kept, {case: reason for case, reason in refused.items() if case in kept}, mode_s,
-                total_s + units * mode_s, tuple(sorted(set(cases.values()) - set(kept.values()))),
+                total_s + units * mode_s, longest_s, tuple(sorted(set(cases.values()) - set(kept.values()))),
                 len(cases) - len(kept))
 
 

@@ -38,6 +38,8 @@ def run_sweep(request: RunConfig, transport: Transport, place: Place, watch: Nul
     """
     watch.enter_phase("start-up")
     session = open_session(request, transport, place, watch.enter_phase)
+    if request.case_limit_s is None:
+        watch.expect(session.plan.longest_s)
     watch.join(session.world, session.loopback, place.address and place.address[0])
     return _Coordinator(session, transport, watch).run() if transport.rank == 0 else _run_follower(
         session, transport, watch)

@@ -31,9 +31,14 @@ from .spoke import Spoke
 
 __all__ = ["NullWatchdog", "Watchdog"]
 
+_LATE_FACTOR = 3.0      # a case is not hung before it takes this many times as long as expected
+
 
 class NullWatchdog:
     """Null watchdog for the in-process loopback transport."""
+
+    def expect(self, case_s: float) -> None:
+        """Before `join`: a case is expected to take up to this many seconds. Gives every case more time if need be."""
 
     def join(self, world: Communicator, one_host: bool, address: str | None) -> None:
         """Connect the watchdogs of all ranks, which have met. Collective."""
@@ -75,6 +80,9 @@ class Watchdog(NullWatchdog):
     def _thread(self) -> Hub | Spoke | None:
         """This rank's thread; None before `join`, for a single rank, or if rank 0 could not be reached."""
         return self._hub or self._spoke
+
+    def expect(self, case_s: float) -> None:
+        self.limit_s = max(self.limit_s, _LATE_FACTOR * case_s)
 
     def join(self, world: Communicator, one_host: bool, address: str | None) -> None:
         if self.size > 1 and self._thread is None:
