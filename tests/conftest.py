@@ -1,6 +1,7 @@
 """What several tests share: commands run as a user would run them, and loud skips for what is not here."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -16,6 +17,17 @@ from hypothesis import settings
 # No test is about how long an example takes: machines that run them are shared.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+HERE = Path(__file__).parent
+DEVICE_SOURCE = HERE / "third_party_device.cpp"
+DEVICE_LOADER = """
+import importlib.util, os
+def load():
+    spec = importlib.util.spec_from_file_location("third_party_device", os.environ["DEMO_PROGRAM"])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.prepare(os.environ["DEMO_LIBRARY"])
+"""
 
 
 @pytest.fixture
@@ -48,6 +60,43 @@ def temporary(tmp_path):
                     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             finally:
                 os.close(held)
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig):
+    """The compiled library, kept in pytest's cache as long as source and torch stay the same."""
+    compiler = shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        pytest.skip("SKIPPED: no C++ compiler, so no test device")
+    home, version, python = subprocess.run(
+        [sys.executable, "-c", "import sysconfig, torch; print(torch.__path__[0], torch.__version__, "
+                               "sysconfig.get_path('include'))"],
+        capture_output=True, text=True, check=True).stdout.split()
+    digest = hashlib.sha256(DEVICE_SOURCE.read_bytes() + version.encode() + python.encode()).hexdigest()[:16]
+    library = Path(pytestconfig.cache.mkdir("third-party-device")) / f"demo-{digest}.so"
+    if not library.exists():
+        draft = library.with_suffix(f".{os.getpid()}")
+        done = subprocess.run(
+            [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-w", f"-I{home}/include", f"-I{python}",
+             f"-I{home}/include/torch/csrc/api/include", str(DEVICE_SOURCE), "-o", str(draft), f"-L{home}/lib",
+             "-ltorch", "-ltorch_cpu", "-ltorch_python", "-lc10", f"-Wl,-rpath,{home}/lib"],
+            capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"SKIPPED: the device does not compile against torch {version}: {done.stderr[:400]}")
+        draft.replace(library)
+    return library
+
+
+@pytest.fixture
+def device_variables(device, tmp_path):
+    """Variables with which torch loads the test device by itself, as it loads torch_npu."""
+    site = tmp_path / "site"
+    (site / "demo-1.dist-info").mkdir(parents=True)
+    (site / "demo_loader.py").write_text(DEVICE_LOADER)
+    (site / "demo-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1\n")
+    (site / "demo-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\ndemo = demo_loader:load\n")
+    return {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]), "DEMO_LIBRARY": str(device),
+            "DEMO_PROGRAM": str(HERE / "third_party_device.py")}
 
 
 def _missing(need):

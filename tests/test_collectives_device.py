@@ -4,10 +4,8 @@ The device is compiled from third_party_device.cpp and registered with torch lik
 part of collbench refers to it. It has awkward properties of real devices: third_party_device.py lists them.
 """
 
-import hashlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,37 +22,12 @@ from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
 
 HERE = Path(__file__).parent
-SOURCE, PROGRAM = HERE / "third_party_device.cpp", HERE / "third_party_device.py"
+PROGRAM = HERE / "third_party_device.py"
 RATE_BPS = 100e6        # of its asynchronous copies: 10 ms per MiB, far above timing noise
 AWKWARD = {"DEMO_VISIBLE": "1", "DEMO_UUID": "zero", "DEMO_CACHING": "1", "DEMO_MEMORY": "module"}      # the defaults
 GENTLE = {"DEMO_VISIBLE": "2", "DEMO_UUID": "own", "DEMO_CACHING": "0", "DEMO_MEMORY": "accelerator"}
 
 pytestmark = pytest.mark.needs("torch")
-
-
-@pytest.fixture(scope="module")
-def device(pytestconfig):
-    """The compiled library, kept in pytest's cache as long as source and torch stay the same."""
-    compiler = shutil.which("g++") or shutil.which("c++")
-    if compiler is None:
-        pytest.skip("SKIPPED: no C++ compiler, so no test device")
-    home, version, python = subprocess.run(
-        [sys.executable, "-c", "import sysconfig, torch; print(torch.__path__[0], torch.__version__, "
-                               "sysconfig.get_path('include'))"],
-        capture_output=True, text=True, check=True).stdout.split()
-    digest = hashlib.sha256(SOURCE.read_bytes() + version.encode() + python.encode()).hexdigest()[:16]
-    library = Path(pytestconfig.cache.mkdir("third-party-device")) / f"demo-{digest}.so"
-    if not library.exists():
-        draft = library.with_suffix(f".{os.getpid()}")
-        done = subprocess.run(
-            [compiler, "-std=c++20", "-O1", "-shared", "-fPIC", "-w", f"-I{home}/include", f"-I{python}",
-             f"-I{home}/include/torch/csrc/api/include", str(SOURCE), "-o", str(draft), f"-L{home}/lib", "-ltorch",
-             "-ltorch_cpu", "-ltorch_python", "-lc10", f"-Wl,-rpath,{home}/lib"],
-            capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"SKIPPED: the device does not compile against torch {version}: {done.stderr[:400]}")
-        draft.replace(library)
-    return library
 
 
 def environment(**more):

@@ -5,7 +5,7 @@ asynchronously.
 """
 
 import ctypes
-import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -29,12 +29,6 @@ int MPIX_GPU_query_support(int kind, int *flag)
     return kind > 2;
 }
 """
-
-
-spec = importlib.util.spec_from_file_location("device_tests", HERE / "test_collectives_device.py")
-device_tests = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(device_tests)
-device = device_tests.device        # a fixture: the compiled device
 
 
 def build(source, folder):
@@ -123,8 +117,8 @@ def run(device, folder, ranks, *options, **variables):
     command = [*mpirun, sys.executable, folder / "run.py", device, "--transport", "mpi", "--display", "quiet",
                "--out", folder / "r", "--min-samples", 2, "--case-seconds", 0.005, *options]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False,
-                          env=device_tests.environment(PYTHONPATH=f"{HERE.parent}:{HERE}", DEMO_VISIBLE="2",
-                                                       DEMO_UUID="own", **{"AWARE": "1", **variables}))
+                          env={**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}", "DEMO_COPY_BPS": "100e6",
+                               "DEMO_VISIBLE": "2", "DEMO_UUID": "own", "AWARE": "1", **variables})
 
 
 def objection(done):
@@ -205,8 +199,8 @@ def test_without_torch_devices_are_refused_where_they_would_be_used(request, tmp
     (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, "--transport", "mpi", "--device", wanted, "--ops",
                            "noop", "--display", "quiet", "--out", tmp_path / "r"], capture_output=True, text=True,
-                          timeout=60, check=False, env=device_tests.environment(PYTHONPATH=str(tmp_path), AWARE=aware,
-                                                       PRESENT="1"))
+                          timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path), "AWARE": aware,
+                                                       "PRESENT": "1"})
     if (wanted, aware) == ("auto", "0"):
         assert (done.returncode, done.stderr) == (0, "")
         return

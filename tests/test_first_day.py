@@ -1,6 +1,5 @@
 """benchmarks/first_day.py: its stages on the CPU, its facts on the emulated device, and what it says when they fail."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,19 +13,6 @@ SCRIPT = HERE.parent / "benchmarks" / "first_day.py"
 pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch"),
               pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="SKIPPED: no /proc here")]
 
-_spec = importlib.util.spec_from_file_location("_device_tests", HERE / "test_collectives_device.py")
-_device_tests = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_device_tests)
-device = _device_tests.device       # the fixture that compiles it
-
-LOADER = """
-import importlib.util, os
-def load():
-    spec = importlib.util.spec_from_file_location("third_party_device", os.environ["DEMO_PROGRAM"])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.prepare(os.environ["DEMO_LIBRARY"])
-"""
 # Stages of its own in place of the real ones.
 STAGES = """
 import os, sys, time
@@ -75,21 +61,10 @@ def test_every_stage_passes_on_the_cpu(tmp_path):
     assert " PASS, 0 FAIL, 0 SKIP in " in (tmp_path / "out" / "summary.txt").read_text().splitlines()[-1]
 
 
-def with_device(device, tmp_path):
-    """Variables with which torch loads the emulated device by itself."""
-    site = tmp_path / "site"
-    (site / "demo-1.dist-info").mkdir(parents=True)
-    (site / "demo_loader.py").write_text(LOADER)
-    (site / "demo-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1\n")
-    (site / "demo-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\ndemo = demo_loader:load\n")
-    return {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]), "DEMO_LIBRARY": str(device),
-            "DEMO_PROGRAM": str(_device_tests.PROGRAM), "DEMO_INIT_S": "1.5"}
-
-
 @pytest.mark.slow
-def test_facts_and_plan_pass_on_the_emulated_device(device, tmp_path):
+def test_facts_and_plan_pass_on_the_emulated_device(device_variables, tmp_path):
     """It is faster than the interpreter, keeps freed memory, and takes 1.5 s to make a communicator."""
-    status, facts, output = first_day(tmp_path, "--only", "facts,plan", **with_device(device, tmp_path))
+    status, facts, output = first_day(tmp_path, "--only", "facts,plan", **device_variables, DEMO_INIT_S="1.5")
     assert status == 0, output
     passed = " ".join(name for stage in ("facts", "plan") for name, fact in facts[stage].items()
                       if fact["verdict"] == "PASS")
@@ -101,9 +76,9 @@ def test_facts_and_plan_pass_on_the_emulated_device(device, tmp_path):
 
 
 @pytest.mark.slow
-def test_ranks_pass_on_the_emulated_device(device, tmp_path):
+def test_ranks_pass_on_the_emulated_device(device_variables, tmp_path):
     status, facts, output = first_day(tmp_path, "--only", "copies,one rank,four ranks,gloo,stopped rank",
-                                      **with_device(device, tmp_path) | {"DEMO_INIT_S": "0.4"})
+                                      **device_variables, DEMO_INIT_S="0.4")
     assert status == 0, output
     for stage in ("copies", "one rank", "four ranks", "stopped rank"):
         assert "PASS" in verdicts(facts[stage]), output

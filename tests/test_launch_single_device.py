@@ -1,9 +1,8 @@
 """A host with a single accelerator: its copies and the CPUs are measured, and what needs two devices says so.
 
-The accelerator is that of test_collectives_device.py, which torch loads by itself, as it loads torch_npu.
+The accelerator is the compiled test device, which torch loads by itself, as it loads torch_npu.
 """
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -17,19 +16,6 @@ from collbench.collectives.records.journal import read_journal
 HERE = Path(__file__).parent
 pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch")]
 
-_spec = importlib.util.spec_from_file_location("_device_tests", HERE / "test_collectives_device.py")
-_device_tests = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_device_tests)
-device = _device_tests.device       # the fixture that compiles it
-
-LOADER = """
-import importlib.util, os
-def load():
-    spec = importlib.util.spec_from_file_location("third_party_device", os.environ["DEMO_PROGRAM"])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.prepare(os.environ["DEMO_LIBRARY"])
-"""
 # /dev/null stands for the file of the device, since no test can make one.
 RUNNER = """
 from collbench.collectives.topology import accelerators
@@ -40,19 +26,13 @@ main()
 
 
 @pytest.fixture
-def with_one_device(device, tmp_path):
+def with_one_device(device_variables, tmp_path):
     """The command line on such a host."""
-    site = tmp_path / "site"
-    (site / "demo-1.dist-info").mkdir(parents=True)
-    (site / "demo_loader.py").write_text(LOADER)
-    (site / "demo-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: demo\nVersion: 1\n")
-    (site / "demo-1.dist-info" / "entry_points.txt").write_text("[torch.backends]\ndemo = demo_loader:load\n")
     work = tmp_path / "work"
     work.mkdir()
 
     def run(*words, devices=1):
-        environment = {"PYTHONPATH": os.pathsep.join([str(HERE.parent), str(site)]), "DEMO_LIBRARY": str(device),
-                       "DEMO_PROGRAM": str(_device_tests.PROGRAM), "DEMO_VISIBLE": str(devices), "DEMO_UUID": "own"}
+        environment = {**device_variables, "DEMO_VISIBLE": str(devices), "DEMO_UUID": "own"}
         return subprocess.run([sys.executable, "-c", RUNNER, *map(str, words)], cwd=work, capture_output=True,
                               text=True, timeout=300, check=False, env={**os.environ, **environment})
     run.work = work
