@@ -131,6 +131,16 @@ def under_mpirun(ranks, program, tmp_path):
     return done.stdout
 
 
+def under_torchrun(ranks, program, tmp_path):
+    """As `under_mpirun`, as ranks of torch.distributed."""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
+                           str(ranks), str(tmp_path / "program.py")], capture_output=True, text=True, timeout=120,
+                          check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 MEASURE_ALL = """
 from collbench.collectives.cases import catalog
 from collbench.collectives.cases.case import Sweep
@@ -299,15 +309,10 @@ main()
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_new_operation_needs_only_its_row_of_the_catalog(tmp_path, transport):
     """Each rank sends its upper half to the right and its lower half to the left; no transport has such a call."""
-    (tmp_path / "halo.py").write_text(NEW_OPERATION)
-    words = [sys.executable, str(tmp_path / "halo.py"), "--transport", transport, "--ops", "halo", "--sizes", "64,8K",
-             "--group-ranks", "3", "--out", str(tmp_path / "r"), "--display", "quiet", *map(str, QUICK)]
-    launch = ["mpirun", "-n", "3", "--oversubscribe", "--allow-run-as-root"] if transport == "mpi" else [
-        "torchrun", "--no-python", "--nproc-per-node", "3", "--standalone"]
-    beside = Path(sys.executable).parent
-    done = subprocess.run([str(beside / launch[0]), *launch[1:], *words], capture_output=True, text=True, timeout=120,
-                          check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = ["--transport", transport, "--ops", "halo", "--sizes", "64,8K", "--group-ranks", "3", "--out",
+             str(tmp_path / "r"), "--display", "quiet", *map(str, QUICK)]
+    program = f"import sys\nsys.argv[1:] = {words}\n{NEW_OPERATION}"
+    (under_mpirun if transport == "mpi" else under_torchrun)(3, program, tmp_path)
     lines = map(json.loads, (tmp_path / "r" / "journal.jsonl").read_text().splitlines())
     halos = [line for line in lines if line["line"] == "record" and line["case"]["op"] == "halo"]
     assert [(line["status"], line["verification"]["checks"] > 0) for line in halos] == [("ok", True)] * 2

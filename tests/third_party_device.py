@@ -255,7 +255,7 @@ if __name__ == "__main__":
     if "DEMO_LOCAL_RANKS" in os.environ:
         fork_ranks(os.environ["DEMO_LOCAL_RANKS"].split(","))
     if sys.argv[1] in PROGRAMS:
-        print(json.dumps(PROGRAMS[sys.argv[1]](loaded)))
+        os.write(1, json.dumps(PROGRAMS[sys.argv[1]](loaded)).encode() + b"\n")      # in one piece: ranks share it
     else:
         from collbench.collectives.program.rank import main
         main(prog_name="third-party device")

@@ -88,8 +88,9 @@ class Workplace:
             (self.tree / "collbench" / room).symlink_to(self.tree / room)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
         (site / "mutants.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
-        for library in (Path(sys.prefix) / "lib").glob("lib*"):     # libmpi, which mpi4py looks for beside Python
-            (folder / "venv" / "lib" / library.name).symlink_to(library)
+        for library in (Path(sys.prefix) / "lib").iterdir():     # libmpi, which mpi4py looks for beside Python
+            if not library.name.startswith("python"):
+                (folder / "venv" / "lib" / library.name).symlink_to(library)
         for script in Path(sys.executable).parent.iterdir():     # mpirun, which tests look for beside Python
             here = self.python.parent / script.name
             if script.name == "collbench":
@@ -101,7 +102,8 @@ class Workplace:
     def run(self, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
         """Run pytest in the copy, slow tests too, until the first failure."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        return subprocess.run([str(self.python), "-m", "pytest", "--all", "-x", "-q", "-p", "no:cacheprovider", *tests],
+        cache = f"cache_dir={ROOT / 'build' / 'mutants' / 'cache'}"      # of the compiled test device
+        return subprocess.run([str(self.python), "-m", "pytest", "--all", "-x", "-q", "-o", cache, *tests],
                               cwd=self.tree, text=True, capture_output=True, timeout=LIMIT_S, check=False,
                               env={**environment, "PYTHONDONTWRITEBYTECODE": "1"})
 
