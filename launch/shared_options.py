@@ -67,8 +67,9 @@ def device_option(command: Callable) -> Callable:
 
 def log_options(command: Callable) -> Callable:
     """What the user can add if a log does not contain it."""
-    for option in (click.option("--op", default=None, help="Operation, if the log does not name it."),
-                   click.option("--ranks", type=RankCount(), default=None,
+    for option in (click.option("--log-op", default=None, metavar="NAME",
+                                help="Operation, if the log does not name it."),
+                   click.option("--log-ranks", type=RankCount(), default=None,
                                 help="Rank count, if the log does not contain it.")):
         command = option(command)
     return command
@@ -80,7 +81,7 @@ def domains_options(command: Callable) -> Callable:
                                 "if DATA does not name its accelerator; `collbench domains` lists them."),
                    click.option("--nic", default=None, metavar="CARDS", help="Network cards of a host and the rate of "
                                 "each, such as 8x400G, instead of those that the facts of the domain assume."),
-                   click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                   click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
                                 default=None,
                                 help="TOML file with additional domains, in the format of the shipped ones.")):
         command = option(command)

@@ -158,7 +158,7 @@ def test_invalid_file_is_a_one_line_error_with_file_domain_and_field(tmp_path, t
 def test_command_lists_shows_and_reads_a_user_file(collbench, tmp_path):
     own = tmp_path / "own.toml"
     own.write_text(f"[mine]\nname='Mine'\nfabric='rings'\naccelerators={FIGURE}\n")
-    listed = collbench("domains", "--domains", own)
+    listed = collbench("domains", "--domain-file", own)
     assert listed.returncode == 0, listed.stderr
     assert all(key in listed.stdout for key in (*DOMAINS, "mine"))
     assert "arXiv:2506.12708" in listed.stdout

@@ -191,11 +191,11 @@ def test_ranks_are_inferred_from_the_columns_and_noted(tmp_path):
 
 def test_unknown_facts_require_an_option(tmp_path):
     small = row(8, 2, 20, 0) + row(16, 4, 20, 0)
-    with pytest.raises(UsageError, match="--ranks N"):
+    with pytest.raises(UsageError, match="--log-ranks N"):
         read(tmp_path, small)
     assert read(tmp_path, small, ranks=8).results[0].ranks == 8
     either = row(65536, 2048, 50, 7 / 8, "none", wrong=("N/A", "N/A"))
-    with pytest.raises(UsageError, match=r"all_gather, all_to_all.*--op NAME"):
+    with pytest.raises(UsageError, match=r"all_gather, all_to_all.*--log-op NAME"):
         read(tmp_path, either)
     assert read(tmp_path, either, op="alltoall").results[0].op == "all_to_all"
     with pytest.raises(UsageError, match="known are"):
@@ -205,7 +205,7 @@ def test_unknown_facts_require_an_option(tmp_path):
 def test_an_option_does_not_override_the_log(tmp_path):
     found = read(tmp_path, all_reduce(8), ranks=4)
     assert {figure.ranks for figure in found.results} == {8}
-    assert "--ranks 4 is ignored" in found.warnings[0]
+    assert "--log-ranks 4 is ignored" in found.warnings[0]
 
 
 def test_a_device_list_that_the_columns_contradict_is_reported(tmp_path):
@@ -352,7 +352,7 @@ def test_osu_collectives_print_sizes_per_rank(tmp_path):
     assert [(figure.message_bytes, figure.native_size_bytes, figure.time_s) for figure in found.results] \
         == [(4, 1, 1e-5), (4096, 1024, 2e-5)]
     assert "4 ranks from the command" in found.results[0].notes[0]
-    with pytest.raises(UsageError, match="--ranks N"):
+    with pytest.raises(UsageError, match="--log-ranks N"):
         read(tmp_path, text.partition("\n")[2])
 
 
@@ -563,7 +563,7 @@ def test_commands_and_exit_statuses(tmp_path):
     assert collbench("import", good, "-o", tmp_path / "3.jsonl", "--strict").returncode == 0
     done = collbench("import", write(tmp_path, row(8, 2, 20, 0), "small.log"), "-o", tmp_path / "4.jsonl")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    done = collbench("export", tmp_path / "1.jsonl", "--to", "csv")
+    done = collbench("export", tmp_path / "1.jsonl", "--format", "csv")
     assert done.stdout.startswith("system,library,collective,")
     done = collbench("extrapolate", good, "--to", "72", "--json", "-")
     assert {line["kind"] for line in json.loads(done.stdout)} == {"extrapolated"}

@@ -445,7 +445,7 @@ def test_nccom_json(tmp_path):
     assert found.results[0].p99_s == pytest.approx(9e-6)
     found = read(tmp_path, SAMPLES["nccom json"].replace("7.75", "15.5"))
     assert figures(found) == [("all_reduce", 32, 65536, 8.192)]          # above algbw: an all-reduce
-    with pytest.raises(UsageError, match="--op NAME"):
+    with pytest.raises(UsageError, match="--log-op NAME"):
         read(tmp_path, SAMPLES["nccom json"])
     assert "32 ranks, not 16" in read(tmp_path, SAMPLES["nccom json"], op="all_gather", ranks=16).warnings[0]
 
@@ -478,7 +478,7 @@ def test_deepep(tmp_path):
     assert figures(found) == [("moe_dispatch", 8, 120_000_000, 400.0), ("moe_combine", 8, 245_000_000, 700.0)]
     assert [result.dtype for result in found.results] == ["fp8", "bfloat16"]
     assert found.results[0].variant == "num_tokens_per_rank=4096;hidden=7168;topk=8;sms=24"
-    with pytest.raises(UsageError, match="--ranks N"):
+    with pytest.raises(UsageError, match="--log-ranks N"):
         read(tmp_path, SAMPLES["deepep intranode"])
     found = read(tmp_path, SAMPLES["deepep internode"], ranks=16)
     assert figures(found) == [("moe_dispatch", 16, 116_000_000, 2000.0), ("moe_combine", 16, 185_000_000, 2500.0)]

@@ -246,7 +246,7 @@ def test_commands_belong_to_the_table_that_follows_them(tmp_path):
     assert any("which is not all_reduce over 2 ranks" in words for words in found.warnings)
     alone = nccom() + nccom().partition("\n")[2]
     assert len(read_log(write(tmp_path, alone)).results) == 6
-    assert any("give it with --op NAME" in words for words in read_log(write(tmp_path, alone)).warnings)
+    assert any("give it with --log-op NAME" in words for words in read_log(write(tmp_path, alone)).warnings)
     hccl_both = hccl() + hccl().replace("-n 8 ./bin/all_reduce", "-n 2 ./bin/broadcast")
     assert {(figure.op, figure.ranks) for figure in read_log(write(tmp_path, hccl_both)).results} \
         == {("all_reduce", 8), ("broadcast", 2)}

@@ -219,7 +219,7 @@ def test_failure_and_timeout_are_one_line_naming_the_call(simgrid):
 
 
 def test_command_output_is_read_by_other_commands(simgrid, collbench, tmp_path):
-    words = ("simulate", "--domain", "cloudmatrix384", "--ops", "all_reduce", "--algorithms", "ring", "--ranks",
+    words = ("simulate", "--domain", "cloudmatrix384", "--ops", "all_reduce", "--algorithms", "ring", "--to",
              "2,4,8,16,32", "-b", "1K", "-e", "1M", "-f", "32")
     done = collbench(*words, "-o", "sim.csv", "--json", "sim.json")
     assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def test_one_wrong_call_in_a_thousand_is_located_and_gives_no_time(collbench, tm
     assert set(loaded.points["op"]) == {"all_reduce"}
     assert set(loaded.records.loc[loaded.records["status"] == "wrong", "op"]) == {"all_gather"}
     for form in ("csv", "json"):
-        done = collbench("export", tmp_path, "--to", form)
+        done = collbench("export", tmp_path, "--format", form)
         assert done.returncode == 0, done.stderr
         assert "all_reduce" in done.stdout
         assert "all_gather" not in done.stdout

@@ -74,7 +74,7 @@ def test_one_failed_launch_is_reported_and_the_others_decide(collbench, tmp_path
             journal.extend(runs.values())
             journal.extend(_failed(record) if record.run in list(runs)[:failing] and record.case.op == "all_reduce"
                            else record for record in records)
-        done = collbench("check", "--baseline", healthy, "--data", path, "--over", 1000)
+        done = collbench("check", "--baseline", healthy, "--data", path, "--max-slowdown", 1000)
         assert done.returncode == status, done.stderr
         assert f"failed in {failing} of 4 launches" in done.stderr
 

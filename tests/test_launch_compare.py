@@ -17,21 +17,21 @@ def repeats(folder, name, factor):
 def test_compare_fails_over_its_threshold_and_not_below(collbench, tmp_path):
     a, b = repeats(tmp_path, "a", 1.0), repeats(tmp_path, "b", 1.1)
     named = ("--ops", "all_reduce", "--sizes", "64K")
-    done = collbench("compare", a, b, "--fail-over", 5, *named, "--json", "-", "--html", "page.html")
+    done = collbench("compare", a, b, "--max-slowdown", 5, *named, "--json", "-", "--html", "page.html")
     assert done.returncode == 1, done.stderr
     assert [case["verdict"] for case in json.loads(done.stdout)["cases"]] == ["slower"]
     assert "over the 5 % allowed" in done.stderr
     assert "slower" in (tmp_path / "page.html").read_text()
-    assert collbench("compare", a, b, "--fail-over", 20, *named).returncode == 0
+    assert collbench("compare", a, b, "--max-slowdown", 20, *named).returncode == 0
 
 
 def test_compare_requires_named_cases_that_exist(collbench, tmp_path):
     a, b = repeats(tmp_path, "a", 1.0), repeats(tmp_path, "b", 1.1)
-    assert "named cases" in collbench("compare", a, b, "--fail-over", 5).stderr
-    done = collbench("compare", a, b, "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
+    assert "named cases" in collbench("compare", a, b, "--max-slowdown", 5).stderr
+    done = collbench("compare", a, b, "--max-slowdown", 5, "--ops", "all_reduce", "--sizes", "64K,8M")
     assert done.returncode == 2
     assert "8 MiB" in done.stderr
-    done = collbench("compare", a, "b1.csv,a3.csv", "--fail-over", 5, "--ops", "all_reduce", "--sizes", "64K")
+    done = collbench("compare", a, "b1.csv,a3.csv", "--max-slowdown", 5, "--ops", "all_reduce", "--sizes", "64K")
     assert done.returncode == 2
     assert "on both sides" in done.stderr
 
@@ -42,7 +42,7 @@ def test_one_algorithm_against_two_is_not_a_slowdown(collbench, tmp_path):
     (tmp_path / "a.csv").write_text(f"{head},time_us\nall_reduce,8,2097152,float32,100\n")
     (tmp_path / "b.csv").write_text(f"{head},algorithm,time_us\nall_reduce,8,2097152,float32,ring,101\n"
                                     "all_reduce,8,2097152,float32,tree,120\n")
-    for words in (("compare", "a.csv", "b.csv", "--fail-over", "10", "--ops", "all_reduce", "--sizes", "2M"),
+    for words in (("compare", "a.csv", "b.csv", "--max-slowdown", "10", "--ops", "all_reduce", "--sizes", "2M"),
                   ("check", "--baseline", "a.csv", "--data", "b.csv")):
         done = collbench(*words)
         assert done.returncode == 2, done

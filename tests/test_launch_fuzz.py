@@ -243,8 +243,8 @@ def test_options_that_contradict_each_other(things, pristine, name):
 HOSTILE = [None, 0, -1, 1, 2, 2**31, 2**63 - 1, -2**63, 1e308, -1.5, 1e-300, "", "x", "\x9b2J\x07", "a\nb", "=1+1",
            "<script>alert(1)</script>", "\u202e", True, [], {}, [[]], [1], [[0, 0], [0, 0]], "all_reduce",
            "link_latency", "round-1", "noop", "failed", "isolated", {"a": 1}, "[/]"]
-READERS = (("extrapolate", "{}"), ("project", "{}", "--json", "-"), ("export", "{}", "--to", "csv"),
-           ("export", "{}", "--to", "nccl-tests"), ("compare", "good.jsonl", "{}"),
+READERS = (("extrapolate", "{}"), ("project", "{}", "--json", "-"), ("export", "{}", "--format", "csv"),
+           ("export", "{}", "--format", "nccl-tests"), ("compare", "good.jsonl", "{}"),
            ("compare", "{}", "{}", "--html", "-"), ("links", "{}"),
            ("check", "--baseline", "{}", "--data", "good.jsonl"), ("backtest", "{}"))
 
@@ -426,9 +426,9 @@ def scrambled(text, rng):
 @pytest.mark.parametrize(("command", "text"), [
     (("backtest", "{}.csv"), GOOD), (("extrapolate", "{}.csv"), GOOD), (("project", "{}.csv"), GOOD),
     (("compare", "good.csv", "{}.csv"), GOOD), (("check", "--baseline", "{}.csv", "--data", "good.csv"), GOOD),
-    (("domains", "nvl72", "--domains", "{}.toml"), None),
-    (("project", "good.csv", "--domain", "nvl72", "--domains", "{}.toml"), None),
-    (("simulate", "--domain", "nvl72", "--domains", "{}.toml"), None)], ids=lambda value: str(value)[2:12])
+    (("domains", "nvl72", "--domain-file", "{}.toml"), None),
+    (("project", "good.csv", "--domain", "nvl72", "--domain-file", "{}.toml"), None),
+    (("simulate", "--domain", "nvl72", "--domain-file", "{}.toml"), None)], ids=lambda value: str(value)[2:12])
 def test_tables_and_domains_of_ones_own(things, command, text):
     rng = random.Random(11)
     if text is None:
@@ -456,7 +456,7 @@ def test_a_number_that_is_none_leaves_its_row_out(things, column):
 
 
 @pytest.mark.parametrize("words", [
-    ("backtest", "mine.csv"), ("compare", "good.csv", "mine.csv"), ("export", "mine.csv", "--to", "csv"),
+    ("backtest", "mine.csv"), ("compare", "good.csv", "mine.csv"), ("export", "mine.csv", "--format", "csv"),
     ("extrapolate", "mine.csv"), ("project", "mine.csv"), ("summary", "mine.csv")], ids=lambda words: words[0])
 def test_every_reader_tells_what_was_left_out(things, words):
     """A time in which light goes 3 mm; the row is named with its file and line."""

@@ -197,7 +197,7 @@ def domain_named(name: str, domains: Mapping[str, Domain] | None = None) -> str:
     if found is None:
         close = dict.fromkeys(known[other] for other in difflib.get_close_matches(_plain(name), known, 6, 0.5))
         meant = f": did you mean {', '.join(list(close)[:3])}?" if close else ""
-        raise UsageError(f"there is no domain {name!r}{meant} (`collbench domains` lists them; --domains adds "
+        raise UsageError(f"there is no domain {name!r}{meant} (`collbench domains` lists them; --domain-file adds "
                          "your own)")
     return found
 

@@ -201,10 +201,10 @@ def _end(collector: Collector, table: _Table | None, commanded: int | None) -> N
     implied = implied_ranks(factor, pairs)
     given = collector.hints.ranks
     if commanded and given and given != commanded:
-        collector.warn(table.line, f"--ranks {given} is ignored: the command above starts {commanded}")
+        collector.warn(table.line, f"--log-ranks {given} is ignored: the command above starts {commanded}")
     ranks = commanded or given or implied
     if not ranks:
-        collector.need(table.line, "the number of ranks", "--ranks N", len(table.rows))
+        collector.need(table.line, "the number of ranks", "--log-ranks N", len(table.rows))
         return
     notes = () if commanded or given else (f"{ranks} ranks inferred from the two bandwidths",)
     run = collector.run(Origin("hccl_demo", library="HCCL of Habana, version not stated", device="hpu", ranks=ranks))

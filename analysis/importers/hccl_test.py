@@ -52,8 +52,8 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += len(table.rows)
         op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
         ranks = collector.hints.ranks if table.ranks is None else table.ranks
-        missing = [words for known, words in ((op, ("the operation", "--op NAME")),
-                                              (ranks, ("the number of ranks", "--ranks N"))) if not known]
+        missing = [words for known, words in ((op, ("the operation", "--log-op NAME")),
+                                              (ranks, ("the number of ranks", "--log-ranks N"))) if not known]
         for words in missing if table.rows else ():
             collector.need(table.line, *words, len(table.rows))
         if not missing and table.rows:

@@ -74,7 +74,7 @@ def read(log: Log, collector: Collector) -> None:
         ranks = block.ranks or collector.hints.ranks
         op = _operation(block)
         if ranks is None or not block.name:
-            missing = ("the number of ranks", "--ranks N") if ranks is None else ("the operation", "--op NAME")
+            missing = ("the number of ranks", "--log-ranks N") if ranks is None else ("the operation", "--log-op NAME")
             if block.rows:
                 collector.need(block.line, *missing, len(block.rows))
             continue

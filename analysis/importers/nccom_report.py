@@ -61,7 +61,7 @@ def _report(collector: Collector, rows: list[tuple[int, dict[str, object]]]) -> 
         op, notes = "all_reduce", ("an all_reduce: busbw is above algbw",)
     implied = _implied(op, pairs) if op else None
     ranks = collector.hints.ranks or implied
-    for known, words in ((op, ("the operation", "--op NAME")), (ranks, ("the number of ranks", "--ranks N"))):
+    for known, words in ((op, ("the operation", "--log-op NAME")), (ranks, ("the number of ranks", "--log-ranks N"))):
         if rows and not known:
             collector.need(rows[0][0], *words, len(rows))
             return

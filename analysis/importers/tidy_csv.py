@@ -1,4 +1,4 @@
-"""Tidy CSV: one row per measurement, columns by name; also the format of `collbench export --to csv`.
+"""Tidy CSV: one row per measurement, columns by name; also the format of `collbench export --format csv`.
 
 Required are collective, n_ranks, message_bytes and time_us; a missing time is computed from algbw_GBps, or from
 busbw_GBps if it is defined as in nccl-tests. See docs/formats.md for the others.

@@ -141,7 +141,7 @@ def _note(points: pd.DataFrame, home: str | None) -> str:
 
 def _why_not(key: str, domain: Domain, ranks: int | None) -> str | None:
     if domain.accelerators is None and ranks is None:
-        return f"{key}: no source gives its number of accelerators; specify --at"
+        return f"{key}: no source gives its number of accelerators; specify --to"
     if fabric_of(domain) is None:
         return f"{key}: no source gives the rate of its links"
     if ranks is not None and domain.accelerators is not None and \

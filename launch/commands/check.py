@@ -26,14 +26,14 @@ _FILE = click.Path(path_type=Path)
 @click.option("--baseline", type=_FILE, default=None, help="Journal or run directory to compare with.")
 @click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Save this measurement as a baseline.")
 @click.option("--data", type=_FILE, default=None, help="Use this run instead of measuring for about 90 seconds.")
-@click.option("--over", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
+@click.option("--max-slowdown", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
               help="Fail if a case is slower by more than this.")
 @click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as many as collbench bench]")
 @click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
               help="Communication library to measure.")
 @device_option
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
-def command(baseline: Path | None, save: Path | None, data: Path | None, over: float, ranks: int | None,
+def command(baseline: Path | None, save: Path | None, data: Path | None, max_slowdown: float, ranks: int | None,
             transport: str, device: str, json_file: Path | None) -> None:
     """Measure a few cases in several launches and compare them with a baseline.
 
@@ -54,7 +54,7 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, over: f
         if save:
             _keep(measured, save)
         if baseline:
-            status = _judge(baseline, measured, over / 100, json_file, status)
+            status = _judge(baseline, measured, max_slowdown / 100, json_file, status)
     sys.exit(status)
 
 

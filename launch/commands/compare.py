@@ -24,9 +24,9 @@ __all__ = ["command"]
 @click.argument("b")
 @click.option("--ops", "op_names", metavar="NAME,...", default="", help="Compare only these operations.")
 @click.option("--sizes", "size_names", metavar="SIZE,...", default="", help="Compare only these message sizes.")
-@click.option("--fail-over", type=Amount(min=0), default=None, metavar="PERCENT",
+@click.option("--max-slowdown", type=Amount(min=0), default=None, metavar="PERCENT",
               help="Exit with 1 if a case of --ops and --sizes is slower by more than this, or failed.")
-@click.option("--within", type=Amount(min=0, min_open=True), default=5.0, show_default=True,
+@click.option("--same-within", type=Amount(min=0, min_open=True), default=5.0, show_default=True,
               metavar="PERCENT", help="Differences up to this count as equal.")
 @click.option("--paired", is_flag=True, help="Launches alternate: the first of A belongs to the first of B, and so on, "
               "so that drift of the machine cancels.")
@@ -34,41 +34,42 @@ __all__ = ["command"]
               help="Also write an HTML page.")
 @json_option("Also write everything as JSON; - is standard output, and no table.")
 @log_options
-def command(a: str, b: str, op_names: str, size_names: str, fail_over: float | None, within: float, paired: bool,
-            html: Path | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
+def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float | None, same_within: float,
+            paired: bool, html: Path | None, json_file: Path | None, log_ranks: int | None,
+            log_op: str | None) -> None:
     """Report what is slower or faster in B than in A, case by case, with confidence intervals.
 
     A and B are DATA: one run, several separated by commas, or a directory of run directories. Launches differ from each
     other, so one per side is seldom conclusive; alternate several of both (A, B, A, B ...).
 
-    Example: collbench compare before1,before2,before3 after1,after2,after3 --fail-over 10 --ops all_reduce --sizes 1M
+    Example: collbench compare before1,before2 after1,after2 --max-slowdown 10 --ops all_reduce --sizes 1M
     """
     ops = [name.strip() for name in op_names.split(",") if name.strip()]
     sizes = [parse_size(name) for name in size_names.split(",") if name.strip()]
-    if fail_over is not None and not (ops and sizes):
-        raise UsageError("--fail-over needs --ops and --sizes: a threshold applies to named cases, not to an average")
+    if max_slowdown is not None and not (ops and sizes):
+        raise UsageError("--max-slowdown needs --ops and --sizes: a threshold is for named cases, not for an average")
     from collbench.analysis.compare import compare, match, sides
     from collbench.analysis.compare.show import as_json, page, show
     from collbench.analysis.importers import LogHints
-    hints = LogHints(ranks, op)
+    hints = LogHints(log_ranks, log_op)
     both = sides(a, hints), sides(b, hints)
     for words in dict.fromkeys(words for side in both for one in side.launches for words in one.warnings):
         warn(words)
     found = match(*both, ops, sizes, paired)
-    if fail_over is not None and found.shared_run:
+    if max_slowdown is not None and found.shared_run:
         raise UsageError(f"{a} and {b}: {found.shared_run}")
     _all_there(found.points, ops, sizes)
-    result = compare(found, within / 100)
+    result = compare(found, same_within / 100)
     if str(json_file) != "-":
         show(result)
     if json_file:
         write_text(json_file, json.dumps(as_json(result), indent=1) + "\n")
     if html:
         write_text(html, page(result, a, b))
-    if fail_over is not None:
-        over = result.over(fail_over / 100)
+    if max_slowdown is not None:
+        over = result.over(max_slowdown / 100)
         for label, mode, ratio in over[["label", "mode", "ratio"]].to_numpy():
-            warn(f"{label}, {mode}: {100 * (ratio - 1):.1f} % slower, over the {fail_over:g} % allowed")
+            warn(f"{label}, {mode}: {100 * (ratio - 1):.1f} % slower, over the {max_slowdown:g} % allowed")
         sys.exit(1 if len(over) or found.broken else 0)
 
 

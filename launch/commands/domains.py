@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
+@click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
               help="TOML file with additional domains, in the format of the shipped ones.")
 @json_option("Write the facts as a JSON object by name; - is standard output.")
 def command(name: str | None, file: Path | None, json_file: Path | None) -> None:

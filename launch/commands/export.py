@@ -11,14 +11,14 @@ __all__ = ["command"]
 
 @click.command()
 @DATA
-@click.option("--to", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
+@click.option("--format", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
               help="Format; json is that of nccl-tests, one document per line.")
 @click.option("-o", "--out", type=OutputFile(allow_dash=True), default="-",
               show_default=True, help="File to write; - is standard output.")
 def command(data: Path, form: str, out: Path) -> None:
     """Write DATA in the format of another tool, for programs that read it.
 
-    Example: collbench export results/latest --to nccl-tests -o all_reduce.log
+    Example: collbench export results/latest --format nccl-tests -o all_reduce.log
     """
     from collbench.analysis.export import export as write
     from collbench.analysis.frames.load import load

@@ -16,7 +16,7 @@ __all__ = ["command"]
 @json_option("Write the predictions as a list of JSON objects; - is standard output.")
 @log_options
 def command(data: Path, targets: tuple[int, ...], measured_on: str | None, nic: str | None, file: Path | None,
-            json_file: Path | None, ranks: int | None, op: str | None) -> None:
+            json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
     """Predict times and bandwidths at other rank counts of the fabric that DATA was measured on.
 
     Example: collbench extrapolate results/latest --to 72,384 --json predictions.json
@@ -32,7 +32,7 @@ def command(data: Path, targets: tuple[int, ...], measured_on: str | None, nic: 
     from collbench.analysis.projection import home_of
     domains = with_cards(load_domains(file), nic)
     asked = domain_named(measured_on, domains) if measured_on else None
-    loaded = load(data, LogHints(ranks, op))
+    loaded = load(data, LogHints(log_ranks, log_op))
     for warning in loaded.warnings:
         warn(warning)
     home = asked or home_of(loaded.points, domains)

@@ -28,7 +28,7 @@ class _ImportCommand(click.Command):
 @log_options
 @click.option("--system", default=None, help="Name for the system that was measured.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if anything was omitted or is doubtful.")
-def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None, system: str | None,
+def command(logs: tuple[Path, ...], out: Path, log_ranks: int | None, log_op: str | None, system: str | None,
             strict: bool) -> None:
     """Convert logs of other tools into a journal.
 
@@ -37,7 +37,7 @@ def command(logs: tuple[Path, ...], out: Path, ranks: int | None, op: str | None
     Example: collbench import n2.log n4.log n8.log --system cluster-a -o cluster-a.jsonl
     """
     from collbench.analysis.importers import LogHints, import_logs
-    result = import_logs(logs, out, LogHints(ranks, op, system))
+    result = import_logs(logs, out, LogHints(log_ranks, log_op, system))
     for warning in result.warnings:
         warn(warning)
     click.echo(f"{out}: {result.results} numbers from {result.rows} rows of {result.files} of {result.asked} "

@@ -16,14 +16,14 @@ __all__ = ["command"]
 @DATA
 @click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
               help="Domains to project to; `collbench domains` lists them.")
-@click.option("--at", "at_ranks", type=RankCount(2), default=None,
+@click.option("--to", "at_ranks", type=RankCount(2), default=None,
               help="Ranks in each domain.  [default: the whole domain]")
 @click.option("--dies", is_flag=True, help="One rank per die rather than per accelerator.")
 @domains_options
 @json_option("Write the projections as a list of JSON objects; - is standard output.")
 @log_options
 def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
-            nic: str | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
+            nic: str | None, json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
     """Predict how long the operations and sizes of DATA would take on other scale-up domains, side by side.
 
     Example: collbench project results/latest --domain nvl72,cm384
@@ -39,7 +39,7 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     domains = with_cards(load_domains(file), nic)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
-    loaded = load(data, LogHints(ranks, op))
+    loaded = load(data, LogHints(log_ranks, log_op))
     for warning in loaded.warnings:
         warn(warning)
     kept: dict = {}

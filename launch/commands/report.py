@@ -23,7 +23,7 @@ __all__ = ["command"]
              "without the text.")
 @log_options
 def command(data: Path, out: Path | None, baseline: Path | None, measured_on: str | None, nic: str | None,
-            file: Path | None, json_file: Path | None, ranks: int | None, op: str | None) -> None:
+            file: Path | None, json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
     """Report on DATA: on the terminal, and as a page with figures and tables beside it.
 
     Headline numbers are compared with what is attainable: the links of the domain (--measured-on if the data do not
@@ -43,7 +43,7 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
     domains = with_cards(load_domains(file), nic)
-    story = build_story(data, asked=LogHints(ranks, op), known=domains,
+    story = build_story(data, asked=LogHints(log_ranks, log_op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None,
                         baseline=baseline, page=bool(out or not json_file))
     if str(json_file) != "-":

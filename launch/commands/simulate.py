@@ -26,8 +26,8 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
 @click.option("--algorithms", default="all", show_default=True, metavar="NAME,...", callback=_names,
               help="Our names or those of SMPI (ring, rab_rdb), or a library whose selection is simulated: mpich, "
                    "ompi, mvapich2, impi.")
-@click.option("--ranks", type=RankList(), default=None, help="Rank counts.  [default: 2, 4, 8, ... and the whole "
-              "domain, up to 384]")
+@click.option("--to", "counts", type=RankList(), default=None,
+              help="Rank counts.  [default: 2, 4, 8, ... and the whole domain, up to 384]")
 @click.option("-b", "--begin", type=Size(), default="1K", show_default=True, help="Smallest message size.")
 @click.option("-e", "--end", type=Size(), default="256M", show_default=True, help="Largest message size.")
 @click.option("-f", "--factor", type=Amount(min=1, min_open=True), default=8, show_default=True,
@@ -39,17 +39,17 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
               help="Oversubscription of the outermost of several levels, instead of that of the domain.")
 @click.option("--timeout", type=Amount(min=1), default=120, show_default=True, metavar="SECONDS",
               help="Time limit per call; longer ones are stopped and omitted.")
-@click.option("--domains", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
+@click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
               help="TOML file with additional domains, in the format of the shipped ones.")
 @click.option("-o", "--out", type=OutputFile(), default=None,
               help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
 @json_option("Write the rows as a list of JSON objects; - is standard output.")
-def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks: tuple[int, ...] | None, begin: int,
+def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], counts: tuple[int, ...] | None, begin: int,
             end: int, factor: float, dies: bool, latency: float | None, oversubscription: float | None,
             timeout: float, file: Path | None, out: Path | None, json_file: Path | None) -> None:
     """Simulate collectives on a domain with SimGrid, which knows its links but none of our formulas.
 
-    Example: collbench simulate --domain nvl72 --ops all_reduce --algorithms ring --ranks 8,72 -o nvl72.csv
+    Example: collbench simulate --domain nvl72 --ops all_reduce --algorithms ring --to 8,72 -o nvl72.csv
     """
     import json
 
@@ -61,7 +61,7 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], ranks:
     key = domain_named(name, domains)
     machine = machine_of(key, domains[key], dies, latency, oversubscription)
     wanted, ways = tuple(ALGORITHMS) if ops == ("all",) else ops, () if algorithms == ("all",) else algorithms
-    cases = cases_of(machine, wanted, ways, ranks or _counts(machine.levels[-1].ranks), size_range(begin, end, factor))
+    cases = cases_of(machine, wanted, ways, counts or _counts(machine.levels[-1].ranks), size_range(begin, end, factor))
     if out is not None and os.path.exists(out):
         raise UsageError(f"{out}: already exists; remove it or give another -o")
     click.echo(f"collbench: {len(cases)} calls on SimGrid {version()}; {machine.words()}", err=True)

@@ -18,7 +18,7 @@ __all__ = ["command"]
 @domains_options
 @log_options
 def command(data: Path, op_names: str, measured_on: str | None, nic: str | None, file: Path | None,
-            ranks: int | None, op: str | None) -> None:
+            log_ranks: int | None, log_op: str | None) -> None:
     """Print verdict, findings, predictions at 72 and 384 ranks, and tables of DATA. Writes no files.
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
@@ -29,7 +29,7 @@ def command(data: Path, op_names: str, measured_on: str | None, nic: str | None,
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     domains = with_cards(load_domains(file), nic)
-    story = build_story(data, asked=LogHints(ranks, op), known=domains,
+    story = build_story(data, asked=LogHints(log_ranks, log_op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None)
     known = list(story.shown["op"].unique())
     wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]

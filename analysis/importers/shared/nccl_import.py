@@ -106,7 +106,8 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
     listed = _listed_ranks(collector, table)
     notes: list[str] = []
     if listed and collector.hints.ranks not in (None, listed):
-        collector.warn(table.line, f"the log lists {listed} ranks: --ranks {collector.hints.ranks} is ignored for it")
+        collector.warn(table.line, f"the log lists {listed} ranks: --log-ranks {collector.hints.ranks} is "
+                       "ignored for it")
     ranks = listed or collector.hints.ranks
     fits = fitting_operations(table.rows, ranks, table.columns)
     if listed and table.damaged and not fits:       # the columns know better than a list that lost lines
@@ -124,7 +125,7 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
     if ranks is None and (ranks := fits.get(op)):
         notes.append(f"{ranks} ranks inferred from the columns")
     if ranks is None:
-        collector.need(table.rows[0].line, f"the number of ranks of {op}", "--ranks N", len(table.rows))
+        collector.need(table.rows[0].line, f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
         return None
     return _Meaning(op, ranks, tuple(notes))
 
@@ -155,10 +156,10 @@ def _operation(collector: Collector, table: Table, fits: dict[str, int | None], 
     if set(fits) == {"all_reduce", "send_recv"}:
         notes.append("all_reduce assumed: over two ranks a send_recv prints the same columns")
         collector.warn(table.rows[0].line, "assumed to be an all_reduce; over two ranks a send_recv prints the same "
-                       "columns: give --op send_recv if it is one")
+                       "columns: give --log-op send_recv if it is one")
         return "all_reduce"
     choice = f" (it could be {', '.join(fits)})" if fits else ""
-    collector.need(table.rows[0].line, f"the operation{choice}", "--op NAME", len(table.rows))
+    collector.need(table.rows[0].line, f"the operation{choice}", "--log-op NAME", len(table.rows))
     return None
 
 
