@@ -9,17 +9,14 @@ from ..frames.columns import COMPARED, OPTIONAL
 from .ceilings import add_ceilings
 from .diagnosis import REASONS, curves, find_reasons
 from .published import add_published
+from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
-__all__ = ["ABOVE", "BELOW", "COLUMNS", "NORMAL", "UNKNOWN", "WITHIN", "assess_points"]
+__all__ = ["COLUMNS", "assess_points"]
 
-NORMAL, BELOW, ABOVE = "normal", "below", "above"
-WITHIN = "within bounds"            # only a bound is known: not above it, and on the curve's own plateau
-UNKNOWN = "no ceiling known"
 COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_rate_Bps", "wire_Bps", "share", "expected_Bps", "expected_lo_Bps",
            "expected_hi_Bps", "expected_s", "of_expected", "basis", "verdict", "why", "latency_share", "line_fixed_s",
            "line_s_per_byte", "plateau_Bps", "peak_Bps", "peak_bytes")
 _SAME = 0.05        # relative to the baseline's time, either way, as in `collbench compare`
-_OFF_PLATEAU = 0.5  # of its own plateau: below that, latency dominates (Hockney's half-performance length)
 _MATCH = ("transport", *COMPARED, "time_kind")
 
 
@@ -35,9 +32,9 @@ def assess_points(points: pd.DataFrame, home: tuple[str, Domain] | None = None, 
 
     Returns:
         `share` is relative to the ceiling: of `wire_Bps` where switches reduce, otherwise of busbw. `of_expected` is
-        the speed over the expected speed. `verdict` is `normal`, `below` or `above` the expectation if there is one;
-        otherwise `above` the hard bound, `below` half of the curve's own plateau, `within bounds`, or `no ceiling
-        known`. `why` names keys of `diagnosis.REASONS` for points that are neither normal nor above.
+        the speed over the expected speed. `verdict` is one of `verdicts.VERDICTS`: `high` beyond the hard bound,
+        otherwise by the expectation, and `no reference` without one. `why` names keys of `diagnosis.REASONS` for points
+        that are neither normal nor high.
     """
     assessed = points.join(curves(points))
     assessed = assessed.join(add_ceilings(assessed, home))
@@ -51,7 +48,7 @@ def assess_points(points: pd.DataFrame, home: tuple[str, Domain] | None = None, 
     assessed["share"] = assessed["busbw_Bps"] / assessed["ceiling_Bps"]
     assessed["verdict"] = _verdict(assessed, least, most)
     reasons = find_reasons(assessed, late or set())
-    assessed["why"] = _named(reasons, ~assessed["verdict"].isin([NORMAL, ABOVE]))
+    assessed["why"] = _named(reasons, ~assessed["verdict"].isin([NORMAL, HIGH]))
     return assessed
 
 
@@ -81,16 +78,14 @@ def _by_baseline(assessed: pd.DataFrame, baseline: pd.DataFrame, least: pd.Serie
 
 
 def _verdict(assessed: pd.DataFrame, least: pd.Series, most: pd.Series) -> NDArray[np.str_]:
-    """By the expectation if there is one, otherwise by the bound and the curve's own plateau."""
+    """By the expectation if there is one; a bound alone can only be exceeded."""
     # Benefit of the doubt: use the end of the confidence interval nearer to the expectation.
     fastest = np.fmax(1.0, assessed["time_s"] / assessed["time_lo_s"])
     slowest = np.fmin(1.0, assessed["time_s"] / assessed["time_hi_s"])
     ratio = assessed["of_expected"]
     bound = assessed["busbw_Bps"] * slowest > assessed["ceiling_most_Bps"]
-    off = assessed["busbw_Bps"] * fastest < _OFF_PLATEAU * assessed["plateau_Bps"]
-    capped = assessed["ceiling_Bps"].notna()
-    return np.select([bound, ratio * fastest < least, ratio * slowest > most, ratio.notna(), capped & off, capped],
-                     [ABOVE, BELOW, ABOVE, NORMAL, BELOW, WITHIN], UNKNOWN)
+    return np.select([bound, ratio * fastest < least, ratio * slowest > most, ratio.notna()],
+                     [HIGH, LOW, HIGH, NORMAL], NO_REFERENCE)
 
 
 def _named(reasons: pd.DataFrame, wanted: pd.Series) -> NDArray[np.object_]:

@@ -10,8 +10,8 @@ import pandas as pd
 from ..frames.columns import SHOWN
 from ..frames.record_id import record_ids
 from ..frames.representative import HEADLINE_OPS
-from .assess_points import BELOW
 from .rank_changepoint import RankChangepoint, find_rank_changepoint
+from .verdicts import LOW, NO_REFERENCE
 
 __all__ = ["CHANGEPOINT", "HOSTS", "AssessedCase", "StragglerNames", "assessed_case", "headline_cases"]
 
@@ -82,7 +82,7 @@ def headline_cases(shown: pd.DataFrame, stragglers: StragglerNames) -> list[Asse
     if usable.empty:
         return []
     chosen = [label for _, rows in usable.groupby(["fabric", "op"], sort=False) for label in _ends(rows)]
-    far = usable[usable["verdict"].eq(BELOW) & usable["of_expected"].notna()].sort_values("of_expected")
+    far = usable[usable["verdict"].eq(LOW) & usable["of_expected"].notna()].sort_values("of_expected")
     chosen += [label for label in far.index if label not in chosen][:_WORST]
     return [assessed_case(usable, label, stragglers) for label in chosen]
 
@@ -98,10 +98,10 @@ def _ends(rows: pd.DataFrame) -> Iterator[Hashable]:
 
 
 def assessed_case(points: pd.DataFrame, label: Hashable, stragglers: StragglerNames) -> AssessedCase:
-    """The row `label` of `points` as a case; if it is too slow, `points` are searched for a jump over rank counts."""
+    """The row `label` of `points` as a case; unless it is fast enough, `points` are searched for a jump over rank counts."""
     rows = points.loc[[label]]
     row = rows.iloc[0]
-    jump = find_rank_changepoint(points, row) if row["verdict"] == BELOW else None
+    jump = find_rank_changepoint(points, row) if row["verdict"] in (LOW, NO_REFERENCE) else None
     (record,) = record_ids(rows)
     return AssessedCase(
         record, str(row["run"]), str(row["label"]), int(row["ranks"]), int(row["message_bytes"]),

@@ -6,8 +6,8 @@ import pandas as pd
 
 from ..findings.finding import Finding, evidence_of
 from ..text.units import percent, rate
-from .assess_points import ABOVE, BELOW
 from .expectations import StragglerNames, assessed_case
+from .verdicts import HIGH, LOW
 from .wording import ATTAINABLE, why
 
 __all__ = ["find_unexpected"]
@@ -35,7 +35,7 @@ def _in_network(points: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _above_ceiling(points: pd.DataFrame) -> Iterator[Finding]:
-    beyond = points[points["verdict"].eq(ABOVE) & (points["share"] > 1)].sort_values("share", ascending=False)
+    beyond = points[points["verdict"].eq(HIGH) & (points["share"] > 1)].sort_values("share", ascending=False)
     if len(beyond):
         top = beyond.iloc[0]
         yield Finding("warning", f"{len(beyond)} points exceed what {ATTAINABLE[str(top['ceiling_kind'])]}, most of "
@@ -46,7 +46,7 @@ def _above_ceiling(points: pd.DataFrame) -> Iterator[Finding]:
 
 def _slower(points: pd.DataFrame, basis: str, words: str, stragglers: StragglerNames) -> Iterator[Finding]:
     compared = points["basis"].isin([name for name in points["basis"].dropna().unique() if name.startswith(basis)])
-    slow, many = points.loc[compared & points["verdict"].eq(BELOW), "of_expected"], int(compared.sum())
+    slow, many = points.loc[compared & points["verdict"].eq(LOW), "of_expected"], int(compared.sum())
     if len(slow):
         worst = points.loc[slow.nsmallest(_FEW).index]
         top = worst.iloc[0]

@@ -8,12 +8,11 @@ import pandas as pd
 from ..domains.facts import Domain
 from ..projection.references import measured
 from ..text.units import UNKNOWN, payload, percent, rate, seconds, span
-from .assess_points import ABOVE, BELOW, NORMAL, WITHIN
-from .assess_points import UNKNOWN as NO_CEILING
 from .ceilings import BETWEEN, DEVICE_MEMORY, LINK, MEMORY, on_cpu
 from .diagnosis import REASONS
 from .expectations import CHANGEPOINT, HOSTS, AssessedCase
 from .published_tables import apart
+from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
 __all__ = ["ATTAINABLE", "ExpectationRow", "expectation_row", "legend", "outcome", "why"]
 
@@ -80,7 +79,7 @@ def why(case: AssessedCase) -> str:
     if case.knows("wire_Bps"):
         parts.append("in-network reduction: each rank sends its data once, so busbw, which counts the bytes of a ring, "
                      f"is not the rate of a link; its links carry {rate(case.number('wire_Bps'))}")
-    if case.text("verdict") == ABOVE:
+    if case.text("verdict") == HIGH:
         beyond = case.number("busbw_Bps") > case.number("ceiling_Bps")
         parts.append("more than this ceiling allows: measured on another domain (--measured-on), or not all bytes "
                      "pass through it" if beyond else f"faster than the {case.text('basis')} values")
@@ -90,7 +89,7 @@ def why(case: AssessedCase) -> str:
                      "cards")
     named = [name for name in case.reasons if not (between and name == HOSTS)]
     parts += [_reason(name, case) for name in named[:2]]
-    return "; ".join(parts) or ("no reason found in these data" if case.text("verdict") == BELOW else "")
+    return "; ".join(parts) or ("no reason found in these data" if case.text("verdict") == LOW else "")
 
 
 def _reason(name: str, case: AssessedCase) -> str:
@@ -124,21 +123,21 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
         counts = compared["verdict"].value_counts()
         against = " and ".join("the baseline" if basis == "baseline" else "published values for this domain"
                                for basis in sorted({basis.split()[0] for basis in compared["basis"].unique()}))
-        slow, fast = counts.get(BELOW, 0), counts.get(ABOVE, 0)
+        slow, fast = counts.get(LOW, 0), counts.get(HIGH, 0)
         if not slow and not fast:
             return f"all {len(compared)} comparable points are normal relative to {against}"
-        others = [f"{count} {word}" for count, word in ((slow, "slower"), (fast, "faster")) if count]
+        others = [f"{count} {word}" for count, word in ((slow, LOW), (fast, HIGH)) if count]
         return f"of {len(compared)} points compared with {against}, {counts.get(NORMAL, 0)} are normal, " + \
             " and ".join(others)
     first = next((case for case in cases if case.knows("share")), None)
     if first is None:
-        return "no ceiling is known to compare with"
+        return "no reference: nothing comparable is known (--baseline DATA compares with a run or log of yours)"
     if "oversubscription" in first.reasons:
-        return ("more ranks than cores, so bandwidth ceilings do not apply; no reference or baseline to compare "
-                "against (--baseline)")
-    return (f"{first.text('op')} at {first.ranks} ranks and {payload(first.message_bytes)} reaches "
-            f"{percent(first.number('share'))} of what {ATTAINABLE[first.text('ceiling_kind')]}; no reference or "
-            "baseline to compare against (--baseline)")
+        return ("no reference: more ranks than cores, so bounds do not apply (--baseline DATA compares with a run or log "
+                "of yours)")
+    return (f"no reference: {first.text('op')} at {first.ranks} ranks and {payload(first.message_bytes)} reaches "
+            f"{percent(first.number('share'))} of what {ATTAINABLE[first.text('ceiling_kind')]} (--baseline DATA "
+            "compares with a run or log of yours)")
 
 
 def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
@@ -165,10 +164,10 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
         lines.append(_published(*home))
     if "baseline" in bases:
         lines.append("Baseline: normal is within 5 % of the same case there, or within both confidence intervals.")
-    if WITHIN in verdicts:
-        lines.append("Within bounds: no published value or baseline to compare with, so only the hard bound and the "
-                     "curve's own plateau were checked (its best bandwidth; under half of it is below).")
-    if NO_CEILING in verdicts and home is None and not on_cpu(points).all():
+    if NO_REFERENCE in verdicts and kinds:
+        lines.append("No reference: neither a baseline nor comparable published measurements are known; the share of a "
+                     "hard bound does not say whether a figure is normal.")
+    if NO_REFERENCE in verdicts and home is None and not on_cpu(points).all():
         lines.append("The data name no accelerator of a known domain: name one with --measured-on (collbench domains "
                      "lists them).")
     return lines

@@ -33,7 +33,7 @@ from .text import (
 __all__ = ["show", "show_predictions"]
 
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
-_VERDICT = {"normal": "green", "below": "yellow", "above": "yellow"}
+_VERDICT = {"normal": "green", "low": "yellow", "high": "yellow"}
 _FRONT_OPS = 3
 _TIME, _BUSBW = ("time_s", "time_lo_s", "time_hi_s"), ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
 _MOST_TABLES = 12      # of operations
