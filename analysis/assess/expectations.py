@@ -98,7 +98,7 @@ def _ends(rows: pd.DataFrame) -> Iterator[Hashable]:
 
 
 def assessed_case(points: pd.DataFrame, label: Hashable, stragglers: StragglerNames) -> AssessedCase:
-    """The row `label` of `points` as a case; unless it is fast enough, `points` are searched for a jump over rank counts."""
+    """The row `label` of `points` as a case; unless it is fast enough, with a jump over rank counts in `points`."""
     rows = points.loc[[label]]
     row = rows.iloc[0]
     jump = find_rank_changepoint(points, row) if row["verdict"] in (LOW, NO_REFERENCE) else None

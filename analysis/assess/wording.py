@@ -18,6 +18,7 @@ __all__ = ["ATTAINABLE", "ExpectationRow", "expectation_row", "legend", "outcome
 
 ATTAINABLE = {LINK: "its links carry", BETWEEN: "the network cards carry", MEMORY: "memory allows",
               DEVICE_MEMORY: "device memory allows"}
+_OWN = "--baseline DATA compares with a run or log of yours"
 _CALL_S = 1e-4      # below, a call is known by its time rather than its bandwidth
 _CEILINGS = {LINK: "link", BETWEEN: "network card of a rank", MEMORY: "copying, each rank",
              DEVICE_MEMORY: "device memory"}
@@ -131,13 +132,11 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
             " and ".join(others)
     first = next((case for case in cases if case.knows("share")), None)
     if first is None:
-        return "no reference: nothing comparable is known (--baseline DATA compares with a run or log of yours)"
+        return f"no reference: nothing comparable is known ({_OWN})"
     if "oversubscription" in first.reasons:
-        return ("no reference: more ranks than cores, so bounds do not apply (--baseline DATA compares with a run or log "
-                "of yours)")
+        return f"no reference: more ranks than cores, so bounds do not apply ({_OWN})"
     return (f"no reference: {first.text('op')} at {first.ranks} ranks and {payload(first.message_bytes)} reaches "
-            f"{percent(first.number('share'))} of what {ATTAINABLE[first.text('ceiling_kind')]} (--baseline DATA "
-            "compares with a run or log of yours)")
+            f"{percent(first.number('share'))} of what {ATTAINABLE[first.text('ceiling_kind')]} ({_OWN})")
 
 
 def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
