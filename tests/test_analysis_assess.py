@@ -269,16 +269,16 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
 
 def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be_found_again(log, report):
     _, document, folder = report
-    assert (document["document"], document["schema"], document["domain"]) == ("collbench report", 1, "hgx_h100_8")
+    assert (document["document"], document["schema"], document["domain"]) == ("collbench report", 2, "hgx_h100_8")
     assert document["on"]["Devices"] == "8 ranks on 1 host, NVIDIA H100 80GB HBM3"
     largest = document["expected"][0]
     assert (largest["message_bytes"], largest["verdict"], largest["basis"]) == (1 << 33, NORMAL, "published plateau")
     assert largest["wire_Bps"] == pytest.approx(478e9 / 1.75, rel=1e-3)
     assert largest["why"].startswith("in-network reduction")
-    assert {(row["ranks"], row["kind"]) for row in document["answer"]} == \
+    assert {(row["ranks"], row["kind"]) for row in document["headline"]} == \
         {(8, "measured"), (72, "extrapolated"), (384, "extrapolated")}
     assert all(row["busbw_lo_Bps"] <= row["busbw_Bps"] <= row["busbw_hi_Bps"]
-               for row in document["answer"] if row["kind"] == "extrapolated")
+               for row in document["headline"] if row["kind"] == "extrapolated")
     points = pd.read_csv(folder / "points.csv")
     evidence = document["findings"][0]["evidence"]
     assert set(points.loc[points["verdict"] == LOW, "record"]) == {one["record"] for one in evidence}

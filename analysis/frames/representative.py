@@ -16,7 +16,8 @@ from collbench.collectives.records.record import MODES
 
 from .columns import BY_SOURCE, FABRIC, SHOWN, SIZED, VARIANT
 
-__all__ = ["HEADLINE_OPS", "MODE_OF", "fabrics", "headline", "operation_table", "representative", "with_fabric"]
+__all__ = ["HEADLINE_OPS", "MODE_OF", "Predicted", "fabrics", "headline", "operation_table", "representative",
+           "with_fabric"]
 
 HEADLINE_OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast")
 # A single call shows latency, back-to-back calls show throughput.
@@ -109,7 +110,7 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     each target. Further columns: message_bytes, kind, reason, distance, holdout_error, level, and the values.
     """
     read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES]
-    known = _by_case(predictions[[*read, "kind", "reason", "distance", "holdout_error", "level"]])
+    known = Predicted(predictions)
     rows = [row for quantity, mode in MODE_OF.items()
             for _, group in points.loc[points["mode"] == mode, read].groupby(["fabric", "op"], sort=False)
             for row in _answer(group, known, targets, quantity)]
@@ -118,21 +119,28 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     return pd.DataFrame(rows, columns=columns)
 
 
-def _by_case(predictions: pd.DataFrame) -> dict[tuple[object, ...], list[Row]]:
-    """Rows per case and rank count, smallest message first."""
-    found: dict[tuple[object, ...], list[Row]] = {}
-    for row in predictions.sort_values("message_bytes", kind="stable").to_dict("records"):
-        found.setdefault((*_case(row), row["ranks"]), []).append(row)
-    return found
+class Predicted:
+    """Predictions by case and rank count; the frame is one of `forecast.extrapolate` with the column `fabric`."""
+
+    def __init__(self, predictions: pd.DataFrame) -> None:
+        self._rows: dict[tuple[object, ...], list[Row]] = {}
+        read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES, "kind", "reason", "distance",
+                "holdout_error", "level"]
+        for row in predictions[read].sort_values("message_bytes", kind="stable").to_dict("records"):
+            self._rows.setdefault((*self._case(row), row["ranks"]), []).append(row)
+
+    def at(self, measured: Row, ranks: int) -> Row | None:
+        """The prediction for a measured row at `ranks` ranks, of the nearest message size; None if there is none."""
+        there = self._rows.get((*self._case(measured), ranks), [])
+        return min(there, key=lambda row: _apart(row, measured), default=None)
+
+    @staticmethod
+    def _case(row: Row) -> tuple[object, ...]:
+        """The key that a measurement shares with its predictions; unknown equals unknown."""
+        return tuple(row[name] if isinstance(row[name], str) else None for name in SHOWN)
 
 
-def _case(row: Row) -> tuple[object, ...]:
-    """The key that a measurement shares with its predictions; unknown equals unknown."""
-    return tuple(row[name] if isinstance(row[name], str) else None for name in SHOWN)
-
-
-def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[Row]], targets: Sequence[int],
-            quantity: str) -> list[Row]:
+def _answer(group: pd.DataFrame, known: Predicted, targets: Sequence[int], quantity: str) -> list[Row]:
     """Rows of one fabric, operation and quantity; none if the quantity is meaningless for the operation."""
     op = group["op"].iloc[0]
     if op == "noop" or (quantity == "busbw" and (op not in OPERATIONS or not OPERATIONS[op].has_payload)):
@@ -141,10 +149,9 @@ def _answer(group: pd.DataFrame, known: dict[tuple[object, ...], list[Row]], tar
     measured = largest.iloc[0 if quantity == "time" else -1].to_dict()
     rows: list[Row] = [{**measured, "quantity": quantity, "kind": "measured", "distance": 1.0, "level": 0.95}]
     for target in targets:
-        there = known.get((*_case(measured), target))
+        there = known.at(measured, target)
         if there and target != measured["ranks"]:
-            nearest = min(there, key=lambda row: _apart(row, measured))
-            rows.append({**nearest, "quantity": quantity})
+            rows.append({**there, "quantity": quantity})
     return rows
 
 

@@ -10,9 +10,9 @@ from .text import CAVEAT, METHOD
 
 __all__ = ["SCHEMA", "document"]
 
-SCHEMA = 1      # grows when a field is renamed, removed or means something else; new fields leave it
-_ANSWER = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s", "time_lo_s", "time_hi_s",
-           "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason")
+SCHEMA = 2      # grows when a field is renamed, removed or means something else; new fields leave it
+_HEADLINE = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s", "time_lo_s", "time_hi_s",
+             "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason")
 _WHOLE = ("ranks", "message_bytes")
 
 
@@ -37,13 +37,14 @@ def document(story: Story) -> dict[str, Any]:
         "findings": [as_json(finding) for finding in story.findings],
         "expected": [row.case.as_json(row.why) for row in story.expected],
         "expected_from": list(story.legend),
-        "answer": _answer(story.headline),
+        "answer": story.answer.as_json(),
+        "headline": _headline(story.headline),
         "caveat": CAVEAT, "method": METHOD,
     }
 
 
-def _answer(headline: pd.DataFrame) -> list[dict[str, Any]]:
-    frame = headline.reindex(columns=list(_ANSWER)).astype(object)
+def _headline(headline: pd.DataFrame) -> list[dict[str, Any]]:
+    frame = headline.reindex(columns=list(_HEADLINE)).astype(object)
     rows = frame.where(frame.notna(), None).to_dict("records")
     return [{str(name): int(value) if name in _WHOLE and value is not None else value for name, value in row.items()}
             for row in rows]

@@ -33,6 +33,7 @@ from ..importers import LogHints
 from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
 from ..projection import home_of
+from .answer import Answer, build_answer
 from .header import Overview, build_overview
 from .page_data import PageData, build_page_data, curve_counts
 
@@ -56,6 +57,7 @@ class Story:
         headline: latency and bandwidth of each operation, measured and predicted; columns of `representative.headline`.
         links: link matrices, where links were measured in isolation.
         home: key and facts of the domain that was measured; its levels and its library's rule shape the predictions.
+        answer: the verdict, the headline results and what they mean at the targets: what every report says first.
         expected: a few cases: measured, expected and why.
         legend: where the expectations come from.
         page: what only the page and its figures show; None where no page was asked for.
@@ -70,6 +72,7 @@ class Story:
     targets: tuple[int, ...]
     predictions: pd.DataFrame
     headline: pd.DataFrame
+    answer: Answer
     links: tuple[LinkMatrix, ...] = ()
     home: tuple[str, Domain] | None = None
     expected: tuple[ExpectationRow, ...] = ()
@@ -124,9 +127,9 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     every, few, between = predicted()
     details = build_page_data(paths, shown, points, findings, loaded.lateness, loaded.runs, home, every, between) \
         if page else None
-    return Story(loaded, points, shown, findings,
-                 build_overview(loaded, findings, home, measured_on is not None, outcome(points, cases)),
-                 _domains_of_size(known, targets), tuple(targets), few, headline(shown, few, targets), links, home,
+    overview = build_overview(loaded, findings, home, measured_on is not None, outcome(points, cases))
+    return Story(loaded, points, shown, findings, overview, _domains_of_size(known, targets), tuple(targets), few,
+                 headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
                  tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), details)
 

@@ -1,0 +1,269 @@
+"""What every report says first, as values: the verdict, the headline results, and what they mean at the targets."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.transport_names import TRANSPORTS
+
+from ..assess.assess_points import ABOVE, BELOW, NORMAL
+from ..assess.wording import ATTAINABLE
+from ..domains.facts import Domain
+from ..frames.representative import Predicted
+from ..text.units import percent, rate, span
+from .header import Overview
+
+__all__ = ["HIGH", "LOW", "NO_REFERENCE", "WRONG", "Answer", "Outlook", "Reference", "Result", "Verdict",
+           "build_answer"]
+
+LOW, HIGH, NO_REFERENCE, WRONG = "low", "high", "no reference", "wrong"
+_WORDS = {NORMAL: NORMAL, BELOW: LOW, ABOVE: HIGH}      # of the verdicts that `assess` gives against a reference
+# The order in which results are listed: those that decide how a model is spread over accelerators come first.
+_FIRST = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "broadcast", "bandwidth", "ping_pong",
+          "send_recv")
+_WIDEST = 10.0      # high over low end of an interval; a wider one is no answer, so it is said what to measure instead
+_Home = tuple[str, Domain] | None
+_Row = Mapping[Hashable, Any]
+
+
+class Verdict(NamedTuple):
+    """The outcome of a run.
+
+    Args:
+        word: `normal`, `low`, `high`, `no reference`, or `wrong` if results were wrong or nothing was measured.
+        sentence: the outcome in a sentence.
+    """
+
+    word: str
+    sentence: str
+
+
+class Reference(NamedTuple):
+    """What a result is compared with.
+
+    Args:
+        word: `normal`, `low`, `high` or `no reference`.
+        basis: what with, in a few words: the range of published values, the baseline, or a share of the ceiling.
+    """
+
+    word: str
+    basis: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A result at a target rank count.
+
+    Args:
+        ranks: the target.
+        kind: `measured`, `extrapolated`, or `not known`: refused, or with an interval too wide to be an answer.
+        time_s, busbw_Bps: (value, low, high), the interval with coverage `level`; None where not known. Operations
+            without a payload have no busbw.
+        measure: rank counts whose measurement would give an answer, where not known.
+        command: what to run to measure them.
+        assumption: hosts and links that the extrapolation assumes, in a few words; empty where it needs none.
+        why: why the value is not known; empty where it is.
+    """
+
+    ranks: int
+    kind: str
+    time_s: tuple[float, float, float] | None
+    busbw_Bps: tuple[float, float, float] | None
+    level: float
+    measure: tuple[int, ...] = ()
+    command: str = ""
+    assumption: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One headline operation on one fabric: the largest message at the most ranks.
+
+    Args:
+        fabric: the name used in all tables; `library`: the backend or transport in one word.
+        mode: `isolated` or `streamed`.
+        busbw_Bps: None for operations without a payload.
+        plus_minus: half of the 95 % confidence interval of `time_s`, relative; None with too few samples.
+        samples: how many there are.
+    """
+
+    fabric: str
+    library: str
+    op: str
+    mode: str
+    ranks: int
+    message_bytes: int
+    busbw_Bps: float | None
+    time_s: float
+    plus_minus: float | None
+    samples: int
+    reference: Reference
+    outlook: tuple[Outlook, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The verdict, then the results in order of importance: by operation, then by fabric."""
+
+    verdict: Verdict
+    results: tuple[Result, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For the JSON document: SI units, None where unknown."""
+        return {"verdict": self.verdict._asdict(),
+                "results": [{**_plain(result), "reference": result.reference._asdict(),
+                             "outlook": [_plain(outlook) for outlook in result.outlook]} for result in self.results]}
+
+
+def build_answer(overview: Overview, shown: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int],
+                 home: _Home) -> Answer:
+    """The answer from assessed representative points and their predictions.
+
+    Args:
+        shown: the points, with the columns of `assess` and `fabric`.
+        predictions: the series of `shown` at every target, with `fabric`.
+        home: key and facts of the domain that was measured.
+    """
+    points = _headline_points(shown)
+    predicted, named = Predicted(predictions), _libraries(points)
+    results = tuple(_result(row, predicted, named[row["fabric"]], targets, home) for row in points)
+    return Answer(_verdict(overview, results), results)
+
+
+def _verdict(overview: Overview, results: Sequence[Result]) -> Verdict:
+    words = [result.reference.word for result in results]
+    word = WRONG if not overview.sound else next((one for one in (LOW, HIGH, NORMAL) if one in words), NO_REFERENCE)
+    return Verdict(word, overview.verdict)
+
+
+def _headline_points(shown: pd.DataFrame) -> list[_Row]:
+    """The largest message at the most ranks of each operation and fabric; streamed, where both modes were measured.
+
+    Steps in the life of a communicator, empty calls and local copies are left out unless there is nothing else.
+    """
+    between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
+        OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op == "noop")]
+    wanted = shown[shown["op"].isin(between)] if between else shown
+    order = {op: place for place, op in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS, *wanted["op"].unique())))}
+    keys = ["fabric", "op"]
+    most = wanted[wanted["ranks"].eq(wanted.groupby(keys)["ranks"].transform("max"))]
+    ordered = most.assign(order=most["op"].map(order)).sort_values(["order", "fabric", "mode", "message_bytes"],
+                                                                   kind="stable")
+    last = ordered.drop_duplicates(keys, keep="last")      # `streamed` sorts after `isolated`
+    return [*last.to_dict("records")]
+
+
+def _libraries(points: Sequence[_Row]) -> dict[str, str]:
+    """One word for each fabric, or its whole name where the word would stand for two."""
+    words = {}
+    for row in points:
+        transport, library = (str(row[name] or "") for name in ("transport", "library"))
+        words[str(row["fabric"])] = transport if transport == "mpi" else (library.split() or [transport])[0].rstrip(",")
+    return {fabric: word if list(words.values()).count(word) == 1 else fabric for fabric, word in words.items()}
+
+
+def _result(row: _Row, predicted: Predicted, library: str, targets: Sequence[int], home: _Home) -> Result:
+    low_s, high_s = row["time_lo_s"], row["time_hi_s"]
+    half = (high_s - low_s) / 2 / row["time_s"]
+    return Result(str(row["fabric"]), library, str(row["op"]), str(row["mode"]), int(row["ranks"]),
+                  int(row["message_bytes"]), _known(row["busbw_Bps"]), float(row["time_s"]), _known(half),
+                  int(row["samples"]), _reference(row),
+                  tuple(_outlook(row, predicted, target, home) for target in targets))
+
+
+def _reference(row: _Row) -> Reference:
+    """The verdict of `assess` on a point, and on what it rests."""
+    if isinstance(row["basis"], str):
+        limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
+        return Reference(_WORDS.get(row["verdict"], NO_REFERENCE), f"{row['basis']} {limits}")
+    if row["verdict"] == ABOVE:
+        return Reference(HIGH, f"above the ceiling of {rate(row['ceiling_Bps'])}")
+    if math.isfinite(row["share"]):
+        return Reference(NO_REFERENCE, f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}")
+    return Reference(NO_REFERENCE, "")
+
+
+def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlook:
+    if row["ranks"] == target:
+        return Outlook(target, "measured", _triple(row, "time_s"), _triple(row, "busbw_Bps"), 0.95)
+    there = predicted.at(row, target)
+    if there is None:
+        return Outlook(target, "not known", None, None, 0.9, why="not predicted")
+    if there["kind"] == "refused":
+        pairs = row["op"] in OPERATIONS and OPERATIONS[row["op"]].pairs
+        measure = () if pairs else _next_counts(int(row["ranks"]), target)
+        return Outlook(target, "not known", None, None, 0.9, measure, _command(row, measure, home),
+                       why=str(there["reason"]))
+    ratio = there["time_hi_s"] / there["time_lo_s"]
+    assumption = _assumption(row, target, home) if there["kind"] == "extrapolated" else ""
+    if ratio > _WIDEST:
+        measure = _next_counts(int(row["ranks"]), target)
+        return Outlook(target, "not known", None, None, there["level"], measure, _command(row, measure, home),
+                       assumption, f"its interval spans a factor of {ratio:.0f}")
+    return Outlook(target, str(there["kind"]), _triple(there, "time_s"), _triple(there, "busbw_Bps"), there["level"],
+                   assumption=assumption)
+
+
+def _next_counts(largest: int, target: int) -> tuple[int, ...]:
+    """The next two doublings of the largest measured rank count, up to the target."""
+    return tuple(dict.fromkeys(min(target, count) for count in (2 * largest, 4 * largest)))
+
+
+def _command(row: _Row, measure: Sequence[int], home: _Home) -> str:
+    """What measures these rank counts: one launch of the largest measures the smaller ones too."""
+    if not measure:
+        return ""
+    most, node = measure[-1], _per_host(row, home)
+    on_cpu = str(row["device"]).lower().startswith("cpu")
+    if row["transport"] in TRANSPORTS and on_cpu and _on_one_host(row):
+        return f"collbench bench --ranks {most}"
+    transport = f" --transport {row['transport']}" if row["transport"] in TRANSPORTS else ""
+    hosts = f"--nodes {math.ceil(most / node)} --ranks-per-node {node}" if node else f"--nodes {most}"
+    return f"collbench launch --launcher slurm {hosts}{transport}"
+
+
+def _per_host(row: _Row, home: _Home) -> int | None:
+    """Ranks on each host, as far as the data or the facts of the domain tell."""
+    if math.isfinite(row["ranks_per_node"]) and not _on_one_host(row):
+        return int(row["ranks_per_node"])
+    if home and (each := home[1].accelerators_per_host or home[1].accelerators):
+        return int(each.value)
+    return int(row["ranks"]) if _on_one_host(row) else None
+
+
+def _on_one_host(row: _Row) -> bool:
+    return bool(row["ranks_per_node"] >= row["ranks"])
+
+
+def _assumption(row: _Row, target: int, home: _Home) -> str:
+    """What is assumed of links that no measurement crossed, in a few words."""
+    node = _per_host(row, home)
+    if home and home[1].accelerators and row["ranks"] <= home[1].accelerators.value < target:
+        outside, hosts = home[1].scaleout_Bps, math.ceil(target / node) if node else 0
+        cards = f"{node}x{outside.value * 8 / 1e9:.4g}G cards" if outside else "cards of unknown rate"
+        return f"{hosts} hosts x {cards}"
+    if home is None and _on_one_host(row):
+        return "links between hosts as inside one"
+    return f"{math.ceil(target / node)} hosts x {node}, linked as those measured" if node and target > node else ""
+
+
+def _triple(row: _Row, name: str) -> tuple[float, float, float] | None:
+    """Value and interval; None if the value is unknown. An end that is unknown is that of the value."""
+    stem, unit = name.rsplit("_", 1)
+    value, low, high = (_known(row[key]) for key in (name, f"{stem}_lo_{unit}", f"{stem}_hi_{unit}"))
+    return None if value is None else (value, value if low is None else low, value if high is None else high)
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(value: Result | Outlook) -> dict[str, Any]:
+    """The fields of a dataclass as JSON values; those that hold other classes are replaced by the caller."""
+    return {name: list(own) if isinstance(own, tuple) else own or None if isinstance(own, str) else own
+            for name, own in vars(value).items()}

@@ -1,0 +1,74 @@
+"""What a report says first: verdict, headline results, and their outlook at 72 and 384, as values."""
+
+import json
+
+import pytest
+
+from collbench.analysis.report.json_document import document
+from collbench.analysis.report.story import build_story
+
+HEAD = "system,device,library,op,dtype,ranks,ranks_per_node,message_bytes,time_us\n"
+
+
+def written(path, *rows):
+    """A tidy CSV of (op, ranks, ranks per node, bytes, time in µs) of one library on CPUs."""
+    path.write_text(HEAD + "".join(f"a,CPU,gloo 1,{row[0]},float32,{','.join(map(str, row[1:]))}\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def h100(request):
+    return build_story(request.config.rootpath / "docs" / "examples" / "hgx-h100-8.csv")
+
+
+def test_each_operation_is_listed_once_the_most_telling_first_at_its_largest_message(h100):
+    results = h100.answer.results
+    assert [result.op for result in results] == ["all_reduce", "all_to_all", "all_gather", "reduce_scatter"]
+    assert {(result.ranks, result.message_bytes, result.mode, result.library) for result in results} == \
+        {(8, 512 << 20, "streamed", "NCCL")}
+    first = results[0]
+    assert first.busbw_Bps == pytest.approx(1.75 * (512 << 20) / first.time_s)
+    assert first.plus_minus is None
+
+
+def test_beyond_a_host_the_number_stands_beside_the_network_that_it_assumes(h100):
+    (at_72, at_384) = h100.answer.results[0].outlook
+    assert (at_72.ranks, at_72.kind, at_72.assumption) == (72, "extrapolated", "9 hosts x 8x400G cards")
+    assert (at_384.ranks, at_384.assumption) == (384, "48 hosts x 8x400G cards")
+    value, low, high = at_72.busbw_Bps
+    assert low <= value <= high <= 10 * low
+
+
+def test_an_interval_too_wide_is_no_answer_but_says_what_to_measure(tmp_path):
+    rows = [("all_reduce", ranks, ranks, size, ranks * 10 + size / 1000 * (1 + ranks % 3))
+            for ranks in (2, 4) for size in (32, 1 << 20)]
+    (result,) = build_story(written(tmp_path / "few.csv", *rows)).answer.results
+    for outlook in result.outlook:
+        assert (outlook.kind, outlook.time_s, outlook.busbw_Bps) == ("not known", None, None)
+        assert (outlook.measure, outlook.why[:12]) == ((8, 16), "its interval")
+        assert outlook.command == "collbench launch --launcher slurm --nodes 4 --ranks-per-node 4"
+
+
+def test_pairs_are_not_extrapolated_and_no_measurement_would_change_that(tmp_path):
+    rows = [("ping_pong", ranks, ranks, 1 << 20, 100.0) for ranks in (2, 4)]
+    (result,) = build_story(written(tmp_path / "pairs.csv", *rows)).answer.results
+    assert {(outlook.kind, outlook.measure, outlook.command) for outlook in result.outlook} == {("not known", (), "")}
+
+
+def test_one_slow_result_makes_the_verdict_low_and_a_baseline_is_named(tmp_path):
+    def rows(slower):
+        return [(op, 4, 4, size, (10 + size / 1000) * (slower if op == "all_to_all" else 1))
+                for op in ("all_reduce", "all_to_all") for size in (32, 1 << 20)]
+    before = written(tmp_path / "before.csv", *rows(1))
+    answer = build_story(written(tmp_path / "after.csv", *rows(3)), baseline=before).answer
+    assert answer.verdict.word == "low"
+    assert [(result.op, result.reference.word, result.reference.basis.split()[0]) for result in answer.results] == [
+        ("all_reduce", "normal", "baseline"), ("all_to_all", "low", "baseline")]
+
+
+def test_the_document_carries_the_answer_and_no_value_that_is_not_known(h100):
+    told = json.loads(json.dumps(document(h100), allow_nan=False))["answer"]
+    assert told["verdict"] == {"word": h100.answer.verdict.word, "sentence": h100.overview.verdict}
+    first = told["results"][0]
+    assert first["outlook"][0]["busbw_Bps"] == list(h100.answer.results[0].outlook[0].busbw_Bps)
+    assert (first["plus_minus"], first["outlook"][0]["command"]) == (None, None)
