@@ -10,18 +10,16 @@ import pandas as pd
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..assess.assess_points import ABOVE, BELOW, NORMAL
+from ..assess.verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 from ..assess.wording import ATTAINABLE
 from ..domains.facts import Domain
 from ..frames.representative import Predicted
 from ..text.units import percent, rate, span
 from .header import Overview
 
-__all__ = ["HIGH", "LOW", "NO_REFERENCE", "WRONG", "Answer", "Outlook", "Reference", "Result", "Verdict",
-           "build_answer"]
+__all__ = ["WRONG", "Answer", "Outlook", "Reference", "Result", "Verdict", "build_answer"]
 
-LOW, HIGH, NO_REFERENCE, WRONG = "low", "high", "no reference", "wrong"
-_WORDS = {NORMAL: NORMAL, BELOW: LOW, ABOVE: HIGH}      # of the verdicts that `assess` gives against a reference
+WRONG = "wrong"
 # The order in which results are listed: those that decide how a model is spread over accelerators come first.
 _FIRST = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "broadcast", "bandwidth", "ping_pong",
           "send_recv")
@@ -34,7 +32,7 @@ class Verdict(NamedTuple):
     """The outcome of a run.
 
     Args:
-        word: `normal`, `low`, `high`, `no reference`, or `wrong` if results were wrong or nothing was measured.
+        word: one of `assess.verdicts`, or `wrong` if results were wrong or nothing was measured.
         sentence: the outcome in a sentence.
     """
 
@@ -46,7 +44,7 @@ class Reference(NamedTuple):
     """What a result is compared with.
 
     Args:
-        word: `normal`, `low`, `high` or `no reference`.
+        word: one of `assess.verdicts`.
         basis: what with, in a few words: the range of published values, the baseline, or a share of the ceiling.
     """
 
@@ -180,12 +178,9 @@ def _reference(row: _Row) -> Reference:
     """The verdict of `assess` on a point, and on what it rests."""
     if isinstance(row["basis"], str):
         limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
-        return Reference(_WORDS.get(row["verdict"], NO_REFERENCE), f"{row['basis']} {limits}")
-    if row["verdict"] == ABOVE:
-        return Reference(HIGH, f"above the ceiling of {rate(row['ceiling_Bps'])}")
-    if math.isfinite(row["share"]):
-        return Reference(NO_REFERENCE, f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}")
-    return Reference(NO_REFERENCE, "")
+        return Reference(row["verdict"], f"{row['basis']} {limits}")
+    share = f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}" if math.isfinite(row["share"]) else ""
+    return Reference(row["verdict"], share)
 
 
 def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlook:
