@@ -17,6 +17,7 @@ from .frames.load import with_text
 from .models.predict import Home, predict_series
 from .models.series import series_of
 from .projection.library_switch import follow_rule
+from .text.json_text import json_rows
 
 __all__ = ["COLUMNS", "TARGETS", "as_json", "extrapolate"]
 
@@ -61,7 +62,4 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home
 
 def as_json(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON objects; None if unknown, integer columns as int."""
-    whole = ("message_bytes", "asked_bytes", "ranks")
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{str(name): int(value) if name in whole and value is not None else value for name, value in row.items()}
-            for row in rows]
+    return json_rows(frame, whole=("message_bytes", "asked_bytes", "ranks"))

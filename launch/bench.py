@@ -26,7 +26,7 @@ from .job import Job
 from .launchers import launcher_for, open_launcher
 from .launchers.base import Launcher
 from .library_log import has_log, log_library
-from .supervise import STOPPED, TIMED_OUT, run_job
+from .supervise import TIMED_OUT, run_job, was_stopped
 from .workload import Workload
 
 __all__ = ["PROFILES", "Plan", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
@@ -145,10 +145,10 @@ def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = F
         if library_log and has_log(config, launch.on_device):
             library_log = False
             status, log = _log_library(config, launch.ranks, plan.allocation)
-        if status != STOPPED:
+        if not was_stopped(status):
             config = msgspec.structs.replace(config, library_log_from=log if launch.transport == "torch" else None)
             status = max(status, _launch(config, launch.ranks, plan.allocation))
-        if status == STOPPED:
+        if was_stopped(status):
             break
     return status
 
@@ -220,8 +220,8 @@ def new_run_directory(out: Path | None) -> Path:
     return path
 
 
-def conclude(path: Path) -> bool:
-    """After the last job: write run.json, the provenance of every run, and let results/latest point here.
+def conclude(path: Path, latest: bool = False) -> bool:
+    """After the last job: write run.json, the provenance of every run; with `latest`, let results/latest point here.
 
     Without a journal, remove the empty directory and return False. CollbenchError if there is no space.
     """
@@ -232,7 +232,7 @@ def conclude(path: Path) -> bool:
     runs = read_runs(path / "journal.jsonl")
     text = msgspec.json.format(msgspec.json.encode({"runs": list(runs.values())}), indent=2)
     _write_whole(path / "run.json", text + b"\n")
-    if path.parent == _RESULTS:
+    if latest and path.parent == _RESULTS:
         _point_latest(path)
     return True
 

@@ -2,15 +2,18 @@
 
 Exit status: 0 success; 1 a result was wrong or a run failed; 2 invalid request or environment, nothing was started;
 3 a rank hung, died or failed and the job ended, with that case and everything before it in the journal; 124 time limit
-reached; 143 stopped by a signal, everything saved. 70 an internal error, 141 a closed pipe.
+reached; 130 (Ctrl-C) or 143 stopped by a signal, everything saved. 70 an internal error, 141 a closed pipe.
 """
 
+import os
 import pkgutil
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,11 +24,29 @@ from . import commands
 __all__ = ["cli", "main"]
 
 _INTERNAL_ERROR = 70    # EX_SOFTWARE; 1 would read as "slower" or "wrong"
+_SIGPIPE = 13           # which Windows does not have
 _LONGEST = 1500         # characters of an error message; a list of all operations is shorter
+
+
+class _ClosedPipeError(Exception):
+    """The reader of our output has closed it. click would take a BrokenPipeError for itself, and exit with 1."""
 
 
 class _SubcommandGroup(click.Group):
     """Subcommands are the modules of launch/commands, imported on demand; import_ stands for import."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
+                     **extra: Any) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            raise _ClosedPipeError from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ClosedPipeError from None
 
     def list_commands(self, ctx: click.Context | None) -> list[str]:
         return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(commands.__path__))
@@ -60,12 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         words = sys.argv[1:] if arguments is None else list(arguments)
         _check_text(words)
-        sys.exit(cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False))
+        status = cli(args=words or ["--help"], prog_name="collbench", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
     except click.Abort:
-        _fail("interrupted", 1)
-    except BrokenPipeError:     # the reader of our output has closed it
-        sys.stderr.close()
-        sys.exit(141)
+        _fail("interrupted", 128 + signal.SIGINT)
+    except (BrokenPipeError, _ClosedPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)    # for what is left to flush
+        sys.exit(128 + _SIGPIPE)
     except Exception as error:
         show_traceback(error)
         _fail(*_explained(error))

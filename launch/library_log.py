@@ -16,7 +16,7 @@ from collbench.collectives.errors import CollbenchError, UsageError
 from .job import Job
 from .job import may_log as has_log
 from .launchers.base import Launcher
-from .supervise import STOPPED, run_job
+from .supervise import run_job, was_stopped
 
 __all__ = ["DIRECTORY", "has_log", "log_library"]
 
@@ -26,7 +26,7 @@ _LIMIT_S = 180.0        # a case has 120 s, since communicators alone may take a
 
 
 def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
-    """Start the ranks of `job` for the log; returns STOPPED if a signal stopped that, else 0, and where the log is.
+    """Start the ranks of `job` for the log; returns the status if a signal stopped that, else 0, and where the log is.
 
     Says in one line what the log tells, or why there is none. A start that fails stops nothing. A single rank has
     nobody to talk to, and is not started.
@@ -47,8 +47,8 @@ def log_library(launcher: Launcher, job: Job) -> tuple[int, Path | None]:
     except CollbenchError as error:
         _say(f"warning: the start with the communication library's log failed: {error}: {_NOT_RECORDED}")
         return 0, None
-    if status == STOPPED:
-        return STOPPED, None
+    if was_stopped(status):
+        return status, None
     facts = library_log.read(directory)
     if facts is not None:
         _say(facts.words())

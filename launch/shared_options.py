@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,7 +12,8 @@ from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.options import RankCount
 
 __all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "device_option", "domains_options",
-           "json_option", "library_log_option", "log_options", "report_on", "warn", "write_points", "write_text"]
+           "json_option", "library_log_option", "log_options", "only_data_on_stdout", "report_on", "warn",
+           "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -105,6 +107,29 @@ class RankList(click.ParamType):
         return counts
 
 
+@contextmanager
+def only_data_on_stdout(*files: Path | None) -> Iterator[None]:
+    """If one of `files` is standard output, this process and those that it starts print to standard error instead.
+
+    UsageError if several are: nobody could tell them apart.
+    """
+    wanted = [file for file in files if str(file) == "-"]
+    if len(wanted) > 1:
+        raise UsageError("standard output can take one of --json and --csv: give a file to the other")
+    if not wanted:
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def report_on(data: Path, out: Path) -> None:
     """Print the report on `data` and write the page into `out`."""
     from collbench.analysis.report.story import build_story
@@ -122,7 +147,8 @@ def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> N
     from collbench.analysis.frames.load import load
     points = load(path).points
     if json_file:
-        write_text(json_file, points.to_json(orient="records", indent=1) + "\n")
+        from collbench.analysis.text.json_text import json_rows, json_text
+        write_text(json_file, json_text("points", {"points": json_rows(points)}))
     if csv_file:
         from collbench.analysis.text.safe_csv import to_csv
         write_text(csv_file, to_csv(points))
@@ -141,5 +167,7 @@ def write_text(file: Path, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         with click.open_file(str(file), "w", encoding="utf-8") as stream:
             stream.write(text)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UsageError(f"{file}: cannot be written: {error.strerror}") from None

@@ -24,11 +24,12 @@ from .job import Job
 from .job_tmpdir import job_tmpdir
 from .launchers.base import Launcher
 
-__all__ = ["FAULT", "STOPPED", "TIMED_OUT", "run_job", "run_through_faults", "submit"]
+__all__ = ["FAULT", "TIMED_OUT", "run_job", "run_through_faults", "submit", "was_stopped"]
 
 FAULT = FaultError.exit_status      # the case that failed is in the journal
 TIMED_OUT = 124
-STOPPED = 128 + signal.SIGTERM      # stopped by either signal, with everything measured saved
+_STOPPED = 128 + signal.SIGTERM     # of the ranks, whichever signal it was; everything measured is saved
+_INTERRUPTED = 128 + signal.SIGINT  # Ctrl-C, as shells expect it
 _GRACE_S = 10.0
 _REAP_S = 1.0
 _LOOK_S = 1.0
@@ -47,6 +48,8 @@ _BARE_CRASHES = {*_CRASHES, *(number | signal.SIGKILL for number in _CRASHES)}
 def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = MappingProxyType({})) -> int:
     """Start the ranks, wait for them, and return the exit status; TIMED_OUT if the time limit ended them.
 
+    If a signal stopped it (see `was_stopped`), the status is 130 for SIGINT, else 143.
+
     `variables` are added to the environment of the launcher, which passes them on at least to ranks on this host.
 
     The first SIGINT, SIGTERM, SIGHUP or SIGQUIT asks the ranks to stop after the current case, the second ends the job.
@@ -63,6 +66,11 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
         status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own})
         return (_recorded_status(status_file) or status) if status == 1 else status
+
+
+def was_stopped(status: int) -> bool:
+    """Whether an exit status says that a signal stopped the job, with everything measured saved."""
+    return status in (_STOPPED, _INTERRUPTED)
 
 
 def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
@@ -97,12 +105,12 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         _end_group(process, mark)
     if status is None:
         return FAULT
-    if received and launcher.hides_status:
-        return STOPPED
     status = 128 - status if status < 0 else status
+    if received and (status == _STOPPED or launcher.hides_status):
+        return _INTERRUPTED if received[0] == signal.SIGINT else _STOPPED
     if not received and (status - 128 in _CRASHES or status in _BARE_CRASHES):
         return FAULT
-    return FAULT if status not in (0, 2, FAULT, STOPPED) and _faulted(job.config.journal, begin) else status
+    return FAULT if status not in (0, 2, FAULT, _STOPPED) and _faulted(job.config.journal, begin) else status
 
 
 def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:

@@ -165,7 +165,7 @@ def test_command_lists_shows_and_reads_a_user_file(collbench, tmp_path):
     shown = collbench("domains", "cloudmatrix384")
     for words in ("392 GB/s", "or 350 GB/s", "929 ns", "secondary", "SemiAnalysis", "no source found for"):
         assert words in shown.stdout
-    facts = json.loads(collbench("domains", "gb200_nvl72", "--json", "-").stdout)
+    facts = json.loads(collbench("domains", "gb200_nvl72", "--json", "-").stdout)["domains"]
     assert list(facts) == ["nvl72"]
     assert facts["nvl72"]["tiers"][0]["rate_Bps"]["value"] == 900e9
     unknown = collbench("domains", "nvl73")

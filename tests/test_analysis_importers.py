@@ -566,7 +566,7 @@ def test_commands_and_exit_statuses(tmp_path):
     done = collbench("export", tmp_path / "1.jsonl", "--format", "csv")
     assert done.stdout.startswith("system,library,collective,")
     done = collbench("extrapolate", good, "--to", "72", "--json", "-")
-    assert {line["kind"] for line in json.loads(done.stdout)} == {"extrapolated"}
+    assert {line["kind"] for line in json.loads(done.stdout)["predictions"]} == {"extrapolated"}
 
 
 # Read manually from the real logs: file, --ranks, --op; rows, results, of them ok and wrong, operations and ranks, bus

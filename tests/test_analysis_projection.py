@@ -146,7 +146,8 @@ def test_the_command_prints_the_comparison_and_its_json(collbench):
     for words in ("nvl72, 72 ranks", "cm384, 384 ranks", "per FLOP", "per watt", "per domain", "crossover",
                   "a rank is an accelerator of 2 dies", "never measured"):
         assert words in done.stdout
-    rows = json.loads(collbench("project", EXAMPLE, "--domain", "nvl72,cloudmatrix384", "--json", "-").stdout)
+    printed = collbench("project", EXAMPLE, "--domain", "nvl72,cloudmatrix384", "--json", "-").stdout
+    rows = json.loads(printed)["projections"]
     wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s",
               "level", "busbw_Bps", "kind", "reason", "distance", "domain", "beats"}
     assert all(wanted <= set(row) for row in rows)

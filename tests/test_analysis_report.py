@@ -247,7 +247,7 @@ def report(tmp_path_factory):
 def test_report_is_whole(report):
     names = {path.name for path in report.iterdir()}
     assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json", "curve.csv"}
-    kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())}
+    kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())["predictions"]}
     assert kinds == {"extrapolated", "refused"}
     figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir() if path.is_file()}
     assert {"all_reduce-time-ranks.png", "all_reduce-busbw-size.svg"} <= set(figures)

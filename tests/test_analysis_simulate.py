@@ -225,7 +225,7 @@ def test_command_output_is_read_by_other_commands(simgrid, collbench, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "simulated cm384" in done.stdout
     assert "UnifiedBus between nodes: 384 ranks, 392 GB/s, 2.50 µs" in done.stderr
-    rows = json.loads((tmp_path / "sim.json").read_text())
+    rows = json.loads((tmp_path / "sim.json").read_text())["points"]
     assert {row["kind"] for row in rows} == {"simulated"}
     ring = next(row for row in rows if (row["ranks"], row["asked_bytes"]) == (8, 1 << 20))
     assert ring["time_s"] == pytest.approx(14 * 0.929e-6 + 14 / 8 * (1 << 20) / 392e9, rel=1e-4)
@@ -235,7 +235,7 @@ def test_command_output_is_read_by_other_commands(simgrid, collbench, tmp_path):
     assert points["library"].str.contains("SimGrid").all()
     assert len(backtest(load_rows([tmp_path / "sim.csv"]))) > 0
     extrapolated = collbench("extrapolate", "sim.csv", "--to", "64", "--json", "-")
-    assert {row["ranks"] for row in json.loads(extrapolated.stdout)} == {64}
+    assert {row["ranks"] for row in json.loads(extrapolated.stdout)["predictions"]} == {64}
     again = collbench(*words, "-o", "sim.csv")
     assert (again.returncode, again.stderr.count("\n")) == (2, 1)
     assert collbench(*words[:-6], "-b", "1K", "-e", "1K", "-o", "sim.jsonl").returncode == 0

@@ -116,12 +116,12 @@ def test_predictions_are_those_of_the_command_line(example, collbench):
     known = frame[frame["kind"] == "extrapolated"]
     assert (known["time_lo_s"] <= known["time_s"]).all()
     assert (known["time_s"] <= known["time_hi_s"]).all()
-    printed = printed_json(collbench("extrapolate", EXAMPLE, "--to", "72,384", "--json", "-"))
+    printed = printed_json(collbench("extrapolate", EXAMPLE, "--to", "72,384", "--json", "-"))["predictions"]
     assert [row["time_s"] for row in printed] == pytest.approx(frame["time_s"].tolist(), nan_ok=True)
     assert len(example.extrapolate(72)) == len(frame) / 2
 
     projected = example.project(["nvl72", "cm384"])
-    printed = printed_json(collbench("project", EXAMPLE, "--domain", "nvl72,cm384", "--json", "-"))
+    printed = printed_json(collbench("project", EXAMPLE, "--domain", "nvl72,cm384", "--json", "-"))["projections"]
     assert [row["time_s"] for row in printed] == pytest.approx(projected["time_s"].tolist())
     assert set(example.project("NVL72")["domain"]) == {"nvl72"}
     assert set(example.project("nvl72", ranks=8)["ranks"]) == {8}

@@ -146,10 +146,12 @@ def test_planted_faults_in_a_real_network_are_found(tmp_path):
 @pytest.mark.ranks
 def test_the_command_shows_a_matrix_over_mpi(collbench, tmp_path):
     done = collbench("links", "--transport", "mpi", "--ranks", 3, "--case-seconds", 0.01, "--large", "4K",
-                     "--out", "links", "--csv", "links.csv")
+                     "--out", "links", "--csv", "links.csv", "--json", "-")
     assert done.returncode == 0, done.stderr
-    assert "two-way bandwidth in GB/s of 4 KiB" in done.stdout
+    found = json.loads(done.stdout)
+    assert (found["document"], len(found["links"])) == ("collbench links", 6)
     shown = collbench("links", "links")
+    assert "two-way bandwidth in GB/s of 4 KiB" in shown.stdout
     assert shown.stdout.splitlines()[0].startswith("links: mpi (")
     assert (tmp_path / "links.csv").read_text().count("\n") == 7
     _, records, _ = read_journal(tmp_path / "links" / "journal.jsonl")

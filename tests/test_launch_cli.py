@@ -19,7 +19,7 @@ SUBCOMMANDS = cli.list_commands(None)
 @pytest.mark.needs("mpi")
 @pytest.mark.ranks
 def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
-    done = collbench("bench", "--profile", "smoke", "--budget", 14, "--ranks", 4, "--json", "points.json")
+    done = collbench("bench", "--profile", "smoke", "--budget", 14, "--ranks", 4, "--json", "-")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     latest = tmp_path / "results" / "latest"
     runs, records, warnings = read_journal(latest / "journal.jsonl")
@@ -29,7 +29,8 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     page = (latest / "report.html").read_text()
     for word in ("72", "384", "extrapolated", "software path"):
         assert word in page
-    points = json.loads((tmp_path / "points.json").read_text())
+    points = json.loads(done.stdout)["points"]
+    assert "report: " in done.stderr
     assert {point["mode"] for point in points} == {"isolated", "streamed"}
     assert all(point["time_s"] > 0 for point in points)
     said = collbench("summary", latest, "--ops", "all_reduce")
@@ -39,7 +40,7 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     unknown = collbench("summary", latest, "--ops", "all_reduce,nope")
     assert unknown.returncode == 2
     assert unknown.stderr.startswith("collbench: --ops nope: not in")
-    predicted = json.loads(collbench("extrapolate", latest, "--to", "72,384", "--json", "-").stdout)
+    predicted = json.loads(collbench("extrapolate", latest, "--to", "72,384", "--json", "-").stdout)["predictions"]
     assert {row["ranks"] for row in predicted} >= {72, 384}
     wanted = {"system", "op", "algorithm", "dtype", "message_bytes", "ranks", "time_s", "time_lo_s", "time_hi_s",
               "level", "busbw_Bps", "kind", "reason", "distance", "domain"}
@@ -148,7 +149,8 @@ def test_cards_that_the_user_states_take_the_place_of_those_assumed(collbench, t
     for words in ((), ("--nic", "8x400G"), ("--nic", "8x200G"), ("--nic", "4x100G")):
         done = collbench("extrapolate", "one.csv", "--to", "128", *words, "--json", "-")
         assert done.returncode == 0, done.stderr
-        rates.append(max(row["busbw_Bps"] for row in json.loads(done.stdout) if row["kind"] == "extrapolated"))
+        rows = json.loads(done.stdout)["predictions"]
+        rates.append(max(row["busbw_Bps"] for row in rows if row["kind"] == "extrapolated"))
     assert rates[0] == rates[1]
     assert rates[2] == pytest.approx(rates[1] / 2, rel=0.1)
     assert rates[3] == pytest.approx(rates[1] / 8, rel=0.2)

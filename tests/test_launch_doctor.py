@@ -80,6 +80,7 @@ def test_without_mpirun_there_is_no_mpi_but_torch_is_enough(doctor, tmp_path):
                           capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 1, done.stderr
     written = json.loads(done.stdout)
+    assert written["document"] == "collbench doctor"
     found = {finding["what"]: finding for finding in written["findings"]}
     assert found["mpirun"]["level"] == "error"
     assert "no mpirun or mpiexec" in found["mpirun"]["found"]

@@ -119,12 +119,13 @@ def test_a_killed_collbench_takes_its_job_and_its_files_along(job, temporary, la
 
 
 @pytest.mark.parametrize(("launcher", "name"), faults(
-    ("local", "HUP"), ("local", "QUIT"), ("mpirun", "HUP"), ("mpirun", "QUIT"), ("torchrun", "HUP")))
-def test_a_closed_terminal_stops_the_job_after_the_current_case(job, launcher, name):
+    ("local", "INT"), ("local", "HUP"), ("local", "QUIT"), ("mpirun", "INT"), ("mpirun", "HUP"),
+    ("mpirun", "QUIT"), ("torchrun", "HUP")))
+def test_ctrl_c_and_a_closed_terminal_stop_the_job_after_the_current_case(job, launcher, name):
     process, _, _, journal = job(launcher)
     process.send_signal(getattr(signal, f"SIG{name}"))
     _, said = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM, said
+    assert process.returncode == 128 + (signal.SIGINT if name == "INT" else signal.SIGTERM), said
     assert read_journal(journal)[2] == []
 
 

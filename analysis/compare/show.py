@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable
 from typing import Any
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..text import units
+from ..text.json_text import json_rows
 from ..text.safe_console import Screen
 from .verdict import ALPHA, Comparison
 
@@ -81,7 +81,7 @@ def summary(comparison: Comparison) -> list[str]:
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain values: `cases`, `refused`, `broken`, `excused`, `alone`, `notes`, `scatter`, ..."""
     match = comparison.match
-    return {"cases": json.loads(comparison.rows.to_json(orient="records")), "band": comparison.band,
+    return {"cases": json_rows(comparison.rows), "band": comparison.band,
             "level": 1 - ALPHA, "correction": "Holm",
             "refused": [{"why": words, "cases": count} for words, count in match.refused],
             "broken": list(match.broken), "excused": list(match.excused),

@@ -17,6 +17,7 @@ from ..domains.facts import Domain, load_domains
 from ..frames.bandwidth import busbw_Bps
 from ..frames.columns import PROJECTED
 from ..frames.load import with_text
+from ..text.json_text import json_rows
 from .head_to_head import DrawKey, Versus
 from .monte_carlo import Draws, Target, sample_times
 from .references import Reference, learn, shipped
@@ -83,11 +84,7 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
 
 def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str, Any]]:
     """Rows as JSON objects, None if unknown; `beats`: probability that its domain is faster."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    whole = ("message_bytes", "asked_bytes", "ranks")
-    found: list[dict[str, Any]] = [
-        {str(name): int(value) if name in whole and value is not None else value for name, value in row.items()}
-        for row in rows]
+    found = json_rows(frame, whole=("message_bytes", "asked_bytes", "ranks"))
     for row in found:
         row["beats"] = {}
         for line in lines:

@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 
 from ..findings.finding import as_json
+from ..text.json_text import json_rows
 from .story import Story
 from .text import CAVEAT, METHOD
 
-__all__ = ["SCHEMA", "document"]
+__all__ = ["document"]
 
-SCHEMA = 2      # grows when a field is renamed, removed or means something else; new fields leave it
 _HEADLINE = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s", "time_lo_s", "time_hi_s",
              "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason")
 _WHOLE = ("ranks", "message_bytes")
@@ -21,7 +21,6 @@ def document(story: Story) -> dict[str, Any]:
     head, points, records = story.overview, story.points, story.loaded.records
     sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
     return {
-        "document": "collbench report", "schema": SCHEMA,
         "measured": {"title": head.title, "words": head.measured, "cases": len(records), "points": len(points),
                      "ops": sorted(records["op"].unique()), "ranks": sorted(int(n) for n in records["ranks"].unique()),
                      "smallest_bytes": int(sizes.min()) if len(sizes) else None,
@@ -44,7 +43,4 @@ def document(story: Story) -> dict[str, Any]:
 
 
 def _headline(headline: pd.DataFrame) -> list[dict[str, Any]]:
-    frame = headline.reindex(columns=list(_HEADLINE)).astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    return [{str(name): int(value) if name in _WHOLE and value is not None else value for name, value in row.items()}
-            for row in rows]
+    return json_rows(headline.reindex(columns=list(_HEADLINE)), _WHOLE)

@@ -1,6 +1,5 @@
 """The report as files: the page, its figures, and every number that they show as CSV."""
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from collbench.collectives.errors import CollbenchError
 
 from ..forecast import as_json
 from ..frames.record_id import record_ids
+from ..text.json_text import json_text
 from ..text.safe_csv import pieces
 from . import html
 from .figure_files import FigureFiles, RendererError
@@ -44,7 +44,7 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
                 _write_csv(data / f"{chart.name}.csv", chart.data)
             for name, frame in _tables(story).items():
                 _write_csv(out / f"{name}.csv", frame)
-            document = json.dumps(as_json(html.page_data(story).predictions), indent=1, allow_nan=False)
+            document = json_text("extrapolate", {"predictions": as_json(html.page_data(story).predictions)})
             _write(out / "predictions.json", [document.encode()])
             try:
                 code = library.result() if library else ""

@@ -14,6 +14,7 @@ from collbench.collectives.errors import UsageError
 from ..frames.bandwidth import algbw_Bps, busbw_Bps
 from ..importers import LogHints, import_logs
 from ..text import units
+from ..text.json_text import json_rows
 from ..text.safe_console import Screen
 from ..text.safe_csv import to_csv
 
@@ -30,8 +31,7 @@ def as_json(rows: pd.DataFrame, domain: str) -> list[dict[str, object]]:
         "variant": rows["variant"], "dtype": rows["dtype"], "ranks": rows["n_ranks"],
         "message_bytes": rows["message_bytes"], "asked_bytes": rows["native_size_bytes"], "time_s": time_s, **rates,
         "kind": "simulated", "domain": domain, "source": rows["source"]})
-    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in record.items()} for record in records]
+    return json_rows(frame)
 
 
 def save(rows: pd.DataFrame, out: Path) -> None:

@@ -13,6 +13,10 @@ __all__ = ["Screen"]
 class Screen(Console):
     """rich's Console, with control characters printed as Python escapes."""
 
+    def on_broken_pipe(self) -> None:
+        """Called by rich while it handles a BrokenPipeError, which it would turn into exit status 1."""
+        raise BrokenPipeError
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         """Called by rich for everything that it prints, and for nested parts."""
         for segment in super().render(renderable, options):

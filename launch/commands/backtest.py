@@ -26,17 +26,16 @@ def command(files: tuple[Path, ...], train_max_ranks: int | None, measured_on: s
 
     Example: collbench backtest measurements.csv --train-max-ranks 64 --json backtest.json
     """
-    import json
-
     from collbench.analysis.backtest import backtest, load_rows, summarise
     from collbench.analysis.backtest.show import as_json, table
     from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
+    from collbench.analysis.text.json_text import json_text
     domains = with_cards(load_domains(file), nic)
     asked = domain_named(measured_on, domains) if measured_on else None
     points = backtest(load_rows(files, warn), train_max_ranks, asked, domains)
     lines = summarise(points)
     if json_file:
-        write_text(json_file, json.dumps(as_json(points, lines), indent=1, allow_nan=False) + "\n")
+        write_text(json_file, json_text("backtest", as_json(points, lines)))
     else:
         click.echo(table(lines))

@@ -9,7 +9,15 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..shared_options import csv_option, device_option, json_option, library_log_option, report_on, write_points
+from ..shared_options import (
+    csv_option,
+    device_option,
+    json_option,
+    library_log_option,
+    only_data_on_stdout,
+    report_on,
+    write_points,
+)
 
 __all__ = ["command"]
 
@@ -46,11 +54,11 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
         raise UsageError("--resume needs --out: the directory of the measurement to resume")
     plan = job.plan_bench(job.PROFILES[profile], transports, ranks, device, backend or None)
     path = job.new_run_directory(out)
-    status = job.bench(path, plan, budget, resume, library_log)
-    if job.conclude(path):
+    with only_data_on_stdout(json_file, csv_file):
+        status = job.bench(path, plan, budget, resume, library_log)
+        if not job.conclude(path, latest=True):
+            click.echo("collbench: nothing was measured", err=True)
+            sys.exit(status or 1)
         report_on(path, path)
-        write_points(path, json_file, csv_file)
-    else:
-        click.echo("collbench: nothing was measured", err=True)
-        status = status or 1
+    write_points(path, json_file, csv_file)
     sys.exit(status)

@@ -1,6 +1,5 @@
 """Compare this machine with its baseline: a gate for job prologues."""
 
-import json
 import os
 import shutil
 import sys
@@ -13,8 +12,8 @@ from collbench.collectives.errors import CollbenchError, UsageError, printable
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
-from ..shared_options import OutputFile, device_option, json_option, warn, write_text
-from ..supervise import STOPPED
+from ..shared_options import OutputFile, device_option, json_option, only_data_on_stdout, warn, write_text
+from ..supervise import was_stopped
 
 __all__ = ["command"]
 
@@ -48,8 +47,9 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, max_slo
     with TemporaryDirectory(prefix="collbench-check-") as folder:
         measured, status = data or Path(folder), 0
         if not data:
-            status = _measure(measured, ranks, transport, device)
-            if status == STOPPED:
+            with only_data_on_stdout(json_file):
+                status = _measure(measured, ranks, transport, device)
+            if was_stopped(status):
                 sys.exit(status)
         if save:
             _keep(measured, save)
@@ -65,7 +65,7 @@ def _measure(folder: Path, ranks: int | None, transport: str, device: str) -> in
     status = job.bench(folder, plan)
     if not (folder / "journal.jsonl").exists():
         raise UsageError("nothing was measured, so there is nothing to compare")
-    return status if status == STOPPED else min(status, 1)
+    return status if was_stopped(status) else min(status, 1)
 
 
 def _keep(measured: Path, save: Path) -> None:
@@ -83,6 +83,7 @@ def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, 
     """The exit status, given that of the launches; failed launches are tolerated if enough others remain."""
     from collbench.analysis.compare.gate import check
     from collbench.analysis.compare.show import as_json, show
+    from collbench.analysis.text.json_text import json_text
     try:
         verdict = check(str(baseline), str(measured), over)
     except CollbenchError as error:
@@ -97,8 +98,8 @@ def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, 
     if str(json_file) != "-":
         show(verdict.comparison)
     if json_file:
-        write_text(json_file, json.dumps({"status": status, "words": words, **as_json(verdict.comparison)},
-                                         indent=1) + "\n")
+        write_text(json_file, json_text("check", {"status": status, "words": words,
+                                                **as_json(verdict.comparison)}))
     for line in words:
         warn(line)
     return status

@@ -1,6 +1,5 @@
 """Compare two sets of runs case by case; with an exit status for CI."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +50,7 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
     from collbench.analysis.compare import compare, match, sides
     from collbench.analysis.compare.show import as_json, page, show
     from collbench.analysis.importers import LogHints
+    from collbench.analysis.text.json_text import json_text
     hints = LogHints(log_ranks, log_op)
     both = sides(a, hints), sides(b, hints)
     for words in dict.fromkeys(words for side in both for one in side.launches for words in one.warnings):
@@ -63,7 +63,7 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
     if str(json_file) != "-":
         show(result)
     if json_file:
-        write_text(json_file, json.dumps(as_json(result), indent=1) + "\n")
+        write_text(json_file, json_text("compare", as_json(result)))
     if html:
         write_text(html, page(result, a, b))
     if max_slowdown is not None:

@@ -45,8 +45,9 @@ def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | No
     if str(json_file) != "-":
         _show(diagnosis)
     if json_file is not None:
+        from collbench.analysis.text.json_text import json_text
         whole = {**msgspec.to_builtins(diagnosis), "worst": diagnosis.worst}
-        write_text(json_file, msgspec.json.format(msgspec.json.encode(whole)).decode() + "\n")
+        write_text(json_file, json_text("doctor", whole))
     sys.exit(diagnosis.worst == "error")
 
 

@@ -13,22 +13,21 @@ __all__ = ["command"]
 @click.argument("name", required=False)
 @click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
               help="TOML file with additional domains, in the format of the shipped ones.")
-@json_option("Write the facts as a JSON object by name; - is standard output.")
+@json_option("Write the facts of each domain as JSON; - is standard output.")
 def command(name: str | None, file: Path | None, json_file: Path | None) -> None:
     """List the scale-up domains that can be projected to or simulated; with NAME, every number of one and its source.
 
     Example: collbench domains cm384
     """
-    import json
-
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.domains.show import as_json, show_all, show_one
+    from collbench.analysis.text.json_text import json_text
     domains = load_domains(file)
     if name:
         key = domain_named(name, domains)
         domains = {key: domains[key]}
     if json_file:
-        write_text(json_file, json.dumps(as_json(domains), indent=1, allow_nan=False) + "\n")
+        write_text(json_file, json_text("domains", {"domains": as_json(domains)}))
     elif name:
         show_one(key, domains[key])
     else:

@@ -153,7 +153,7 @@ def _submit(starter: Launcher, job: Job) -> int:
 def _run(starter: Launcher, job: Job, on_fault: str) -> int:
     from ..bench import conclude, new_run_directory
     from ..library_log import log_library
-    from ..supervise import STOPPED, run_job, run_through_faults
+    from ..supervise import run_job, run_through_faults, was_stopped
     if job.more_transports:
         raise UsageError(f"{starter.name} starts one transport at a time: give --transport "
                          f"{' or '.join(job.transports)}")
@@ -161,7 +161,7 @@ def _run(starter: Launcher, job: Job, on_fault: str) -> int:
     _check_devices(job)
     new_run_directory(job.out)
     status, log = log_library(starter, job) if _logs_library(starter, job) else (0, None)
-    if status != STOPPED:
+    if not was_stopped(status):
         job = msgspec.structs.replace(job, config=msgspec.structs.replace(job.config, library_log_from=log))
         status = (run_through_faults if on_fault == "continue" else run_job)(starter, job)
     if conclude(job.out):

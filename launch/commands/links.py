@@ -14,7 +14,7 @@ from collbench.collectives.topology import Accelerators
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, device_option, json_option, write_text
+from ..shared_options import RANKS_HERE, csv_option, device_option, json_option, only_data_on_stdout, write_text
 from ..workload import Workload
 
 __all__ = ["command"]
@@ -62,7 +62,8 @@ def command(data: Path | None, ranks: int | None, json_file: Path | None, csv_fi
         accelerators = accelerators_for(values["device"])
         config = _config(out or run_directory(), accelerators is not None, **values)
         data = config.journal.parent
-        status = run_rank(config, place) if place is not None else _measure_here(config, ranks, accelerators)
+        with only_data_on_stdout(json_file, csv_file):
+            status = run_rank(config, place) if place is not None else _measure_here(config, ranks, accelerators)
         if status:
             sys.exit(status)
     if place is None or place.rank == 0:
@@ -98,6 +99,7 @@ def _show(data: Path, json_file: Path | None, csv_file: Path | None) -> None:
     import pandas as pd
 
     from collbench.analysis.links import as_text, read_links
+    from collbench.analysis.text.json_text import json_rows, json_text
     from collbench.analysis.text.safe_csv import to_csv
     matrices = read_links(data)
     if not matrices:
@@ -107,6 +109,6 @@ def _show(data: Path, json_file: Path | None, csv_file: Path | None) -> None:
         click.echo(printable(as_text(matrix), keep="\n"))
     cells = pd.concat([matrix.cells.assign(transport=matrix.transport, device=matrix.device) for matrix in matrices])
     if json_file:
-        write_text(json_file, cells.to_json(orient="records", indent=1) + "\n")
+        write_text(json_file, json_text("links", {"links": json_rows(cells)}))
     if csv_file:
         write_text(csv_file, to_csv(cells))

@@ -20,7 +20,7 @@ __all__ = ["command"]
               help="Ranks in each domain.  [default: the whole domain]")
 @click.option("--dies", is_flag=True, help="One rank per die rather than per accelerator.")
 @domains_options
-@json_option("Write the projections as a list of JSON objects; - is standard output.")
+@json_option("Write the projections as JSON; - is standard output.")
 @log_options
 def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
             nic: str | None, json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
@@ -28,7 +28,6 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
 
     Example: collbench project results/latest --domain nvl72,cm384
     """
-    import json
     from itertools import combinations
 
     from collbench.analysis.cost.cards import with_cards
@@ -36,6 +35,7 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     from collbench.analysis.frames.load import load
     from collbench.analysis.importers import LogHints
     from collbench.analysis.projection import as_json, project, versus
+    from collbench.analysis.text.json_text import json_text
     domains = with_cards(load_domains(file), nic)
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
     home = domain_named(measured_on, domains) if measured_on else None
@@ -50,7 +50,7 @@ def command(data: Path, names: str, file: Path | None, at_ranks: int | None, die
     lines = [line for first, second in combinations(keys, 2)
              for line in versus(kept, first, second, domains, counts)]
     if json_file:
-        write_text(json_file, json.dumps(as_json(frame, lines), indent=1, allow_nan=False) + "\n")
+        write_text(json_file, json_text("project", {"projections": as_json(frame, lines)}))
     else:
         from collbench.analysis.projection.show import show
         show(frame, lines, domains)

@@ -33,8 +33,6 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     """
     if out is None and not json_file and not data.is_dir():
         raise UsageError(f"{data} is a file: give the directory for the report with -o, or use --json")
-    import json
-
     from collbench.analysis.cost.cards import with_cards
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.importers import LogHints
@@ -42,6 +40,7 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
+    from collbench.analysis.text.json_text import json_text
     domains = with_cards(load_domains(file), nic)
     story = build_story(data, asked=LogHints(log_ranks, log_op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None,
@@ -49,7 +48,7 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     if str(json_file) != "-":
         show(story)
     if json_file:
-        write_text(json_file, json.dumps(document(story), indent=1, allow_nan=False) + "\n")
+        write_text(json_file, json_text("report", document(story)))
     if out or not json_file:
         page = write_report(story, out or data, warn)
         click.echo(printable(f"report: {page}"), err=str(json_file) == "-")

@@ -9,7 +9,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, json_option, library_log_option, write_points
+from ..shared_options import RANKS_HERE, csv_option, json_option, library_log_option, only_data_on_stdout, write_points
 from ..workload import display_mode, typed_command
 
 __all__ = ["command"]
@@ -35,13 +35,17 @@ def command(ranks: int | None, json_file: Path | None, csv_file: Path | None, li
     if place is not None and out is None:
         raise UsageError("--out DIRECTORY is needed under a launcher: every rank must name the same one")
     config = config_from(values, Path(str(out or run_directory())), typed_command())
-    if place is not None:
-        sys.exit(run_rank(config, place))
-    _run_here(config, ranks, str(values["on_fault"]), library_log)
-    write_points(config.journal.parent, json_file, csv_file)
+    with only_data_on_stdout(json_file, csv_file):
+        if place is not None:
+            status = run_rank(config, place)
+        else:
+            status = _run_here(config, ranks, str(values["on_fault"]), library_log)
+    if config.journal.exists() and (place is None or place.rank == 0):
+        write_points(config.journal.parent, json_file, csv_file)
+    sys.exit(status)
 
 
-def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: bool) -> None:
+def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: bool) -> int:
     import msgspec
 
     from .. import bench as job
@@ -49,7 +53,7 @@ def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: 
     from ..job import Job
     from ..launchers import launcher_for
     from ..library_log import has_log, log_library
-    from ..supervise import STOPPED, run_job, run_through_faults
+    from ..supervise import run_job, run_through_faults, was_stopped
     job.available_transports(config.transport)
     devices = every(config.device_stride, accelerators_for(config.device))
     ranks = ranks or default_ranks(devices)
@@ -64,10 +68,9 @@ def _run_here(config: RunConfig, ranks: int | None, on_fault: str, library_log: 
     if library_log and has_log(config, devices is not None):
         status, log = log_library(launcher, Job(config=config, ranks=ranks))
         config = msgspec.structs.replace(config, library_log_from=log)
-    if status != STOPPED:
+    if not was_stopped(status):
         start = run_through_faults if on_fault == "continue" else run_job
         status = start(launcher, Job(config=config, ranks=ranks))
     if job.conclude(path):
         click.echo(f"# journal: {path / 'journal.jsonl'}")
-    if status:
-        sys.exit(status)
+    return status

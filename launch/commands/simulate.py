@@ -43,7 +43,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
               help="TOML file with additional domains, in the format of the shipped ones.")
 @click.option("-o", "--out", type=OutputFile(), default=None,
               help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
-@json_option("Write the rows as a list of JSON objects; - is standard output.")
+@json_option("Write the simulated points as JSON; - is standard output.")
 def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], counts: tuple[int, ...] | None, begin: int,
             end: int, factor: float, dies: bool, latency: float | None, oversubscription: float | None,
             timeout: float, file: Path | None, out: Path | None, json_file: Path | None) -> None:
@@ -51,11 +51,10 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], counts
 
     Example: collbench simulate --domain nvl72 --ops all_reduce --algorithms ring --to 8,72 -o nvl72.csv
     """
-    import json
-
     from collbench.analysis.domains.facts import domain_named, load_domains
     from collbench.analysis.simulate import ALGORITHMS, cases_of, machine_of, run_cases, version
     from collbench.analysis.simulate.show import as_json, save, show
+    from collbench.analysis.text.json_text import json_text
     from collbench.collectives.topology import usable_cores
     domains = load_domains(file)
     key = domain_named(name, domains)
@@ -72,7 +71,7 @@ def command(name: str, ops: tuple[str, ...], algorithms: tuple[str, ...], counts
     if out is not None:
         save(result.rows, out)
     if json_file is not None:
-        write_text(json_file, json.dumps(as_json(result.rows, key), indent=1, allow_nan=False) + "\n")
+        write_text(json_file, json_text("simulate", {"points": as_json(result.rows, key)}))
     if json_file is None or str(json_file) != "-":
         show(result.rows)
     if result.failures:

@@ -1,0 +1,103 @@
+"""What the commands write for programs: documented JSON, CSV, and nothing else on standard output."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from collbench.analysis.text.json_text import DOCUMENTS, json_rows
+from collbench.launch.cli import cli
+
+ROOT = Path(__file__).parent.parent
+HEAD = "system,library,collective,dtype,n_ranks,message_bytes,time_us\n"
+WITH_JSON = [name for name in cli.list_commands(None)
+             if any("--json" in option.opts for option in cli.get_command(None, name).params)]
+RUN = ("--transport", "torch", "--ranks", 2, "--device", "cpu", "--out", "r")
+QUICK = ("--ops", "all_reduce", "--sizes", "1K", "--case-seconds", 0.02)
+
+
+@pytest.fixture
+def some(tmp_path):
+    """a.csv and b.csv: an all_reduce of 8 H100 over two rank counts, the second 5 % slower."""
+    for name, factor in (("a", 1.0), ("b", 1.05)):
+        rows = [f"H100 SXM {name},NCCL 2.27,allreduce,float32,{ranks},{size},{factor * (10 * ranks + size / 4e5):.3f}"
+                for ranks in (2, 4, 8) for size in (1 << 20, 1 << 26)]
+        (tmp_path / f"{name}.csv").write_text(HEAD + "\n".join(rows) + "\n")
+
+
+def documented():
+    """The row of docs/json.md for each document: the commands and the text that names its fields."""
+    rows = re.findall(r"^\| (.*?) \| `collbench (\w+)` \| (.*) \|$", (ROOT / "docs" / "json.md").read_text(), re.M)
+    return {document: (set(re.findall(r"`(\w+)`", commands)), fields) for commands, document, fields in rows}
+
+
+def printed(done, document):
+    """The document that a command printed, after a comparison of its fields with the documentation."""
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["document"], found["schema"]) == (f"collbench {document}", DOCUMENTS[document])
+    text = documented()[document][1]
+    page = (ROOT / "docs" / "report.md").read_text() if document == "report" else text
+    if document == "check":
+        page += documented()["compare"][1]
+    assert not [name for name in found if name not in ("document", "schema") and f"`{name}`" not in page]
+    return found
+
+
+def test_every_command_with_json_has_a_documented_form():
+    rows = documented()
+    assert set(rows) == set(DOCUMENTS)
+    assert set().union(*(commands for commands, _ in rows.values())) == set(WITH_JSON)
+
+
+@pytest.mark.parametrize(("words", "document"), [
+    (("extrapolate", "a.csv", "--to", "72"), "extrapolate"), (("project", "a.csv"), "project"),
+    (("report", "a.csv"), "report"), (("backtest", "a.csv"), "backtest"), (("domains", "nvl72"), "domains"),
+    (("compare", "a.csv", "b.csv"), "compare"), (("check", "--data", "a.csv", "--baseline", "b.csv"), "check")],
+    ids=lambda value: value if isinstance(value, str) else "")
+def test_json_is_all_that_standard_output_has(collbench, some, words, document):
+    found = printed(collbench(*words, "--json", "-"), document)
+    rows = [value for name, value in found.items() if name in ("predictions", "projections", "points", "cases",
+                                                               "expected", "domains")]
+    assert len(rows) == 1
+    assert rows[0]
+
+
+def test_rows_keep_every_digit_and_what_is_unknown_is_null():
+    frame = pd.DataFrame({"time_s": [3.059375e-12, np.nan], "ranks": [8.0, np.nan], "op": ["x", None]})
+    rows = json_rows(frame, whole=("ranks",))
+    assert rows == [{"time_s": 3.059375e-12, "ranks": 8, "op": "x"}, {"time_s": None, "ranks": None, "op": None}]
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.ranks
+def test_what_is_measured_is_all_that_standard_output_has(collbench, tmp_path):
+    done = collbench("run", *RUN, *QUICK, "--csv", "-", "--json", "points.json")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert {row["op"] for row in rows} == {"noop", "all_reduce"}
+    assert "all_reduce" in done.stderr, "the table is on standard error"
+    points = json.loads((tmp_path / "points.json").read_text())
+    assert (points["document"], points["schema"]) == ("collbench points", 1)
+    assert [point["time_s"] for point in points["points"]] == pytest.approx([float(row["time_s"]) for row in rows])
+
+
+def test_two_documents_on_standard_output_are_refused_before_anything_starts(collbench, tmp_path):
+    done = collbench("run", *RUN, *QUICK, "--json", "-", "--csv", "-")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("words", [["domains"], ["domains", "--json", "-"], ["--help"]], ids=" ".join)
+def test_a_reader_that_has_read_enough_is_no_error(words):
+    command = subprocess.Popen([Path(sys.executable).parent / "collbench", *words], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    command.stdout.close()
+    said = command.stderr.read()
+    assert (command.wait(60), said) == (141, b"")
