@@ -148,7 +148,7 @@ def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> N
     points = load(path).points
     if json_file:
         from collbench.analysis.text.json_text import json_rows, json_text
-        write_text(json_file, json_text("points", {"points": json_rows(points)}))
+        write_text(json_file, json_text("run", {"points": json_rows(points)}))
     if csv_file:
         from collbench.analysis.text.safe_csv import to_csv
         write_text(csv_file, to_csv(points))

@@ -84,7 +84,7 @@ def test_what_is_measured_is_all_that_standard_output_has(collbench, tmp_path):
     assert {row["op"] for row in rows} == {"noop", "all_reduce"}
     assert "all_reduce" in done.stderr, "the table is on standard error"
     points = json.loads((tmp_path / "points.json").read_text())
-    assert (points["document"], points["schema"]) == ("collbench points", 1)
+    assert (points["document"], points["schema"]) == ("collbench run", 1)
     assert [point["time_s"] for point in points["points"]] == pytest.approx([float(row["time_s"]) for row in rows])
 
 
