@@ -12,8 +12,8 @@ from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.options import RankCount
 
 __all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "device_option", "domains_options",
-           "json_option", "library_log_option", "log_options", "only_data_on_stdout", "report_on", "warn",
-           "write_points", "write_text"]
+           "json_option", "library_log_option", "log_options", "only_data_on_stdout", "report_on", "verbose_option",
+           "warn", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -90,6 +90,12 @@ def domains_options(command: Callable) -> Callable:
     return command
 
 
+def verbose_option(command: Callable) -> Callable:
+    """`-v` or `--verbose`, as `verbose`."""
+    return click.option("-v", "--verbose", is_flag=True,
+                        help="Print findings, predictions and tables before the ten lines of the answer.")(command)
+
+
 class RankList(click.ParamType):
     """Comma-separated rank counts, sorted and without duplicates."""
 
@@ -130,14 +136,14 @@ def only_data_on_stdout(*files: Path | None) -> Iterator[None]:
         os.close(kept)
 
 
-def report_on(data: Path, out: Path) -> None:
-    """Print the report on `data` and write the page into `out`."""
+def report_on(data: Path, out: Path, verbose: bool = False) -> None:
+    """Write the page on `data` into `out`, and print the answer; with `verbose` everything else before it."""
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
     story = build_story(data, page=True)
-    show(story)
-    click.echo(printable(f"report: {write_report(story, out, warn)}"))
+    page = write_report(story, out, warn)
+    show(story, verbose=verbose, page=str(page))
 
 
 def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> None:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from collbench.analysis.report.brief import MOST_LINES, brief
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
 
@@ -68,7 +69,30 @@ def test_one_slow_result_makes_the_verdict_low_and_a_baseline_is_named(tmp_path)
 
 def test_the_document_carries_the_answer_and_no_value_that_is_not_known(h100):
     told = json.loads(json.dumps(document(h100), allow_nan=False))["answer"]
-    assert told["verdict"] == {"word": h100.answer.verdict.word, "sentence": h100.overview.verdict}
+    assert told["verdict"] == h100.answer.verdict._asdict()
     first = told["results"][0]
     assert first["outlook"][0]["busbw_Bps"] == list(h100.answer.results[0].outlook[0].busbw_Bps)
     assert (first["plus_minus"], first["outlook"][0]["command"]) == (None, None)
+
+
+def two_libraries(folder):
+    """Two libraries, four operations and two rank counts, whose curves predict little."""
+    path = folder / "two.csv"
+    rows = [f"a,CPU,{library},{op},float32,{ranks},{ranks},{size},{ranks * 10 + size / 1000 * (1 + ranks % 3)}\n"
+            for library in ("gloo 1", "MPI 2") for op in ("all_reduce", "all_to_all", "reduce_scatter", "ping_pong")
+            for ranks in (2, 4) for size in (32, 1 << 20)]
+    path.write_text(HEAD + "".join(rows))
+    return build_story(path)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_says_it_in_ten_lines_that_fit(h100, tmp_path, width):
+    for story, telling in ((h100, ["72 ranks: all_reduce ", "9 and 48 hosts x 8x400G cards"]),
+                           (two_libraries(tmp_path), ["gloo", "MPI", "measure 8 and 16 ranks:"])):
+        lines = [line.plain for line in brief(story, width, "results/20261129-123903-host/report.html")]
+        assert len(lines) <= MOST_LINES == 10
+        assert all(len(line) <= width for line in lines)
+        assert lines[0].startswith(f"{story.answer.verdict.word}: ")
+        assert lines[-1].startswith("report: results/20261129-123903-host/report.html")
+        for words in telling:
+            assert any(words in line for line in lines), (words, lines)

@@ -245,7 +245,7 @@ def log(tmp_path_factory):
 def report(log):
     """The report on it: what the terminal said, the document, the folder."""
     folder = log.parent / "out"
-    done = subprocess.run([Path(sys.executable).parent / "collbench", "report", log, "-o", folder, "--json",
+    done = subprocess.run([Path(sys.executable).parent / "collbench", "report", log, "-v", "-o", folder, "--json",
                            log.parent / "report.json"], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, json.loads((log.parent / "report.json").read_text()), folder
 
@@ -264,7 +264,7 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
         assert at == sorted(at)
         assert "450 GB/s one way per accelerator" in medium
     assert text.index(document["verdict"]) < text.index(words[0]) < text.index("extrapolated to more ranks") \
-        < text.index("Is it normal?")
+        < text.index("Is it normal?") < text.rindex("low: All 8 cases checked and right; of 8 points compared")
 
 
 def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be_found_again(log, report):

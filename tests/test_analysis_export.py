@@ -208,7 +208,7 @@ def test_hostile_names_are_escaped_on_terminals_in_pages_and_in_exports(tmp_path
     shown = io.StringIO()
     console = Screen(file=shown, width=150, force_terminal=True, color_system=None)
     story = build_story(folder, page=True)
-    terminal.show(story, console)
+    terminal.show(story, console, verbose=True)
     terminal.show_predictions(story.predictions, console)
     compared = compare(match(sides(str(folder)), sides(str(folder))))
     compare_show.show(compared, console)

@@ -116,7 +116,7 @@ def test_the_report_shows_the_data_path_and_does_not_take_the_run_for_a_rack(tmp
             journal.append(Record(run=run.id, case=case, status="ok", timings=(timing,)))
         story = build_story(tmp_path / folder)
         out = io.StringIO()
-        terminal.show(story, Console(file=out, width=400))
+        terminal.show(story, Console(file=out, width=400), verbose=True)
         return story, out.getvalue()
     good, text = words(a_run(2, lambda same: "P2P/MNNVL", domain="rack.1"), "good")
     assert good.home[0] == "nvl72"

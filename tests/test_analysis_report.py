@@ -193,7 +193,7 @@ def test_the_line_over_payloads_is_the_latency_and_the_rate(tmp_path):
 
 def test_terminal_tells_the_same_story(tmp_path):
     out = io.StringIO()
-    terminal.show(build_story(a_journal(tmp_path)), Console(file=out, width=120))
+    terminal.show(build_story(a_journal(tmp_path)), Console(file=out, width=120), verbose=True)
     text = " ".join(out.getvalue().split())
     for words in ("All 33 cases checked and right", "72 ranks", "384 ranks", "extrapolated", "not extrapolated",
                   "not a forecast", "all_gather, measured, 8 ranks", "NVL72"):
@@ -205,7 +205,7 @@ def test_of_many_operations_the_terminal_has_tables_of_few_and_a_line_each_of_th
 
     def shown(**ops):
         out = io.StringIO()
-        terminal.show(story, Console(file=out, width=120), **ops)
+        terminal.show(story, Console(file=out, width=120), **ops, verbose=True)
         return out.getvalue()
     whole = shown()
     assert "other operations" not in whole

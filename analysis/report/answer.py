@@ -24,6 +24,7 @@ WRONG = "wrong"
 _FIRST = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "broadcast", "bandwidth", "ping_pong",
           "send_recv")
 _WIDEST = 10.0      # high over low end of an interval; a wider one is no answer, so it is said what to measure instead
+_BY_CHANCE = 0.1    # share of points outside references that are as wide as 95 % of them differ, with some allowance
 _Home = tuple[str, Domain] | None
 _Row = Mapping[Hashable, Any]
 
@@ -130,13 +131,17 @@ def build_answer(overview: Overview, shown: pd.DataFrame, predictions: pd.DataFr
     points = _headline_points(shown)
     predicted, named = Predicted(predictions), _libraries(points)
     results = tuple(_result(row, predicted, named[row["fabric"]], targets, home) for row in points)
-    return Answer(_verdict(overview, results), results)
+    return Answer(_verdict(overview, results, shown.loc[shown["basis"].notna(), "verdict"]), results)
 
 
-def _verdict(overview: Overview, results: Sequence[Result]) -> Verdict:
-    words = [result.reference.word for result in results]
+def _verdict(overview: Overview, results: Sequence[Result], compared: pd.Series) -> Verdict:
+    """Low or high if a headline result is, or so many of all compared points that chance does not explain it."""
+    many = compared.value_counts()
+    words = {result.reference.word for result in results} | \
+        {str(word) for word, count in many.items() if count > _BY_CHANCE * len(compared)}
     word = WRONG if not overview.sound else next((one for one in (LOW, HIGH, NORMAL) if one in words), NO_REFERENCE)
-    return Verdict(word, overview.verdict)
+    judgement = overview.judgement.removeprefix(f"{word}: ")
+    return Verdict(word, f"{overview.trust}; {judgement}." if judgement else f"{overview.trust}.")
 
 
 def _headline_points(shown: pd.DataFrame) -> list[_Row]:
@@ -179,8 +184,9 @@ def _reference(row: _Row) -> Reference:
     if isinstance(row["basis"], str):
         limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
         return Reference(row["verdict"], f"{row['basis']} {limits}")
-    share = f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}" if math.isfinite(row["share"]) else ""
-    return Reference(row["verdict"], share)
+    applies = math.isfinite(row["share"]) and row["oversubscribed"] is not True
+    return Reference(row["verdict"], f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}" if applies
+                     else "")
 
 
 def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlook:
@@ -218,8 +224,9 @@ def _command(row: _Row, measure: Sequence[int], home: _Home) -> str:
     if row["transport"] in TRANSPORTS and on_cpu and _on_one_host(row):
         return f"collbench bench --ranks {most}"
     transport = f" --transport {row['transport']}" if row["transport"] in TRANSPORTS else ""
-    hosts = f"--nodes {math.ceil(most / node)} --ranks-per-node {node}" if node else f"--nodes {most}"
-    return f"collbench launch --launcher slurm {hosts}{transport}"
+    if node is None:
+        return f"mpirun -n {most} python -m collbench.rank{transport} --ops {row['op']} --out results/{most}-ranks"
+    return f"collbench launch --launcher slurm --nodes {math.ceil(most / node)} --ranks-per-node {node}{transport}"
 
 
 def _per_host(row: _Row, home: _Home) -> int | None:

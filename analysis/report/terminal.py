@@ -1,5 +1,6 @@
-"""The report as text on a terminal: header, findings, headline numbers, tables."""
+"""The report as text on a terminal: the answer in ten lines; before it, if asked for, findings and tables."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..frames.columns import SERIES
 from ..frames.representative import HEADLINE_OPS, operation_table
 from ..text import units
 from ..text.safe_console import Screen
+from .brief import brief
 from .story import Story
 from .text import (
     CAVEAT,
@@ -40,15 +42,21 @@ _MOST_TABLES = 12      # of operations
 _NARROWEST = 110       # columns: narrower tables are unreadable, and a pipe has no width of its own
 
 
-def show(story: Story, console: Console | None = None, ops: Collection[str] | None = None) -> None:
-    """Print `story` to standard output or `console`.
+def show(story: Story, console: Console | None = None, ops: Collection[str] | None = None, verbose: bool = False,
+         page: str = "") -> None:
+    """Print the answer to standard output or `console`, after everything else where that is asked for.
 
     Args:
-        ops: operations to show tables of; None: all, or `HEADLINE_OPS` where there are many.
+        ops: operations to show tables of, which implies `verbose`; None: all, or `HEADLINE_OPS` where there are many.
+        page: path of the page, if one was written.
     """
-    console = _wide(console or Screen())
-    for part in _parts(story, _usual(story) if ops is None else ops):
-        console.print(part)
+    console = console or Screen()
+    if verbose or ops is not None:
+        wide = _wide(console)
+        for part in _parts(story, _usual(story) if ops is None else ops):
+            wide.print(part)
+    for line in brief(story, console.width, page):
+        console.print(line, soft_wrap=True)
 
 
 def _usual(story: Story) -> list[str]:
@@ -87,8 +95,9 @@ def _series(rows: pd.DataFrame) -> Table:
 
 
 def _wide(console: Console) -> Console:
-    return Screen(width=_NARROWEST, file=console.file) if not console.is_terminal and console.width < _NARROWEST \
-        else console
+    """The console, or a wider one on a pipe whose reader has not said how wide it is."""
+    unknown = not console.is_terminal and "COLUMNS" not in os.environ
+    return Screen(width=_NARROWEST, file=console.file) if unknown and console.width < _NARROWEST else console
 
 
 def _parts(story: Story, ops: Collection[str]) -> Iterator[RenderableType]:

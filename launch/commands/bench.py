@@ -16,6 +16,7 @@ from ..shared_options import (
     library_log_option,
     only_data_on_stdout,
     report_on,
+    verbose_option,
     write_points,
 )
 
@@ -40,9 +41,10 @@ __all__ = ["command"]
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option
+@verbose_option
 def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, device: str,
             backend: str | None, profile: str, resume: bool, json_file: Path | None, csv_file: Path | None,
-            library_log: bool) -> None:
+            library_log: bool, verbose: bool) -> None:
     """The main job: measure this machine, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
@@ -59,6 +61,6 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
         if not job.conclude(path, latest=True):
             click.echo("collbench: nothing was measured", err=True)
             sys.exit(status or 1)
-        report_on(path, path)
+        report_on(path, path, verbose)
     write_points(path, json_file, csv_file)
     sys.exit(status)

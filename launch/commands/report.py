@@ -6,7 +6,7 @@ import click
 
 from collbench.collectives.errors import UsageError, printable
 
-from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
+from ..shared_options import DATA, domains_options, json_option, log_options, verbose_option, warn, write_text
 
 __all__ = ["command"]
 
@@ -22,8 +22,10 @@ __all__ = ["command"]
 @json_option("Write verdict, findings, expectations and predictions as one JSON document; - is standard output, "
              "without the text.")
 @log_options
+@verbose_option
 def command(data: Path, out: Path | None, baseline: Path | None, measured_on: str | None, nic: str | None,
-            file: Path | None, json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
+            file: Path | None, json_file: Path | None, log_ranks: int | None, log_op: str | None,
+            verbose: bool) -> None:
     """Report on DATA: on the terminal, and as a page with figures and tables beside it.
 
     Headline numbers are compared with what is attainable: the links of the domain (--measured-on if the data do not
@@ -45,10 +47,10 @@ def command(data: Path, out: Path | None, baseline: Path | None, measured_on: st
     story = build_story(data, asked=LogHints(log_ranks, log_op), known=domains,
                         measured_on=domain_named(measured_on, domains) if measured_on else None,
                         baseline=baseline, page=bool(out or not json_file))
-    if str(json_file) != "-":
-        show(story)
+    page = write_report(story, out or data, warn) if out or not json_file else None
     if json_file:
         write_text(json_file, json_text("report", document(story)))
-    if out or not json_file:
-        page = write_report(story, out or data, warn)
-        click.echo(printable(f"report: {page}"), err=str(json_file) == "-")
+    if str(json_file) != "-":
+        show(story, verbose=verbose, page=str(page or ""))
+    elif page:
+        click.echo(printable(f"report: {page}"), err=True)

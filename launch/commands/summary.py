@@ -6,20 +6,21 @@ import click
 
 from collbench.collectives.errors import UsageError
 
-from ..shared_options import DATA, domains_options, log_options
+from ..shared_options import DATA, domains_options, log_options, verbose_option
 
 __all__ = ["command"]
 
 
 @click.command()
 @DATA
-@click.option("--ops", "op_names", metavar="NAME,...", default="", help="Operations to show tables of, or all.  "
-              "[default: the most common ones if there are many]")
+@click.option("--ops", "op_names", metavar="NAME,...", default="",
+              help="Also print everything else, with tables of these operations, or of all.")
+@verbose_option
 @domains_options
 @log_options
-def command(data: Path, op_names: str, measured_on: str | None, nic: str | None, file: Path | None,
+def command(data: Path, op_names: str, verbose: bool, measured_on: str | None, nic: str | None, file: Path | None,
             log_ranks: int | None, log_op: str | None) -> None:
-    """Print verdict, findings, predictions at 72 and 384 ranks, and tables of DATA. Writes no files.
+    """Print the verdict on DATA, its headline results and their predictions at 72 and 384 ranks. Writes no files.
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
@@ -36,4 +37,4 @@ def command(data: Path, op_names: str, measured_on: str | None, nic: str | None,
     for name in wanted:
         if name not in known:
             raise UsageError(f"--ops {name}: not in {data}, which contains {', '.join(known)}")
-    show(story, ops=wanted or None)
+    show(story, ops=wanted or None, verbose=verbose)
