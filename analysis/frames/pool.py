@@ -1,12 +1,50 @@
 """Several files as one: logs of one system at several rank counts, say, or the parts of a campaign."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
-from .load import Loaded
+from collbench.collectives.errors import CollbenchError
 
-__all__ = ["pool"]
+from ..importers import LogHints, files_of
+from .load import Loaded, load
+
+__all__ = ["data_files", "load_all", "pool"]
+
+
+def data_files(paths: Sequence[Path]) -> list[Path]:
+    """Run directories and files; in place of any other folder the runs in it, or if it has none, its files.
+
+    Raises:
+        LogError: a folder has no file.
+    """
+    found = []
+    for path in paths:
+        if not path.is_dir() or (path / "journal.jsonl").is_file():
+            found.append(path)
+        else:
+            found += sorted(journal.parent for journal in path.rglob("journal.jsonl")) or files_of(path)
+    return list(dict.fromkeys(found))
+
+
+def load_all(paths: Sequence[Path], hints: LogHints | None = None) -> Loaded:
+    """Load and pool `paths`, as `data_files` returns them; of several, those that cannot be read are warnings.
+
+    Raises:
+        CollbenchError: as `load`; of several, only if none can be read.
+    """
+    parts, refused = [], []
+    for path in paths:
+        try:
+            parts.append(load(path, hints))
+        except CollbenchError as error:
+            refused.append(error)
+    if not parts:
+        raise refused[0]
+    whole = pool(parts)
+    whole.warnings[:0] = map(str, refused)
+    return whole
 
 
 def pool(parts: Sequence[Loaded]) -> Loaded:

@@ -27,6 +27,7 @@ __all__ = [
     "LogHints",
     "UnknownFormatError",
     "Written",
+    "files_of",
     "import_logs",
     "importers",
     "read_log",
@@ -132,7 +133,7 @@ def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
         raise UsageError(f"{out}: exists already; give another -o, or remove it")
     readings: list[ImportedLog] = []
     refused: list[CollbenchError] = []
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in files_of(path)]
     for path in files:
         try:
             readings.append(read_log(path, hints))
@@ -153,7 +154,7 @@ def import_logs(paths: Sequence[Path], out: Path, hints: LogHints) -> Written:
                    len(files))
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
     """The files of a folder and its subfolders, by name, without hidden ones; of a run, its journal.
 
     Raises:

@@ -7,13 +7,14 @@ import click
 from collbench.collectives.errors import UsageError
 from collbench.collectives.options import RankCount
 
-from ..shared_options import DATA, domains_options, json_option, log_options, warn, write_text
+from ..data_arguments import ALL_DATA, read_data
+from ..shared_options import domains_options, json_option, log_options, warn, write_text
 
 __all__ = ["command"]
 
 
 @click.command()
-@DATA
+@ALL_DATA
 @click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
               help="Domains to project to; `collbench domains` lists them.")
 @click.option("--to", "at_ranks", type=RankCount(2), default=None,
@@ -22,30 +23,27 @@ __all__ = ["command"]
 @domains_options
 @json_option("Write the projections as JSON; - is standard output.")
 @log_options
-def command(data: Path, names: str, file: Path | None, at_ranks: int | None, dies: bool, measured_on: str | None,
-            nic: str | None, json_file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
+def command(data: tuple[Path, ...], names: str, file: Path | None, at_ranks: int | None, dies: bool,
+            measured_on: str | None, nic: str | None, json_file: Path | None, log_ranks: int | None,
+            log_op: str | None) -> None:
     """Predict how long the operations and sizes of DATA would take on other scale-up domains, side by side.
 
     Example: collbench project results/latest --domain nvl72,cm384
     """
     from itertools import combinations
 
-    from collbench.analysis.cost.cards import with_cards
-    from collbench.analysis.domains.facts import domain_named, load_domains
-    from collbench.analysis.frames.load import load
-    from collbench.analysis.importers import LogHints
+    from collbench.analysis.domains.facts import domain_named
     from collbench.analysis.projection import as_json, project, versus
     from collbench.analysis.text.json_text import json_text
-    domains = with_cards(load_domains(file), nic)
+    read = read_data(data, log_ranks, log_op, measured_on, nic, file)
+    domains = read.domains
     keys = list(dict.fromkeys(domain_named(name.strip(), domains) for name in names.split(",")))
-    home = domain_named(measured_on, domains) if measured_on else None
-    loaded = load(data, LogHints(log_ranks, log_op))
-    for warning in loaded.warnings:
+    for warning in read.loaded.warnings:
         warn(warning)
     kept: dict = {}
-    frame = project(loaded.points, keys, domains, at_ranks, dies, home, kept)
+    frame = project(read.loaded.points, keys, domains, at_ranks, dies, read.measured_on, kept)
     if not len(frame):
-        raise UsageError(f"{data}: contains no collective over 2 or more ranks, so there is nothing to project")
+        raise UsageError(f"{data[0]}: contains no collective over 2 or more ranks, so there is nothing to project")
     counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
     lines = [line for first, second in combinations(keys, 2)
              for line in versus(kept, first, second, domains, counts)]

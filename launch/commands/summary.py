@@ -6,35 +6,32 @@ import click
 
 from collbench.collectives.errors import UsageError
 
-from ..shared_options import DATA, domains_options, log_options, verbose_option
+from ..data_arguments import ALL_DATA, read_data
+from ..shared_options import domains_options, log_options, verbose_option
 
 __all__ = ["command"]
 
 
 @click.command()
-@DATA
+@ALL_DATA
 @click.option("--ops", "op_names", metavar="NAME,...", default="",
               help="Also print everything else, with tables of these operations, or of all.")
 @verbose_option
 @domains_options
 @log_options
-def command(data: Path, op_names: str, verbose: bool, measured_on: str | None, nic: str | None, file: Path | None,
-            log_ranks: int | None, log_op: str | None) -> None:
+def command(data: tuple[Path, ...], op_names: str, verbose: bool, measured_on: str | None,
+            nic: str | None, file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
     """Print the verdict on DATA, its headline results and their predictions at 72 and 384 ranks. Writes no files.
 
     Example: collbench summary results/latest --ops all_to_all,send_recv
     """
-    from collbench.analysis.cost.cards import with_cards
-    from collbench.analysis.domains.facts import domain_named, load_domains
-    from collbench.analysis.importers import LogHints
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
-    domains = with_cards(load_domains(file), nic)
-    story = build_story(data, asked=LogHints(log_ranks, log_op), known=domains,
-                        measured_on=domain_named(measured_on, domains) if measured_on else None)
+    read = read_data(data, log_ranks, log_op, measured_on, nic, file)
+    story = build_story(read.paths, known=read.domains, measured_on=read.measured_on, loaded=read.loaded)
     known = list(story.shown["op"].unique())
     wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]
     for name in wanted:
         if name not in known:
-            raise UsageError(f"--ops {name}: not in {data}, which contains {', '.join(known)}")
+            raise UsageError(f"--ops {name}: not in the data, which contain {', '.join(known)}")
     show(story, ops=wanted or None, verbose=verbose)
