@@ -15,12 +15,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._results import MissingLibraryError, Results, domains, load
-    from .collectives.errors import CollbenchError
+    from ._results import Results, domains, load
+    from .collectives.errors import CollbenchError, MissingLibraryError
 
 __all__ = ["CollbenchError", "MissingLibraryError", "Results", "domains", "load"]
 
-_HOME = {"CollbenchError": ".collectives.errors"}
+_HOME = dict.fromkeys(("CollbenchError", "MissingLibraryError"), ".collectives.errors")
 
 
 # In the repository the rooms are beside this folder. Python finds it by the working directory there, also where another

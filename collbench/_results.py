@@ -17,7 +17,7 @@ from .analysis.frames.load import Loaded
 from .analysis.frames.load import load as load_one
 from .analysis.frames.pool import pool
 from .analysis.importers import LogHints
-from .collectives.errors import CollbenchError, UsageError
+from .collectives.errors import MissingLibraryError, UsageError
 from .collectives.records.record import Run
 
 if TYPE_CHECKING:
@@ -28,15 +28,11 @@ if TYPE_CHECKING:
     from .analysis.report.figures import Chart
     from .analysis.report.story import Story
 
-__all__ = ["MissingLibraryError", "Results", "domains", "load"]
+__all__ = ["Results", "domains", "load"]
 
 StrPath = str | PathLike[str]
 _CHART_WIDTH, _TITLE_LETTERS = 460, 72
 _MOST_RANKS = 1_000_000
-
-
-class MissingLibraryError(CollbenchError, ImportError):
-    """An optional library is not installed; the message says how to install it."""
 
 
 def domains(file: StrPath | None = None) -> dict[str, Domain]:
@@ -182,14 +178,18 @@ class Results:
         """
         return list(self._story.findings)
 
-    def report(self, out: StrPath) -> Path:
-        """Write report.html with its figures and tables into the directory `out`; returns the path of the page.
+    def report(self, out: StrPath, figures: bool = False) -> Path:
+        """Write report.html and its tables into the directory `out`; returns the path of the page.
+
+        Args:
+            figures: also write every figure of the page as PNG and SVG, which takes some seconds.
 
         Raises:
+            MissingLibraryError: `figures` without vl-convert-python.
             CollbenchError: `out` cannot be written.
         """
         from .analysis.report.write import write_report
-        return write_report(self._page_story, Path(out))
+        return write_report(self._page_story, Path(out), figures=figures)
 
     def chart_spec(self, op: str, quantity: Literal["busbw", "time"] = "busbw",
                    over: Literal["size", "ranks", "domains"] = "size") -> dict[str, object]:

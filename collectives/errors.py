@@ -3,7 +3,7 @@
 import os
 import traceback
 
-__all__ = ["CollbenchError", "FaultError", "UsageError", "printable", "show_traceback"]
+__all__ = ["CollbenchError", "FaultError", "MissingLibraryError", "UsageError", "printable", "show_traceback"]
 
 
 class CollbenchError(Exception):
@@ -16,6 +16,10 @@ class UsageError(CollbenchError):
     """Invalid request or environment: a bad option, size or file. Nothing was started."""
 
     exit_status = 2
+
+
+class MissingLibraryError(UsageError, ImportError):
+    """An optional library is not installed; the message says how to install it."""
 
 
 class FaultError(CollbenchError):

@@ -241,12 +241,13 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     host = "<script>alert(1)</script>\"'&{{7*7}}"
     a_journal(folder, a_run(host=host), a_run(host=host, transport="mpi", cores=4))
-    return write_report(build_story(folder, page=True), folder / "out").parent
+    return write_report(build_story(folder, page=True), folder / "out", figures=True).parent
 
 
 def test_report_is_whole(report):
     names = {path.name for path in report.iterdir()}
-    assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json", "curve.csv"}
+    assert names == {"report.html", "figures", "points.csv", "predictions.csv", "predictions.json", "curve.csv",
+                     "report.json"}
     kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())["predictions"]}
     assert kinds == {"extrapolated", "refused"}
     figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir() if path.is_file()}
@@ -274,7 +275,7 @@ def test_characters_that_move_a_cursor_or_that_xml_has_not_are_escaped_in_every_
         for number in (1, 2) for ranks in (2, 4, 8) for size in (1024, 1 << 20)))
     told = []
     story = build_story(tmp_path / "data.csv", page=True)
-    out = write_report(story, tmp_path / "out", told.append).parent
+    out = write_report(story, tmp_path / "out", told.append, figures=True).parent
     assert told == []
     files = [path for path in out.rglob("*") if path.suffix in (".html", ".svg", ".csv", ".json")]
     assert {path.suffix for path in files} == {".html", ".svg", ".csv", ".json"}

@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -24,42 +26,90 @@ RANKS, SAMPLES = 4, 40
 SWEEP = Sweep(ops=("all_reduce", "noop", "link_latency"), sizes=(8, 4096, 1 << 20), ranks=(2, RANKS), places=(False,))
 PROBE = """<script>
 (async () => {
-  const started = Date.now(), charts = document.querySelectorAll(".chart").length;
-  while (charts && !document.documentElement.dataset.drawn && Date.now() - started < 15000)
-    await new Promise((done) => setTimeout(done, 50));
-  const shown = () => [...document.querySelectorAll(".choice")].filter(
-    (one) => getComputedStyle(one).visibility === "visible").map((one) => one.dataset.choice);
-  const seen = { width: innerWidth, needs: document.documentElement.scrollWidth, charts,
-    drawn: document.querySelectorAll(".chart svg .mark-symbol, .chart svg .mark-rect").length,
-    empty: [...document.querySelectorAll(".chart")].filter((one) => !one.querySelector("svg")).map((one) => one.id),
-    wide: [...document.querySelectorAll(".chart svg")].filter((one) => one.getBoundingClientRect().right > innerWidth)
-      .map((one) => one.closest(".chart").id),
-    fetched: performance.getEntriesByType("resource").map((one) => one.name), first: shown(), dark: matchMedia(
-      "(prefers-color-scheme: dark)").matches,
-    answer: document.querySelector(".front td + td")?.getBoundingClientRect().bottom };
-  const dot = document.querySelector(".chart svg .role-mark.mark-symbol path");
-  const tip = () => document.querySelector(".vg-tooltip");
+  const all = (query) => [...document.querySelectorAll(query)], one = (query) => document.querySelector(query);
+  const until = async (done, ms = 15000) => {
+    for (const end = Date.now() + ms; !done() && Date.now() < end;) await new Promise((go) => setTimeout(go, 50));
+  };
+  const drawn = (places) => places.filter((place) => !place.querySelector("svg")).map((place) => place.id);
+  const visible = () => all(".chart").filter((place) => place.offsetParent !== null);
+  await until(() => !drawn(visible()).length);
+  const seen = { width: innerWidth, needs: document.documentElement.scrollWidth, title: document.title,
+    screens: document.documentElement.scrollHeight / innerHeight, open: all("details[open]").map((part) => part.id),
+    beyond: [".verdict", ".hero svg", ".number:last-child .value", ".number:last-child .note"].filter((query) => {
+      const place = one(query); return !place || place.getBoundingClientRect().bottom > innerHeight; }),
+    numbers: all(".number").map((number) => number.innerText), fetched: performance.getEntriesByType("resource").map(
+      (entry) => entry.name), dark: matchMedia("(prefers-color-scheme: dark)").matches };
+
+  const levels = all("h1, h2, h3, h4").map((heading) => Number(heading.tagName[1]));
+  seen.skipped = levels.filter((level, at) => level > (levels[at - 1] ?? 0) + 1);
+  seen.nameless = all("button, select, a").filter((place) => !(place.textContent.trim() || place.ariaLabel ||
+    place.labels?.length)).length;
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[0-9.]+/g).map((part) => part / 255).map((part) =>
+      part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const paper = light([document.documentElement, document.body].map((part) => getComputedStyle(part).backgroundColor)
+    .find((colour) => colour !== "rgba(0, 0, 0, 0)") ?? "rgb(255, 255, 255)");
+  seen.faint = all("a, p, h1, h2, h3, summary, .hint, .word, td, th, button").filter((place) => {
+    const ink = light(getComputedStyle(place).color); return Math.max(ink / paper, paper / ink) < 4.5; }).map((place) =>
+      `${place.tagName} ${place.className} ${getComputedStyle(place).color}`).slice(0, 5);
+
+  one(".bar a[href='#expected'], .bar a[href='#files']")?.click();
+  await until(() => one("#expected, #files")?.open, 2000);
+  seen.led_to = all("details[open]").map((part) => part.id);
+  one("#open-all")?.click();
+  await until(() => !drawn(visible()).length);
+  seen.charts = all(".chart").length;
+  seen.shown = visible().length;
+  seen.marks = all(".chart svg .mark-symbol, .chart svg .mark-rect").length;
+  seen.empty = drawn(visible());
+  seen.wide = visible().filter((place) => place.querySelector("svg")?.getBoundingClientRect().right > innerWidth).map(
+    (place) => place.id);
+  seen.needs_open = document.documentElement.scrollWidth;
+
+  const dot = one(".chart svg .role-mark.mark-symbol path"), tip = () => one(".vg-tooltip");
   if (dot) {
     dot.scrollIntoView({ block: "center" });
     const at = dot.getBoundingClientRect();
     dot.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: at.x + 1, clientY: at.y + 1 }));
-    for (let tries = 0; !tip() && tries < 20; tries++) await new Promise((done) => setTimeout(done, 50));
+    await until(tip, 1000);
     const box = tip().getBoundingClientRect(), page = getComputedStyle(document.documentElement);
     seen.hover = { text: tip().innerText, inside: box.left >= 0 && box.right <= innerWidth && box.bottom <= innerHeight,
       like_page: getComputedStyle(tip()).backgroundColor === page.backgroundColor };
   }
-  const select = document.getElementById("pick-calls");
-  if (select) {
+
+  const choices = (select) => [...select.closest(".picked").querySelector(":scope > .choices").children].filter(
+    (choice) => choice.offsetParent !== null).map((choice) => choice.dataset.choice);
+  seen.picked = all(".pick select").slice(0, 2).map((select) => {
+    const before = choices(select);
     select.value = "2";
     select.dispatchEvent(new Event("change"));
-    seen.second = shown();
+    return [before, choices(select)];
+  });
+  await until(() => !drawn(visible()).length);
+  seen.empty.push(...drawn(visible()));
+
+  const table = one("#operations table.sortable");
+  if (table) {
+    const header = table.tHead.rows[0].cells[0], column = () => [...table.tBodies[0].rows].map((row) =>
+      Number(row.cells[0].dataset.v));
+    seen.sorted = [1, 2].map(() => { header.querySelector("button").click(); return [header.ariaSort, column()]; });
   }
+
+  const saved = [];
+  HTMLAnchorElement.prototype.click = function () { saved.push([this.download, this.href]); };
+  for (const button of all(".hero [data-save]")) button.click();
+  await until(() => saved.length === all(".hero [data-save]").length, 5000);
+  seen.saved = await Promise.all(saved.sort().map(async ([file, url]) =>
+    [file, url.slice(0, 14), url.startsWith("blob:") ? await (await fetch(url)).text() : ""]));
   parent.postMessage(JSON.stringify(seen), "*");
 })();
 </script>"""
 FRAME = """<!doctype html><pre id="seen"></pre>
 <script>onmessage = (told) => document.getElementById("seen").textContent = told.data;</script>
-<iframe src="probed.html" width="WIDTH" height="900" style="border: 0"></iframe>"""
+<iframe src="probed.html" width="WIDTH" height="HEIGHT" style="border: 0"></iframe>"""
+HEIGHTS = {390: 844, 1280: 800}
 
 
 @pytest.fixture(scope="session")
@@ -70,25 +120,27 @@ def chromium():
     return found
 
 
-@pytest.fixture
-def look(chromium, tmp_path):
+@pytest.fixture(scope="module")
+def look(chromium, tmp_path_factory):
     """Open a page at a width: what the probe saw, what the page asked the network for, what the console said."""
+    tmp_path = tmp_path_factory.mktemp("look")
+
     def look(page, width, *more):
         body, end, rest = page.read_text().rpartition("</body>")
         (tmp_path / "probed.html").write_text(body + PROBE + end + rest)
         frame = tmp_path / "frame.html"
-        frame.write_text(FRAME.replace("WIDTH", str(width)))
+        frame.write_text(FRAME.replace("WIDTH", str(width)).replace("HEIGHT", str(HEIGHTS[width])))
         net = tmp_path / "net.json"
         done = subprocess.run(
             [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync",
              f"--user-data-dir={tmp_path / f'profile-{width}'}", "--window-size=1400,1000", "--hide-scrollbars",
              "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0", f"--log-net-log={net}",
-             "--virtual-time-budget=20000", *more, "--dump-dom", frame.as_uri()],
+             "--virtual-time-budget=40000", *more, "--dump-dom", frame.as_uri()],
             capture_output=True, text=True, timeout=120, check=True)
         # What the browser asks for on its own account has no page to belong to.
         asked = [line for line in net.read_text().splitlines() if '"network_isolation_key":"file:' in line]
-        seen = json.loads(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL).group(1))
+        seen = json.loads(unescape(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL).group(1)))
         return seen | {"asked": [url for line in asked for url in re.findall(r'"url":"([^"]*)"', line)],
                        "console": [line for line in done.stderr.splitlines() if "CONSOLE" in line]}
     return look
@@ -96,9 +148,11 @@ def look(chromium, tmp_path):
 
 def is_whole_and_silent(seen, width):
     assert seen["width"] == width
-    assert seen["needs"] <= width, "the page scrolls sideways"
+    assert max(seen["needs"], seen["needs_open"]) <= width, "the page scrolls sideways"
     assert {name: seen[name] for name in ("empty", "wide", "fetched", "asked", "console")} == {
         "empty": [], "wide": [], "fetched": [], "asked": [], "console": []}
+    assert {name: seen[name] for name in ("skipped", "nameless", "faint")} == {
+        "skipped": [], "nameless": 0, "faint": []}
 
 
 def a_journal(folder, seed=1):
@@ -130,19 +184,54 @@ def page(tmp_path_factory):
     return write_report(build_story(a_journal(folder), page=True), folder / "out")
 
 
-@pytest.mark.parametrize(("width", "more"), [(1280, ()), (390, ("--blink-settings=preferredColorScheme=0",))])
-def test_report_is_whole_silent_and_fits(look, page, width, more):
+@pytest.fixture(scope="module", params=[(1280, ()), (390, ("--blink-settings=preferredColorScheme=0",))],
+                ids=["wide", "phone, dark"])
+def opened(request, look, page):
+    """What the probe saw of the page; its width."""
+    width, more = request.param
     seen = look(page, width, *more)
-    is_whole_and_silent(seen, width)
-    assert seen["charts"] == len(list((page.parent / "figures").glob("*.svg")))
-    assert seen["drawn"] >= seen["charts"]
-    assert (seen["first"], seen["second"]) == (["1"], ["2"])
     assert seen["dark"] == bool(more)
-    assert seen["answer"] < 844, "a phone's first screen ends before the answer"
+    return seen, width
+
+
+def test_report_is_whole_silent_and_fits(opened, page):
+    seen, width = opened
+    is_whole_and_silent(seen, width)
+    assert seen["charts"] == len(list((page.parent / "figures/data").glob("*.csv")))
+    assert seen["marks"] >= seen["shown"] > 10
+
+
+def test_the_first_screen_has_verdict_chart_and_three_numbers_and_the_rest_is_folded(opened):
+    seen, _ = opened
+    assert seen["beyond"] == []
+    titles = [re.match(r"\d+ ranks", number)[0] for number in seen["numbers"]]
+    assert titles == ["4 ranks", "72 ranks", "384 ranks"]
+    assert "measured" in seen["numbers"][0]
+    assert all("extrapolated" in number or "not known" in number for number in seen["numbers"][1:])
+    assert seen["title"] == "a-host-with-quite-a-long-name.cluster.example, 2026-01-02: collbench report"
+    assert seen["open"] == ["links"]
+    assert seen["screens"] < 6
+    assert seen["led_to"] == ["expected", "links"]
+
+
+def test_charts_have_values_to_hover_over_choices_and_files(opened):
+    seen, _ = opened
     told = seen["hover"].pop("text")
     assert seen["hover"] == {"inside": True, "like_page": True}
-    assert re.search(r"message size\s+8 B\s+time\s+[0-9.]+ µs\s+interval of time\s+[0-9.]+ µs to [0-9.]+ µs",
-                     told), told
+    assert re.search(r"message size\s+8 B\s+busbw\s+[0-9.]+ [kM]B/s\s+interval\s+[0-9.]+ [kM]B/s to", told), told
+    assert seen["picked"] == [[["1"], ["2"]]] * 2
+    png, svg = seen["saved"]
+    assert png[:2] == ["headline-all_reduce.png", "data:image/png"]
+    assert svg[0] == "headline-all_reduce.svg"
+    assert "currentColor" not in svg[2]
+    assert ElementTree.fromstring(svg[2]).tag.endswith("svg")
+
+
+def test_a_table_is_sorted_by_the_header_that_is_pressed(opened):
+    (up, ascending), (down, descending) = opened[0]["sorted"]
+    assert (up, down) == ("ascending", "descending")
+    assert ascending == sorted(ascending) == descending[::-1]
+    assert len(set(ascending)) == 3
 
 
 def test_comparison_is_whole_silent_and_fits(look, collbench, tmp_path):

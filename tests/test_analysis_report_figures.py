@@ -1,9 +1,12 @@
 """Figures: what they need from a journal is what was planted in it, and each says what of it was measured."""
 
 import dataclasses
+import importlib.util
 import io
 import math
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +16,15 @@ from hypothesis import strategies as st
 
 from collbench.analysis.links import CELLS, LinkMatrix
 from collbench.analysis.projection.side_by_side import PAIR
-from collbench.analysis.report import figure_files, figures, html, render_chart
+from collbench.analysis.report import figure_files, figures, html, render_chart, vega
 from collbench.analysis.report.figures import build_charts, links
 from collbench.analysis.report.figures.shared import chart
 from collbench.analysis.report.sampled_calls import choose, read_calls
 from collbench.analysis.report.story import build_story
-from collbench.analysis.report.write import write_report
+from collbench.analysis.report.write import write_report, write_slide
+from collbench.analysis.text import units
 from collbench.collectives.cases.case import Sweep
+from collbench.collectives.errors import MissingLibraryError, UsageError
 from collbench.collectives.records.journal import Journal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 
@@ -173,7 +178,8 @@ def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(tmp_path):
         "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
         "time_us,source,statistic", *rows]) + "\n")
     story = build_story(tmp_path / "data.csv", page=True)
-    assert {one.name for one in build_charts(story)} == {"all_reduce-time-size", "all_reduce-busbw-size"}
+    assert {one.name for one in build_charts(story)} == {"headline-all_reduce", "all_reduce-time-size",
+                                                       "all_reduce-busbw-size"}
 
 
 def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, monkeypatch):
@@ -191,16 +197,14 @@ def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, m
     ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL, usually for lack of memory"),
     ("import sys; sys.exit('no such\x07library')", r"ended with status 1: no such\x07library"),
     ("input(); print('half an ans', end='')", "ended without an answer")])
-def test_processes_that_end_leave_a_report_without_figures_that_says_so(story, tmp_path, monkeypatch, program, why):
+def test_processes_that_end_leave_a_report_that_names_the_missing_figures(story, tmp_path, monkeypatch, program, why):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "ranks-begin.svg").write_text("of an earlier report")
     monkeypatch.setattr(figure_files, "_PROGRAM", program)
     told = []
-    page = write_report(story, tmp_path, told.append).read_text()
+    page = write_report(story, tmp_path, told.append, figures=True).read_text()
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["data"]
     assert sum(line.startswith("figure ranks-begin is missing in ") and line.endswith(why) for line in told) == 1
-    assert told[-1].endswith(f"report.html has no figures: the drawing process {why}")
-    assert "This page has no figures" in page
     assert "ranks-begin (the drawing process" in page
 
 
@@ -220,6 +224,58 @@ def test_a_figure_whose_process_panics_is_missing_alone(drawn, tmp_path):
     assert "was ended by SIGABRT: " in missing["panics"]
     assert {path.name for path in tmp_path.iterdir()} == {f"{one.name}.{kind}" for one in few[1:]
                                                           for kind in ("png", "svg")}
+
+
+def test_a_page_needs_no_renderer_and_files_say_what_to_install(story, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)        # as if it were not installed
+    assert "vegaEmbed" in write_report(story, tmp_path).read_text()
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["data"]
+    with pytest.raises(MissingLibraryError, match=r"pip install 'collbench\[figures\]'"):
+        write_report(story, tmp_path, figures=True)
+    with pytest.raises(MissingLibraryError, match="vl-convert-python"):
+        write_slide(story, "all_reduce", tmp_path)
+
+
+@pytest.mark.slow
+def test_the_code_in_a_page_is_what_the_tool_bundles():
+    spec = importlib.util.spec_from_file_location("bundle_vega", Path(__file__).parents[1] / "tools/bundle_vega.py")
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert vega.library() == tool.bundle()
+
+
+def test_a_slide_is_one_large_chart_titled_with_the_verdict(story, tmp_path):
+    png = write_slide(story, "all_gather", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"slide-all_gather.png", "slide-all_gather.svg"}
+    assert int.from_bytes(png.read_bytes()[16:20], "big") > 1900        # the width in the header of a PNG
+    result = next(one for one in story.answer.results if one.op == "all_gather")
+    title = f"all_gather 1 MiB, {RANKS} ranks: {units.rate(result.busbw_Bps)} measured"
+    assert f">{title}" in png.with_suffix(".svg").read_text()
+    with pytest.raises(UsageError, match="no bandwidth of barrier was measured; operations with one: all_reduce"):
+        write_slide(story, "barrier", tmp_path)
+
+
+def test_the_first_chart_is_the_first_result_and_its_size_is_marked(story, drawn):
+    result, one = story.answer.results[0], drawn["headline-all_reduce"]
+    own = values(one)
+    assert set(own["ranks"]) == {result.ranks}
+    assert own.loc[own["message_bytes"] == result.message_bytes, "busbw_Bps"].item() == pytest.approx(
+        result.busbw_Bps, rel=1e-3)
+    assert result.reference.word in one.caption
+    assert units.rate(result.busbw_Bps) in one.caption
+    bounded = "ceiling" in set(one.data["kind"])
+    assert bounded == story.points["device"].ne("cpu").all()
+
+
+def test_over_ranks_a_message_is_the_same_at_every_rank_count(drawn):
+    several = [one for name, one in drawn.items() if "-ranks" in name and one.section.startswith("all_")]
+    assert {one.section for one in several} == {"all_reduce", "all_gather"}
+    for one in several:
+        sizes = one.data["message_bytes"]
+        assert sizes.max() <= 1.05 * sizes.min(), one.name
+        assert one.data["fabric"].nunique() == 1
+    assert {one.variant[1] for one in several if one.section == "all_reduce"} == {"8 B", "4 KiB", "1 MiB"}
+    assert {one.variant[1] for one in several if one.section == "all_gather"} == {"1 MiB"}
 
 
 def test_what_is_left_out_of_files_is_for_hovering_alone(drawn):
@@ -256,7 +312,7 @@ def digits(values):
 def written(story, tmp_path_factory):
     """A report on disk: its folder, and every CSV in it by name."""
     out = tmp_path_factory.mktemp("written")
-    write_report(story, out)
+    write_report(story, out, figures=True)
     return out, {path.stem: pd.read_csv(path) for path in [*out.glob("*.csv"), *(out / "figures/data").glob("*.csv")]}
 
 
@@ -320,7 +376,7 @@ def test_one_file_in_the_folder_is_a_figure_on_the_page(story, tmp_path, monkeyp
     charts = figures.build_charts(story)
     page = html.render(story, charts)
     assert [one.name for one in charts if one.section == "extra"] == ["extra"]
-    assert '<h2 id="extra">An extra figure</h2>' in page
+    assert re.search(r'<details class="fold" id="extra">\s*<summary><h2>An extra figure</h2>', page)
     assert 'id="chart-extra"' in page
     keys = [one.key for one in figures.sections()]
     assert keys[keys.index("extra") - 1:keys.index("extra") + 2] == ["domains", "extra", "lateness"]

@@ -8,16 +8,17 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, LifoQueue
 from threading import Timer
 from typing import Any
 
-from collbench.collectives.errors import printable
+from collbench.collectives.errors import MissingLibraryError, printable
 
 from .figures import Chart
 
-__all__ = ["FigureFiles", "RendererError", "save_charts"]
+__all__ = ["FigureFiles", "RendererError", "require_renderer", "save_charts"]
 
 _PROCESSES = 2          # at most: each takes 150 MB and half a second to start
 _LONGEST_S = 120.0      # for one answer, which takes a second; a process that is stopped never answers
@@ -30,6 +31,13 @@ class RendererError(Exception):
     """A process that renders ended without an answer, or refused; the message says why."""
 
 
+def require_renderer() -> None:
+    """Raise MissingLibraryError unless the library that draws charts as files is installed."""
+    if find_spec("vl_convert") is None:
+        raise MissingLibraryError("figures as files need vl-convert-python (84 MB): pip install 'collbench[figures]'; "
+                                  "a page needs nothing")
+
+
 class FigureFiles:
     """Charts as NAME.png and NAME.svg in a folder; all are complete when the `with` statement ends.
 
@@ -37,16 +45,20 @@ class FigureFiles:
     names of charts without files, and why: their process ended, twice. Files of an earlier report by these names are
     removed.
 
+    Args:
+        slides: in the shape and size for slides.
+
     Raises:
+        MissingLibraryError: the rendering library is not installed.
         OSError: at the end, if a file could not be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slides: bool = False) -> None:
+        require_renderer()
         folder.mkdir(parents=True, exist_ok=True)
         self.missing: dict[str, str] = {}
-        self._folder = folder.resolve()
+        self._folder, self._slides = folder.resolve(), slides
         self._turns = ThreadPoolExecutor(min(_PROCESSES, os.cpu_count() or 1))
-        self._beside = ThreadPoolExecutor(1)
         self._idle: LifoQueue[_Renderer] = LifoQueue()
         self._drawn: list[Future[None]] = []
 
@@ -54,16 +66,11 @@ class FigureFiles:
         """Queue `chart`."""
         self._drawn.append(self._turns.submit(self._draw, chart))
 
-    def library(self) -> Future[str]:
-        """The code of `render_chart.library`; the result raises RendererError if it cannot be had."""
-        return self._beside.submit(self._library)
-
     def __enter__(self) -> "FigureFiles":
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *exception: object) -> None:
         self._turns.shutdown(cancel_futures=failed is not None)
-        self._beside.shutdown()
         while not self._idle.empty():
             self._idle.get().end()
         for one in self._drawn if failed is None else ():
@@ -72,7 +79,7 @@ class FigureFiles:
     def _draw(self, chart: Chart) -> None:
         path = str(self._folder / chart.name)
         try:
-            answer = self._ask({"spec": chart.spec, "caption": chart.caption, "path": path})
+            answer = self._ask({"spec": chart.spec, "caption": chart.caption, "path": path, "slide": self._slides})
         except RendererError as error:
             self.missing[chart.name] = str(error)
             for end in (".svg", ".png"):
@@ -81,14 +88,10 @@ class FigureFiles:
         if "errno" in answer:
             raise OSError(answer["errno"], answer["words"])
 
-    def _library(self) -> str:
-        answer = self._ask(None, keep=False)        # bundling leaves the process large
-        return str(answer["library"])
-
-    def _ask(self, request: object, keep: bool = True) -> dict[str, Any]:
+    def _ask(self, request: object) -> dict[str, Any]:
         """The answer of an idle process, else of a new one; if it ends without an answer, of another new one."""
         try:
-            process = self._idle.get_nowait() if keep else _Renderer()
+            process = self._idle.get_nowait()
         except Empty:
             process = _Renderer()
         answer = process.ask(request)
@@ -98,10 +101,7 @@ class FigureFiles:
             answer = process.ask(request)
         if answer is None:
             raise RendererError(process.end())
-        if keep:
-            self._idle.put(process)
-        else:
-            process.end()
+        self._idle.put(process)
         if "refused" in answer:
             raise RendererError(printable(str(answer["refused"]))[:_WORDS])
         return answer
@@ -174,9 +174,9 @@ def _signal(number: int) -> str:
     return f"{name}, usually for lack of memory" if number == signal.SIGKILL else name
 
 
-def save_charts(charts: Iterable[Chart], folder: Path) -> dict[str, str]:
+def save_charts(charts: Iterable[Chart], folder: Path, slides: bool = False) -> dict[str, str]:
     """Write every chart as NAME.png and NAME.svg; the names of those that cannot be drawn, and why."""
-    with FigureFiles(folder) as files:
+    with FigureFiles(folder, slides) as files:
         for chart in charts:
             files.add(chart)
     return files.missing

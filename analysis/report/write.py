@@ -1,7 +1,9 @@
-"""The report as files: the page, its figures, and every number that they show as CSV."""
+"""The report as files: the page, every number that it shows as CSV, and its figures where they are asked for."""
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,55 +15,70 @@ from ..frames.record_id import record_ids
 from ..text.json_text import json_text
 from ..text.safe_csv import pieces
 from . import html
-from .figure_files import FigureFiles, RendererError
+from .figure_files import FigureFiles, save_charts
 from .figures import build_charts
+from .figures.headline import headline_chart
+from .json_document import document
 from .story import Story
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_slide"]
 
 
-def write_report(story: Story, out: Path, warn: Callable[[str], object] | None = None) -> Path:
-    """Write report.html, figures/ and the tables that docs/report.md lists to `out`; returns the path of the page.
+def write_report(story: Story, out: Path, warn: Callable[[str], object] | None = None, figures: bool = False) -> Path:
+    """Write report.html and the tables that docs/report.md lists to `out`; returns the path of the page.
 
     Args:
         story: built with `page=True`.
         warn: called with a sentence for each figure that could not be drawn; the page says it too.
+        figures: also write every chart of the page as PNG and SVG to figures/.
 
     Raises:
+        MissingLibraryError: `figures` without the library that draws them.
         CollbenchError: `out` cannot be written.
     """
     charts = build_charts(story)
-    undrawn = ""
-    code = ""
     try:
         data = out / "figures" / "data"
         data.mkdir(parents=True, exist_ok=True)
-        with FigureFiles(out / "figures") as files:
-            library = files.library() if charts else None
-            for chart in charts:
-                files.add(chart)
+        files = FigureFiles(out / "figures") if figures else None
+        with files or nullcontext():
+            if files:
+                for chart in charts:
+                    files.add(chart)
             for chart in charts:
                 _write_csv(data / f"{chart.name}.csv", chart.data)
             for name, frame in _tables(story).items():
                 _write_csv(out / f"{name}.csv", frame)
-            document = json_text("extrapolate", {"predictions": as_json(html.page_data(story).predictions)})
-            _write(out / "predictions.json", [document.encode()])
-            try:
-                code = library.result() if library else ""
-            except RendererError as error:
-                undrawn = str(error)
-            page = html.render(story, charts, code, undrawn=undrawn)
-        if files.missing:
-            page = html.render(story, charts, code, files.missing, undrawn)
-        _write(out / "report.html", [page.encode()])
+            predictions = {"predictions": as_json(html.page_data(story).predictions)}
+            _write(out / "predictions.json", [json_text("extrapolate", predictions).encode()])
+            _write(out / "report.json", [json_text("report", document(story)).encode()])
+        missing = files.missing if files else {}
+        _write(out / "report.html", [html.render(story, charts, missing).encode()])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
-    if warn:
-        for name, why in files.missing.items():
+    for name, why in missing.items():
+        if warn:
             warn(f"figure {name} is missing in {out / 'figures'}: {why}")
-        if undrawn:
-            warn(f"{out / 'report.html'} has no figures: {undrawn}")
     return out / "report.html"
+
+
+def write_slide(story: Story, op: str, out: Path) -> Path:
+    """Write the chart of the first screen for operation `op` as slide-OP.png and .svg to `out`; the path of the PNG.
+
+    Raises:
+        MissingLibraryError: the library that draws it is not installed.
+        UsageError: no bandwidth of `op` was measured.
+        CollbenchError: `out` cannot be written, or the chart not be drawn.
+    """
+    chart = headline_chart(story, op)
+    chart = replace(chart, name=f"slide-{op}", caption=f"{chart.caption}. {html.page_name(story)}")
+    try:
+        missing = save_charts([chart], out, slides=True)
+    except OSError as error:
+        raise CollbenchError(f"{out}: the slide cannot be written: {error.strerror}") from None
+    for why in missing.values():
+        raise CollbenchError(f"the slide of {op} cannot be drawn: {why}")
+    return out / f"{chart.name}.png"
 
 
 def _tables(story: Story) -> dict[str, pd.DataFrame]:

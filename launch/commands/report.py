@@ -15,8 +15,11 @@ __all__ = ["command"]
 @click.command()
 @ALL_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Directory for report.html, figures and tables.  [default: the run directory; for logs NAME-report "
-              "here; no page with --json]")
+              help="Directory for report.html and tables.  [default: the run directory; for logs NAME-report here; no "
+              "page with --json]")
+@click.option("--figures", is_flag=True, help="Also write every figure of the page as PNG and SVG.")
+@click.option("--slide", default=None, metavar="OP", help="Also write the first chart for this operation as "
+              "slide-OP.png and .svg, large enough for a slide.")
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True), default=None, metavar="DATA",
               help="A run or log of the same cases to compare DATA with.")
 @domains_options
@@ -24,10 +27,10 @@ __all__ = ["command"]
              "without the text.")
 @log_options
 @verbose_option
-def command(data: tuple[Path, ...], out: Path | None, baseline: Path | None, measured_on: str | None, nic: str | None,
-            file: Path | None, json_file: Path | None, log_ranks: int | None, log_op: str | None,
-            verbose: bool) -> None:
-    """Report on DATA: on the terminal, and as a page with figures and tables beside it.
+def command(data: tuple[Path, ...], out: Path | None, figures: bool, slide: str | None, baseline: Path | None,
+            measured_on: str | None, nic: str | None, file: Path | None, json_file: Path | None, log_ranks: int | None,
+            log_op: str | None, verbose: bool) -> None:
+    """Report on DATA: on the terminal, and as a page with its tables beside it.
 
     Headline numbers are compared with what is attainable: the links of the domain (--measured-on if the data do not
     name it), published measurements of it, the memory bandwidth of a CPU, and a --baseline.
@@ -36,23 +39,28 @@ def command(data: tuple[Path, ...], out: Path | None, baseline: Path | None, mea
 
     Example: collbench report *.log --measured-on hgx_h100_8 -o my-report
     """
-    if out is None and not json_file:
+    if out is None and (figures or slide or not json_file):
         out = _usual_directory(data)
+    from collbench.analysis.report.figure_files import require_renderer
     from collbench.analysis.report.json_document import document
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
-    from collbench.analysis.report.write import write_report
+    from collbench.analysis.report.write import write_report, write_slide
     from collbench.analysis.text.json_text import json_text
+    if figures or slide:
+        require_renderer()      # before any work
     read = read_data(data, log_ranks, log_op, measured_on, nic, file)
     story = build_story(read.paths, known=read.domains, measured_on=read.measured_on, baseline=baseline,
                         loaded=read.loaded, page=out is not None)
-    page = write_report(story, out, warn) if out is not None else None
+    page = write_report(story, out, warn, figures) if out is not None else None
     if json_file:
         write_text(json_file, json_text("report", document(story)))
     if str(json_file) != "-":
         show(story, verbose=verbose, page=str(page or ""))
     elif page:
         click.echo(printable(f"report: {page}"), err=True)
+    if slide and out is not None:
+        click.echo(printable(f"slide: {write_slide(story, slide, out)}"), err=str(json_file) == "-")
 
 
 def _usual_directory(data: tuple[Path, ...]) -> Path:

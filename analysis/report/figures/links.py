@@ -20,6 +20,8 @@ SECTION = Section("links", "Links", "links", 40,
                   "was measured again while all other ranks were idle. The diagonal is empty.")
 _MOST_RANKS = 72                # per side of a heat map; above, a cell is the worst pair of a block of ranks
 _MOST_PAIRS = 150               # dots per tier
+_SIDE, _MOST_STEP = 300, 60     # of a heat map and of a cell, in pixels: a phone has room for it
+_NUMBERED = 8                   # up to so many ranks each cell has its number
 # From good to bad: ever darker, so that it reads without colour and the worst stands out on any background.
 _WORSE = ("#d6e6f2", "#f3d68a", "#e69f00", "#c8430a")
 _GOLDEN = (5**0.5 - 1) / 2
@@ -92,9 +94,14 @@ def _heat_map(table: pd.DataFrame, quantity: LinkQuantity) -> Spec:
     texts = [calculate(kind, "value", to="text"), calculate(kind, "value", "lo", "hi", to="interval text")]
     tip = tooltip(from_rank="from", to_rank="to", **{quantity.words: "text"}, interval="interval text",
                   samples="n", tier="tier", place="place", measured="measured")
-    return spec([{"mark": {"type": "rect"}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip}}],
-                rows(table, ("row", "column", "from", "to", "value", "lo", "hi", "n", "tier", "place", "measured")),
-                transform=texts)
+    layers: list[Spec] = [{"mark": {"type": "rect"}, "encoding": {"x": x, "y": y, "color": colour, "tooltip": tip}}]
+    if len(known) <= _NUMBERED:
+        layers.append({"mark": {"type": "text", "fontSize": 9.5, "color": "black"},
+                       "encoding": {"x": x, "y": y, "text": {"field": "label"}}})
+    shown = table.assign(label=table["value"].map(quantity.show))
+    side: Spec = {"step": min(_MOST_STEP, _SIDE / max(1, len(known)))}
+    columns = ("row", "column", "from", "to", "value", "lo", "hi", "n", "tier", "place", "measured", "label")
+    return spec(layers, rows(shown, columns), transform=texts) | {"width": side, "height": side}
 
 
 def _pairs(cells: pd.DataFrame, quantity: LinkQuantity) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...render_chart import VEGALITE
+from ...vega import VEGALITE
 
 __all__ = ["DOT_LEGEND", "GREY", "INK", "PALETTE", "RATE", "SECONDS", "SHARE", "SIZE", "Chart", "Spec",
            "axis_x_size", "calculate", "log_y", "only", "rows", "spec", "tooltip"]
@@ -46,7 +46,9 @@ class Chart:
         section: the part of the page it stands in: an operation, or the key of a `Section`.
         caption: what it shows, and whether that was measured, extrapolated or projected.
         data: every number in it, at full precision; written beside it as CSV.
-        choice: its name where a reader chooses one chart of several.
+        choice: its name where a reader chooses one set of charts of several.
+        variant: (name of the chart that stands for all variants, its own label) where a reader chooses one of several
+            charts in one place, the first of which is shown.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Chart:
     spec: Spec
     data: pd.DataFrame
     choice: str | None = None
+    variant: tuple[str, str] | None = None
 
 
 def _expression(kind: str, value: str) -> str:
@@ -132,10 +135,10 @@ def _around(low: float, high: float, margin: float) -> list[float]:
 
 
 def _powers(low: float, high: float) -> list[int]:
-    """Powers of 2, 4, 8 or so between the smallest and the largest size, at most ten."""
+    """Powers of 2, 4, 8 or so between the smallest and the largest size, with the last one, at most ten."""
     first, last = max(0, math.ceil(math.log2(max(low, 1)) - 1e-9)), math.floor(math.log2(max(high, 1)) + 1e-9)
     step = max(1, -(-(last - first) // 9))
-    return [1 << power for power in range(first, last + 1, step)] or [int(low)]
+    return [1 << power for power in range(last, first - 1, -step)][::-1] or [int(low)]
 
 
 def _ticks(low: float, high: float) -> list[float]:
