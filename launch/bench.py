@@ -41,7 +41,7 @@ class Profile(NamedTuple):
     """What `bench` measures: one launch of the ranks per workload.
 
     `shares` divide the time among the workloads; `ranks` is None for the default of this machine; on accelerators it
-    is the most to start. `single_device` is what a host with one device measures on it, since the other operations need
+    is the most to start. `crowded`: on CPUs there may be more ranks than cores. `single_device` is what a host with one device measures on it, since the other operations need
     two ranks.
     """
 
@@ -50,6 +50,7 @@ class Profile(NamedTuple):
     workloads: tuple[Workload, ...]
     shares: tuple[float, ...]
     single_device: Workload | None = None
+    crowded: bool = True
 
 
 class _Launch(NamedTuple):
@@ -76,15 +77,18 @@ class Plan(NamedTuple):
 _SMOKE_PLACES = Workload(sizes=(1 << 10, 64 << 10), policy=Policy(case_s=0.01))
 _SMOKE_TYPES = Workload(ops=("all_reduce", "all_gather", "send_recv"), sizes=(4 << 10,), dtypes=tuple(catalog.DTYPES),
                         redops=catalog.REDOPS, group_ranks=(2,), policy=Policy(case_s=0.01, modes=("isolated",)))
-# Launches differ more than samples do, so the gate takes several short ones. With six per side, the rank test of
-# `compare` can reach significance only if it compares at most 23 points. Some libraries reduce only in place.
-_CHECK = Workload(ops=("all_reduce", "all_gather", "all_to_all", "send_recv"), sizes=(4 << 10, 64 << 10, 1 << 20),
-                  group_ranks=(2,), policy=Policy(modes=("isolated",)))
+# Launches differ more than samples do, so the gate takes several short ones: with eight per side, the rank test of
+# `compare` can reach significance for up to 300 points, with six for 23. Small messages show latency, large ones, back
+# to back, bandwidth.
+_CHECK = Workload(ops=("all_reduce", "all_gather", "all_to_all", "send_recv"), sizes=(4 << 10, 1 << 20),
+                  device_sizes=(4 << 10, 64 << 20), curve_ends=True, whole=True,
+                  policy=Policy(case_s=0.1, min_samples=8))
+_CHECK_LAUNCHES = 8
 _COPIES = catalog.GROUPS["copies"]
 _COPIES_SHARE = 0.5     # of that of a transport
 _FULL = Workload(ops=(*catalog.GROUPS["all"], *catalog.GROUPS["communicators"]), device_ops=_COPIES)
 PROFILES = {
-    "check": Profile(90.0, None, (_CHECK,) * 6, (1 / 6,) * 6),
+    "check": Profile(90.0, None, (_CHECK,) * _CHECK_LAUNCHES, (1.0,) * _CHECK_LAUNCHES, crowded=False),
     "full": Profile(170.0, None, (_FULL,), (1.0,), Workload(ops=_COPIES)),
     "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3),
                      Workload(ops=_COPIES, sizes=(64 << 10, 1 << 20), policy=Policy(case_s=0.01))),
@@ -139,9 +143,10 @@ def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = F
     for index, launch in enumerate(plan.launches):
         left = sum(other.share for other in plan.launches[index:])
         spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(plan.launches) - index)
-        config = launch.workload.config(
+        config = launch.workload.at(launch.ranks).config(
             launch.transport, out, on_device=launch.on_device, device=launch.device, backend=launch.backend,
-            budget_s=round(max(1.0, spare_s * launch.share / left), 1), resume=resume)
+            budget_s=None if launch.workload.whole else round(max(1.0, spare_s * launch.share / left), 1),
+            resume=resume)
         if library_log and has_log(config, launch.on_device):
             library_log = False
             status, log = _log_library(config, launch.ranks, plan.allocation)
@@ -157,6 +162,8 @@ def _default_ranks(profile: Profile, usable: Accelerators | None, allocation: Al
     if profile.ranks and usable is None:
         return profile.ranks
     ranks = default_ranks(usable, allocation)
+    if usable is None and not profile.crowded:      # on every host
+        ranks = min(ranks, max(2, len(usable_cores())) * (len(allocation.hosts) if allocation else 1))
     return min(ranks, profile.ranks or ranks)
 
 

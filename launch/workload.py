@@ -24,13 +24,19 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         ops: operations; the empty call, which measures the harness, is added.
         device_ops: further operations if the buffers are on an accelerator.
         sizes: message sizes in bytes; None for those that suit the device.
+        device_sizes: sizes instead of these if the buffers are on an accelerator; empty for the same.
         group_ranks: rank counts; empty for the default curve.
+        curve_ends: measure only the ends of the default curve, two ranks and all.
+        whole: never leave out cases to fit the time.
     """
 
     ops: tuple[str, ...] = catalog.GROUPS["all"]
     device_ops: tuple[str, ...] = ()
     sizes: tuple[int, ...] | None = None
+    device_sizes: tuple[int, ...] = ()
     group_ranks: tuple[int, ...] = ()
+    curve_ends: bool = False
+    whole: bool = False
     dtypes: tuple[str, ...] = ("float32",)
     redops: tuple[str, ...] = ("sum",)
     policy: Policy = Policy()
@@ -42,12 +48,17 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         return Sweep(ops=ops if "noop" in ops else ("noop", *ops), sizes=sizes, ranks=self.group_ranks,
                      dtypes=self.dtypes, redops=self.redops, seed=seed)
 
+    def at(self, ranks: int) -> "Workload":
+        """The workload in a job of `ranks` ranks."""
+        return msgspec.structs.replace(self, group_ranks=tuple(sorted({2, ranks}))) if self.curve_ends else self
+
     def config(self, transport: str, out: Path, *, on_device: bool, budget_s: float | None = None,
                resume: bool = False, device: str = "auto", backend: str | None = None) -> RunConfig:
         """The configuration of a run that writes into `out`, its cases in random order."""
         either = self.sizes is None and not on_device and device != "cpu"
+        device_sizes = self.device_sizes or (DEVICE_SIZES if either else ())
         return RunConfig(transport=transport, device=device, backend=backend, policy=self.policy,
-                         device_sizes=DEVICE_SIZES if either else (),
+                         device_sizes=device_sizes,
                          sweep=self.sweep(on_device, random_seed()), journal=out / "journal.jsonl", budget_s=budget_s,
                          command=typed_command(), display=display_mode(), resume="same" if resume else "never")
 

@@ -27,7 +27,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--data", type=_FILE, default=None, help="Use this run instead of measuring for about 90 seconds.")
 @click.option("--max-slowdown", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
               help="Fail if a case is slower by more than this.")
-@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: as many as collbench bench]")
+@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: one per accelerator; on CPUs one per core, at most 32 per host]")
 @click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
               help="Communication library to measure.")
 @device_option
