@@ -41,8 +41,8 @@ class Profile(NamedTuple):
     """What `bench` measures: one launch of the ranks per workload.
 
     `shares` divide the time among the workloads; `ranks` is None for the default of this machine; on accelerators it
-    is the most to start. `crowded`: on CPUs there may be more ranks than cores. `single_device` is what a host with one device measures on it, since the other operations need
-    two ranks.
+    is the most to start. `crowded`: on CPUs there may be more ranks than cores. `single_device` is what a host with one
+    device measures on it, since the other operations need two ranks.
     """
 
     budget_s: float

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from collbench.analysis.compare import compare, match, sides
+from collbench.analysis.compare.rank_tests import rank_sum_distribution, signed_rank_distribution
 from collbench.analysis.compare.show import as_json, page
 from collbench.analysis.compare.sides import KEY, Match
-from collbench.analysis.compare.verdict import _cumulative, _holm, _signed
+from collbench.analysis.compare.verdict import _holm
 from collbench.collectives.errors import UsageError
 
 SIZES = (1024, 65536, 1 << 20)
@@ -72,13 +73,13 @@ def test_false_alarms_stay_rare_over_whole_tables(tmp_path):
 def test_rank_sum_distribution_matches_enumeration(a, b):
     wins = [sum(rank - place for place, rank in enumerate(ranks)) for ranks in itertools.combinations(range(a + b), a)]
     counted = np.cumsum(np.bincount(wins, minlength=a * b + 1)) / len(wins)
-    assert np.allclose(_cumulative(a, b), counted)
+    assert np.allclose(rank_sum_distribution(a, b), counted)
 
 
 def test_rank_sum_distribution_matches_scipy():
     x, y = np.arange(9.0), np.arange(9.0) + 6.5
     expected = stats.mannwhitneyu(x, y, method="exact")
-    assert 2 * _cumulative(9, 9)[int(expected.statistic)] == pytest.approx(expected.pvalue)
+    assert 2 * rank_sum_distribution(9, 9)[int(expected.statistic)] == pytest.approx(expected.pvalue)
 
 
 def test_a_different_definition_of_time_is_refused_with_the_reason(tmp_path):
@@ -150,7 +151,7 @@ def test_pairing_needs_equal_numbers_of_launches(tmp_path):
 def test_signed_rank_distribution_matches_enumeration(pairs):
     sums = [sum(rank for rank, sign in enumerate(signs, 1) if sign) for signs in
             itertools.product((False, True), repeat=pairs)]
-    assert np.allclose(_signed(pairs), np.cumsum(np.bincount(sums)) / len(sums))
+    assert np.allclose(signed_rank_distribution(pairs), np.cumsum(np.bincount(sums)) / len(sums))
 
 
 def equal_sides(rng, cases, launches):

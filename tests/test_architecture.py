@@ -34,7 +34,7 @@ FLOORS = {
         ("library_log",),
         ("bench", "doctor"),
         ("shared_options",),
-        ("data_arguments",),
+        ("data_arguments", "ci_output"),
         ("commands",),
         ("cli",),
     ),

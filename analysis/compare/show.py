@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from rich.console import Console
 from rich.markup import escape
@@ -16,14 +17,16 @@ from ..text import units
 from ..text.json_text import json_rows
 from ..text.safe_console import Screen
 from .verdict import ALPHA, Comparison
+from .words import factor, movers, same_runs, summary
 
-__all__ = ["as_json", "page", "show", "summary", "verdict_words"]
+__all__ = ["as_json", "page", "show", "show_differences", "verdict_words"]
 
 _STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
 _NARROWEST = 185
 _SHOWN = 40                 # rows on a terminal; the page and the JSON have all
 _MANY = 100                 # launches; larger estimates are not shown
 _RATIOS = (1e-3, 1e3)       # intervals beyond are not shown
+_PERCENT = (0.5, 2.0)       # ratios beyond are factors, not percentages
 _STRIP = (1.25, 8.0)        # smallest and largest ratio at the ends of a strip
 
 
@@ -31,23 +34,37 @@ _Row = dict[Hashable, Any]      # a row of Comparison.rows
 
 
 def show(comparison: Comparison, console: Console | None = None) -> None:
-    """Print the table, slower cases first, and the notes."""
+    """Print the table, slower cases first, and the notes; with one launch a side only the largest differences."""
     console = console or Screen()
+    if comparison.match.identical:
+        for line in same_runs(comparison):
+            console.print(Text(line), soft_wrap=True)
+        return
+    shown = movers(comparison) if comparison.one_launch else comparison.rows.head(_SHOWN)
+    _print_table(comparison, shown, console)
+    for line in summary(comparison):
+        console.print(Text(line))
+
+
+def show_differences(comparison: Comparison, console: Console | None = None) -> None:
+    """Print the largest differences only."""
+    _print_table(comparison, movers(comparison), console or Screen())
+
+
+def _print_table(comparison: Comparison, shown: pd.DataFrame, console: Console) -> None:
     if not console.is_terminal and console.width < _NARROWEST:
         console = Screen(width=_NARROWEST, file=console.file)
     table = Table(header_style="bold")
     for name in ("case", "mode", "A", "B", "B / A", "interval", "launches", "verdict"):
         table.add_column(name, justify="left" if name in ("case", "mode", "verdict") else "right",
                          no_wrap=name == "case")
-    for row in comparison.rows.head(_SHOWN).to_dict("records"):
+    for row in shown.to_dict("records"):
         table.add_row(escape(row["label"]), row["mode"], units.seconds(row["a_s"]), units.seconds(row["b_s"]),
                       f"{row['ratio']:.3f}", escape(_interval(row)), f"{row['launches_a']}, {row['launches_b']}",
                       Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
     console.print(table)
-    if len(comparison.rows) > _SHOWN:
-        console.print(f"and {len(comparison.rows) - _SHOWN} more rows; --json and --html list all")
-    for line in summary(comparison):
-        console.print(Text(line))
+    if len(comparison.rows) > len(shown):
+        console.print(f"and {len(comparison.rows) - len(shown)} more rows; --json lists all")
 
 
 def verdict_words(row: _Row, band: float) -> str:
@@ -55,33 +72,24 @@ def verdict_words(row: _Row, band: float) -> str:
     if row["verdict"] == "same":
         return f"same within ±{100 * band:g} %"
     if row["verdict"] == "cannot tell":
+        if row["launches_a"] == row["launches_b"] == 1:
+            return "cannot tell"
         return f"cannot tell: needs {_more(row)} more launch{'' if row['more'] == 1 else 'es'}"
-    return f"{units.percent(abs(row['ratio'] - 1))} {row['verdict']}"
+    ratio = row["ratio"]
+    if not _PERCENT[0] < ratio < _PERCENT[1]:
+        return f"{factor(max(ratio, 1 / ratio))} {row['verdict']}"
+    return f"{units.percent(abs(ratio - 1))} {row['verdict']}"
 
 
 def _more(row: _Row) -> str:
     return f"about {row['more']}" if row["more"] <= _MANY else f"over {_MANY}"
 
 
-def summary(comparison: Comparison) -> list[str]:
-    """Counts of the verdicts, cases left out with the reasons, and the basis of the intervals."""
-    counts = comparison.rows["verdict"].value_counts()
-    numbers = ", ".join(f"{counts.get(name, 0)} {name}" for name in _STYLE)
-    match = comparison.match
-    lines = [f"{len(comparison.rows)} cases: {numbers}. The chance of any false alarm among them is at most "
-             f"{100 * ALPHA:g} % (Holm)."]
-    lines += [f"failed in B: {label}" for label in match.broken]
-    lines += [f"failed in some launches of B; the others count: {label}" for label in match.excused]
-    lines += [f"not compared, {count} case{'' if count == 1 else 's'}: {words}" for words, count in match.refused]
-    if any(match.alone):
-        lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
-    return [*lines, *match.notes, *comparison.scatter]
-
-
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values: `cases`, `refused`, `broken`, `excused`, `alone`, `notes`, `scatter`, ..."""
+    """The comparison as plain values; docs/compare.md describes the fields."""
     match = comparison.match
-    return {"cases": json_rows(comparison.rows), "band": comparison.band,
+    return {"cases": json_rows(comparison.rows), "together": json_rows(comparison.together), "band": comparison.band,
+            "one_launch": comparison.one_launch, "noticed": comparison.noticed, "identical": match.identical,
             "level": 1 - ALPHA, "correction": "Holm",
             "refused": [{"why": words, "cases": count} for words, count in match.refused],
             "broken": list(match.broken), "excused": list(match.excused),
@@ -95,7 +103,8 @@ def page(comparison: Comparison, a: str, b: str) -> str:
                               autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True)
     most = _strip_end(comparison)
     rows = [{**row, "interval": _interval(row), "words": verdict_words(row, comparison.band).partition(":")[0],
-             "needs": f"{_more(row)} more".removeprefix("about ") if row["verdict"] == "cannot tell" else "",
+             "needs": f"{_more(row)} more".removeprefix("about ")
+             if row["verdict"] == "cannot tell" and not comparison.one_launch else "",
              "strip": [_place(row[name], most) for name in ("ratio_lo", "ratio", "ratio_hi")]}
             for row in comparison.rows.to_dict("records")]
     counts = {name: int(comparison.rows["verdict"].eq(name).sum()) for name in _STYLE}

@@ -53,6 +53,7 @@ class Match:
         excused: as `broken`, but so few launches of B failed that the others decide.
         shared_run: message if a run is on both sides, which a gate would always pass; else None.
         paired: launches of the same number ran next to each other; every case has both.
+        identical: both sides consist of the same runs.
     """
 
     points: pd.DataFrame
@@ -63,6 +64,7 @@ class Match:
     excused: tuple[str, ...] = ()
     shared_run: str | None = None
     paired: bool = False
+    identical: bool = False
 
 
 def sides(name: str, hints: LogHints | None = None) -> Side:
@@ -126,7 +128,7 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = (), 
     kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
     broken, excused = _ends(a, b, ops, sizes)
     return Match(common[kept].reset_index(drop=True), refused, broken, (alone_a, alone_b), tuple(notes),
-                 excused, shared_run, paired)
+                 excused, shared_run, paired, _runs(a) == _runs(b))
 
 
 def _without_ambiguous(common: pd.DataFrame, refused: tuple[tuple[str, int], ...],
@@ -248,9 +250,13 @@ def _ends(a: Side, b: Side, ops: Sequence[str], sizes: Sequence[int]) -> tuple[t
     return tuple(broken), tuple(excused)
 
 
+def _runs(side: Side) -> set[str]:
+    return {run for loaded in side.launches for run in loaded.runs}
+
+
 def _shared_run(a: Side, b: Side) -> str | None:
     """The message if a run is on both sides, else None."""
-    both = {run for loaded in a.launches for run in loaded.runs} & {run for loaded in b.launches for run in loaded.runs}
+    both = _runs(a) & _runs(b)
     if not both:
         return None
     runs = f"run {min(both)} is" if len(both) == 1 else f"{len(both)} runs are"

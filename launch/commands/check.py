@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,12 @@ from collbench.collectives.errors import CollbenchError, UsageError, printable
 from collbench.collectives.options import Amount, RankCount
 from collbench.collectives.transport_names import TRANSPORTS
 
+from ..ci_output import CiFiles, ci_options, inconclusive_options, write_ci
 from ..shared_options import OutputFile, device_option, json_option, only_data_on_stdout, warn, write_text
 from ..supervise import was_stopped
+
+if TYPE_CHECKING:
+    from collbench.analysis.compare.gate import Gate, Verdict
 
 __all__ = ["command"]
 
@@ -26,17 +31,24 @@ _FILE = click.Path(path_type=Path)
 @click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Save this measurement as a baseline.")
 @click.option("--data", type=_FILE, default=None, help="Use this run instead of measuring for about 90 seconds.")
 @click.option("--max-slowdown", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
-              help="Fail if a case is slower by more than this.")
-@click.option("--ranks", type=RankCount(2), default=None, help="Ranks to start.  [default: one per accelerator; on CPUs one per core, at most 32 per host]")
+              help="Fail if a case, or all together, is slower by more than this.")
+@inconclusive_options
+@click.option("--ranks", type=RankCount(2), default=None,
+              help="Ranks to start.  [default: one per accelerator; on CPUs one per core, at most 32 on one host]")
 @click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
               help="Communication library to measure.")
 @device_option
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
-def command(baseline: Path | None, save: Path | None, data: Path | None, max_slowdown: float, ranks: int | None,
-            transport: str, device: str, json_file: Path | None) -> None:
+@ci_options
+def command(baseline: Path | None, save: Path | None, data: Path | None, max_slowdown: float, must_notice: float,
+            allow_inconclusive: bool, ranks: int | None, transport: str, device: str, json_file: Path | None,
+            junit: Path | None, github: bool, markdown: Path | None) -> None:
     """Measure a few cases in several launches and compare them with a baseline.
 
-    Exit status: 0 nothing is slower, 1 slower or wrong, 2 not comparable.
+    What is slower is measured a second time, and fails only if it is slower again.
+
+    Exit status: 0 nothing is slower, 1 slower or wrong, 2 not comparable, 4 cannot tell: a slowdown as large as
+    --must-notice would not have been noticed.
 
     Example: collbench check --save healthy.jsonl, and later: collbench check --baseline healthy.jsonl
     """
@@ -44,17 +56,23 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, max_slo
         raise UsageError("nothing to do: give --baseline FILE to compare with, or --save FILE to make one")
     if baseline and not os.path.exists(baseline):     # Path.exists raises if a name is too long
         raise UsageError(f"--baseline {baseline}: no such file; make one with --save {baseline}")
+    from collbench.analysis.compare.gate import Gate
     with TemporaryDirectory(prefix="collbench-check-") as folder:
-        measured, status = data or Path(folder), 0
-        if not data:
+        def measure(name: str) -> tuple[Path, int]:
+            path = Path(folder, name)
+            path.mkdir()
             with only_data_on_stdout(json_file):
-                status = _measure(measured, ranks, transport, device)
-            if was_stopped(status):
-                sys.exit(status)
+                return path, _measure(path, ranks, transport, device)
+        measured, status = (data, 0) if data else measure("first")
         if save:
             _keep(measured, save)
         if baseline:
-            status = _judge(baseline, measured, max_slowdown / 100, json_file, status)
+            gate = Gate(max_slowdown / 100, must_notice / 100)
+            found = _judge(baseline, measured, status, gate)
+            if found.slow and not found.comparison.match.broken and not data:
+                warn("slower than the baseline; measuring again, to confirm it: other load may have passed")
+                found = _judge(baseline, *measure("second"), gate=gate, suspects=found.slow)
+            status = _report(found, json_file, CiFiles(junit, github, markdown), allow_inconclusive)
     sys.exit(status)
 
 
@@ -65,7 +83,9 @@ def _measure(folder: Path, ranks: int | None, transport: str, device: str) -> in
     status = job.bench(folder, plan)
     if not (folder / "journal.jsonl").exists():
         raise UsageError("nothing was measured, so there is nothing to compare")
-    return status if was_stopped(status) else min(status, 1)
+    if was_stopped(status):
+        sys.exit(status)
+    return min(status, 1)
 
 
 def _keep(measured: Path, save: Path) -> None:
@@ -79,27 +99,35 @@ def _keep(measured: Path, save: Path) -> None:
     click.echo(printable(f"baseline: {save}"), err=True)
 
 
-def _judge(baseline: Path, measured: Path, over: float, json_file: Path | None, status: int) -> int:
-    """The exit status, given that of the launches; failed launches are tolerated if enough others remain."""
-    from collbench.analysis.compare.gate import check
-    from collbench.analysis.compare.show import as_json, show
-    from collbench.analysis.text.json_text import json_text
+def _judge(baseline: Path, measured: Path, status: int, gate: "Gate",
+           suspects: "frozenset[str] | None" = None) -> "Verdict":
+    """The verdict, given the status of the launches; failed launches are tolerated if enough others remain."""
+    from collbench.analysis.compare.gate import FAILED, check
     try:
-        verdict = check(str(baseline), str(measured), over)
+        found = check(str(baseline), str(measured), gate, suspects)
     except CollbenchError as error:
         raise UsageError(str(error)) from None
-    words = list(verdict.words)
-    if status and (fewest := int(verdict.comparison.rows["launches_b"].min())) >= _ENOUGH:
-        words.append(f"a launch failed; the verdict is based on the others, at least {fewest} per case")
-        status = 0
-    elif status:
-        words.append("launches failed, and too few are left for a verdict")
-    status = max(status, verdict.status)
-    if str(json_file) != "-":
-        show(verdict.comparison)
+    if not status:
+        return found
+    fewest = int(found.comparison.rows["launches_b"].min())
+    if fewest >= _ENOUGH:
+        return found.adding(f"a launch failed; the verdict is based on the others, at least {fewest} per case")
+    return found.adding("launches failed, and too few are left for a verdict", FAILED)
+
+
+def _report(found: "Verdict", json_file: Path | None, files: CiFiles, allow_inconclusive: bool) -> int:
+    """Print and write the verdict; returns the exit status."""
+    from collbench.analysis.compare.gate import CANNOT_TELL, SOUND
+    from collbench.analysis.compare.show import as_json, show_differences
+    from collbench.analysis.text.json_text import json_text
+    status = SOUND if allow_inconclusive and found.status == CANNOT_TELL else found.status
+    quiet = str(json_file) == "-"
+    if not quiet:
+        show_differences(found.comparison)
     if json_file:
-        write_text(json_file, json_text("check", {"status": status, "words": words,
-                                                **as_json(verdict.comparison)}))
-    for line in words:
+        values = {"status": status, "outcome": found.name, "words": found.words, **as_json(found.comparison)}
+        write_text(json_file, json_text("check", values))
+    for line in found.words:
         warn(line)
+    write_ci(found, "collbench check", files, quiet)
     return status

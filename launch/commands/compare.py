@@ -10,6 +10,7 @@ from collbench.collectives.cases.case import format_size, parse_size
 from collbench.collectives.errors import UsageError
 from collbench.collectives.options import Amount
 
+from ..ci_output import CiFiles, ci_options, inconclusive_options, write_ci
 from ..shared_options import OutputFile, json_option, log_options, warn, write_text
 
 if TYPE_CHECKING:
@@ -32,14 +33,19 @@ __all__ = ["command"]
 @click.option("--html", type=OutputFile(allow_dash=True), default=None,
               help="Also write an HTML page.")
 @json_option("Also write everything as JSON; - is standard output, and no table.")
+@inconclusive_options
+@ci_options
 @log_options
 def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float | None, same_within: float,
-            paired: bool, html: Path | None, json_file: Path | None, log_ranks: int | None,
+            paired: bool, html: Path | None, json_file: Path | None, must_notice: float, allow_inconclusive: bool,
+            junit: Path | None, github: bool, markdown: Path | None, log_ranks: int | None,
             log_op: str | None) -> None:
     """Report what is slower or faster in B than in A, case by case, with confidence intervals.
 
     A and B are DATA: one run, several separated by commas, or a directory of run directories. Launches differ from each
-    other, so one per side is seldom conclusive; alternate several of both (A, B, A, B ...).
+    other, so one per side shows only large differences; alternate several of both (A, B, A, B ...).
+
+    With --max-slowdown the exit status is 0 if nothing is slower, 1 slower or wrong, 4 cannot tell.
 
     Example: collbench compare before1,before2 after1,after2 --max-slowdown 10 --ops all_reduce --sizes 1M
     """
@@ -48,6 +54,7 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
     if max_slowdown is not None and not (ops and sizes):
         raise UsageError("--max-slowdown needs --ops and --sizes: a threshold is for named cases, not for an average")
     from collbench.analysis.compare import compare, match, sides
+    from collbench.analysis.compare.gate import CANNOT_TELL, SOUND, Gate, judge
     from collbench.analysis.compare.show import as_json, page, show
     from collbench.analysis.importers import LogHints
     from collbench.analysis.text.json_text import json_text
@@ -66,11 +73,12 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
         write_text(json_file, json_text("compare", as_json(result)))
     if html:
         write_text(html, page(result, a, b))
+    verdict = judge(result, Gate((same_within if max_slowdown is None else max_slowdown) / 100, must_notice / 100))
+    write_ci(verdict, "collbench compare", CiFiles(junit, github, markdown), str(json_file) == "-")
     if max_slowdown is not None:
-        over = result.over(max_slowdown / 100)
-        for label, mode, ratio in over[["label", "mode", "ratio"]].to_numpy():
-            warn(f"{label}, {mode}: {100 * (ratio - 1):.1f} % slower, over the {max_slowdown:g} % allowed")
-        sys.exit(1 if len(over) or found.broken else 0)
+        for line in verdict.words:
+            warn(line)
+        sys.exit(SOUND if allow_inconclusive and verdict.status == CANNOT_TELL else verdict.status)
 
 
 def _all_there(points: "pd.DataFrame", ops: list[str], sizes: list[int]) -> None:
