@@ -1,9 +1,12 @@
 """`collbench check`: exit statuses on logs and on journals of real ranks, some with wrong results."""
 
 import json
+from xml.etree import ElementTree
 
+import msgspec
 import pytest
 
+from collbench.analysis.compare.gate import Gate, check
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
@@ -48,6 +51,72 @@ def test_check_passes_and_refuses_what_is_not_comparable(collbench, tmp_path):
     assert collbench("check", "--baseline", "missing.jsonl").returncode == 2
     same = collbench("check", "--baseline", baseline, "--data", baseline)
     assert (same.returncode, "on both sides" in same.stderr) == (2, True)
+
+
+def scaled(healthy, path, factor):
+    """The journal of other runs in which every call took `factor` times as long."""
+    runs, records, _ = read_journal(healthy / "journal.jsonl")
+    with Journal(path) as journal:
+        journal.extend(msgspec.structs.replace(run, id=f"{run.id}x{factor:g}") for run in runs.values())
+        journal.extend(msgspec.structs.replace(record, run=f"{record.run}x{factor:g}", digests=(), timings=tuple(
+            msgspec.structs.replace(timing, elapsed_ns=[[round(factor * ns) for ns in rank] for rank in
+                                                        timing.elapsed_ns]) for timing in record.timings))
+            for record in records)
+    return path
+
+
+def test_a_machine_that_is_slower_in_everything_never_passes(tmp_path, healthy):
+    """By how much the launches of this test scatter depends on the machine: twice as slow is noticed, or unclear."""
+    for factor, statuses in ((1, {0, 4}), (1.5, {0, 1, 4}), (2, {1, 4}), (3, {1, 4}), (1000, {1})):
+        found = check(str(healthy), str(scaled(healthy, tmp_path / f"{factor}.jsonl", factor)), Gate(0.1))
+        assert found.status in statuses, (factor, found.words)
+        assert found.comparison.together["ratio"].item() == pytest.approx(factor, rel=1e-3)
+        assert any("a slowdown is noticed from" in words for words in found.words)
+        if found.status == 0:
+            assert factor < found.comparison.together["noticed"].item() <= 2
+
+
+def launches(folder, name, factor, scatter):
+    """Six launches of two sizes whose times grow from launch to launch, `scatter` in all; their names."""
+    for launch in range(6):
+        rows = [f"x,y,all_reduce,,float32,4,2,{size},{size / 100 * factor * scatter**(launch / 5)}\n"
+                for size in (1024, 65536)]
+        (folder / f"{name}{launch}.csv").write_text(HEAD + "".join(rows))
+    return ",".join(f"{name}{launch}.csv" for launch in range(6))
+
+
+def test_cannot_tell_is_a_status_of_its_own_and_ci_systems_see_it(collbench, tmp_path, monkeypatch):
+    quiet, noisy = launches(tmp_path, "a", 1.0, 1.01), launches(tmp_path, "b", 1.0, 40.0)
+    named = ("--ops", "all_reduce", "--sizes", "1K,64K", "--max-slowdown", "10")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "step.md"))
+    ci = ("--github", "--junit", "out.xml", "--markdown", "out.md")
+    done = collbench("compare", noisy, launches(tmp_path, "c", 1.3, 40.0), *named, *ci)
+    assert done.returncode == 4, done.stderr
+    assert "cannot tell: a slowdown of 2x would not have been noticed" in done.stderr
+    assert "::warning title=collbench compare%3A cannot tell::" in done.stdout
+    assert [len(ElementTree.parse(tmp_path / "out.xml").findall(f".//{tag}")) for tag in ("failure", "skipped")] == [0, 3]
+    assert (tmp_path / "step.md").read_text() == (tmp_path / "out.md").read_text()
+    assert collbench("compare", noisy, "c0.csv,c1.csv", *named, "--allow-inconclusive").returncode == 0
+    done = collbench("compare", quiet, launches(tmp_path, "d", 1.3, 1.01), *named, *ci)
+    assert done.returncode == 1, done.stderr
+    assert "::error title=collbench compare%3A failed::" in done.stdout
+    assert "all 2 cases of csv together: 1.30x the time of the baseline" in done.stderr
+    suite = ElementTree.parse(tmp_path / "out.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "3", "0")
+    assert "| all_reduce 64 KiB" in (tmp_path / "out.md").read_text()
+
+
+def test_a_slowdown_that_a_second_measurement_does_not_confirm_passes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    baseline, slow = launches(tmp_path, "a", 1.0, 1.01), launches(tmp_path, "b", 1.5, 1.01)
+    first = check(baseline, slow, Gate(0.1))
+    assert (first.status, len(first.slow)) == (1, 3)
+    passed = check(baseline, launches(tmp_path, "c", 1.001, 1.01), Gate(0.1), first.slow)
+    assert passed.status == 0
+    assert "did not confirm it" in passed.words[-1]
+    assert check(baseline, launches(tmp_path, "d", 1.4, 1.01), Gate(0.1), first.slow).status == 1
+    noisy = check(launches(tmp_path, "e", 1.0, 40.0), launches(tmp_path, "f", 1.3, 40.0), Gate(0.1, notice=1000))
+    assert noisy.status == 0
 
 
 def test_check_saves_a_baseline(collbench, tmp_path):

@@ -20,7 +20,9 @@ def test_compare_fails_over_its_threshold_and_not_below(collbench, tmp_path):
     done = collbench("compare", a, b, "--max-slowdown", 5, *named, "--json", "-", "--html", "page.html")
     assert done.returncode == 1, done.stderr
     assert [case["verdict"] for case in json.loads(done.stdout)["cases"]] == ["slower"]
-    assert "over the 5 % allowed" in done.stderr
+    assert "slower than the baseline by more than 5 %" in done.stderr
+    assert "1.10x the time" in done.stderr
+    assert "a slowdown is noticed from 1.05x" in done.stderr
     assert "slower" in (tmp_path / "page.html").read_text()
     assert collbench("compare", a, b, "--max-slowdown", 20, *named).returncode == 0
 

@@ -87,7 +87,7 @@ def judge(comparison: Comparison, gate: Gate, suspects: frozenset[str] | None = 
         status, first = CANNOT_TELL, f"a slowdown of {1 + gate.notice:g}x would not have been noticed"
     else:
         status, first = SOUND, f"none of {len(comparison.rows)} cases is known to be slower by more than {limit}"
-    words = [f"{_NAMES[status]}: {first}", *words, limits(comparison)]
+    words = [f"{_NAMES[status]}: {first}", *words, limits(comparison, 1 + gate.slowdown)]
     if suspects and not slow:
         words.append(f"a first measurement was slower in {len(suspects)} respects, a second one did not confirm it")
     words += [f"{label}; the verdict is based on the other launches" for label in found.excused]

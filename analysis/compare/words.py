@@ -31,16 +31,21 @@ def same_runs(comparison: Comparison) -> list[str]:
             f"All {len(comparison.rows)} ratios are 1 and show nothing; give another run of the same cases as B."]
 
 
-def limits(comparison: Comparison) -> str:
-    """From what ratio on a difference is told."""
+def limits(comparison: Comparison, least: float | None = None) -> str:
+    """From what ratio on a difference is told.
+
+    Args:
+        least: the ratio up to which sides count as the same; None: that of the comparison.
+    """
+    floor = 1 + comparison.band if least is None else least
+    usual = factor(max(comparison.noticed, floor))
     if comparison.one_launch:
-        return f"one launch a side: differences below about {factor(comparison.noticed)} cannot be told"
-    together = comparison.together["noticed"]
-    usual = f"{factor(comparison.noticed)} in a usual case"
-    if len(comparison.rows) > 1:
-        usual += f" (from {factor(comparison.rows['noticed'].min())} to {factor(comparison.rows['noticed'].max())})"
-    return "a slowdown is noticed from " + (f"{factor(together.max())} in all cases together, " if len(together) else ""
-                                            ) + usual
+        return f"one launch a side: differences below about {usual} cannot be told"
+    if len(comparison.rows) == 1:
+        return f"a slowdown is noticed from {usual}"
+    low, high = (factor(max(value, floor)) for value in comparison.rows["noticed"].agg(["min", "max"]))
+    together = factor(max(floor, comparison.together["noticed"].max()))
+    return f"a slowdown is noticed from {together} in all cases together, {usual} in a usual case (from {low} to {high})"
 
 
 def counts(comparison: Comparison) -> str:
