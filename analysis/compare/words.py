@@ -45,7 +45,8 @@ def limits(comparison: Comparison, least: float | None = None) -> str:
         return f"a slowdown is noticed from {usual}"
     low, high = (factor(max(value, floor)) for value in comparison.rows["noticed"].agg(["min", "max"]))
     together = factor(max(floor, comparison.together["noticed"].max()))
-    return f"a slowdown is noticed from {together} in all cases together, {usual} in a usual case (from {low} to {high})"
+    return (f"a slowdown is noticed from {together} in all cases together, {usual} in a usual case (from {low} to "
+            f"{high})")
 
 
 def counts(comparison: Comparison) -> str:
