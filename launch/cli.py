@@ -2,7 +2,8 @@
 
 Exit status: 0 success; 1 a result was wrong or a run failed; 2 invalid request or environment, nothing was started;
 3 a rank hung, died or failed and the job ended, with that case and everything before it in the journal; 4 a gate cannot
-tell; 124 time limit reached; 130 (Ctrl-C) or 143 stopped by a signal, everything saved. 70 an internal error, 141 a closed pipe.
+tell; 124 time limit reached; 130 (Ctrl-C) or 143 stopped by a signal, everything saved. 70 an internal error, 141 a
+closed pipe.
 """
 
 import os
