@@ -279,7 +279,7 @@ _OPTIONS = (
                  help="Seed for the order of the cases.  [default: random, recorded in the journal]"),
     click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
     click.option("--budget", type=Amount(min=1.0), default=None,
-                 help="Time limit for the whole run in seconds. Sizes are dropped to meet it, but never verification."),
+                 help="Time limit for the run in seconds. Cases are left out to meet it, but never verification."),
     click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
                  help="Directory for the journal.  [default: results/<time>-<host>]"),
     click.option("--resume", is_flag=True,

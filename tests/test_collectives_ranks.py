@@ -26,7 +26,7 @@ def test_every_operation_over_2_and_4_ranks_in_both_modes(collbench, tmp_path, t
     assert done.returncode == 0, done.stdout + done.stderr
     runs, records, warnings = read_journal(tmp_path / "r" / "journal.jsonl")
     assert warnings == []
-    assert {record.status for record in records} == {"ok", "unsupported"} or transport == "mpi"
+    assert {record.status for record in records} == {"ok"}
     ok = [record for record in records if record.status == "ok"]
     expected = {("copy", 1), ("noop", 1), *((op, n) for op in catalog.GROUPS["all"] for n in (2, 4))}
     assert {(r.case.op, r.case.ranks) for r in ok} == expected
@@ -40,14 +40,13 @@ def test_every_operation_over_2_and_4_ranks_in_both_modes(collbench, tmp_path, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_every_element_type_and_reduce_operation_is_right_or_refused(collbench, tmp_path, transport):
+def test_every_element_type_and_reduce_operation_is_right(collbench, tmp_path, transport):
     done = collbench("run", "--transport", transport, "--ranks", 3, "--ops", "all_reduce,all_gather,reduce_scatter",
                      "-b", "1K", "-e", "1K", "--dtypes", "all", "--redops", "all", "--group-ranks", 3, "--modes",
                      "isolated", "--out", "r", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     _, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
-    assert {r.status for r in records} == {"ok", "unsupported"}
-    assert all(r.reason for r in records if r.status == "unsupported")
+    assert {r.status for r in records} == {"ok"}     # what the library cannot do was not asked for by name
     right = {(r.case.op, r.case.dtype, r.case.redop) for r in records if r.status == "ok"}
     for dtype in ("float32", "float64", "int8", "int32", "int64"):
         for redop in ("sum", "prod", "min", "max"):
@@ -66,7 +65,7 @@ def test_torchrun_starts_the_rank_program(tmp_path):
                           capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     _, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
-    assert [record.case.op for record in records] == ["all_reduce", "noop", "all_reduce"]
+    assert [record.case.op for record in records] == ["noop", "all_reduce"]
 
 
 @pytest.fixture

@@ -184,9 +184,9 @@ def _reference(row: _Row) -> Reference:
     if isinstance(row["basis"], str):
         limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
         return Reference(row["verdict"], f"{row['basis']} {limits}")
-    applies = math.isfinite(row["share"]) and row["oversubscribed"] is not True
-    return Reference(row["verdict"], f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}" if applies
-                     else "")
+    if row["oversubscribed"] is True or not math.isfinite(row["share"]):      # then no bound says anything
+        return Reference(NO_REFERENCE, "")
+    return Reference(row["verdict"], f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}")
 
 
 def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlook:

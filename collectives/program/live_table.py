@@ -194,10 +194,9 @@ def _introduction(run: Run, plan: Plan) -> str:
         + f", {_listed(sweep.dtypes)}, {_listed(sweep.redops)}",
         f"# expected time: {plan.expected_s:.0f} s",
     ]
-    if plan.dropped_sizes:
-        lines[-1] += f"; left out to fit the time: {', '.join(map(format_size, plan.dropped_sizes))}"
-    elif plan.thinned:
-        lines[-1] += f"; {plan.thinned} cases left out to fit the time: sizes of other operations and smaller groups"
+    if plan.left_out:
+        what = ", ".join(f"{count} {words}" for words, count in plan.left_out.items())
+        lines[-1] += f"; cases left out to fit the time: {what}"
     agreed = run.policy.alignment == "agreed"
     span = "first begin to last end over all ranks" if agreed else "the slowest rank's"
     lines.append(f"# start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; "

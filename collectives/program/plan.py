@@ -4,19 +4,17 @@ The cost of a case is forecast from a probe of this machine (see `session`): cal
 and the control path, each as measured with all ranks at work.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from ..cases import catalog
 from ..cases.case import Case, Sweep
 from ..records.record import Policy
 from ..statistics.stopping import calls_per_block
+from .left_out import HEADLINE, leave_out
 
-__all__ = ["HEADLINE", "ForecastProbe", "Plan", "make_plan"]
-
-# Operations that keep their sizes longest when time is short: those that decide how models are spread over ranks, and
-# the copies that bound them. A sweep without any of these treats all of its operations alike.
-HEADLINE = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send_recv", "copy", "copy_h2d", "copy_d2h")
+__all__ = ["ForecastProbe", "Plan", "make_plan"]
 
 _FLOOR_S = 0.02          # minimum sampling time for a mode
 _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum number of samples
@@ -24,8 +22,6 @@ _DECISIONS = 8           # collective decisions of the trial and of each mode
 _MAX_SLOTS = 64
 _TRIALS = 3              # samples of a communicator's life that are certainly taken
 _STEPS = sum(row.lifecycle for row in catalog.OPERATIONS.values())      # operations that share such a sample
-_REACH = 16              # other operations keep sizes up to the largest over this, if they can
-_FEWEST = 2              # sizes that every part of the sweep keeps while the headline operations keep all of theirs
 
 
 class ForecastProbe(NamedTuple):
@@ -70,12 +66,11 @@ class Plan(NamedTuple):
 
     Args:
         cases: in order, with the requested size of each.
-        refused: cases that the library is known not to support, with the reason; they take no time.
+        refused: cases asked for by name that the library is known not to support, with the reason; they take no time.
         mode_s: sampling time for one mode of one case.
         expected_s: expected duration of the run.
         longest_s: expected duration of the longest case.
-        dropped_sizes: sizes left out of every operation to fit the time.
-        thinned: cases left out to fit the time, those of `dropped_sizes` included.
+        left_out: how many cases were left out to fit the time, by what they are, in words.
     """
 
     cases: dict[Case, int]
@@ -83,8 +78,7 @@ class Plan(NamedTuple):
     mode_s: float
     expected_s: float
     longest_s: float
-    dropped_sizes: tuple[int, ...] = ()
-    thinned: int = 0
+    left_out: Mapping[str, int] = {}
 
     @property
     def todo(self) -> list[Case]:
@@ -92,97 +86,54 @@ class Plan(NamedTuple):
         return [case for case in self.cases if case not in self.refused]
 
 
-class _Part(NamedTuple):
-    """Cases that keep their sizes alike: headline operations or others, over all ranks or over fewer."""
-
-    headline: bool
-    whole: bool
-
-    @property
-    def weight(self) -> int:
-        """How many seconds of another part's cases one of these is worth."""
-        return (8 if self.headline else 2) * (2 if self.whole else 1)
-
-
 def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Callable[[Case], str | None],
               budget_s: float | None) -> Plan:
-    """Fit a sweep into `budget_s` seconds: shorten the sampling first, then leave out sizes, but never verification.
+    """Fit a sweep into `budget_s` seconds: shorten the sampling first, then leave out cases, but never verification.
 
-    The headline operations over all ranks keep every size up to the largest that can be paid for. To that end, other
-    operations and smaller groups are thinned out first, those sizes first that take longest, down to two each.
+    `left_out` has the order. Shuffled cases stay so, but those of headline operations come first: if the time is up
+    earlier than planned, the others are missing.
     """
     cases = sweep.cases()
     refused = {case: reason for case in cases if (reason := catalog.why_not(case) or why_not(case))}
     fixed_s = {case: _fixed_s(case, policy, probe) for case in cases if case not in refused}
+    refused = _asked_by_name(refused, sweep, fixed_s)
     floor_s = min(_FLOOR_S, policy.case_s)
     modes = {case: 0 if case.operation.lifecycle else len(policy.modes) for case in fixed_s}
-    dropped = set() if budget_s is None else _thin(
-        {case: fixed_s[case] + modes[case] * floor_s for case in fixed_s}, cases, max(sweep.ranks), budget_s)
-    kept = {case: asked for case, asked in cases.items() if case not in dropped}
+    dropped = {} if budget_s is None else leave_out(
+        {case: fixed_s[case] + modes[case] * floor_s for case in fixed_s}, cases, budget_s)
+    kept = [case for case in cases if (case in fixed_s or case in refused) and case not in dropped]
+    if sweep.seed is not None:
+        kept.sort(key=lambda case: (case.op != "noop", case.op not in HEADLINE))
     todo = [case for case in kept if case not in refused]
     total_s, units = sum(fixed_s[case] for case in todo), max(1, sum(modes[case] for case in todo))
     mode_s = policy.case_s if budget_s is None else max(floor_s, min(policy.case_s, (budget_s - total_s) / units))
     longest_s = max((fixed_s[case] + modes[case] * mode_s for case in todo), default=0.0)
-    return Plan(kept, {case: reason for case, reason in refused.items() if case in kept}, mode_s,
-                total_s + units * mode_s, longest_s, tuple(sorted(set(cases.values()) - set(kept.values()))),
-                len(cases) - len(kept))
+    return Plan({case: cases[case] for case in kept}, refused, mode_s, total_s + units * mode_s, longest_s,
+                Counter(dropped.values()))
 
 
-def _thin(cost_s: dict[Case, float], asked: dict[Case, int], world: int, budget_s: float) -> set[Case]:
-    """The cases to leave out so that the others take at most `budget_s`, or as little as possible."""
-    some = any(case.op in HEADLINE for case in cost_s)
+def _asked_by_name(refused: Mapping[Case, str], sweep: Sweep, able: Collection[Case]) -> dict[Case, str]:
+    """Of the cases that the library does not support, those whose refusal is a result, because they were asked for.
 
-    def part_of(case: Case) -> _Part:
-        return _Part(case.op in HEADLINE or not some, case.ranks == world or bool(case.operation.memories))
-    parts: dict[_Part, dict[int, list[Case]]] = {}
-    for case in cost_s:
-        if case.operation.has_payload:
-            parts.setdefault(part_of(case), {}).setdefault(asked[case], []).append(case)
-    left_s, dropped = sum(cost_s.values()), set()
-    while left_s > budget_s:
-        choice = _next(parts, cost_s, max(asked.values()) // _REACH)
-        if choice is None:
-            break
-        part, size = choice
-        for case in parts[part].pop(size):
-            dropped.add(case)
-            left_s -= cost_s[case]
-    for case in asked:      # what the library refuses goes with its size: the table would show nothing else of it
-        part = part_of(case)
-        if case not in cost_s and part in parts and asked[case] not in parts[part] and case.operation.has_payload:
-            dropped.add(case)
-    return dropped
-
-
-def _next(parts: Mapping[_Part, Mapping[int, Sequence[Case]]], cost_s: Mapping[Case, float],
-          reach: int) -> tuple[_Part, int] | None:
-    """The part and the size of it to leave out next; None if there is only one size left."""
-    first = _Part(headline=True, whole=True)
-    others = {part: sizes for part, sizes in parts.items() if part != first}
-    for fewest in (_FEWEST, 1):
-        open_parts = [part for part, sizes in others.items() if len(sizes) > fewest]
-        if open_parts:
-            return max(((part, _size(parts[part], cost_s, reach)) for part in open_parts),
-                       key=lambda choice: sum(cost_s[case] for case in parts[choice[0]][choice[1]]) / choice[0].weight)
-        if len(parts.get(first, ())) > fewest:
-            return first, max(parts[first])
-    return None
-
-
-def _size(sizes: Mapping[int, Sequence[Case]], cost_s: Mapping[Case, float], reach: int) -> int:
-    """The size to leave out: the largest if it takes much longer than the others, else the closest to its neighbours.
-
-    Sizes up to `reach` bytes are not given up for small ones, unless the largest takes longer than all of those.
+    They were not where the sweep has all values, or the default, of what they differ in from a supported case of the
+    same operation; nor if it has all operations and the defaults of all else.
     """
-    ordered = sorted(sizes)
-    total_s = {size: sum(cost_s[case] for case in sizes[size]) for size in ordered}
-    inner, largest = ordered[1:-1], ordered[-1]
-    if not inner:
-        return largest
-    inner_s = [total_s[size] for size in inner]
-    if total_s[largest] >= 2 * max(inner_s) and (largest > reach or total_s[largest] > sum(inner_s)):
-        return largest
-    return min(inner, key=lambda size: ordered[ordered.index(size) + 1] / ordered[ordered.index(size) - 1])
+    place, dtype = len(sweep.places) == 1, _is_choice(sweep.dtypes, catalog.DTYPES, ("float32",))
+    redop = _is_choice(sweep.redops, catalog.REDOPS, ("sum",))
+    every = set(catalog.GROUPS["all"])
+    if every <= set(sweep.ops) and not (place or dtype or redop):
+        refused = {case: reason for case, reason in refused.items() if case.op not in every}
+
+    def named(case: Case) -> tuple[object, ...]:
+        return (case.op, case.traffic, case.in_place if place else None, case.dtype if dtype else None,
+                case.redop if redop else None)
+    known = set(map(named, able))
+    return {case: reason for case, reason in refused.items() if named(case) not in known}
+
+
+def _is_choice(values: tuple[str, ...], known: Collection[str], default: tuple[str, ...]) -> bool:
+    """Whether a user has chosen these values, rather than all or the default."""
+    return values != default and not set(known) <= set(values)
 
 
 def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
