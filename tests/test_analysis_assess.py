@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from collbench.analysis.assess import HIGH, LOW, NO_REFERENCE, NORMAL, VERDICTS, assess_points
 from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_share
-from collbench.analysis.assess.published_tables import apart, tables_of
+from collbench.analysis.assess.published import range_of
+from collbench.analysis.assess.reference_runs import Place, accelerator_named, comparable, published_runs
+from collbench.analysis.assess.table_spread import apart
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.finding import Finding, sort_findings
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
@@ -82,15 +84,15 @@ def test_what_no_link_can_carry_is_above_and_not_called_in_network_where_nothing
     assert (gather["verdict"], gather["ceiling_kind"]) == (HIGH, LINK)
 
 
-def test_published_tables_decide_at_their_payloads_and_only_for_calls_that_follow_each_other():
-    table = tables_of("hgx_h100_8")["all_gather", 8]
-    at = len(table.sizes) // 2
-    usual = {"op": "all_gather", "redop": None, "message_bytes": int(table.sizes[at])}
+def test_published_runs_decide_at_their_message_sizes_and_only_for_calls_back_to_back():
+    table = range_of(comparable(Place("H100", "NCCL", "all_gather", 8, 1)), np.array([3 << 20], dtype=float))
+    usual = {"op": "all_gather", "redop": None, "message_bytes": 3 << 20}
+    low, middle = table.low[0] / GB, table.median[0] / GB
     normal, slow, isolated, elsewhere = judged(
-        {**usual, "busbw": table.middle[at] / GB}, {**usual, "busbw": 0.8 * table.low[at] / GB},
-        {**usual, "busbw": 0.8 * table.low[at] / GB, "mode": "isolated"},
-        {**usual, "busbw": 0.8 * table.low[at] / GB, "ranks": 5, "ranks_per_node": 5.0})
+        {**usual, "busbw": middle}, {**usual, "busbw": 0.8 * low}, {**usual, "busbw": 0.8 * low, "mode": "isolated"},
+        {**usual, "busbw": 0.8 * low, "ranks": 5, "ranks_per_node": 5.0})
     assert (normal["verdict"], normal["basis"]) == (NORMAL, "published")
+    assert (slow["percentile"], 25 < normal["percentile"] < 75, normal["reference_runs"]) == (0, True, table.runs[0])
     assert (slow["verdict"], slow["of_expected"] < 0.8) == (LOW, True)
     assert {isolated["basis"], elsewhere["basis"]} == {None}
     assert isolated["verdict"] == NO_REFERENCE       # below its link, which tells nothing
@@ -254,7 +256,7 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
     told, document, folder = report
     words = [finding["words"] for finding in document["findings"]]
     assert [finding["severity"] for finding in document["findings"]] == ["warning", "note"]
-    assert "2 of 8 points are slower than published measurements" in words[0]
+    assert "2 of 8 points are slower than published runs" in words[0]
     assert "128 MiB" in words[0]
     assert "in-network reduction" in words[1]
     assert "273 GB/s" in words[1]
@@ -272,7 +274,7 @@ def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be
     assert (document["document"], document["schema"], document["domain"]) == ("collbench report", 2, "hgx_h100_8")
     assert document["on"]["Devices"] == "8 ranks on 1 host, NVIDIA H100 80GB HBM3"
     largest = document["expected"][0]
-    assert (largest["message_bytes"], largest["verdict"], largest["basis"]) == (1 << 33, NORMAL, "published plateau")
+    assert (largest["message_bytes"], largest["verdict"], largest["basis"]) == (1 << 33, NORMAL, "published")
     assert largest["wire_Bps"] == pytest.approx(478e9 / 1.75, rel=1e-3)
     assert largest["why"].startswith("in-network reduction")
     assert {(row["ranks"], row["kind"]) for row in document["headline"]} == \
@@ -350,3 +352,53 @@ def test_what_must_leave_a_host_over_its_cards_is_the_ceiling_between_hosts(op, 
     factor = (2 if op == "all_reduce" else 1) * (ranks - 1) / ranks
     assert row["ceiling_kind"] == BETWEEN
     assert row["ceiling_Bps"] == pytest.approx(factor * node * 50 * GB / leaves)
+
+
+@pytest.mark.parametrize(("data", "home", "source"), [
+    ("docs/examples/hgx-h100-8.csv", None, "ai-dynamo/aiconfigurator"),
+    ("tests/log_excerpts/nccl_h100_scaling.txt", "hgx_h100_8", "waynehacking8/nccl-collectives-bench"),
+    ("tests/log_excerpts/nccl_aws_mpirun_tag_prefix.txt", "hgx_h100_8", "aws-samples/awsome-distributed-training")])
+def test_published_figures_are_never_held_against_themselves(data, home, source):
+    """Each of these is in the reference set: the example names its source, the logs have its very figures."""
+    story = build_story(Path(__file__).parent.parent / data, measured_on=home)
+    judged = story.points[story.points["basis"].eq("published")]
+    assert len(judged)
+    for row in judged.head(40).itertuples():
+        place = Place("H100", "NCCL", row.op, row.ranks, -(-row.ranks // 8))
+        size = np.array([float(row.message_bytes)])
+        others = range_of(comparable(place, frozenset({source})), size)
+        assert (row.reference_runs, row.expected_Bps) == (others.runs[0], pytest.approx(others.median[0]))
+        assert source in {run.source for run in published_runs() if run.place == place}
+    assert not story.points["expected_Bps"].eq(story.points["busbw_Bps"]).any()
+
+
+def test_the_percentile_counts_slower_published_runs_of_the_same_accelerator_hosts_and_library():
+    (row,) = judged({"busbw": 385, "message_bytes": 8 << 30, "ranks": 16})
+    slower = [run for run in published_runs() if run.place == Place("H100", "NCCL", "all_reduce", 16, 2)]
+    rates = [run.busbw_Bps(np.array([8.0 * (1 << 30)]))[0] for run in slower]
+    assert row["reference_runs"] == len(rates) >= 8
+    assert row["percentile"] == pytest.approx(100 * sum(rate < 385 * GB for rate in rates) / len(rates))
+    assert row["reference_sources"] >= 6
+    assert row["reference"] == "H100, 16 ranks on 2 hosts, NCCL"
+    assert row["expected_Bps"] == pytest.approx(np.median(rates))
+    # Other hosts, another library, a rank count or an accelerator that nobody published: nothing to compare with.
+    strange = ({"ranks_per_node": 1.0}, {"library": "gloo, torch 2.9", "transport": "torch"},
+               {"ranks": 24, "library": "HCCL"}, {"device": "NVIDIA L40S"}, {"oversubscribed": True})
+    for change in strange:
+        (row,) = judged({"busbw": 385, "message_bytes": 8 << 30, "ranks": 16, **change}, home=None)
+        assert (row["verdict"], math.isnan(row["reference_runs"])) == (NO_REFERENCE, True)
+
+
+def test_published_runs_are_possible_cited_and_never_interpolated_far():
+    assert len(published_runs()) > 500
+    for run in published_runs():
+        assert (np.diff(run.sizes) > 0).all()
+        assert (run.times_s > 0).all()
+        assert run.source
+        assert run.licence
+        assert run.place.accelerator == "CPU" or accelerator_named(run.place.accelerator) == run.place.accelerator
+        quoted = run.licence not in ("Apache-2.0", "MIT", "MIT-0", "UPL-1.0")
+        assert len(run.sizes) <= 8 or not quoted
+        beyond = run.busbw_Bps(np.array([run.sizes[0] / 8, run.sizes[-1] * 8]))
+        assert np.isnan(beyond[0]) == (run.sizes[0] > 64)
+        assert np.isnan(beyond[1]) == (run.sizes[-1] < 256 << 20)

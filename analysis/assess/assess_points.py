@@ -14,7 +14,8 @@ from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 __all__ = ["COLUMNS", "assess_points"]
 
 COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_rate_Bps", "wire_Bps", "share", "expected_Bps", "expected_lo_Bps",
-           "expected_hi_Bps", "expected_s", "of_expected", "basis", "verdict", "why", "latency_share", "line_fixed_s",
+           "expected_hi_Bps", "expected_s", "of_expected", "basis", "percentile", "reference_runs",
+           "reference_sources", "reference", "verdict", "why", "latency_share", "line_fixed_s",
            "line_s_per_byte", "plateau_Bps", "peak_Bps", "peak_bytes")
 _SAME = 0.05        # relative to the baseline's time, either way, as in `collbench compare`
 _MATCH = ("transport", *COMPARED, "time_kind")
@@ -74,6 +75,7 @@ def _by_baseline(assessed: pd.DataFrame, baseline: pd.DataFrame, least: pd.Serie
     for column, factor in (("expected_Bps", 1.0), ("expected_lo_Bps", slow), ("expected_hi_Bps", fast)):
         assessed.loc[known, column] = (assessed["busbw_Bps"] / speed * factor)[known]
     assessed.loc[known, "basis"] = "baseline"
+    assessed.loc[known, "percentile"] = np.nan
     return least.mask(known, slow), most.mask(known, fast)
 
 

@@ -21,7 +21,7 @@ from ..cost.fabric import exchange_share
 from ..cost.operations import copies_share, least_share, share_between_hosts
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
-from .published_tables import apart
+from .table_spread import apart
 
 __all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceilings", "host_group", "on_cpu"]
 

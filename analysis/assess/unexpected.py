@@ -19,7 +19,7 @@ def find_unexpected(points: pd.DataFrame, stragglers: StragglerNames) -> Iterato
     """Findings of assessed points."""
     yield from _in_network(points)
     yield from _above_ceiling(points)
-    for basis, words in (("baseline", "the baseline"), ("published", "published measurements of this domain")):
+    for basis, words in (("baseline", "the baseline"), ("published", "published runs")):
         yield from _slower(points, basis, words, stragglers)
 
 

@@ -6,19 +6,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ..domains.facts import Domain
-from ..projection.references import measured
 from ..text.units import UNKNOWN, payload, percent, rate, seconds, span
 from .ceilings import BETWEEN, DEVICE_MEMORY, LINK, MEMORY, on_cpu
 from .diagnosis import REASONS
 from .expectations import CHANGEPOINT, HOSTS, AssessedCase
-from .published_tables import apart
+from .table_spread import apart
 from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
-__all__ = ["ATTAINABLE", "ExpectationRow", "expectation_row", "legend", "outcome", "why"]
+__all__ = ["ATTAINABLE", "ExpectationRow", "expectation_row", "legend", "outcome", "rank_among", "why"]
 
 ATTAINABLE = {LINK: "its links carry", BETWEEN: "the network cards carry", MEMORY: "memory allows",
               DEVICE_MEMORY: "device memory allows"}
 _OWN = "--baseline DATA compares with a run or log of yours"
+_RANKED = 3         # runs from which a percentile says something
+_ENOUGH = 3         # sources
 _CALL_S = 1e-4      # below, a call is known by its time rather than its bandwidth
 _CEILINGS = {LINK: "link", BETWEEN: "network card of a rank", MEMORY: "copying, each rank",
              DEVICE_MEMORY: "device memory"}
@@ -56,10 +57,29 @@ def expectation_row(case: AssessedCase) -> ExpectationRow:
 def _expected(case: AssessedCase) -> str:
     if case.knows("basis"):
         limits = span(rate(case.number("expected_lo_Bps")), rate(case.number("expected_hi_Bps")))
-        small = case.text("basis") == "published" and case.number("expected_s") < _CALL_S
+        if case.text("basis") != "published":
+            return f"{limits} ({case.text('basis')})"
+        small = case.number("expected_s") < _CALL_S
         time = f", about {seconds(case.number('expected_s'))}" if small else ""
-        return f"{limits}{time} ({case.text('basis')})"
+        return f"{limits}{time} (published: {rank_among(case)})"
     return f"at most {rate(case.number('ceiling_Bps'))}" if case.knows("ceiling_kind") else UNKNOWN
+
+
+def rank_among(case: AssessedCase) -> str:
+    """Where a case stands: "40th percentile of 23 runs from 9 sources: H100, 16 ranks on 2 hosts, NCCL"."""
+    runs, sources = int(case.number("reference_runs")), int(case.number("reference_sources"))
+    among = f"{_counted(runs, 'run')} from {_counted(sources, 'source')}" + (" only" if sources < _ENOUGH else "")
+    standing = f"{_ordinal(case.number('percentile'))} percentile" if runs >= _RANKED else "range"
+    return f"{standing} of {among}: {case.text('reference')}"
+
+
+def _counted(many: int, noun: str) -> str:
+    return f"{many} {noun}" + ("" if many == 1 else "s")
+
+
+def _ordinal(value: float) -> str:
+    whole = round(value)
+    return f"{whole}" + ("th" if whole % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(whole % 10, "th"))
 
 
 def _share(case: AssessedCase) -> str:
@@ -122,7 +142,7 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
     compared = points.loc[points["basis"].notna(), ["basis", "verdict"]]
     if len(compared):
         counts = compared["verdict"].value_counts()
-        against = " and ".join("the baseline" if basis == "baseline" else "published values for this domain"
+        against = " and ".join("the baseline" if basis == "baseline" else "published runs"
                                for basis in sorted({basis.split()[0] for basis in compared["basis"].unique()}))
         slow, fast = counts.get(LOW, 0), counts.get(HIGH, 0)
         if not slow and not fast:
@@ -159,8 +179,8 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
                      "reduce, (n - 1) / n² for gather and scatter, as if every rank copied its own block to or from "
                      "the root. A byte that passes through a shared segment or a socket is copied twice, so half of "
                      "the ceiling is already good.")
-    if home and any(basis.startswith("published") for basis in bases):
-        lines.append(_published(*home))
+    if "published" in bases:
+        lines.append(_published())
     if "baseline" in bases:
         lines.append("Baseline: normal is within 5 % of the same case there, or within both confidence intervals.")
     if NO_REFERENCE in verdicts and kinds:
@@ -172,11 +192,10 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
     return lines
 
 
-def _published(key: str, domain: Domain) -> str:
+def _published() -> str:
     small, large = apart()
-    tables = measured()
-    sources = sorted(tables.loc[tables["domain"] == key, "source"].unique())
-    return (f"Published: the range of tables for {domain.name} ({', '.join(sources) or 'its published values'}; "
-            f"nccl-tests, means over ranks), widened by how much two such tables differ: a factor of {large:.2f} from "
-            f"4 MiB on, {small:.2f} below (95th percentile). They do not state how small messages were launched (host, "
-            "graphs). A published plateau is a value for large messages.")
+    return ("Published: runs of the same operation, ranks and hosts on the same or a related accelerator, without the "
+            "source of these data. Normal is their range (of ten runs or more, the 10th to 90th percentile), "
+            f"widened by how much two tables of one system differ: a factor of {large:.2f} from 4 MiB on, {small:.2f} "
+            "below; by a factor of 2 more for ranks on several hosts, or on CPUs, if there are fewer than 3 sources. "
+            "Most do not state how small messages were launched (host, graphs).")
