@@ -82,7 +82,7 @@ def read_log(path: Path, hints: LogHints | None = None) -> ImportedLog:
     tools = [module for module, _ in read_from]
     if not tools:
         titles = ", ".join(module.TITLE for module in importers())
-        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles})")
+        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles}){_like_a_row(log)}")
     collector = Collector(log, hints or LogHints())
     for module, lines in read_from:
         module.read(lines, collector)
@@ -176,10 +176,19 @@ def files_of(path: Path) -> list[Path]:
 
 def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogError | UsageError:
     """The error for a log from which nothing could be imported."""
+    if collector.question:
+        return UsageError(collector.question)
     titles = " and ".join(module.TITLE for module in tools)
-    first = f": {collector.warnings[0].removeprefix(f'{log.path}:')}" if collector.warnings else ""
-    if collector.needs:
-        needed = ", ".join(sorted(collector.needs))
-        return UsageError(f"{log.path}:{first[2:]}" if first else f"{log.path}: give {needed}")
-    return LogError(f"{log.path}: looks like output of {titles}, but contains no complete row of measurements"
-                    + (f" (line {first[2:]})" if first else ""))
+    words = f"{log.path}: looks like output of {titles}, but contains no complete row of measurements"
+    if collector.warnings:
+        return LogError(f"{words} (line {collector.warnings[0].removeprefix(f'{log.path}:').strip()})")
+    return LogError(words + _like_a_row(log))
+
+
+def _like_a_row(log: Log) -> str:
+    """The first line of numbers, for an error, since a reader sees what is in its way; empty if there is none."""
+    for line in log.lines:
+        fields = line.text.split()
+        if len(fields) > 1 and 2 * sum(any(map(str.isdigit, field)) for field in fields) > len(fields):
+            return f"; the first line of numbers is line {line.number}: {line.text.strip()!r:.100}"
+    return ""

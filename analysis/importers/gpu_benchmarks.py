@@ -46,7 +46,8 @@ def read(log: Log, collector: Collector) -> None:
         if len(fields) == 3 and fields[2] == "seconds" and whole(fields[0]) is not None \
                 and (time := printed_number(fields[1])):
             rows.append((line.number, int(fields[0]), time.value))
-        elif ranks and len(fields) in (2, 3, 4) and "seconds" in fields[1:]:
+        elif ranks and 2 <= len(fields) <= 5 and ("seconds" in fields[1:] or sum(map(
+                lambda field: printed_number(field) is not None, fields)) >= 2):
             collector.warn(line.number, f"not read as a row: {line.text.strip()!r:.80}")
     collector.rows += len(rows)
     op = op or (requested_op(collector.hints.op) if collector.hints.op else None)

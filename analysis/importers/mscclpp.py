@@ -16,6 +16,7 @@ __all__ = ["TITLE", "read", "recognise"]
 TITLE = "mscclpp-test"
 
 _NUMBERS = ("ranks", "ranksPerNode", "size", "time", "algBw", "busBw")
+_LEAST_KEYS = 4         # of those above, by which an object is one of this tool
 _MARK = re.compile(r"^[ \t]{0,64}\{\s{0,64}\"name\"\s*:\s*\"\w+\"\s*,\s*\"kernel\"\s*:", re.MULTILINE)
 
 
@@ -30,9 +31,13 @@ def read(log: Log, collector: Collector) -> None:
     begun: set[int] = set()
     for line, row in documents(log.text):
         begun.add(line)
-        if not (isinstance(row, dict) and {"name", "kernel"} <= row.keys()):
+        if not isinstance(row, dict) or len(row.keys() & {"name", "kernel", *_NUMBERS}) < _LEAST_KEYS:
             continue
         collector.rows += 1
+        if not is_known(op_name(str(row.get("name")))) or "kernel" not in row:
+            collector.warn(line, f"no kernel of a known collective: name {str(row.get('name'))!r:.40}")
+        if "name" not in row:
+            continue
         cells = {name: printed_number(str(row.get(name))) for name in _NUMBERS}
         ranks, size, time = cells["ranks"], cells["size"], cells["time"]
         if not (ranks and size and time and ranks.value >= 1 and size.value >= 0):
@@ -46,7 +51,7 @@ def read(log: Log, collector: Collector) -> None:
             collector.warn(line, f"not numbers, and not used: {', '.join(unread)}")
         _add(collector, runs[count], line, row, cells, count, int(size.value), time)
     collector.warn_of((line.number, "not read as a row: no whole JSON object") for line in log.lines
-                      if line.number not in begun and '"kernel"' in line.text)
+                      if line.number not in begun and sum(f'"{name}"' in line.text for name in ("kernel", *_NUMBERS)) >= _LEAST_KEYS)
 
 
 def _add(collector: Collector, run: str, line: int, row: dict[str, object],
@@ -61,5 +66,5 @@ def _add(collector: Collector, run: str, line: int, row: dict[str, object],
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
         redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed", time_s=time.value / 1e6,
         statistic="mean over a batch", time_kind=UNSTATED, algbw_Bps=algbw.value * 1e9 if algbw else None,
-        busbw_Bps=busbw.value * 1e9 if busbw else None, algorithm=f"kernel {row['kernel']}"[:40],
+        busbw_Bps=busbw.value * 1e9 if busbw else None, algorithm=f"kernel {row['kernel']}"[:40] if "kernel" in row else None,
         ranks_per_node=int(node.value) if node else None, source=collector.source(line)))

@@ -22,7 +22,7 @@ __all__ = ["TITLE", "read", "recognise"]
 
 TITLE = "ucc_perftest"
 
-_MARK = re.compile(r"^[ \t#>*-]{0,80}Collective:[ \t]+\w+[ \t]*\n.{0,80}Memory type:", re.MULTILINE)
+_MARK = re.compile(r"^[ \t#>*-]{0,80}Collective:[ \t]+\w+[ \t]*\n(?:.{0,300}\n){0,4}.{0,80}Memory type:", re.MULTILINE)
 _SETTING = re.compile(r"\s*(Collective|Memory type|Datatype|Reduction|Inplace):\s+(\S+)\s*$")
 _UNIT = re.compile(r"\bTime, ?(\w{1,4})\b")
 _NAMES = re.compile(r"\bavg\s+min\s+max(\s+avg\s+m\w\w\s+m\w\w)?\b")

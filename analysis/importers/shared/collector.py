@@ -58,6 +58,7 @@ class Collector:
 
     Args:
         rows: printed rows of measurements that were recognised, used or not.
+        question: the first warning about a missing option.
     """
 
     log: Log
@@ -65,7 +66,7 @@ class Collector:
     runs: list[Run] = field(default_factory=list)
     results: list[Imported | Record] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    needs: set[str] = field(default_factory=set)
+    question: str | None = None
     rows: int = 0
     _suppressed: int = 0
 
@@ -118,10 +119,11 @@ class Collector:
             self.warn(min(where), reason + (f" (and {more} more line{'' if more == 1 else 's'})" if more else ""))
 
     def need(self, line: int, what: str, option: str, rows: int) -> None:
-        """Warn that rows are left out because an option is missing, and remember which one."""
-        self.needs.add(option)
+        """Warn that rows are left out because an option is missing."""
         count = f"{rows} row{'' if rows == 1 else 's'}"
-        self.warn(line, f"{what} is not in the log: {count} left out; give it with {option}")
+        words = f"{what} is not in the log: {count} left out; give it with {option}"
+        self.question = self.question or f"{self.log.path}:{line}: {words}"
+        self.warn(line, words)
 
     def all_warnings(self) -> list[str]:
         """All warnings."""

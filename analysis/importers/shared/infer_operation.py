@@ -74,6 +74,7 @@ def fitting_operations(rows: Sequence[Row], ranks: int | None, columns: Columns 
         columns: the columns of the header, if there is one.
         counts: whether the column `count` is to be believed.
     """
+    rows = [row for row in rows if not row.faults] or rows      # a row that is not read whole decides nothing
     if not counts:
         rows = [replace(row, count=0) for row in rows]
     return _fitting(rows, ranks, columns, tolerated=0.0) or _fitting(rows, ranks, columns, tolerated=_MISPRINTED)
@@ -123,10 +124,8 @@ def _seen(rows: Sequence[Row]) -> _Features:
     """What most rows have in common: one misprint decides nothing."""
     halves = [(row.out_of_place, row.in_place) for row in rows if row.out_of_place and row.in_place]
     return _Features(
-        _majority([row.redop != "none" for row in rows if row.redop is not None]) if any(row.redop for row in rows)
-        else False,
-        _majority([row.root >= 0 for row in rows if row.root is not None]) if any(row.root is not None for row in rows)
-        else False,
+        _majority([row.redop not in (None, "none") for row in rows]),
+        _majority([row.root is not None and row.root >= 0 for row in rows]),
         _majority_of_blocks(rows),
         _majority([here.wrong is not None for there, here in halves if there.wrong is not None and not here.unread]))
 

@@ -7,19 +7,15 @@ colours, quotes, bars, code fences and markup. Line numbers stay those of the fi
 import html
 import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import NamedTuple
 
+from .prefixes import LogLine, is_tools_own, without_prefix, without_unknown_prefix
 from .unwrap import unwrapped
 
 __all__ = ["LONGEST", "LogLine", "clean_lines", "split_lines"]
 
 LONGEST = 4096           # characters of a line that are parsed: no tool prints a wider table
-_MOST_PREFIXES = 6       # one after the other on one line
-_LEAST_LINES = 3         # that share a prefix no launcher is known for
 
 _BREAK = re.compile(r"\r\n?|\n")
 _LINE = re.compile(r"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+")
@@ -43,51 +39,10 @@ _STRING = re.compile(r"\s*[\"'](\s*(?:#|\d+\s).*?)(?:\\n)?[\"'],?\s*$")
 _WRAPPED_LOG = ('{"log":', '{"message":', '{"msg":', '{"textPayload":')
 _TAIL = re.compile(r"(?:\s*(?:[|;\\\"`]|,))+\s*$")
 
-# Open MPI --tag-output; torchrun; PALS; srun -l; mpiexec -l. The number is the task that wrote the line.
-_TASK = re.compile(r".{0,48}?\[[^\[\]\s]{1,64},(\d{1,7})\]<std(?:out|err)>: ?|\s{0,9}(\d{1,7}):(?: |$)|"
-                   r"\s{0,9}\[(\d{1,7})\](?:<std(?:out|err)>)?:?(?: |$)|\[[A-Za-z_]{1,24}(\d{1,7})\]:? ?|"
-                   r"(?=\S{0,64}\d)[A-Za-z][\w.-]{0,64} (\d{1,7}):(?: |$)")
-_CLOCK = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|UTC|[+-]\d\d:?\d\d)?\]?"
-                    r"(?:\s?\[[\w .:-]{1,64}\]|[ :-]{1,3}(?:DEBUG|INFO|WARNING|ERROR)\b| std(?:out|err) [FP])*"
-                    r"(?:\s?[:|-])?\s|"
-                    r"\[?\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\]?(?:\s?[:|-])?\s")
-_SYSLOG = re.compile(r"(?:<\d{1,3}>)?(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? )?"
-                     r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) {1,2}\d{1,2} \d\d:\d\d:\d\d(?: \d{4})?"
-                     r"(?: [\w.-]{1,64})? [\w./-]{1,64}(?:\[\d{1,8}\])?: ?")
-_GLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{1,9}\s{1,4}\d{1,9} [\w./-]{1,80}:\d{1,6}\] ")
-_HOST = re.compile(r"(?=[A-Za-z.-]{0,64}\d)[A-Za-z][\w.-]{0,64}:(?: |$)")     # pdsh, clush: a host name has a digit
-_OTHER = (
-    re.compile(r"\s{0,9}(?:> ?){1,5}"),                                          # quoted in mail or an issue
-    _CLOCK, _SYSLOG, _GLOG, _HOST,
-    re.compile(r"\[(?=[^\]]{0,80}[\d/])[\w./:@+ -]{1,80}\]:? (?! *[\[\w]+:)|"       # kubectl --prefix, dmesg
-               r"\[(?:INFO|DEBUG)\]:?\s"),
-    re.compile(r"\((?:[\w.-]{1,64} )?pid=\d{1,9}(?:, ip=[\w.:]{1,64})?\) ?"),    # Ray
-    re.compile(r"(?=[\w.]{0,64}[\d-])[A-Za-z][\w.-]{0,64}\s{1,24}\| ?"),         # docker compose
-    re.compile(r"(?:INFO|DEBUG)(?::[\w.]{0,64}:|:)\s?"),
-    re.compile(r"\+(?=[ \t#\d])"),                                              # an added line of a diff
-    re.compile(r"\s{0,9}[-*\u2022] (?=\s*(?:#|\d+\s))"),
-)
-_PREFIX = re.compile("|".join(f"(?:{prefix.pattern})" for prefix in _OTHER))     # one match instead of many
-
-# Lines that only a tool prints: whatever stands in front of them, the same on several lines, is a prefix.
-_ANCHOR = re.compile(
-    r"[#\s]*(?:nThread\s+\d+\s+nGpus\s|size\s+count\s+type\s|size\(B\)\s+count|OSU \S+ .{1,80}(?:Test|Benchmark)\b|"
-    r"Size\s+(?:Avg |Latency|Bandwidth|MB/s)|data_size\s*\(Bytes\)|Collective:\s+\w+\s*$|Memory type:\s+\w+\s*$|"
-    r"#bytes\s+#repetitions|Benchmarking:? +\w+|Number of GPUs:\s+\d|-{2,} Performance of \w+ on)|"
-    r"\{\s*\"(?:numCycle|name)\"\s*:\s*")
-_ANCHORS = ("nThread", "count", "OSU", "Size", "data_size", "Collective:", "Memory type:", "#bytes", "Benchmarking",
-            "Number of GPUs:", "Performance of", '"numCycle"', '"name"')      # quick to look for in a long log
 _PLAIN = re.compile(r"\s*(?:#|\(|[\d.]+\s+[\d.]+(?:\s|$))")       # a comment, units, or numbers without units
-_WORD = re.compile(r"[A-Za-z]+|\d+|\s+|.")
+_DIFF = re.compile(r"\+\+\+ |--- |@@ |diff |index ")                    # lines of a diff about the file
+_MOST = 0.9              # of the lines that are not blank: what they share is no part of the log
 _NUMBERED = re.compile(r"\s{0,9}(\d{1,7})(?:[:|]\s?|\t| \| ?|\.\s|\s{1,2})")
-
-
-class LogLine(NamedTuple):
-    """One cleaned line: number in the file from 1, text, and task that wrote it according to a launcher prefix."""
-
-    number: int
-    text: str
-    task: str | None
 
 
 def split_lines(text: str, keep_ends: bool = False) -> list[str]:
@@ -97,9 +52,31 @@ def split_lines(text: str, keep_ends: bool = False) -> list[str]:
 
 def clean_lines(text: str) -> list[LogLine]:
     """All lines of a log as the tool printed them, blank where nothing is left."""
-    raw = _without_numbers([_without_markup(line[:LONGEST]) for line in unwrapped(split_lines(text))])
-    lines = [_without_prefix(number, line) for number, line in enumerate(raw, 1)]
-    return [line._replace(text=_tidy(line.text)) for line in _without_unknown_prefix(lines)]
+    whole = _not_added(_unquoted(unwrapped(split_lines(text))))
+    raw = _without_numbers([_without_markup(line[:LONGEST]) for line in whole])
+    lines = [without_prefix(number, line) for number, line in enumerate(raw, 1)]
+    return [line._replace(text=_tidy(line.text)) for line in without_unknown_prefix(lines)]
+
+
+def _unquoted(lines: list[str]) -> list[str]:
+    """The strings of a JSON list of lines; other lines as they are."""
+    strings = [at for at, line in enumerate(lines) if line.lstrip().startswith('"') and line.rstrip(", \t").endswith('"')]
+    if not strings or len(strings) < _MOST * sum(len(line.strip()) > 1 for line in lines):
+        return lines
+    for at in strings:
+        with suppress(ValueError):
+            value = json.loads(lines[at].strip(" \t,"))
+            lines[at] = value.rstrip("\r\n").replace("\n", " ") if isinstance(value, str) else lines[at]
+    return lines
+
+
+def _not_added(lines: list[str]) -> list[str]:
+    """Without the signs of a diff in which every line is added."""
+    added = sum(line.startswith("+") and not _DIFF.match(line) for line in lines)
+    others = sum(bool(line.strip()) and not line.startswith("+") and not _DIFF.match(line) for line in lines)
+    if added < _MOST * (added + others):
+        return lines
+    return [line[1:] if line.startswith("+") and not _DIFF.match(line) else line for line in lines]
 
 
 def _without_markup(line: str) -> str:
@@ -137,51 +114,10 @@ def _without_bars(text: str) -> str:
     if "|" not in text or not text.lstrip().startswith("|"):
         return text
     inside = text.strip().strip("|")
-    if inside.count("|") == 3 and (not inside[-1:].isdigit()):
+    if inside.count("|") == 3 and not inside.rstrip()[-1:].isdigit():
         return inside       # hccl_test
     spaced = inside.replace("|", "  ")
-    return spaced if _PLAIN.match(spaced) or _ANCHOR.match(spaced) else text
-
-
-def _without_prefix(number: int, text: str) -> LogLine:
-    """Without the prefixes of known launchers and loggers."""
-    task: str | None = None
-    for _ in range(_MOST_PREFIXES):
-        if found := _TASK.match(text):
-            task = next(group for group in found.groups() if group is not None)
-        else:
-            found = _PREFIX.match(text)
-        if not found:
-            break
-        text = text[found.end():]
-    return LogLine(number, text, task)
-
-
-def _without_unknown_prefix(lines: list[LogLine]) -> list[LogLine]:
-    """Without a prefix that no pattern knows: text before a tool's heading that other lines begin with as well."""
-    for pattern in _prefixes(lines):
-        stripped = [(line, pattern.match(line.text)) for line in lines]
-        if sum(found is not None for _, found in stripped) >= _LEAST_LINES:
-            lines = [line._replace(text=line.text[found.end():], task=line.task or found[0].strip()) if found else line
-                     for line, found in stripped]
-    return lines
-
-
-def _prefixes(lines: Sequence[LogLine]) -> Iterator[re.Pattern[str]]:
-    """Patterns for what stands before headings: numbers may differ, and words too if there is punctuation."""
-    seen: Counter[str] = Counter()
-    for line in lines:
-        if any(map(line.text.__contains__, _ANCHORS)) and (found := _ANCHOR.search(line.text)) \
-                and 0 < found.start() <= 120:
-            prefix = line.text[:found.start()].rstrip()
-            if prefix.strip(" #\t|,;\"'`({["):
-                seen["".join(_loose(word) for word in _WORD.findall(prefix))] += 1
-    for words, _ in seen.most_common(4):
-        yield re.compile(words + r"[ \t]?")
-
-
-def _loose(word: str) -> str:
-    return r"\d+" if word.isdigit() else r"\s+" if word.isspace() else re.escape(word)
+    return spaced if _PLAIN.match(spaced) or is_tools_own(spaced) else text
 
 
 def _without_numbers(lines: list[str]) -> list[str]:

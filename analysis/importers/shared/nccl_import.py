@@ -18,6 +18,7 @@ from .printed_numbers import misfit, scaled
 
 __all__ = ["import_tables", "import_text"]
 
+_REDUCING = ("all_reduce", "reduce_scatter", "reduce")
 _PROGRAM = re.compile(r"(?:.*/)?(\w+?)_perf\w*")
 # Versions before 2.13 count a result as wrong above this deviation (src/common.cu, DeltaMaxValue).
 _TOLERANCE = MappingProxyType({"float16": 1e-2, "bfloat16": 1e-2, "float32": 1e-5, "float64": 1e-12})
@@ -98,21 +99,28 @@ def _listed_ranks(collector: Collector, table: Table) -> int | None:
     if len(groups) > 1:
         table.settings.append(f"{len(groups)} groups at once")
         return sum(device.group == min(groups) for device in table.devices)
-    return max(max(device.rank for device in table.devices) + 1, len(table.devices) + table.damaged)
+    ranks = max(max(device.rank for device in table.devices) + 1, len(table.devices) + table.damaged)
+    if missing := ranks - len(table.devices) - table.damaged:
+        collector.warn(table.line, f"{missing} of at least {ranks} ranks are missing in the list of devices")
+    return ranks
 
 
 def _meaning(collector: Collector, table: Table) -> _Meaning | None:
     """Operation and ranks from the log, else the options, else the columns; None if unknown."""
     listed = _listed_ranks(collector, table)
     notes: list[str] = []
-    if listed and collector.hints.ranks not in (None, listed):
+    if listed and table.elided:
+        collector.warn(table.elided, f"lines are left out here: {len(table.devices)} listed ranks may not be all")
+        listed = None
+    elif listed and collector.hints.ranks not in (None, listed):
         collector.warn(table.line, f"the log lists {listed} ranks: --log-ranks {collector.hints.ranks} is "
                        "ignored for it")
     ranks = listed or collector.hints.ranks
     fits = fitting_operations(table.rows, ranks, table.columns)
-    if listed and table.damaged and not fits:       # the columns know better than a list that lost lines
-        fits = fitting_operations(table.rows, None, table.columns)
-        ranks = None if any(fits.values()) else ranks
+    if listed and not fits:       # the columns know better than a list that lost lines
+        fits = {op: count for op, count in fitting_operations(table.rows, None, table.columns).items()
+                if count and (count > listed or table.damaged)}
+        ranks = None if fits else ranks
     if not fits and len(unlike := fitting_operations(table.rows, ranks, table.columns, counts=False)) == 1:
         fits = unlike
         collector.warn(table.rows[0].line, "counts do not belong to the sizes: not used")
@@ -123,6 +131,8 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
         collector.warn(table.rows[0].line, f"columns do not look like {op}" + (f" over {ranks} ranks" if ranks else "")
                      + _what_fits(table, ranks))
     if ranks is None and (ranks := fits.get(op)):
+        if listed and not table.damaged:
+            collector.warn(table.line, f"{listed} ranks are listed, but the columns are those of {ranks}: taken as {ranks}")
         notes.append(f"{ranks} ranks inferred from the columns")
     if ranks is None:
         collector.need(table.rows[0].line, f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
@@ -186,6 +196,7 @@ def _warn_about(collector: Collector, table: Table, meaning: _Meaning, misprinte
         collector.warn(lines[0], f"algbw is not size over time in {len(lines)} places: {words}; recomputed from the "
                        "time")
     _warn_of_busbw(collector, table, meaning)
+    _warn_of_redop(collector, table, meaning)
     if table.ended:
         collector.warn(table.ended[0], f"the run failed after {len(table.rows)} rows: {table.ended[1]}")
     largest, last = table.config.get("maxBytes"), table.rows[-1]
@@ -206,6 +217,13 @@ def _warn_of_busbw(collector: Collector, table: Table, meaning: _Meaning) -> Non
     if contrary and 2 * len(contrary) < len(ratios):
         collector.warn(contrary[0], f"busbw is not algbw times {factor:.4g} in {len(contrary)} of {len(ratios)} "
                        "places: recomputed from the time")
+
+
+def _warn_of_redop(collector: Collector, table: Table, meaning: _Meaning) -> None:
+    """Warn of rows without a reduction operation, where others name theirs."""
+    without = [row.line for row in table.rows if row.redop is None]
+    if len(without) < len(table.rows) and meaning.op in _REDUCING:
+        collector.warn_of((line, "a row without a reduction operation: taken as unknown") for line in without)
 
 
 def _misprinted(table: Table, meaning: _Meaning) -> set[tuple[int, bool]]:
@@ -237,7 +255,7 @@ def _imported(collector: Collector, table: Table, meaning: _Meaning, run: str, r
     calls = table.config.get("iters")
     return Imported(
         run=run, op=meaning.op, ranks=meaning.ranks, message_bytes=row.size, native_size_bytes=row.size,
-        dtype=row.dtype, redop=row.redop if meaning.op in ("all_reduce", "reduce_scatter", "reduce") else None,
+        dtype=row.dtype, redop=row.redop if meaning.op in _REDUCING else None,
         in_place=in_place, mode="streamed", time_s=half.time_us.value / 1e6,
         statistic="mean over ranks of a batch" + (f" of {calls} calls" if calls else "") + (
             ", time on the CPU to enqueue" if table.cpu_time else ""),

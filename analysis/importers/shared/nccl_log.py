@@ -33,6 +33,7 @@ _FAILURE = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|launch failed|NCCL 
 _ENDED = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|unhandled \w+ error|Segmentation fault|core dumped|"
                     r"Bus error|mpirun noticed|exited on signal|CANCELLED|DUE TO TIME LIMIT|srun: error:|"
                     r"launch failed|out of memory).{0,120}")
+_ELIDED = re.compile(r"[#\s]*[\[<(]?\s?(?:\.{3,}|\u2026|snip\w*|truncated|omitted)\s?[\])>]?\s*$", re.IGNORECASE)
 _RANK_LINE = re.compile(r"[#\s]*Rank\s+\S+\s.{0,80}\bdevice\b|"
                          r"[#\s]*\S+\s+\d+\s.{0,40}\bPid\s+\d+\s.{0,80}\bdevice\b|"
                         r"[#\s]*Rank\s+\S+\s+(?:Group\s+\S+\s+)?Pid\s+\d+\s")
@@ -78,6 +79,7 @@ class Table:
     failure: str | None = None
     ended: tuple[int, str] | None = None    # line and words of a failure after the first row
     damaged: int = 0                        # lines of the device list that could not be read
+    elided: int = 0                         # line at which somebody left out others, before the first row
     command: str | None = None
 
 
@@ -119,9 +121,14 @@ class _TableReader:
         self._note(line.number, text)
         if cells := self._without_debug(text):
             self._piece(line.number, cells)
-        elif resembles_a_row(text, self._table.columns) and not self._table.closed:
+        elif self._resembles_a_row(text) and not self._table.closed:
             self._faults.append((line.number, f"not read as a row: {' '.join(text.split())!r:.100}"))
         return finished
+
+    def _resembles_a_row(self, text: str) -> bool:
+        """Whether a line that is no row was meant as one, by the heading or the rows above it."""
+        rows = self._table.rows
+        return resembles_a_row(text, self._table.columns, rows[-1].fields if rows else None)
 
     def end(self) -> Table:
         """The last table."""
@@ -207,6 +214,8 @@ class _TableReader:
             table.failure = table.failure or failure[0].strip()
         if table.rows and table.ended is None and (ended := _ENDED.search(text)):
             table.ended = number, ended[0].strip()
+        if not table.rows and table.devices and _ELIDED.match(text):
+            table.elided = number
         if "Blocking Enabled" in text:
             table.settings.append("blocking")
 

@@ -25,6 +25,7 @@ _PER_ITERATION = (*_PLAIN, "i_min", "i_max", "i_p99", "i_cv%")
 _GROUP_OF = {4: _PLAIN, 5: _EVENTS, 8: _PLAIN, 10: _EVENTS, 16: _PER_ITERATION}
 _NAMES = re.compile(r"[#\s]*size\s+count\s+type\b(.*\btime\b.*)", re.IGNORECASE)
 _UNITS = re.compile(r"[#\s]*(?:\([^()\s]{1,16}\)\s*){3,}$")
+_SHORTEST = 11      # fields of a row with both halves
 _MOST_MORE = 8       # fields too many; beyond that it is no row
 
 
@@ -86,6 +87,7 @@ class Row:
     tuned: tuple[str, str] | None = None      # algorithm and protocol, if the row names them
     faults: tuple[str, ...] = ()
     groups: int = 2                           # printed, read or not
+    fields: int = 0                           # of the line
 
     @property
     def halves(self) -> list[Half]:
@@ -108,7 +110,7 @@ def header(text: str) -> Columns | None:
     width = len(rest) // groups
     parts = [tuple(rest[start:start + width]) for start in range(0, width * groups, width)]
     group = next((part for part in parts if part[0] == "time" and {"algbw", "busbw"} <= set(part)), ())
-    return _scaled_by(Columns(tuple(names[:first]), group, groups if group else 0, " error" in found[1].lower(),
+    return _scaled_by(Columns(tuple(names[:first]), group, groups if group else 0, "error" in found[1].lower().split(),
                               "algo" in names), units_of(found[1]))
 
 
@@ -130,13 +132,20 @@ def looks_like_a_row(fields: list[str]) -> bool:
     return len(fields) >= 3 and fields[0].isdigit() and fields[1].isdigit() and dtype_name(fields[2]) in ITEMSIZES
 
 
-def resembles_a_row(text: str, columns: Columns | None) -> bool:
-    """Whether a line that is no row was meant as one: about as many fields, most of them cells."""
+def resembles_a_row(text: str, columns: Columns | None, usual: int | None = None) -> bool:
+    """Whether a line that is no row was meant as one: about as many fields, most of them cells.
+
+    Args:
+        usual: fields of the row above. Without a row and a heading, a line of a known layout with a type or redop.
+    """
     fields = text.split()
-    if columns is None or not columns.group or text.lstrip().startswith("#") or "NCCL " in text:
+    if not fields or fields[0][0] == "#" or "NCCL " in text or (columns is not None and not columns.group):
         return False
-    expected = 3 + len(columns.left) + columns.groups * len(columns.group)
-    cells = sum(_is_cell(field) or field.lower() in _REDOPS for field in fields)
+    named = [dtype_name(field) in ITEMSIZES or field.lower() in _REDOPS for field in fields]
+    cells = sum(_is_cell(field) or name for field, name in zip(fields, named, strict=True))
+    if columns is None and usual is None:
+        return len(fields) >= _SHORTEST and any(named[2:5]) and cells >= len(fields) - 1
+    expected = 3 + len(columns.left) + columns.groups * len(columns.group) if columns else usual or 0
     return abs(len(fields) - expected) <= 3 and 2 * cells > len(fields) + 2
 
 
@@ -158,7 +167,7 @@ def parse_row(line: int, text: str, columns: Columns | None) -> Row | None:
     if not 1 <= len(rest) // len(group) <= 2 or (not any(halves) and not faults):
         return None
     return Row(line, size, count, dtype_name(fields[2]) or "", redop, root, halves[0],
-               halves[1] if len(halves) == 2 else None, tuned, tuple(faults), len(halves))
+               halves[1] if len(halves) == 2 else None, tuned, tuple(faults), len(halves), len(fields))
 
 
 def _tuned(fields: list[str], columns: Columns | None) -> tuple[list[str], tuple[str, str] | None]:
@@ -180,11 +189,9 @@ def _aligned(size: int, rest: list[str], columns: Columns | None,
         cells = rest[1:] if root is not None else rest
         return root, cells, _GROUP_OF.get(len(cells), ())
     group, full = columns.group, columns.groups * len(columns.group)
-    exact = [(has_root, wanted) for wanted in (full, len(group)) for has_root in ("root" in columns.left, True, False)
-             if len(rest) == wanted + has_root and (not has_root or whole(rest[0]) is not None
-                                                    or not _is_cell(rest[0]))]
-    if exact:
-        has_root, _ = exact[0]
+    has_root = "root" in columns.left
+    if len(rest) - has_root in (full, len(group)) and (not has_root or whole(rest[0]) is not None
+                                                       or not _is_cell(rest[0])):
         return whole(rest[0]) if has_root else None, rest[has_root:], group
     return _shortened(size, rest, columns, faults)
 
@@ -192,17 +199,16 @@ def _aligned(size: int, rest: list[str], columns: Columns | None,
 def _shortened(size: int, rest: list[str], columns: Columns,
                faults: list[str]) -> tuple[int | None, list[str], tuple[str, ...]]:
     """As `_aligned`, for a row with fields too many: words are left out first, then what stands behind the last."""
-    full = columns.groups * len(columns.group)
+    full, has_root = columns.groups * len(columns.group), "root" in columns.left
     for fields in (rest, [field for field in rest if _is_cell(field)]):
-        for has_root in dict.fromkeys(("root" in columns.left, True, False)):
-            root = whole(fields[0]) if has_root and fields else None
-            cells = fields[has_root:has_root + full]
-            if len(cells) < full or len(rest) - full > _MOST_MORE or (has_root and root is None) \
-                    or not _fit(size, cells, columns):
-                continue
-            more = len(rest) - full - has_root
-            faults.append(f"{more} field{'' if more == 1 else 's'} more than the heading names: left out")
-            return root, cells, columns.group
+        root = whole(fields[0]) if has_root and fields else None
+        cells = fields[has_root:has_root + full]
+        if len(cells) < full or len(rest) - full > _MOST_MORE or (has_root and root is None) \
+                or not _fit(size, cells, columns):
+            continue
+        more = len(rest) - full - has_root
+        faults.append(f"{more} field{'' if more == 1 else 's'} more than the heading names: left out")
+        return root, cells, columns.group
     return None, [], ()
 
 
@@ -241,7 +247,7 @@ def _errors(text: str) -> tuple[int | None, float | None, bool]:
 
     The last is whether the cell could be read: N/A could, and means that nothing was checked.
     """
-    if text.endswith("*"):      # rccl-tests marks errors above its threshold
+    if text.endswith("*") and text[:-1].isdigit():      # rccl-tests marks errors above its threshold
         return 1, None, True
     found = printed_number(text)
     if found is None or found.value < 0:

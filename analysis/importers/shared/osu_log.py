@@ -150,7 +150,7 @@ def _row(line: LogLine, table: OsuTable | None, faults: list[tuple[int, str]]) -
     """Parse a row: numbers, optionally a validation verdict; else None, with a fault if it was meant as a row."""
     columns = table.columns if table else ()
     fields = line.text.split()
-    if not 1 <= len(fields) <= 24 or not (fields[0][0].isdigit() or (columns and _resembles(fields, columns))):
+    if not 1 <= len(fields) <= 24 or not (fields[0][0].isdigit() or (table and _resembles(fields, table))):
         return None
     verdict = {"pass": True, "fail": False}.get(fields[-1].lower())
     printed = fields if verdict is None else fields[:-1]
@@ -185,15 +185,15 @@ def _remarked(line: LogLine, table: OsuTable | None, printed: list[str], names: 
         faults.append((line.number, f"left out behind a row: {rest!r:.60}"))
         return _cells(line, table, names, numbers, None)
     others = sum(printed_number(field) is not None for field in printed[len(names):])
-    if others < _OTHER_TABLE and (whole(printed[0]) is not None or _resembles(printed, names)):
+    if others < _OTHER_TABLE and (whole(printed[0]) is not None or (table and _resembles(printed, table))):
         faults.append((line.number, f"not read as a row: {line.text.strip()!r:.80}"))
     return None
 
 
-def _resembles(fields: list[str], columns: tuple[str, ...]) -> bool:
+def _resembles(fields: list[str], table: OsuTable) -> bool:
     """Whether a line that does not begin with a number was meant as a row: as many fields, all others numbers."""
-    return len(columns) > 1 and len(fields) == len(columns) and meant_as_row(fields, len(columns)) \
-        and all(printed_number(field) for field in fields[1:])
+    usual = len(table.rows[-1].cells) if table.rows else len(table.columns)
+    return len(fields) == usual > 1 and meant_as_row(fields, usual) and all(map(printed_number, fields[1:]))
 
 
 def _unnamed(count: int, names: tuple[str, ...]) -> tuple[str, ...]:

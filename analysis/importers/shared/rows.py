@@ -5,9 +5,8 @@ from .printed_numbers import PrintedNumber, printed_number, whole
 __all__ = ["NumbersRow", "meant_as_row", "numbers_row"]
 
 NumbersRow = tuple[list[PrintedNumber] | None, str | None]
-_BULLETS = ("-", "*", "+")
 _MOST_APART = 3  # cells lost or added, by which a line is still taken for a row
-_SIGNS = 3       # a longer first word is prose
+_SIGNS = 3       # a longer first word with letters is prose
 _NO_NUMBERS = frozenset({"nan", "-nan", "inf", "-inf", "n/a"})
 
 
@@ -26,9 +25,10 @@ def numbers_row(text: str, columns: int) -> NumbersRow:
 
 def meant_as_row(fields: list[str], columns: int) -> bool:
     """Whether a line that is no row was meant as one: it begins with a size, and about as many cells are numbers."""
-    if not fields or abs(len(fields) - columns) > _MOST_APART or fields[0][0] == "#" or fields[0] in _BULLETS:
+    if not fields or abs(len(fields) - columns) > _MOST_APART or fields[0][0] == "#":
         return False
-    numbers = sum(printed_number(field) is not None for field in fields)
-    if whole(fields[0]) is not None or any(map(str.isdigit, fields[0])) or fields[0].lower() in _NO_NUMBERS:
+    first, numbers = fields[0], sum(printed_number(field) is not None for field in fields)
+    if whole(first) is not None or any(map(str.isdigit, first)) or first.lower() in _NO_NUMBERS:
         return numbers >= max(1, len(fields) // 2)
-    return len(fields) == columns > 1 and len(fields[0]) <= _SIGNS and numbers >= max(1, len(fields) - 2)
+    short = len(first) <= _SIGNS or not any(map(str.isalpha, first))
+    return short and len(fields) == columns > 1 and numbers >= max(1, len(fields) - 2)
