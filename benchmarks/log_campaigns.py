@@ -1,6 +1,6 @@
 """Import logs after what happens to them: one garbled cell, disguises, mutations; and list what was lost or misread.
 
-    python benchmarks/log_campaigns.py [cells] [disguises] [mutations] [--logs FOLDER] [--count N] [--seed N] [--only NAME]
+    python benchmarks/log_campaigns.py [cells] [disguises] [mutations] [--logs FOLDER] [--count N] [--only NAME]
 
 Logs are the excerpts of real logs in tests/log_excerpts, and with --logs those of a folder that
 tests/expected_logs.json describes. A fault is one of: an exception other than a refusal in one line; a figure that is
@@ -160,7 +160,7 @@ def fault_of(plain: Outcome, found: Outcome, line: int | None = None, cut: bool 
         return _fault_elsewhere(plain, found, line)
     kinds = {figure[:3] for figure in plain.ok()}
     changed = [figure for figure in more if figure[:3] not in kinds and (figure[2] or not cut)]
-    return f"changed: {changed[0]}" if changed else None
+    return f"changed: {changed[0]}" if changed and not told else None
 
 
 def _another_number(plain: Outcome, found: Outcome, line: int) -> bool:
@@ -211,7 +211,8 @@ class Tally:
                 f"{len(self.faults)} faults")
 
 
-def cells(logs: list[Source], path: Path, only: str = "", rows: int = ROWS, garbles: tuple[str, ...] = GARBLES) -> Tally:
+def cells(logs: list[Source], path: Path, only: str = "", rows: int = ROWS,
+          garbles: tuple[str, ...] = GARBLES) -> Tally:
     """Each cell of some rows of each log is replaced by each of `garbles`."""
     tally = Tally()
     for log in logs:
@@ -241,7 +242,8 @@ def disguises(logs: list[Source], path: Path, only: str = "") -> Tally:
                 continue
             found = attempt(path, disguise(log.text), log.hints)
             fault = fault_of(plain, found, cut=name in module.CUTS)
-            if not fault and name in module.DISGUISES and name not in module.TOLD and (found.refused or plain.ok() != found.ok()):
+            readable = name in module.DISGUISES and name not in module.TOLD
+            if not fault and readable and (found.refused or plain.ok() != found.ok()):
                 lost = plain.ok() - found.ok()
                 fault = f"{len(lost)} lost, told: {found.refused or [*(found.warnings - plain.warnings)][:1]}"
             tally.add(f"{log.name} {name}", plain, found, fault)

@@ -1,6 +1,6 @@
 """What pastes, launchers and terminals do to a log: functions from the text of a log to a text or bytes.
 
-`DISGUISES` change no figure, but of those in `TOLD` the import may say that it cannot read them. `CUTS` take parts away.
+`DISGUISES` change no figure, but of those in `TOLD` an import may say that it cannot read them. `CUTS` take parts away.
 """
 
 import gzip
@@ -99,7 +99,8 @@ DISGUISES: dict[str, Disguise] = {
     # containers and services
     "kubectl --prefix": each("[pod/run-abcde/main] "), "kubectl --timestamps": each("2024-05-01T12:00:00.123456789Z "),
     "kubectl, both": each("[pod/run-abcde/main] 2024-05-01T12:00:00.123Z "), "docker compose": each("bench-1  | "),
-    "docker service": each("bench.1.abc123@node0    | "), "containerd": each("2024-05-01T12:00:00.123456789Z stdout F "),
+    "docker service": each("bench.1.abc123@node0    | "),
+    "containerd": each("2024-05-01T12:00:00.123456789Z stdout F "),
     "docker json": _in_log_object("log"), "cloud logging": _in_log_object("textPayload"),
     "journald": each("Nov 29 11:20:07 node0 bench[17]: "), "journald, ISO": each(
         "2024-11-29T11:20:07+0100 node0 bench[17]: "),
@@ -111,8 +112,9 @@ DISGUISES: dict[str, Disguise] = {
     "loguru": each("2024-11-29 11:20:07.123 | INFO     | bench:run:17 - "), "unknown": each("run=7/job-a ~ "),
     # terminals
     "colour": each("\x1b[0;32m"), "colour, reset": each("\x1b[1m", "\x1b[0m"), "colour without escape": each("[0;32m"),
-    "tabs between cells": _tabs, "indented": each(" " * 24), "tab in front": each("\t"), "blanks behind": each("", "   "),
-    "wrapped at 80": _wrapped(80), "wrapped at 100": _wrapped(100),
+    "tabs between cells": _tabs, "indented": each(" " * 24), "tab in front": each("\t"),
+    "blanks behind": each("", "   "),
+    "wrapped at 60": _wrapped(60), "wrapped at 80": _wrapped(80), "wrapped at 100": _wrapped(100),
     "CRLF": lambda text: text.replace("\n", "\r\n"), "CR": lambda text: text.replace("\n", "\r"),
     "CR progress": _progress, "script": lambda text: f"Script started on 2024-11-29\n{text}\nScript done\n",
     # editors and pagers
@@ -127,7 +129,8 @@ DISGUISES: dict[str, Disguise] = {
     "details": lambda text: f"<details><summary>log</summary>\n\n```\n{text}```\n</details>\n",
     "bars behind": each("", " |"), "bars glued": _glued, "Markdown table": _markdown_bars,
     "backslash behind": each("", "\\"), "break behind": each("", "<br/>"), "HTML": _html_table,
-    "escaped": lambda text: text.replace("#", "\\#"), "JSON strings": _strings, "no-break blanks": lambda text: text.replace("  ", "\u00a0 "),
+    "escaped": lambda text: text.replace("#", "\\#"), "JSON strings": _strings,
+    "no-break blanks": lambda text: text.replace("  ", "\u00a0 "),
     "zero width": each("\u200b"), "unicode minus": _unicode_minus,
     "prose around": lambda text: "# What I see\n\nHello, it is slow:\n\n" + text + "\nThanks, 3 4 5\n",
     # files
@@ -142,12 +145,11 @@ DISGUISES: dict[str, Disguise] = {
 }
 
 # Figures that these make unreadable are told, not read.
-TOLD = frozenset({"thousands", "decimal comma", "wrapped at 80", "wrapped at 100"})
+TOLD = frozenset({"thousands", "decimal comma", "wrapped at 60", "wrapped at 80", "wrapped at 100"})
 
 CUTS: dict[str, Disguise] = {
     "cut at the top": lambda text: _top(text, 0.25), "cut in half": lambda text: _top(text, 0.5),
     "cut at the bottom": lambda text: text[:int(len(text) * 0.7)], "cut in a row": lambda text: text[:-7],
-    "wrapped at 40": _wrapped(40),
     "head | tail": lambda text: "\n".join([*text.splitlines()[:-3][:8], "[...]", *text.splitlines()[-3:]]) + "\n",
     "columns cut at 72": lambda text: "".join(f"{line[:72]}\n" for line in text.splitlines()),
 }

@@ -64,7 +64,7 @@ PIECES = ["", "0", "-1", "999999999999999999999999999", "1e400", "nan", "inf", "
 
 
 def attempt(path, text, asked=None):
-    """Import the log and load it as frames: only CollbenchError may be raised, in CPU time, and no figure is impossible."""
+    """Import the log and load it as frames: only CollbenchError may be raised, and no figure is impossible."""
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     begin = time.process_time()
     try:

@@ -82,7 +82,8 @@ def read_log(path: Path, hints: LogHints | None = None) -> ImportedLog:
     tools = [module for module, _ in read_from]
     if not tools:
         titles = ", ".join(module.TITLE for module in importers())
-        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles}){_like_a_row(log)}")
+        raise UnknownFormatError(f"{path}: not a collbench journal, nor output of a known tool ({titles})"
+                                 + _like_a_row(log))
     collector = Collector(log, hints or LogHints())
     for module, lines in read_from:
         module.read(lines, collector)

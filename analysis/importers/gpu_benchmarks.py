@@ -46,8 +46,7 @@ def read(log: Log, collector: Collector) -> None:
         if len(fields) == 3 and fields[2] == "seconds" and whole(fields[0]) is not None \
                 and (time := printed_number(fields[1])):
             rows.append((line.number, int(fields[0]), time.value))
-        elif ranks and 2 <= len(fields) <= 5 and ("seconds" in fields[1:] or sum(map(
-                lambda field: printed_number(field) is not None, fields)) >= 2):
+        elif ranks and _resembles_a_row(fields):
             collector.warn(line.number, f"not read as a row: {line.text.strip()!r:.80}")
     collector.rows += len(rows)
     op = op or (requested_op(collector.hints.op) if collector.hints.op else None)
@@ -56,6 +55,11 @@ def read(log: Log, collector: Collector) -> None:
     if rows and op and ranks:
         _warn_if_constant(collector, rows)
         _add(collector, op, ranks, calls, rows)
+
+
+def _resembles_a_row(fields: list[str]) -> bool:
+    return 2 <= len(fields) <= 5 and ("seconds" in fields[1:] or sum(printed_number(field) is not None
+                                                                     for field in fields) >= 2)
 
 
 def _warn_if_constant(collector: Collector, rows: list[tuple[int, int, float]]) -> None:

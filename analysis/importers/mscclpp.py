@@ -51,7 +51,11 @@ def read(log: Log, collector: Collector) -> None:
             collector.warn(line, f"not numbers, and not used: {', '.join(unread)}")
         _add(collector, runs[count], line, row, cells, count, int(size.value), time)
     collector.warn_of((line.number, "not read as a row: no whole JSON object") for line in log.lines
-                      if line.number not in begun and sum(f'"{name}"' in line.text for name in ("kernel", *_NUMBERS)) >= _LEAST_KEYS)
+                      if line.number not in begun and _keys_in(line.text) >= _LEAST_KEYS)
+
+
+def _keys_in(text: str) -> int:
+    return sum(f'"{name}"' in text for name in ("kernel", *_NUMBERS))
 
 
 def _add(collector: Collector, run: str, line: int, row: dict[str, object],
@@ -66,5 +70,6 @@ def _add(collector: Collector, run: str, line: int, row: dict[str, object],
         run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=size,
         redop="sum" if is_known(op) and OPERATIONS[op].reduces else None, mode="streamed", time_s=time.value / 1e6,
         statistic="mean over a batch", time_kind=UNSTATED, algbw_Bps=algbw.value * 1e9 if algbw else None,
-        busbw_Bps=busbw.value * 1e9 if busbw else None, algorithm=f"kernel {row['kernel']}"[:40] if "kernel" in row else None,
+        busbw_Bps=busbw.value * 1e9 if busbw else None,
+        algorithm=f"kernel {row['kernel']}"[:40] if "kernel" in row else None,
         ranks_per_node=int(node.value) if node else None, source=collector.source(line)))

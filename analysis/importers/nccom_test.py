@@ -123,9 +123,6 @@ def _row(table: _Table, line: int, fields: list[str], faults: list[tuple[int, st
     if (whole(cells.get("size", "")) or -1) < 0 or printed_number(cells.get(_time_name(table) or "", "")) is None:
         faults.append((line, f"no size, or no time: {' '.join(fields)!r:.80} left out"))
         return
-    if cells.get("type") and dtype_name(cells["type"]) not in ITEMSIZES:
-        faults.append((line, f"type {cells['type']!r:.24} is not known: taken as unknown"))
-        cells["type"] = ""
     for name, _ in table.columns:
         if name in ("algbw", "busbw") and printed_number(cells[name]) is None:
             faults.append((line, f"{name} {cells[name]!r:.24} is not a number: not compared"))

@@ -11,7 +11,7 @@ from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy
 
 from .limits import why_impossible
 from .log import Log
-from .names import is_known
+from .names import ITEMSIZES, is_known
 
 __all__ = ["MEAN", "ROOT", "SLOWEST", "UNSTATED", "Collector", "LogHints", "Origin", "joined"]
 
@@ -69,6 +69,7 @@ class Collector:
     question: str | None = None
     rows: int = 0
     _suppressed: int = 0
+    _unknown_types: set[str] = field(default_factory=set)
 
     def run(self, origin: Origin) -> str:
         """Add a run and return its id, a function of the file content: a second import gives the same id."""
@@ -92,6 +93,9 @@ class Collector:
         if result.status == "ok" and (impossible := why_impossible(result)):
             self.warn_of([(_line_of(result), f"{impossible}: kept, not analysed")])
             result = replace(result, status="unsupported", reason=impossible)
+        if result.dtype and result.dtype not in ITEMSIZES and result.dtype not in self._unknown_types:
+            self._unknown_types.add(result.dtype)
+            self.warn(_line_of(result) or None, f"element type {result.dtype!r:.40} is not known")
         reason = _why_not(result)
         if result.status == "ok" and reason:
             result = replace(result, status="unsupported", reason=reason)

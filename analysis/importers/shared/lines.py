@@ -52,15 +52,15 @@ def split_lines(text: str, keep_ends: bool = False) -> list[str]:
 
 def clean_lines(text: str) -> list[LogLine]:
     """All lines of a log as the tool printed them, blank where nothing is left."""
-    whole = _not_added(_unquoted(unwrapped(split_lines(text))))
-    raw = _without_numbers([_without_markup(line[:LONGEST]) for line in whole])
-    lines = [without_prefix(number, line) for number, line in enumerate(raw, 1)]
+    whole = unwrapped(_without_ends(_without_numbers(_not_added(_unquoted(split_lines(text))))))
+    lines = [without_prefix(number, _without_markup(line[:LONGEST])) for number, line in enumerate(whole, 1)]
     return [line._replace(text=_tidy(line.text)) for line in without_unknown_prefix(lines)]
 
 
 def _unquoted(lines: list[str]) -> list[str]:
     """The strings of a JSON list of lines; other lines as they are."""
-    strings = [at for at, line in enumerate(lines) if line.lstrip().startswith('"') and line.rstrip(", \t").endswith('"')]
+    strings = [at for at, line in enumerate(lines)
+               if line.lstrip().startswith('"') and line.rstrip(", \t").endswith('"')]
     if not strings or len(strings) < _MOST * sum(len(line.strip()) > 1 for line in lines):
         return lines
     for at in strings:
@@ -77,6 +77,16 @@ def _not_added(lines: list[str]) -> list[str]:
     if added < _MOST * (added + others):
         return lines
     return [line[1:] if line.startswith("+") and not _DIFF.match(line) else line for line in lines]
+
+
+def _without_ends(lines: list[str]) -> list[str]:
+    """Without a bar or backslash that stands behind every line, unless it ends the rows of a table with bars."""
+    ends = [line.rstrip()[-1:] for line in lines if line.strip()]
+    bars = sum(line.lstrip().startswith("|") for line in lines)
+    for sign in ("|", "\\"):
+        if ends.count(sign) > max(_MOST * len(ends), 2 * bars):
+            return [line.rstrip()[:-1] if line.rstrip().endswith(sign) else line for line in lines]
+    return lines
 
 
 def _without_markup(line: str) -> str:

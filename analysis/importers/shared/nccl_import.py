@@ -99,10 +99,7 @@ def _listed_ranks(collector: Collector, table: Table) -> int | None:
     if len(groups) > 1:
         table.settings.append(f"{len(groups)} groups at once")
         return sum(device.group == min(groups) for device in table.devices)
-    ranks = max(max(device.rank for device in table.devices) + 1, len(table.devices) + table.damaged)
-    if missing := ranks - len(table.devices) - table.damaged:
-        collector.warn(table.line, f"{missing} of at least {ranks} ranks are missing in the list of devices")
-    return ranks
+    return max(max(device.rank for device in table.devices) + 1, len(table.devices) + table.damaged)
 
 
 def _meaning(collector: Collector, table: Table) -> _Meaning | None:
@@ -132,12 +129,21 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
                      + _what_fits(table, ranks))
     if ranks is None and (ranks := fits.get(op)):
         if listed and not table.damaged:
-            collector.warn(table.line, f"{listed} ranks are listed, but the columns are those of {ranks}: taken as {ranks}")
+            collector.warn(table.line, f"{listed} ranks are listed, but the columns are those of {ranks}: {ranks} taken")
         notes.append(f"{ranks} ranks inferred from the columns")
+    _warn_of_gaps(collector, table, op, listed)
     if ranks is None:
         collector.need(table.rows[0].line, f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
         return None
     return _Meaning(op, ranks, tuple(notes))
+
+
+def _warn_of_gaps(collector: Collector, table: Table, op: str, listed: int | None) -> None:
+    """Warn if ranks are missing in the list of devices, unless the columns give the same number."""
+    missing = (listed or 0) - len(table.devices) - table.damaged
+    if missing > 0 and len({device.group for device in table.devices}) == 1 \
+            and fitting_operations(table.rows, None, table.columns).get(op) != listed:
+        collector.warn(table.line, f"{missing} of at least {listed} ranks are missing in the list of devices")
 
 
 def _what_fits(table: Table, ranks: int | None) -> str:

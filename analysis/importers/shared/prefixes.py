@@ -18,7 +18,7 @@ _TASK = re.compile(r".{0,48}?\[[^\[\]\s]{1,64},(\d{1,7})\]<std(?:out|err)>: ?|\s
                    r"\s{0,9}\[(\d{1,7})\](?:<std(?:out|err)>)?(?:: ?| |$)|\[[A-Za-z_]{1,24}(\d{1,7})\]:? ?|"
                    r"\[[\w.-]{1,64}:(\d{1,8})\]<std(?:out|err)>: ?|"
                    r"(?=\S{0,64}\d)[A-Za-z][\w.-]{0,64} (\d{1,7}):(?: |$)")
-_CLOCK = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?\s?(?:Z|UTC|[+-]\d\d:?\d\d)?\]?"
+_CLOCK = re.compile(r"\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?\]?"
                     r"(?: \d\d[OE]\+?(?= )|\s?\[[\w .:-]{1,64}\]|[ :-]{1,3}(?:DEBUG|INFO|WARNING|ERROR)\b|"
                     r" \| [A-Z]{4,8} {0,4} \| \S{1,80} -(?= )| std(?:out|err) [FP]|"
                     r" [\w.-]{1,64} [\w./-]{1,64}\[\d{1,8}\]:)*"
@@ -88,8 +88,11 @@ def without_unknown_prefix(lines: list[LogLine]) -> list[LogLine]:
     """Without a prefix that no pattern knows: what stands before headings and rows, and other lines begin with."""
     for pattern in _prefixes(lines):
         stripped = [(line, pattern.match(line.text)) for line in lines]
-        if sum(found is not None for _, found in stripped) >= _LEAST_LINES:
-            lines = [line._replace(text=line.text[found.end():], task=line.task or found[0].strip()) if found else line
+        tasks = Counter(found[0].strip() for _, found in stripped if found)
+        if tasks.total() >= min(_LEAST_LINES, sum(bool(line.text) for line in lines)):
+            named = tasks.total() >= _LEAST_LINES * len(tasks)      # else a time or a count
+            lines = [line._replace(text=line.text[found.end():],
+                                   task=line.task or (found[0].strip() if named else None)) if found else line
                      for line, found in stripped]
     return lines
 

@@ -31,4 +31,5 @@ def meant_as_row(fields: list[str], columns: int) -> bool:
     if whole(first) is not None or any(map(str.isdigit, first)) or first.lower() in _NO_NUMBERS:
         return numbers >= max(1, len(fields) // 2)
     short = len(first) <= _SIGNS or not any(map(str.isalpha, first))
-    return short and len(fields) == columns > 1 and numbers >= max(1, len(fields) - 2)
+    return short and len(fields) == columns > 1 and numbers >= max(1, len(fields) - 2) \
+        and any("." in field for field in fields[1:])      # `- 4` is an item of a list
