@@ -10,7 +10,8 @@ from collbench.analysis.export import FORMATS, export
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames import load as loading
 from collbench.analysis.frames.load import load
-from collbench.analysis.frames.possible import LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S, only_possible
+from collbench.analysis.frames.possible import only_possible
+from collbench.analysis.importers.shared.limits import LEAST_CALL_S, LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import Journal
@@ -35,11 +36,11 @@ def loaded(tmp_path, *lines):
     ({"time_s": -3e-6}, "a time of -3e-06 s cannot be: it is left out"),
     ({"time_s": 1e-12, "message_bytes": 4}, "a time of 1e-12 s cannot be: light is not that fast: it is left out"),
     ({"time_s": 1e7}, "a time of 1e+07 s cannot be: it is left out"),
-    ({"message_bytes": 1 << 40}, "109951163 GB/s cannot be: no memory is that fast: it is left out"),
-    ({"message_bytes": -1}, "-1 bytes cannot be: the row is left out"),
-    ({"message_bytes": 1 << 61}, "2.305843e+18 bytes cannot be: the row is left out"),
+    ({"message_bytes": 1 << 40}, "1.924e+08 GB/s in each rank cannot be: no memory is that fast: it is left out"),
+    ({"message_bytes": -1}, "a message of -1 bytes cannot be: the row is left out"),
+    ({"message_bytes": 1 << 61}, "a message of 2.305843e+18 bytes cannot be: the row is left out"),
     ({"ranks": 0}, "0 ranks cannot be: the row is left out"),
-    ({"ranks": MOST_RANKS + 1}, "1000001 ranks cannot be: the row is left out")])
+    ({"ranks": MOST_RANKS + 1}, "2097153 ranks cannot be: the row is left out")])
 def test_what_cannot_be_is_left_out_and_told_with_its_source(tmp_path, change, words):
     found = loaded(tmp_path, replace(GOOD, source="a.log:3"), replace(GOOD, **change), replace(GOOD, source="a.log:9"))
     assert found.points["source"].tolist() == ["a.log:3", "a.log:9"]
@@ -53,8 +54,10 @@ def test_what_cannot_be_is_left_out_and_told_with_its_source(tmp_path, change, w
 
 
 @pytest.mark.parametrize("change", [
-    {"time_s": LEAST_S, "message_bytes": 4}, {"time_s": MOST_S, "message_bytes": MOST_BYTES}, {"ranks": MOST_RANKS},
-    {"message_bytes": 10**9}, {"op": "noop", "dtype": None, "redop": None, "message_bytes": 0, "time_s": 0.0}])
+    {"time_s": LEAST_CALL_S, "message_bytes": 4},
+    {"op": "bandwidth", "redop": None, "time_s": LEAST_S, "message_bytes": 4},
+    {"time_s": MOST_S, "message_bytes": MOST_BYTES}, {"ranks": MOST_RANKS},
+    {"message_bytes": 10**8}, {"op": "noop", "dtype": None, "redop": None, "message_bytes": 0, "time_s": 0.0}])
 def test_what_can_just_be_is_kept(tmp_path, change):
     found = loaded(tmp_path, replace(GOOD, **change))
     assert (len(found.points), found.warnings) == (1, [])

@@ -363,8 +363,8 @@ def test_what_cannot_be_reaches_no_model_whatever_reads_it(tmp_path):
     from collbench.analysis.domains.facts import load_domains
     from collbench.analysis.forecast import extrapolate
     from collbench.analysis.frames.load import load
-    from collbench.analysis.frames.possible import LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S
     from collbench.analysis.importers import LogHints
+    from collbench.analysis.importers.shared.limits import LEAST_S, MOST_BYTES, MOST_RANKS, MOST_S
     from collbench.analysis.projection import project
     from collbench.analysis.report import html
     from collbench.analysis.report.figures import build_charts

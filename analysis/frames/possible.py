@@ -1,37 +1,36 @@
 """Numbers that no measurement can have are found here, once, before anything is computed from them.
 
 A garbled log or a damaged journal may hold a time of zero, a size of 2^70 bytes or a million million ranks. Such a row
-is no measurement: it is left out with a warning that names it, and no model, table or figure sees it. These are limits
-of physics, for every file; those of `importers.shared.limits` are narrower, because logs have misprints.
+is no measurement: it is left out with a warning that names it, and no model, table or figure sees it. The limits are
+those of `importers.shared.limits`.
 """
 
-import math
 from collections.abc import Iterable, Iterator
+from math import inf, nan
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from collbench.collectives.cases.catalog import OPERATIONS
+from ..importers.shared.limits import (
+    LEAST_CALL_S,
+    MOST_BYTES,
+    MOST_RANKS,
+    MOST_S,
+    FASTEST_Bps,
+    impossible_count,
+    impossible_time,
+)
 
-from ..text import units
-
-__all__ = ["LEAST_S", "MOST_BYTES", "MOST_BYTES_PER_S", "MOST_RANKS", "MOST_S", "only_possible"]
-
-MOST_BYTES = 1 << 60            # more than all memory of the largest machines
-MOST_RANKS = 1_000_000
-LEAST_S = 1e-9                  # light goes 0.3 m meanwhile: to another accelerator, but not back
-MOST_S = 1e6                    # eleven days for one message
-MOST_BYTES_PER_S = 1e14         # per rank: ten times the memory of any accelerator (HBM4, 2026: some 1e13)
+__all__ = ["only_possible"]
 
 _MOST_WARNINGS = 200
 _LETTERS = 120                  # of a label in a warning
 _SPREAD = ("time_lo_s", "time_hi_s", "p5_s", "p95_s", "p99_s", "rank_min_s", "rank_mean_s", "rank_max_s", "as_called_s")
 _OTHERS = {"ranks_per_node": (1, MOST_RANKS), "native_size_bytes": (0, MOST_BYTES), "repeats": (1, MOST_BYTES)}
+_MOST_FACTOR = 2.0              # of a bus bandwidth
 _WHOLE = ("ranks", "message_bytes", "asked_bytes")
 _SLACK = 1e-9                   # relative: rounding
-# Nothing travels between ranks, so light does not limit them.
-_AT_HOME = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -94,13 +93,12 @@ def _place(row: pd.Series, data: str) -> str:
 
 def _impossible_counts(records: pd.DataFrame) -> dict[int, str]:
     """By position, why a record cannot be."""
-    found: dict[int, str] = {}
-    for name, low, high, what in (("asked_bytes", 0, MOST_BYTES, "bytes"), ("message_bytes", 0, MOST_BYTES, "bytes"),
-                                  ("ranks", 1, MOST_RANKS, "ranks")):
-        values = _floats(records[name])
-        for position in _outside(values, low, high).tolist():
-            found[position] = f"{values[position]:.7g} {what} cannot be"
-    return found
+    sizes, asked, ranks = (_floats(records[name]) for name in ("message_bytes", "asked_bytes", "ranks"))
+    suspects = {*_outside(ranks, 1, MOST_RANKS).tolist(), *_outside(sizes, 0, MOST_BYTES).tolist(),
+                *_outside(asked, 0, MOST_BYTES).tolist()}
+    found = {at: impossible_count(sizes[at], ranks[at]) or impossible_count(asked[at], ranks[at])
+             for at in sorted(suspects)}
+    return {at: why for at, why in found.items() if why}
 
 
 def _impossible_times(records: pd.DataFrame, points: pd.DataFrame) -> dict[int, str]:
@@ -108,27 +106,13 @@ def _impossible_times(records: pd.DataFrame, points: pd.DataFrame) -> dict[int, 
     at = points["record"].to_numpy(np.int64)
     time, size = _floats(points["time_s"]), _floats(records["message_bytes"].loc[at])
     with np.errstate(all="ignore"):
-        rate = size / time
-    suspect = np.nonzero(~((time >= LEAST_S) & (time <= MOST_S)) | (rate > MOST_BYTES_PER_S))[0]
+        suspect = ~((time >= LEAST_CALL_S) & (time <= MOST_S)) | (_MOST_FACTOR * size / time > FASTEST_Bps)
     found: dict[int, str] = {}
-    for row in suspect.tolist():
-        case = records.loc[at[row], ["op", "ranks"]]
-        why = _why_not(str(case["op"]), int(case["ranks"]), float(time[row]), float(rate[row]))
-        if why:
+    for row in np.nonzero(suspect)[0].tolist():
+        op, ranks = records.loc[at[row], ["op", "ranks"]]
+        if why := impossible_time(str(op), int(ranks), float(size[row]), float(time[row])):
             found[row] = why
     return found
-
-
-def _why_not(op: str, ranks: int, time_s: float, rate_Bps: float) -> str | None:
-    if time_s == 0 and op == "noop":        # an empty call may take less than a clock can tell
-        return None
-    if not (math.isfinite(time_s) and 0 < time_s <= MOST_S):
-        return f"a time of {time_s:g} s cannot be"
-    if rate_Bps > MOST_BYTES_PER_S:
-        return f"{units.rate(rate_Bps)} cannot be: no memory is that fast"
-    if time_s < LEAST_S and ranks > 1 and op not in _AT_HOME:
-        return f"a time of {time_s:g} s cannot be: light is not that fast"
-    return None
 
 
 def _without_impossible_details(points: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
@@ -165,8 +149,8 @@ def _floats(column: pd.Series) -> Floats:
 
 def _each(values: Iterable[object]) -> Iterator[float]:
     for value in values:
-        known = value if isinstance(value, int | float) else math.nan
+        known = value if isinstance(value, int | float) else nan
         try:
             yield float(known)
         except OverflowError:
-            yield math.inf if known > 0 else -math.inf
+            yield inf if known > 0 else -inf

@@ -9,7 +9,7 @@ from collbench.collectives.cases.case import Sweep
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy, Record, Run
 
-from .limits import why_impossible
+from .limits import impossible_count, impossible_time
 from .log import Log
 from .names import ITEMSIZES, is_known
 
@@ -90,7 +90,7 @@ class Collector:
 
     def add(self, result: Imported) -> None:
         """Add one result; one that cannot be analysed becomes `unsupported`, with the reason."""
-        if result.status == "ok" and (impossible := why_impossible(result)):
+        if result.status == "ok" and (impossible := _why_impossible(result)):
             self.warn_of([(_line_of(result), f"{impossible}: kept, not analysed")])
             result = replace(result, status="unsupported", reason=impossible)
         if result.dtype and result.dtype not in ITEMSIZES and result.dtype not in self._unknown_types:
@@ -132,6 +132,13 @@ class Collector:
     def all_warnings(self) -> list[str]:
         """All warnings."""
         return [*self.warnings, *([f"{self.log.path}: {self._suppressed} more like these"] if self._suppressed else [])]
+
+
+def _why_impossible(result: Imported) -> str | None:
+    counts = impossible_count(result.message_bytes, result.ranks)
+    if counts or result.time_s is None:
+        return counts
+    return impossible_time(result.op, result.ranks, result.message_bytes, result.time_s)
 
 
 def _line_of(result: Imported) -> int:

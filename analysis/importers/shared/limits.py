@@ -1,39 +1,59 @@
-"""Figures that no machine can have measured: misprints, and units that were misread."""
+"""Figures that no machine can have measured: misprints, and units that were misread.
+
+These are limits of physics, for logs and journals alike; the fastest machines of 2026 are well within them.
+"""
 
 import math
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.records.record import Imported
 
-from .names import is_known
+__all__ = [
+    "LEAST_CALL_S",
+    "LEAST_S",
+    "MOST_BYTES",
+    "MOST_RANKS",
+    "MOST_S",
+    "FASTEST_Bps",
+    "impossible_count",
+    "impossible_time",
+]
 
-__all__ = ["why_impossible"]
+MOST_BYTES = 1 << 54        # 18 PB: more than all memory of the largest machine
+MOST_RANKS = 1 << 21        # the largest jobs had 1.6 million
+MOST_S = 1e6                # eleven days for one message
+LEAST_S = 1e-9              # light goes 0.3 m: one way to another accelerator
+# The least for a call that has ended on both sides. Messages back to back may follow each other more closely than light
+# travels: a card starts some 4e8 a second.
+LEAST_CALL_S = 1e-8
+# In each rank. What it sends is read from its memory and what it receives is written there, and the fastest memory of
+# an accelerator moves 2.2e13 bytes a second (HBM4, 2026).
+FASTEST_Bps = 2e13
 
-_SHORTEST_S = 1e-8          # an exchange over 1 m of wire and back takes 1e-8 s at the speed of light
-_LONGEST_S = 1e6
-_MOST_BYTES = 1 << 50
-_MOST_RANKS = 1 << 24
-# Of one accelerator: beyond its memory (about 1e13 bytes/s in 2026) nothing can be sent or received.
-_FASTEST_Bps = 2e13
+_OVERLAPPING = frozenset({"bandwidth", "bi_bandwidth", "link_bandwidth", "link_bi_bandwidth"})
+# Nothing travels between ranks, so light does not limit them.
+_AT_HOME = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
 
 
-def why_impossible(result: Imported) -> str | None:
-    """Why the time, size or rank count of a figure cannot be; None if it can."""
-    if not 1 <= result.ranks <= _MOST_RANKS:
-        return f"{result.ranks} ranks cannot be"
-    if not 0 <= result.message_bytes <= _MOST_BYTES:
-        return f"a message of {result.message_bytes} bytes cannot be"
-    time_s = result.time_s
-    if time_s is None:
+def impossible_count(message_bytes: float, ranks: float) -> str | None:
+    """Why a size or a rank count cannot be; None if both can."""
+    if not 1 <= ranks <= MOST_RANKS:
+        return f"{ranks:.7g} ranks cannot be"
+    if not 0 <= message_bytes <= MOST_BYTES:
+        return f"a message of {message_bytes:.7g} bytes cannot be"
+    return None
+
+
+def impossible_time(op: str, ranks: int, message_bytes: float, time_s: float) -> str | None:
+    """Why a time per message cannot be; None if it can, or if its operation has no time, like an empty call."""
+    if time_s == 0 and op == "noop":        # an empty call may take less than a clock can tell
         return None
-    if not math.isfinite(time_s) or time_s < 0:
+    if not (math.isfinite(time_s) and 0 < time_s <= MOST_S):
         return f"a time of {time_s:g} s cannot be"
-    if time_s == 0:
-        return "no time above zero"
-    if result.ranks < 2 or result.message_bytes < 1:
-        return None
-    if not _SHORTEST_S <= time_s <= _LONGEST_S:
-        return f"a time of {time_s:g} s cannot be"
-    factor = OPERATIONS[result.op].bus_factor(result.ranks) if is_known(result.op) else 1.0
-    rate = result.message_bytes * factor / time_s
-    return f"{rate / 1e9:.4g} GB/s in each rank cannot be" if rate > _FASTEST_Bps else None
+    factor = OPERATIONS[op].bus_factor(ranks) if op in OPERATIONS else 1.0
+    rate_Bps = message_bytes * factor / time_s
+    if rate_Bps > FASTEST_Bps:
+        return f"{rate_Bps / 1e9:.4g} GB/s in each rank cannot be: no memory is that fast"
+    least_s = LEAST_S if op in _OVERLAPPING else LEAST_CALL_S
+    if time_s < least_s and ranks > 1 and op not in _AT_HOME:
+        return f"a time of {time_s:g} s cannot be: light is not that fast"
+    return None

@@ -129,7 +129,7 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
                      + _what_fits(table, ranks))
     if ranks is None and (ranks := fits.get(op)):
         if listed and not table.damaged:
-            collector.warn(table.line, f"{listed} ranks are listed, but the columns are those of {ranks}: {ranks} taken")
+            collector.warn(table.line, f"{listed} ranks are listed, but the columns fit {ranks}: {ranks} taken")
         notes.append(f"{ranks} ranks inferred from the columns")
     _warn_of_gaps(collector, table, op, listed)
     if ranks is None:
