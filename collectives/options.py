@@ -299,7 +299,9 @@ _OPTIONS = (
     click.option("--settled", type=str, default="", hidden=True),
     click.option("--library-log-to", type=click.Path(path_type=Path, file_okay=False), default=None, hidden=True),
     click.option("--library-log-from", type=click.Path(path_type=Path), default=None, hidden=True),
-    click.option("--display", type=click.Choice(("auto", "live", "plain", "quiet")), default="auto", hidden=True),
+    click.option("--display", type=click.Choice(("auto", "live", "lines", "plain", "quiet")), default="auto",
+                 help="Progress: live: a bar; lines: a line every few seconds; plain: none; quiet: no rows either.  "
+                      "[default: live on a terminal, or lines if the launcher passes on whole lines only; else plain]"),
 )
 
 

@@ -129,16 +129,19 @@ def plan_bench(profile: Profile, transports: list[str], ranks: int | None = None
                 f"{first}{ranks} ranks on {_where(usable, allocation)}, transports {used}")
 
 
-def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = False, library_log: bool = False) -> int:
+def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = False, library_log: bool = False,
+          quiet: bool = False) -> int:
     """Measure into `out`; returns the worst exit status of the jobs. If one fails to start, the others still do.
 
     Args:
         budget_s: None for that of the profile.
         resume: measure only missing cases.
         library_log: first start the ranks for the log of the communication library, if there are accelerators.
+        quiet: print nothing but errors.
     """
     begin, budget_s, status = time.monotonic(), budget_s or plan.budget_s, 0
-    _say(f"collbench: {plan.words}, at most about {budget_s:.0f} s; results in {out}")
+    if not quiet:
+        _say(f"collbench: {plan.words}, at most about {budget_s:.0f} s; results in {out}")
     log: Path | None = None
     for index, launch in enumerate(plan.launches):
         left = sum(other.share for other in plan.launches[index:])
@@ -274,6 +277,7 @@ def _where(devices: Accelerators | None, allocation: Allocation | None) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    with suppress(BrokenPipeError):     # nobody reads on, as after `| head`: the measurement does not end for that
+        print(text, flush=True)
 
 

@@ -61,6 +61,10 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
     with job_tmpdir(one_host=job.nodes == 1) as own:
         status_file = Path(own["TMPDIR"]) / "status" if launcher.hides_status and "TMPDIR" in own else None
         own |= {STATUS_FILE: str(status_file)} if status_file else {}
+        if sys.stdout.isatty():     # ranks cannot tell how wide the terminal is that their launcher prints to
+            own["COLUMNS"] = str(shutil.get_terminal_size().columns)
+            if job.config.display == "live" and launcher.whole_lines:
+                job = msgspec.structs.replace(job, config=msgspec.structs.replace(job.config, display="lines"))
         if launcher.only_here and "TMPDIR" in own:
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
@@ -88,6 +92,7 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         if received:
             _signal(process, signal.SIGTERM)
         else:
+            os.write(2, b"\ncollbench: stopping after this case; once more ends it at once\n")
             process.send_signal(launcher.stop_signal)
         received.append(number)
     received: list[int] = []

@@ -1,5 +1,7 @@
 """The rank program on the loopback transport: what it journals, in what order, and how it keeps to its budget."""
 
+import re
+from itertools import groupby
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +11,7 @@ from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import UsageError
 from collbench.collectives.interfaces import CallSettings
 from collbench.collectives.options import RunConfig
-from collbench.collectives.program import time_budget
+from collbench.collectives.program import live_table, time_budget
 from collbench.collectives.program.plan import ForecastProbe, make_plan
 from collbench.collectives.program.sweep import run_sweep
 from collbench.collectives.program.time_budget import SKIP, Decision, TimeKeeper
@@ -177,6 +179,29 @@ def test_the_live_table_tells_traffic_patterns_apart(tmp_path, capsys):
         ("all_to_all_v", "linear"), ("all_to_all_v", "zipf:1.2:seed=3"), ("all_reduce", "-")}
     head, cases = rows("all_reduce")
     assert "traffic" not in head
+
+
+@pytest.mark.parametrize(("width", "columns"), [
+    (80, "op ranks size place isolated +- streamed busbw #wrong"),
+    (120, "op ranks size count type root place isolated +- streamed algbw busbw #wrong n"),
+    (None, "op ranks size count type redop root place isolated +- empty streamed algbw busbw #wrong n")])
+def test_cases_measured_in_random_order_are_printed_by_operation_and_fit_the_terminal(tmp_path, capsys, monkeypatch,
+                                                                                      width, columns):
+    monkeypatch.setenv("COLUMNS", str(width or 0))
+    monkeypatch.setattr(live_table, "_PROGRESS_S", 0.0)
+    _, _, records, _ = sweep(tmp_path, size=4, display="lines")
+    lines = capsys.readouterr().out.splitlines()
+    assert width is None or max(map(len, lines)) <= width
+    head = next(line for line in lines if "busbw" in line and "#wrong" in line)
+    assert head.lstrip("#").split() == columns.split()
+    assert any(re.fullmatch(r"# \d+ of \d+ cases, about \d+ s left", line) for line in lines)
+    shown = [line.split() for line in lines if not line.startswith("#")]
+    assert [row[0] for row in shown] == [op for op, _ in groupby(row[0] for row in shown) for _ in
+                                         range(sum(record.case.op == op for record in records))]
+    one = [record.case for record in records if record.case.op == "all_reduce"]
+    assert one != sorted(one)
+    ranks = [int(row[1]) for row in shown if row[0] == "all_reduce"]
+    assert ranks == sorted(ranks)
 
 
 def probe(small_s, large_s):

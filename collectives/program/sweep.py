@@ -138,7 +138,7 @@ class _Coordinator:
             mode_s = share_decision(communicator, decision).mode_s
             if mode_s is None:
                 if case not in completed:
-                    display.skip()
+                    display.skip(case)
                 continue
             self.watch.enter_case(case, numbers[case])
             outcomes, error_ns = _measure(case, communicator, self.session, mode_s, self.watch)
@@ -164,8 +164,8 @@ class _Coordinator:
             decision = keeper.decide(self.stop.received)
         mode_s = share_decision(self.session.world, decision).mode_s
         if mode_s is None:
-            for _ in missing:
-                display.skip()
+            for case in missing:
+                display.skip(case)
             return
         self.watch.enter_case(cases[0], number)
         outcomes, error_ns = measure_lifecycle(ranks, self.session, self.transport, len(cases) * mode_s,
@@ -181,7 +181,7 @@ class _Coordinator:
             return frozenset()
         found = completed_cases(request.journal, build.run, self.plan.cases.keys(), request.resume != "same",
                                 request.settled, only_settled=request.resume == "never")
-        display.resume(len(found.cases), found.warnings)
+        display.resume(found.cases, found.warnings)
         return found.cases
 
     def _keep(self, record: Record, journal: Journal, display: Display) -> None:

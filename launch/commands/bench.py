@@ -42,9 +42,10 @@ __all__ = ["command"]
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option
 @verbose_option
+@click.option("-q", "--quiet", is_flag=True, help="Print the ten lines of the answer, and nothing before them.")
 def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, device: str,
             backend: str | None, profile: str, resume: bool, json_file: Path | None, csv_file: Path | None,
-            library_log: bool, verbose: bool) -> None:
+            library_log: bool, verbose: bool, quiet: bool) -> None:
     """The main job: measure this machine, extrapolate, report.
 
     Example: collbench bench --budget 60 --out results/first
@@ -57,7 +58,7 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
     plan = job.plan_bench(job.PROFILES[profile], transports, ranks, device, backend or None)
     path = job.new_run_directory(out)
     with only_data_on_stdout(json_file, csv_file):
-        status = job.bench(path, plan, budget, resume, library_log)
+        status = job.bench(path, plan, budget, resume, library_log, quiet)
         if not job.conclude(path, latest=True):
             click.echo("collbench: nothing was measured", err=True)
             sys.exit(status or 1)

@@ -35,6 +35,7 @@ class Launcher(Protocol):
         stop_signal: the started process passes it on to every rank, and ranks then stop in order.
         hides_status: it ends with a status of its own, whatever that of the ranks was.
         only_here: it starts ranks on this host and nowhere else, so that they can read files of this host.
+        whole_lines: it passes on the output of ranks line by line, so that a progress bar would not show.
         containers: it can start ranks in a container.
     """
 
@@ -42,6 +43,7 @@ class Launcher(Protocol):
     stop_signal: signal.Signals
     hides_status: bool
     only_here: bool
+    whole_lines: bool
     containers: bool
 
     @property

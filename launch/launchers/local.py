@@ -19,6 +19,7 @@ class Local:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = True
+    whole_lines = False
     containers = False
     script_name = None
 

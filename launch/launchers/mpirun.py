@@ -25,6 +25,7 @@ class Mpirun:
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would kill them at once
     hides_status = False
     only_here = False
+    whole_lines = True
     containers = False
     script_name = None
 

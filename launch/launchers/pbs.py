@@ -88,6 +88,7 @@ class Pbs:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = False
+    whole_lines = False
     containers = False
     script_name = "job.pbs"
 

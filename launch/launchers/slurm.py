@@ -126,6 +126,7 @@ class Slurm:
     stop_signal = signal.SIGTERM
     hides_status = False
     only_here = False
+    whole_lines = False
     containers = True
     script_name = "job.sbatch"
 

@@ -26,6 +26,7 @@ class Srun:
     stop_signal = signal.SIGUSR1        # passed on to the ranks; SIGTERM would end srun itself
     hides_status = False
     only_here = False
+    whole_lines = True
     containers = True
     script_name = None
 

@@ -20,6 +20,7 @@ class Torchrun:
     stop_signal = signal.SIGTERM
     hides_status = True
     only_here = False
+    whole_lines = False
     containers = False
     script_name = None
 
