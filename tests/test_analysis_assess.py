@@ -17,6 +17,7 @@ from collbench.analysis.assess.ceilings import BETWEEN, LINK, MEMORY, copies_sha
 from collbench.analysis.assess.published import range_of
 from collbench.analysis.assess.reference_runs import Place, accelerator_named, comparable, published_runs
 from collbench.analysis.assess.table_spread import apart
+from collbench.analysis.compare import compare, match, sides
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.finding import Finding, sort_findings
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
@@ -176,17 +177,47 @@ def test_reasons_have_evidence():
     assert judged(one)[0]["why"] == ""
 
 
-def test_a_baseline_goes_first_and_intervals_give_the_benefit_of_the_doubt():
+def test_a_baseline_goes_first_and_its_verdict_is_that_of_the_comparison():
+    """Whatever the ratio of times is: launches decide, and not the scatter of one."""
     usual = {"busbw": 100, "relative": 0.02}
-    then = points_of(usual)
-    for rate, verdict in ((100, NORMAL), (94, NORMAL), (80, LOW), (125, HIGH)):
-        (row,) = judged({**usual, "busbw": rate}, baseline=then)
+    for rate, told, verdict in ((80, "slower", LOW), (80, "cannot tell", NORMAL), (94, "same", NORMAL),
+                                (125, "faster", HIGH)):
+        (row,) = assess_points(points := points_of({**usual, "busbw": rate}), H100, pd.DataFrame(
+            {"baseline_s": points["time_s"] * rate / 100, "within": 1.3, "verdict": told}, index=points.index)
+        ).to_dict("records")
         assert (row["verdict"], row["basis"]) == (verdict, "baseline")
         assert row["of_expected"] == pytest.approx(rate / 100)
-    unsure = points_of({**usual, "relative": 0.3})
-    assert [row["verdict"] for row in judged(*({**usual, "busbw": rate} for rate in (60, 78, 100, 145, 160)),
-                                             baseline=unsure)] == [LOW, NORMAL, NORMAL, NORMAL, HIGH]
-    assert judged({**usual, "time_kind": "makespan"}, baseline=then)[0]["basis"] != "baseline"
+        assert (row["expected_lo_Bps"], row["expected_hi_Bps"]) == pytest.approx((100e9 / 1.3, 130e9))
+    nothing = pd.DataFrame({"baseline_s": [], "within": [], "verdict": []}, dtype=float)
+    assert judged(usual, baseline=nothing)[0]["basis"] != "baseline"
+
+
+LAUNCHES_HEAD = "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us"
+
+
+@pytest.mark.parametrize("launches", [1, 6])
+def test_a_report_with_a_baseline_never_contradicts_the_comparison(tmp_path, launches):
+    rng = np.random.default_rng(launches)
+    for name, factor in (("then.csv", 1.0), ("now.csv", 6.0)):
+        rows = [f"x,y,{op},,float32,4,4,{size},{size / 100 * (factor if op == 'all_gather' else 1) * jitter}"
+                for op in ("all_reduce", "all_gather", "all_to_all") for size in (1 << 10, 1 << 16, 1 << 20)
+                for jitter in np.exp(rng.normal(0, 0.02, launches))]
+        (tmp_path / name).write_text("\n".join([LAUNCHES_HEAD, *rows, ""]))
+    result = compare(match(*(sides(str(tmp_path / name)) for name in ("then.csv", "now.csv"))))
+    story = build_story(tmp_path / "now.csv", baseline=tmp_path / "then.csv")
+    words = {"slower": LOW, "faster": HIGH}
+    told = {(row.op, row.message_bytes): words.get(row.verdict, NORMAL) for row in result.rows.itertuples()}
+    assert (set(told.values()) == {LOW, NORMAL}) == (launches > 1)
+    for row in story.points.itertuples():
+        if row.basis == "baseline":
+            assert row.verdict == told[row.op, row.message_bytes]
+    assert (story.points["basis"] == "baseline").all() == (launches > 1)
+    assert ("one launch a side: differences below about" in story.overview.verdict) == (launches == 1)
+    assert ("3 slower of 9 cases" in story.overview.verdict) == (launches > 1)
+    largest = [finding.words for finding in story.findings if "The largest are" in finding.words]
+    assert len(largest) == (launches == 1)
+    again = build_story(tmp_path / "now.csv", baseline=tmp_path / "now.csv")
+    assert "the baseline is the same run, which shows nothing" in again.overview.verdict
 
 
 @settings(max_examples=40, deadline=None)
@@ -289,7 +320,7 @@ def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be
 
 def test_a_baseline_without_a_common_case_is_refused(log):
     other = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
-    with pytest.raises(UsageError, match=r"has no case in common with .*log\.txt"):
+    with pytest.raises(UsageError, match=r"log\.txt cannot be compared: they have no case in common"):
         build_story(log, baseline=other)
 
 
@@ -316,7 +347,8 @@ def test_a_jump_over_rank_counts_is_a_reason_with_its_rank_counts_factor_and_rec
         lines = ["system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,time_us,statistic"]
         lines += [f"s,L,all_reduce,,float,{ranks},{more.get('node', ranks) if ranks > 8 else ranks},{size},"
                   f"{factor(ranks) * (2 * (ranks - 1) * 5 + 2 * (ranks - 1) / ranks * size / 1e3)},makespan"
-                  for ranks in (2, 4, 6, 8, 12, 16) for size in (1 << power for power in range(14, 25, 2))]
+                  for ranks in (2, 4, 6, 8, 12, 16) for size in (1 << power for power in range(14, 25, 2))
+                  for _ in range(8)]
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         return build_story(tmp_path / name, baseline=tmp_path / "then") if name != "then" else None
     told("then", lambda ranks: 1)

@@ -181,8 +181,6 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
                      "the ceiling is already good.")
     if "published" in bases:
         lines.append(_published())
-    if "baseline" in bases:
-        lines.append("Baseline: normal is within 5 % of the same case there, or within both confidence intervals.")
     if NO_REFERENCE in verdicts and kinds:
         lines.append("No reference: neither a baseline nor comparable published measurements are known; the share of a "
                      "hard bound does not say whether a figure is normal.")

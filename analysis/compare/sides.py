@@ -45,7 +45,8 @@ class Match:
 
     Args:
         points: `KEY`, `fabric`, `label`, `side` (a or b), `launch`, `time_s`, and `sampling`, the variance of the
-            logarithm of `time_s` from the samples of that launch alone (0 where unknown).
+            logarithm of `time_s` from the samples of that launch alone (0 where unknown), and `row`, the label of the
+            point in the frame of its launch.
         refused: (reason, number of cases) on both sides that are not comparable.
         broken: cases that are wrong in B, or were right in A and failed in B, with the statuses.
         alone: number of cases on one side only: (A, B).
@@ -125,7 +126,7 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = (), 
         raise UsageError(f"{a.name} and {b.name} cannot be compared: {refused[-1][0]}")
     if paired:
         common, refused = _in_pairs(common, refused)
-    kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling"]
+    kept = ["fabric", *KEY, "asked_bytes", "label", "side", "launch", "time_s", "sampling", "row"]
     broken, excused = _ends(a, b, ops, sizes)
     return Match(common[kept].reset_index(drop=True), refused, broken, (alone_a, alone_b), tuple(notes),
                  excused, shared_run, paired, _runs(a) == _runs(b))
@@ -152,7 +153,7 @@ def _points(side: Side, letter: str) -> pd.DataFrame:
         # Runs of one journal and transport with different cases are one launch; repeats of a case are several launches.
         again = points.groupby(["transport", *KEY], dropna=False).cumcount()
         launch = [f"{letter}{number}.{turn}" for turn in again]
-        parts.append(points.assign(side=letter, launch=launch, fabric=points["transport"],
+        parts.append(points.assign(side=letter, launch=launch, fabric=points["transport"], row=points.index,
                                    **{f"condition_{name}": values for name, values in conditions.items()}))
     frame = pd.concat(parts, ignore_index=True)
     width = pd.Series(np.log(frame["time_hi_s"] / frame["time_lo_s"])) / (2 * 1.96)      # of a 95 % interval

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.errors import UsageError
 
 from ..assess import assess_points
 from ..assess.expectations import headline_cases
 from ..assess.unexpected import find_unexpected
-from ..assess.wording import ExpectationRow, expectation_row, legend, outcome
+from ..assess.wording import ExpectationRow, expectation_row, legend
+from ..compare.expected import expected_of
 from ..domains.facts import Domain, load_domains
 from ..findings.collect import Finding, collect_findings
 from ..findings.finding import sort_findings
@@ -34,6 +34,8 @@ from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
 from ..projection import home_of
 from .answer import Answer, build_answer
+from .baseline import find_movers, held_against, judgement
+from .baseline import legend as baseline_legend
 from .header import Overview, build_overview
 from .page_data import PageData, build_page_data, curve_counts
 
@@ -106,7 +108,8 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
                           else home_of(loaded.points, known))
     home = (key, known[key]) if key else None
     late = late_ranks(loaded.lateness, loaded.runs)
-    earlier = load(baseline, asked).points if baseline else None
+    held = held_against(baseline, paths, loaded, asked) if baseline else None
+    earlier = expected_of(held) if held else None
     points = with_fabric(loaded.points, names)
     bare = representative(points)
 
@@ -116,22 +119,20 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     predicted = run_in_child(predict) if len(points) > _MANY_POINTS else predict
     parts = _assessed(points, known, measured_on, earlier, set(late))
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
-    if baseline and not points["basis"].eq("baseline").any():
-        raise UsageError(f"{baseline} has no case in common with {', '.join(map(str, paths))}: the same operation, "
-                         "element type, ranks, message size, mode and definition of time")
     links = _links(paths, loaded)
     findings = sort_findings([*collect_findings(loaded), *(finding for matrix in links for finding in matrix.findings),
-                         *find_unexpected(points, late), *_not_predicted(loaded.points)])
+                         *find_unexpected(points, late), *find_movers(held), *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
     cases = headline_cases(shown, late)
     every, few, between = predicted()
     details = build_page_data(paths, shown, points, findings, loaded.lateness, loaded.runs, home, every, between) \
         if page else None
-    overview = build_overview(loaded, findings, home, measured_on is not None, outcome(points, cases))
+    overview = build_overview(loaded, findings, home, measured_on is not None, judgement(held, points, cases))
     return Story(loaded, points, shown, findings, overview, _domains_of_size(known, targets), tuple(targets), few,
                  headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
-                 tuple(dict.fromkeys(line for its, part in parts for line in legend(part, its))), details)
+                 (*dict.fromkeys(line for its, part in parts for line in legend(part, its)), *baseline_legend(held)),
+                 details)
 
 
 class _Predicted(NamedTuple):
