@@ -18,6 +18,7 @@ from collbench.analysis.assess.published import range_of
 from collbench.analysis.assess.reference_runs import Place, accelerator_named, comparable, published_runs
 from collbench.analysis.assess.table_spread import apart
 from collbench.analysis.compare import compare, match, sides
+from collbench.analysis.cost.cards import with_cards
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.findings.finding import Finding, sort_findings
 from collbench.analysis.frames.bandwidth import algbw_Bps, bus_factor, busbw_Bps
@@ -108,6 +109,14 @@ def test_ranks_on_several_hosts_are_held_against_network_cards():
     # 8 of 15 peers of each rank are on the other host: 8/16 of the payload goes through its card.
     assert eight["ceiling_Bps"] == pytest.approx(50 * GB * (15 / 16) / (8 / 16))
     assert pair["share"] == pytest.approx(13.6 / 50)
+    # What leaves a host, not NVLink's 450 GB/s, however fast that is; no facts on cards, no ceiling.
+    (two,) = judged({"ranks": 16, "busbw": 339})
+    assert (two["ceiling_kind"], two["ceiling_Bps"]) == (BETWEEN, pytest.approx(2 * 15 / 16 * 8 * 50 * GB))
+    assert two["ceiling_assumes"] == "8x400G cards per host, of hgx_h100_8's facts"
+    faster = ("hgx_h100_8", with_cards(DOMAINS, "8x800G")["hgx_h100_8"])
+    (doubled,) = judged({"ranks": 16, "busbw": 339}, home=faster)
+    assert doubled["ceiling_Bps"] == pytest.approx(2 * two["ceiling_Bps"])
+    assert doubled["ceiling_assumes"] == "8x800G cards per host, as stated"
     inside = judged({"op": "send_recv", "redop": None, "ranks": 72, "ranks_per_node": 4.0, "busbw": 700},
                     home=("nvl72", DOMAINS["nvl72"]))[0]
     assert (inside["ceiling_kind"], inside["ceiling_Bps"]) == (LINK, 900 * GB)      # 18 hosts, one domain

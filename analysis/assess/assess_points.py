@@ -12,10 +12,10 @@ from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
 __all__ = ["COLUMNS", "assess_points"]
 
-COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_rate_Bps", "wire_Bps", "share", "expected_Bps", "expected_lo_Bps",
-           "expected_hi_Bps", "expected_s", "of_expected", "basis", "percentile", "reference_runs",
-           "reference_sources", "reference", "verdict", "why", "latency_share", "line_fixed_s",
-           "line_s_per_byte", "plateau_Bps", "peak_Bps", "peak_bytes")
+COLUMNS = ("ceiling_Bps", "ceiling_kind", "ceiling_assumes", "ceiling_rate_Bps", "wire_Bps", "share", "expected_Bps",
+           "expected_lo_Bps", "expected_hi_Bps", "expected_s", "of_expected", "basis", "percentile", "reference_runs",
+           "reference_sources", "reference", "verdict", "why", "latency_share", "line_fixed_s", "line_s_per_byte",
+           "plateau_Bps", "peak_Bps", "peak_bytes")
 _TOLD = {"slower": LOW, "faster": HIGH}     # verdicts of a comparison; the others find no difference
 
 

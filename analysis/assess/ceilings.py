@@ -1,7 +1,9 @@
 """Hard upper bounds on bus bandwidth: from links, from links between hosts, from memory.
 
 Links. A rank must send, or receive, a known share of the data through its own links; busbw is defined so that the bound
-is the one-way rate of a rank. Switches that reduce lower the share of an all-reduce from 2 (n - 1) / n to 1.
+is the one-way rate of a rank. Switches that reduce lower the share of an all-reduce from 2 (n - 1) / n to 1. Ranks on
+several hosts are bound by what must leave a host over its cards, never by the links within one, which no byte that goes
+to another host needs to pass.
 
 Memory. On a CPU there is no link: ranks of a host communicate through memory, and every byte is loaded and stored by
 some core. One copy of a byte is one load and one store; the `copy` operation of the same data measures how fast as many
@@ -17,8 +19,10 @@ import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
 
+from ..cost.cards import cards_in_words
 from ..cost.fabric import exchange_share
-from ..cost.operations import copies_share, least_share, share_between_hosts
+from ..cost.operations import copies_share, least_share
+from ..cost.wires import card_time_s
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
 from .table_spread import apart
@@ -27,8 +31,9 @@ __all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceiling
 
 LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
 _BY_BLOCK = ("gather", "scatter")       # one rank holds the whole message, each other rank a block of it
+_TEXTS = ("ceiling_kind", "ceiling_assumes")
 # `ceiling_most_Bps` follows from the most generous source, or the upper end of the copy's confidence interval.
-COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps")
+COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps", "ceiling_assumes")
 
 
 def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.DataFrame:
@@ -36,13 +41,15 @@ def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.Da
 
     `ceiling_Bps` is in busbw; `ceiling_rate_Bps` is the rate that it follows from: of a link, a network card or a
     copy. `wire_Bps` is what each rank's links carry where switches reduce: algbw, since each rank sends its data once;
-    the ceiling is then that of this mechanism. NaN elsewhere, where busbw is what the links carry.
+    the ceiling is then that of this mechanism. NaN elsewhere, where busbw is what the links carry. `ceiling_assumes`
+    are the cards that a ceiling between hosts rests on, in words.
     """
-    found = pd.DataFrame(np.nan, index=points.index, columns=list(COLUMNS)).astype({"ceiling_kind": object})
-    found["ceiling_kind"] = None
+    found = pd.DataFrame(np.nan, index=points.index, columns=list(COLUMNS)).astype(dict.fromkeys(_TEXTS, object))
+    found[list(_TEXTS)] = None
     cpu = on_cpu(points)
     if home is not None and home[1].tiers and home[1].tiers[-1].rate_Bps is not None:
         _by_links(points[~cpu], home[1], found)
+        found.loc[found["ceiling_kind"].eq(BETWEEN), "ceiling_assumes"] = cards_in_words(*home)
     if cpu.any():
         _by_memory(points[cpu], found)
     return found
@@ -112,17 +119,15 @@ def _link_bound(domain: Domain, op: str, ranks: int, node: float) -> tuple[float
         rate = outer.pair_Bps.value
     ways = bus_factor(op, ranks) if row.pairs else 1.0
     inside = rate * ways * (1.0 if row.pairs else exchange_share(domain, op, min(ranks, group)))
-    if group >= ranks or domain.scaleout_Bps is None:
+    if group >= ranks:
         return inside, rate, LINK, most
+    if domain.scaleout_Bps is None:
+        return None
     card = domain.scaleout_Bps.value
-    between = card * ways if row.pairs else _between_hosts(op, ranks, group, card)
-    return (between, card, BETWEEN, 1.0) if between is not None and between < inside else (inside, rate, LINK, most)
-
-
-def _between_hosts(op: str, ranks: int, group: int, card_Bps: float) -> float | None:
-    """Busbw that `group` network cards per host allow: bytes that must leave a host over their combined rate."""
-    share = share_between_hosts(op, ranks, group)
-    return bus_factor(op, ranks) * group * card_Bps / share if share else None
+    if row.pairs:
+        return card * ways, card, BETWEEN, 1.0
+    s_per_byte = float(card_time_s(op, ranks, np.ones(1), domain, group)[0])
+    return (bus_factor(op, ranks) / s_per_byte, card, BETWEEN, 1.0) if s_per_byte else None
 
 
 def _by_memory(points: pd.DataFrame, found: pd.DataFrame) -> None:

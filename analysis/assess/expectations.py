@@ -20,7 +20,7 @@ HOSTS, CHANGEPOINT = "several hosts", "rank switch"
 _OPS = (*HEADLINE_OPS, "send_recv", "bandwidth")
 _WORST = 3          # cases beyond the headline ones: those furthest below what is expected
 _BEFORE_IT = ("oversubscription", "late rank", HOSTS)       # reasons that may cause a jump over rank counts
-_TEXTS = (*SHOWN, "ceiling_kind", "basis", "reference", "verdict")
+_TEXTS = (*SHOWN, "ceiling_kind", "ceiling_assumes", "basis", "reference", "verdict")
 _NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "busbw_Bps", "ceiling_Bps", "ceiling_rate_Bps", "wire_Bps", "share",
             "expected_Bps", "expected_lo_Bps", "expected_hi_Bps", "expected_s", "of_expected", "percentile",
             "reference_runs", "reference_sources", "latency_share")

@@ -8,7 +8,7 @@ from ..findings.finding import Finding, evidence_of
 from ..text.units import percent, rate
 from .expectations import StragglerNames, assessed_case
 from .verdicts import HIGH, LOW
-from .wording import ATTAINABLE, why
+from .wording import attainable, why
 
 __all__ = ["find_unexpected"]
 
@@ -38,7 +38,8 @@ def _above_ceiling(points: pd.DataFrame) -> Iterator[Finding]:
     beyond = points[points["verdict"].eq(HIGH) & (points["share"] > 1)].sort_values("share", ascending=False)
     if len(beyond):
         top = beyond.iloc[0]
-        yield Finding("warning", f"{len(beyond)} points exceed what {ATTAINABLE[str(top['ceiling_kind'])]}, most of "
+        yield Finding("warning", f"{len(beyond)} points exceed what "
+                      f"{attainable(str(top['ceiling_kind']), top['ceiling_assumes'])}, most of "
                       f"all {top['label']}, {top['mode']}: {rate(top['busbw_Bps'])}, ceiling "
                       f"{rate(top['ceiling_Bps'])}; the ceiling is not that of this machine, or not all bytes pass "
                       "through it", effect=len(beyond) / len(points), **evidence_of(beyond))

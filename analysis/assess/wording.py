@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from ..cost.cards import cards_in_words
 from ..domains.facts import Domain
 from ..text.units import UNKNOWN, payload, percent, rate, seconds, span
 from .ceilings import BETWEEN, DEVICE_MEMORY, LINK, MEMORY, on_cpu
@@ -13,9 +14,9 @@ from .expectations import CHANGEPOINT, HOSTS, AssessedCase
 from .table_spread import apart
 from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
-__all__ = ["ATTAINABLE", "ExpectationRow", "expectation_row", "legend", "outcome", "rank_among", "why"]
+__all__ = ["ExpectationRow", "attainable", "expectation_row", "legend", "outcome", "ranked", "standing", "why"]
 
-ATTAINABLE = {LINK: "its links carry", BETWEEN: "the network cards carry", MEMORY: "memory allows",
+_ATTAINABLE = {LINK: "its links carry", BETWEEN: "the network cards carry", MEMORY: "memory allows",
               DEVICE_MEMORY: "device memory allows"}
 _OWN = "--baseline DATA compares with a run or log of yours"
 _RANKED = 3         # runs from which a percentile says something
@@ -61,16 +62,25 @@ def _expected(case: AssessedCase) -> str:
             return f"{limits} ({case.text('basis')})"
         small = case.number("expected_s") < _CALL_S
         time = f", about {seconds(case.number('expected_s'))}" if small else ""
-        return f"{limits}{time} (published: {rank_among(case)})"
+        place = standing(*(case.number(name) for name in ("percentile", "reference_runs", "reference_sources")))
+        return f"{limits}{time} (published: {place}: {case.text('reference')})"
     return f"at most {rate(case.number('ceiling_Bps'))}" if case.knows("ceiling_kind") else UNKNOWN
 
 
-def rank_among(case: AssessedCase) -> str:
-    """Where a case stands: "40th percentile of 23 runs from 9 sources: H100, 16 ranks on 2 hosts, NCCL"."""
-    runs, sources = int(case.number("reference_runs")), int(case.number("reference_sources"))
-    among = f"{_counted(runs, 'run')} from {_counted(sources, 'source')}" + (" only" if sources < _ENOUGH else "")
-    standing = f"{_ordinal(case.number('percentile'))} percentile" if runs >= _RANKED else "range"
-    return f"{standing} of {among}: {case.text('reference')}"
+def attainable(kind: str, assumes: object) -> str:
+    """What bounds a bandwidth, in a clause; `assumes` is a value of `ceiling_assumes`."""
+    return f"{assumes} carry" if isinstance(assumes, str) and assumes else _ATTAINABLE[kind]
+
+
+def standing(percentile: float, runs: float, sources: float) -> str:
+    """Where a figure stands among published runs: "29th percentile of 7 runs from 7 sources"."""
+    place = ranked(percentile, runs) or f"range of {_counted(int(runs), 'run')}"
+    return f"{place} from {_counted(int(sources), 'source')}" + (" only" if sources < _ENOUGH else "")
+
+
+def ranked(percentile: float, runs: float) -> str:
+    """As in "29th percentile of 7 runs"; empty where there are too few."""
+    return f"{_ordinal(percentile)} percentile of {int(runs)} runs" if runs >= _RANKED else ""
 
 
 def _counted(many: int, noun: str) -> str:
@@ -87,7 +97,8 @@ def _share(case: AssessedCase) -> str:
     if not kind:
         return UNKNOWN
     alone = " while it has a core" if kind == MEMORY and "oversubscription" in case.reasons else ""
-    capacity = f"{_CEILINGS[kind]} {rate(case.number('ceiling_rate_Bps'))}{alone}"
+    assumed = f", assuming {case.text('ceiling_assumes')}" if case.knows("ceiling_assumes") else ""
+    capacity = f"{_CEILINGS[kind]} {rate(case.number('ceiling_rate_Bps'))}{alone}{assumed}"
     share = case.number("share")
     shown = percent(share) if share >= 0.0005 else "under 0.1 %"
     return f"{shown}: wire {rate(case.number('wire_Bps'))} of {capacity}" if case.knows("wire_Bps") else \
@@ -106,8 +117,8 @@ def why(case: AssessedCase) -> str:
                      "pass through it" if beyond else f"faster than the {case.text('basis')} values")
     between = case.text("ceiling_kind") == BETWEEN
     if between:
-        parts.append(f"ranks on different hosts, {case.number('ranks_per_node'):g} on each, communicate over network "
-                     "cards")
+        each = f", {case.number('ranks_per_node'):g} on each," if case.knows("ranks_per_node") else ""
+        parts.append(f"ranks on different hosts{each} communicate over network cards")
     named = [name for name in case.reasons if not (between and name == HOSTS)]
     parts += [_reason(name, case) for name in named[:2]]
     return "; ".join(parts) or ("no reason found in these data" if case.text("verdict") == LOW else "")
@@ -156,7 +167,8 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
     if "oversubscription" in first.reasons:
         return f"no reference: more ranks than cores, so bounds do not apply ({_OWN})"
     return (f"no reference: {first.text('op')} at {first.ranks} ranks and {payload(first.message_bytes)} reaches "
-            f"{percent(first.number('share'))} of what {ATTAINABLE[first.text('ceiling_kind')]} ({_OWN})")
+            f"{percent(first.number('share'))} of what "
+            f"{attainable(first.text('ceiling_kind'), first.text('ceiling_assumes'))} ({_OWN})")
 
 
 def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
@@ -169,8 +181,9 @@ def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:
         lines.append(f"Links: {rate(outer.value)} one way per accelerator of {home[1].name} ({home[0]}), a hard bound "
                      f"({outer.source}).")
     card = home[1].scaleout_Bps if home else None
-    if card and BETWEEN in kinds:
-        lines.append(f"Between hosts: {rate(card.value)} one way per accelerator ({card.source}); yours may differ.")
+    if home and card and BETWEEN in kinds:
+        lines.append(f"Between hosts: what must leave a host over its cards, assuming {cards_in_words(*home)} "
+                     f"({rate(card.value)} one way per accelerator: {card.source}); --nic gives yours.")
     if MEMORY in kinds:
         lines.append("Memory: a CPU has no link, so an operation over shared memory takes at least copies x size / "
                      "rate. The rate is what as many ranks reach copying at once (the copy operation of these data, "

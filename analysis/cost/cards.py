@@ -13,10 +13,11 @@ from collbench.collectives.errors import UsageError
 from ..domains.facts import Domain, Figure
 from .published_tables import table
 
-__all__ = ["Cards", "Network", "network_named", "parse_nic", "with_cards"]
+__all__ = ["Cards", "Network", "cards_in_words", "network_named", "parse_nic", "with_cards"]
 
 _FORM = re.compile(r"(?:(?P<count>\d+)\s*[x*\u00d7]\s*)?(?P<what>\S.*)", re.IGNORECASE)
 _RATE = re.compile(r"(?P<value>\d+(?:\.\d+)?)\s*(?P<scale>[GT])(?P<unit>b|B|bit|bps|bE|be)?(?P<per>/s|ps)?", re.ASCII)
+_STATED = "--nic "
 _MOST_CARDS = 1024
 _MOST_BPS = 12.5e12 / 8
 _EXAMPLE = "write cards and the rate of one, as in 8x400G (Gb/s), 4x50GB/s or 8xndr"
@@ -83,8 +84,23 @@ def with_cards(domains: Mapping[str, Domain], text: str | None) -> dict[str, Dom
     for key, domain in domains.items():
         each = domain.accelerators_per_host or domain.accelerators
         stated[key] = domain if each is None else msgspec.structs.replace(domain, scaleout_Bps=Figure(
-            cards.count * cards.rate_Bps / each.value, f"--nic {text}", "primary"))
+            cards.count * cards.rate_Bps / each.value, f"{_STATED}{text}", "primary"))
     return stated
+
+
+def cards_in_words(key: str, domain: Domain) -> str | None:
+    """The cards of a host and where they come from: "8x400G cards per host, of hgx_h100_8's facts"; None if unknown.
+
+    "8x400G" stands for a rate of 400 Gb/s out of the host for each of 8 accelerators, in whatever cards it comes.
+    """
+    card = domain.scaleout_Bps
+    if card is None:
+        return None
+    if card.source.startswith(_STATED):
+        return f"{card.source.removeprefix(_STATED)} cards per host, as stated"
+    each = domain.accelerators_per_host or domain.accelerators
+    count = f"{each.value:g}x" if each else ""
+    return f"{count}{card.value * 8 / 1e9:.4g}G cards per host, of {key}'s facts"
 
 
 def parse_nic(text: str) -> Cards:

@@ -5,13 +5,15 @@ one domain some domain must send what has to leave it over its cards. Where a me
 (a faster card, a network that reduces), the measured rate takes its place: no bound contradicts what was measured.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..domains.facts import Domain, Figure
 from .operations import least_share, share_between_hosts
 
-__all__ = ["wire_time_s"]
+__all__ = ["card_time_s", "wire_time_s"]
 
 Floats = NDArray[np.float64]
 
@@ -31,10 +33,23 @@ def wire_time_s(op: str, ranks: int, payload: Floats, domain: Domain, seen: list
     size = int(domain.accelerators.value) if domain.accelerators else None
     if size is None or ranks <= size:
         return own
-    card_Bps = _most(domain.scaleout_Bps)
-    out = _bound_s(share_between_hosts(op, ranks, size), payload, size * card_Bps if card_Bps else None,
-                   [_seen_rate(share_between_hosts(op, count, size), *times) for count, *times in seen if count > size])
+    out = card_time_s(op, ranks, payload, domain, size,
+                      [_seen_rate(share_between_hosts(op, count, size), *times) for count, *times in seen
+                       if count > size])
     return np.maximum(own, out)
+
+
+def card_time_s(op: str, ranks: int, payload: Floats, domain: Domain, group: int,
+                seen_Bps: Sequence[float] = ()) -> Floats:
+    """[size] least time in seconds in which what must leave a group passes its cards; 0 where no rate is known.
+
+    Args:
+        payload: [size] message sizes in bytes.
+        group: ranks that share cards: of a host, or of a domain.
+        seen_Bps: rates out of a group that were measured.
+    """
+    card_Bps = _most(domain.scaleout_Bps)
+    return _bound_s(share_between_hosts(op, ranks, group), payload, group * card_Bps if card_Bps else None, seen_Bps)
 
 
 def _own_share(op: str, ranks: int, domain: Domain, traffic: str | None) -> float:
@@ -57,7 +72,7 @@ def _seen_rate(share: float | None, payload: Floats, time_s: Floats) -> float:
     return float(known.max()) if len(known) else 0.0
 
 
-def _bound_s(share: float | None, payload: Floats, stated_Bps: float | None, seen_Bps: list[float]) -> Floats:
+def _bound_s(share: float | None, payload: Floats, stated_Bps: float | None, seen_Bps: Sequence[float]) -> Floats:
     if not share or not stated_Bps:
         return np.zeros(len(payload))
     return share * payload / max([stated_Bps, *seen_Bps])

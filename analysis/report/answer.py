@@ -11,7 +11,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..assess.verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
-from ..assess.wording import ATTAINABLE
+from ..assess.wording import attainable, ranked
 from ..domains.facts import Domain
 from ..frames.representative import Predicted
 from ..text.units import percent, rate, span
@@ -183,10 +183,12 @@ def _reference(row: _Row) -> Reference:
     """The verdict of `assess` on a point, and on what it rests."""
     if isinstance(row["basis"], str):
         limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
-        return Reference(row["verdict"], f"{row['basis']} {limits}")
+        place = ranked(row["percentile"], row["reference_runs"]) if row["basis"] == "published" else ""
+        return Reference(row["verdict"], place or f"{row['basis']} {limits}")
     if row["oversubscribed"] is True or not math.isfinite(row["share"]):      # then no bound says anything
         return Reference(NO_REFERENCE, "")
-    return Reference(row["verdict"], f"{percent(row['share'])} of what {ATTAINABLE[row['ceiling_kind']]}")
+    return Reference(row["verdict"], f"{percent(row['share'])} of what "
+                     f"{attainable(row['ceiling_kind'], row['ceiling_assumes'])}")
 
 
 def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlook:
