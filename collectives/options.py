@@ -3,26 +3,38 @@
 The options are the same for `python -m collbench.rank` and `collbench run`.
 """
 
-import math
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 import click
 import msgspec
 
 from .cases import catalog, traffic
-from .cases.case import Sweep, parse_size, size_range
+from .cases.case import Sweep, size_range
+from .cases.names import dtype_name, redop_name
 from .errors import UsageError
 from .loop.alignment import ALIGNMENTS
+from .option_groups import HOW, RUN, WHAT, option
+from .option_types import (
+    MOST_RANKS,
+    Amount,
+    BackendName,
+    Names,
+    Operations,
+    RankCount,
+    RankCounts,
+    Size,
+    Sizes,
+    TrafficList,
+    TransportName,
+)
 from .records.record import MODES, Policy
 from .transport_names import TRANSPORTS
 
-__all__ = ["Amount", "RankCount", "RunConfig", "Size", "config_from", "measuring_options"]
+__all__ = ["RunConfig", "config_from", "measuring_options"]
 
-_MOST_RANKS = 1_000_000
 _MOST_SAMPLES = 1_000_000
 _SEEDS = click.IntRange(-(1 << 63), (1 << 63) - 1)       # what a journal can hold
 _PLACES = {"both": (False, True), "in": (True,), "out": (False,)}
@@ -130,172 +142,88 @@ def _decode_path(kind: type, value: object) -> object:
     return kind(value)
 
 
-class _Names(click.ParamType):
-    """Comma-separated names from a table, or `all`; each key of `groups` stands for several names."""
-
-    name = "NAME,..."
-
-    def __init__(self, known: tuple[str, ...], groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})) -> None:
-        self.known, self.groups = known, {"all": known, **groups}
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        given = [part.strip() for part in str(value).split(",") if part.strip()]
-        names = tuple(dict.fromkeys(self.resolve(name, param, ctx)
-                                    for part in given for name in self.groups.get(part, (part,))))
-        return names or self.fail("at least one name is needed", param, ctx)
-
-    def resolve(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name as it is stored; fails if it is unknown."""
-        if name not in self.known:
-            self.fail(f"{name!r} is not one of: {', '.join([*self.groups, *self.known])}", param, ctx)
-        return name
-
-
-class _TrafficList(_Names):
-    """Comma-separated traffic patterns with their parameters, or rounds of links."""
-
-    name = "PATTERN,..."
-
-    def resolve(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        try:
-            return catalog.canonical_traffic(name)
-        except UsageError as error:
-            self.fail(f"{error}; for links: round-K, round-K-back, pair-A-B", param, ctx)
-
-
-class Amount(click.FloatRange):
-    """A finite number in a range."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number = float(super().convert(value, param, ctx))
-        return number if math.isfinite(number) else self.fail(f"{number} is not a finite number.", param, ctx)
-
-
-class RankCount(click.IntRange):
-    """A number of ranks or hosts, at least `least`."""
-
-    def __init__(self, least: int = 1) -> None:
-        super().__init__(min=least, max=_MOST_RANKS)
-
-
-class Size(click.ParamType):
-    """A number of bytes with an optional K, M or G."""
-
-    name = "SIZE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        try:
-            return value if isinstance(value, int) else parse_size(str(value))
-        except UsageError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Sizes(click.ParamType):
-    """Comma-separated sizes."""
-
-    name = "SIZE,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        return tuple(sorted({Size().convert(part, param, ctx) for part in str(value).split(",")}))
-
-
-class _RankCounts(click.ParamType):
-    """Comma-separated group sizes, or `curve`."""
-
-    name = "N,..."
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        if value == "curve":
-            return ()
-        try:
-            counts = tuple(sorted({int(part) for part in str(value).split(",")}))
-        except ValueError:
-            self.fail(f"{value!r}: expected whole numbers such as 2,4,8, or curve", param, ctx)
-        if counts[0] < 1 or counts[-1] > _MOST_RANKS:
-            self.fail(f"{value!r}: group sizes must be from 1 to {_MOST_RANKS} ranks", param, ctx)
-        return counts
-
-
 _OPTIONS = (
-    click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
-                 help="Communication library to measure."),
-    click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
-                 help="Where the buffers are. auto: the accelerator if there is one (for MPI, if the MPI reports "
-                      "support for it); cpu: host memory; or a torch device type."),
-    click.option("--device-stride", type=click.IntRange(1, _MOST_RANKS), default=1, show_default=True, metavar="N",
-                 help="Every Nth device of a host gets a rank: 2 takes one die of each package with two."),
-    click.option("--backend", default=None, metavar="NAME",
-                 help="Backend of torch.distributed, for example gloo, nccl or ucc.  [default: that of the device]"),
-    click.option("--ops", type=_Names(tuple(catalog.OPERATIONS), catalog.GROUPS), default="all", show_default=True,
-                 help="Operations to measure. copies: local copies on each rank; links: every pair of ranks in "
-                      "isolation."),
-    click.option("-b", "--begin", type=Size(), default="32", show_default=True, help="Smallest message size."),
-    click.option("-e", "--end", type=Size(), default="1M", show_default=True, help="Largest message size."),
-    click.option("-f", "--factor", type=float, default=None,
-                 help="Multiply the size by this factor from step to step.  [default: 2]"),
-    click.option("-i", "--step", type=Size(), default=None,
-                 help="Increase the size by this many bytes from step to step, instead of -f."),
-    click.option("--sizes", type=_Sizes(), default=None, help="List of message sizes, instead of -b -e -f -i."),
-    click.option("--device-sizes", type=_Sizes(), default=None,
-                 help="Message sizes instead of those above if the buffers are on an accelerator."),
-    click.option("--dtypes", type=_Names(tuple(catalog.DTYPES)), default="float32", show_default=True,
-                 help="Element types."),
-    click.option("--redops", type=_Names(catalog.REDOPS), default="sum", show_default=True, help="Reduce operations."),
-    click.option("--traffic", type=_TrafficList(tuple(traffic.PATTERNS)), default="linear", show_default=True,
-                 help=f"Traffic patterns of all_to_all_v: {traffic.spellings()}. For links, the pairs to measure: "
-                      "round-K, round-K-back, pair-A-B.  [links: all]"),
-    click.option("--place", type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
-                 help="In-place, out-of-place, or both where supported."),
-    click.option("--group-ranks", type=_RankCounts(), default="curve", show_default=True,
-                 help="Rank counts to measure, as groups within the job. curve: 2, 4, 8 ... and all ranks."),
-    click.option("--modes", type=_Names(MODES), default="all", show_default=True,
-                 help="isolated: one call per sample; streamed: back-to-back calls."),
-    click.option("--precision", type=Amount(min=0.0, max=1.0), default=0.02, show_default=True,
-                 help="Target relative half-width of the 95 % confidence interval of the median."),
-    click.option("--case-seconds", type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,
-                 help="Sampling time per case and mode."),
-    click.option("--min-samples", type=click.IntRange(1, _MOST_SAMPLES), default=5, show_default=True,
-                 help="Minimum number of samples per case and mode, regardless of time."),
-    click.option("--alignment", type=click.Choice(("auto", *ALIGNMENTS)), default="auto", show_default=True,
-                 help="How ranks start a sample together: agreed (at a time on a common clock), barrier, or none. "
-                      "auto: agreed, unless a host has more ranks than cores."),
-    click.option("--loop", type=click.Choice(("auto", "native", "python")), default="auto", show_default=True,
-                 help="Timing loop: native (compiled; MPI only, needs a C compiler) or python."),
-    click.option("--persistent", is_flag=True,
-                 help="Use MPI-4 persistent collectives: initialised once, started by each call."),
-    click.option("--cache", type=click.Choice(("warm", "cold")), default="warm", show_default=True,
-                 help="cold: evict the caches before each sample. warm: leave them as they are after the buffers were "
-                      "filled. Either way, each call of a sample has its own buffers."),
-    click.option("--graph", is_flag=True,
-                 help="Capture the calls of a streamed sample as a graph and replay it, if the device supports "
-                      "graphs."),
-    click.option("--seed", type=_SEEDS, default=None,
-                 help="Seed for the order of the cases.  [default: random, recorded in the journal]"),
-    click.option("--in-order", is_flag=True, help="Do not shuffle the cases."),
-    click.option("--budget", type=Amount(min=1.0), default=None,
-                 help="Time limit for the run in seconds. Cases are left out to meet it, but never verification."),
-    click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
-                 help="Directory for the journal.  [default: results/<time>-<host>]"),
-    click.option("--resume", is_flag=True,
-                 help="Resume the run in --out: measure missing cases only; fails if its settings differ."),
-    click.option("--resume-anyway", is_flag=True, help="Resume even if the settings differ."),
-    click.option("--case-limit", type=Amount(min=1.0), default=None,
-                 help="Seconds after which a case counts as hung and the job ends.  [default: 300, less with "
-                      "--budget, more if longer cases are planned]"),
-    click.option("--rendezvous-seconds", type=Amount(min=1.0), default=None,
-                 help="Seconds that ranks wait for each other at start-up.  [default: 300, less with --case-limit or "
-                      "--budget]"),
-    click.option("--expected-ranks", type=RankCount(), default=None,
-                 help="Ranks that the job must have. collbench launch and the job scripts pass it; give it to a "
-                      "launcher of your own, so that ranks which do not find each other are noticed."),
-    click.option("--on-fault", type=click.Choice(("stop", "continue")), default="stop", show_default=True,
-                 help="When a rank hangs, dies or fails: stop, or restart the ranks and continue with the next case."),
+    option("--transport", group=WHAT, type=TransportName(), default="torch", show_default=True,
+           help="Interface to measure: torch.distributed, or MPI."),
+    option("--backend", group=WHAT, type=BackendName(), default=None,
+           help="Backend of torch.distributed: nccl (RCCL too), gloo, hccl, xccl, ucc ...  [default: that of the "
+                "device]"),
+    option("--device", group=WHAT, default="auto", show_default=True, metavar="auto|cpu|TYPE",
+           help="Where the buffers are. auto: the accelerator if there is one (for MPI, if the MPI reports "
+                "support for it); cpu: host memory; or a torch device type."),
+    option("--device-stride", group=WHAT, type=click.IntRange(1, MOST_RANKS), default=1, show_default=True,
+           metavar="N", help="Every Nth device of a host gets a rank: 2 takes one die of each package with two."),
+    option("--ops", group=WHAT, type=Operations(), default="all", show_default=True,
+           help="Operations to measure. copies: local copies on each rank; links: every pair of ranks in isolation."),
+    option("-b", "--begin", group=WHAT, type=Size(), default="32", show_default=True, help="Smallest message size."),
+    option("-e", "--end", group=WHAT, type=Size(), default="1M", show_default=True, help="Largest message size."),
+    option("-f", "--factor", group=WHAT, type=float, default=None,
+           help="Multiply the size by this factor from step to step.  [default: 2]"),
+    option("-i", "--step", group=WHAT, type=Size(), default=None,
+           help="Increase the size by this many bytes from step to step, instead of -f."),
+    option("--sizes", group=WHAT, type=Sizes(), default=None, help="List of message sizes, instead of -b -e -f -i."),
+    option("--device-sizes", group=WHAT, type=Sizes(), default=None,
+           help="Message sizes instead of those above if the buffers are on an accelerator."),
+    option("-d", "--dtypes", group=WHAT, type=Names("element type", tuple(catalog.DTYPES), spelled=dtype_name),
+           default="float32", show_default=True, help="Element types."),
+    option("-o", "--redops", group=WHAT, type=Names("reduce operation", catalog.REDOPS, spelled=redop_name),
+           default="sum", show_default=True, help="Reduce operations."),
+    option("--traffic", group=WHAT, type=TrafficList(), default="linear", show_default=True,
+           help=f"Traffic patterns of all_to_all_v: {traffic.spellings()}. For links, the pairs to measure: "
+                "round-K, round-K-back, pair-A-B.  [links: all]"),
+    option("--place", group=WHAT, type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
+           help="In-place, out-of-place, or both where supported."),
+    option("--group-ranks", group=WHAT, type=RankCounts(), default="curve", show_default=True,
+           help="Rank counts to measure, as groups within the job. curve: 2, 4, 8 ... and all ranks."),
+    option("--modes", group=HOW, type=Names("mode", MODES), default="all", show_default=True,
+           help="isolated: one call per sample; streamed: back-to-back calls."),
+    option("-n", "--samples", group=HOW, type=click.IntRange(1, _MOST_SAMPLES), default=None, metavar="N",
+           help="Exactly N samples per case and mode, instead of as many as --precision and --case-seconds need. A "
+                "sample is one call if isolated, a block of calls if streamed."),
+    option("-w", "--warmup", group=HOW, type=click.IntRange(0, _MOST_SAMPLES), default=None, metavar="N",
+           help="Exactly N samples before the first that counts.  [default: until they get no faster]"),
+    option("-c", "--check", group=HOW, type=click.IntRange(0), default=1, metavar="N", expose_value=False,
+           help="For command lines of nccl-tests: every timed call is verified, outside the timed region, whatever N "
+                "is."),
+    option("--precision", group=HOW, type=Amount(min=0.0, max=1.0), default=0.02, show_default=True,
+           help="Target relative half-width of the 95 % confidence interval of the median."),
+    option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,
+           help="Sampling time per case and mode."),
+    option("--min-samples", group=HOW, type=click.IntRange(1, _MOST_SAMPLES), default=5, show_default=True,
+           help="Minimum number of samples per case and mode, regardless of time."),
+    option("--alignment", group=HOW, type=click.Choice(("auto", *ALIGNMENTS)), default="auto", show_default=True,
+           help="How ranks start a sample together: agreed (at a time on a common clock), barrier, or none. "
+                "auto: agreed, unless a host has more ranks than cores."),
+    option("--loop", group=HOW, type=click.Choice(("auto", "native", "python")), default="auto", show_default=True,
+           help="Timing loop: native (compiled; MPI only, needs a C compiler) or python."),
+    option("--persistent", group=HOW, is_flag=True,
+           help="Use MPI-4 persistent collectives: initialised once, started by each call."),
+    option("--cache", group=HOW, type=click.Choice(("warm", "cold")), default="warm", show_default=True,
+           help="cold: evict the caches before each sample. warm: leave them as they are after the buffers were "
+                "filled. Either way, each call of a sample has its own buffers."),
+    option("--graph", group=HOW, is_flag=True,
+           help="Capture the calls of a streamed sample as a graph and replay it, if the device supports graphs."),
+    option("--seed", group=HOW, type=_SEEDS, default=None,
+           help="Seed for the order of the cases.  [default: random, recorded in the journal]"),
+    option("--in-order", group=HOW, is_flag=True, help="Do not shuffle the cases."),
+    option("--budget", group=HOW, type=Amount(min=1.0), default=None,
+           help="Time limit for the run in seconds. Cases are left out to meet it, but never verification."),
+    option("--out", group=RUN, type=click.Path(path_type=Path, file_okay=False), default=None,
+           help="Directory for the journal.  [default: results/<time>-<host>]"),
+    option("--resume", group=RUN, is_flag=True,
+           help="Resume the run in --out: measure missing cases only; fails if its settings differ."),
+    option("--resume-anyway", group=RUN, is_flag=True, help="Resume even if the settings differ."),
+    option("--case-limit", group=RUN, type=Amount(min=1.0), default=None,
+           help="Seconds after which a case counts as hung and the job ends.  [default: 300, less with "
+                "--budget, more if longer cases are planned]"),
+    option("--rendezvous-seconds", group=RUN, type=Amount(min=1.0), default=None,
+           help="Seconds that ranks wait for each other at start-up.  [default: 300, less with --case-limit or "
+                "--budget]"),
+    option("--expected-ranks", group=RUN, type=RankCount(), default=None,
+           help="Ranks that the job must have. collbench launch and the job scripts pass it; give it to a "
+                "launcher of your own, so that ranks which do not find each other are noticed."),
+    option("--on-fault", group=RUN, type=click.Choice(("stop", "continue")), default="stop", show_default=True,
+           help="When a rank hangs, dies or fails: stop, or restart the ranks and continue with the next case."),
     click.option("--settled", type=str, default="", hidden=True),
     click.option("--library-log-to", type=click.Path(path_type=Path, file_okay=False), default=None, hidden=True),
     click.option("--library-log-from", type=click.Path(path_type=Path), default=None, hidden=True),
@@ -307,8 +235,8 @@ _OPTIONS = (
 
 def measuring_options(command: Callable) -> Callable:
     """Add every option above to a click command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
+    for decorate in reversed(_OPTIONS):
+        command = decorate(command)
     return command
 
 
@@ -330,7 +258,9 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],
                     persistent=values["persistent"], precision=values["precision"],
                     case_s=values["case_seconds"], min_samples=values["min_samples"], cache=values["cache"],
-                    graph=values["graph"])
+                    graph=values["graph"], warmup=values["warmup"])
+    if values["samples"]:
+        policy = msgspec.structs.replace(policy, min_samples=values["samples"], max_samples=values["samples"])
     if values["backend"] and not TRANSPORTS[transport].backends:
         raise UsageError(f"--backend {values['backend']}: transport {transport} has no backends to choose from")
     return RunConfig(transport=transport, device=values["device"], device_stride=values["device_stride"],

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from collbench.collectives.errors import printable
-from collbench.collectives.options import Amount
+from collbench.collectives.option_groups import OUTPUT, option
+from collbench.collectives.option_types import Amount
 
 from .shared_options import OutputFile, write_text
 
@@ -32,23 +33,24 @@ class CiFiles(NamedTuple):
 
 def ci_options(command: Callable) -> Callable:
     """`--junit`, `--github` and `--markdown`, as `junit`, `github` and `markdown`."""
-    for option in (click.option("--markdown", type=OutputFile(), default=None, metavar="FILE",
-                                help="Also write a summary in Markdown."),
-                   click.option("--github", is_flag=True, help="Also print ::error and ::warning for GitHub Actions, "
-                                f"and append the summary to ${_SUMMARY}."),
-                   click.option("--junit", type=OutputFile(), default=None, metavar="FILE",
-                                help="Also write the cases as tests in JUnit XML.")):
-        command = option(command)
+    for decorate in (option("--markdown", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
+                            help="Also write a summary in Markdown."),
+                     option("--github", group=OUTPUT, is_flag=True,
+                            help="Also print ::error and ::warning for GitHub Actions, and append the summary to "
+                                 f"${_SUMMARY}."),
+                     option("--junit", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
+                            help="Also write the cases as tests in JUnit XML.")):
+        command = decorate(command)
     return command
 
 
 def inconclusive_options(command: Callable) -> Callable:
     """`--must-notice` and `--allow-inconclusive`, as `must_notice` and `allow_inconclusive`."""
-    for option in (click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 instead of 4."),
+    for decorate in (click.option("--allow-inconclusive", is_flag=True, help="Exit with 0 instead of 4."),
                    click.option("--must-notice", type=Amount(min=0, min_open=True), default=100.0, show_default=True,
                                 metavar="PERCENT", help="Exit with 4, cannot tell, if a slowdown by this much would "
                                 "not have been noticed.")):
-        command = option(command)
+        command = decorate(command)
     return command
 
 

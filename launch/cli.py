@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -24,6 +25,8 @@ from . import commands
 
 __all__ = ["cli", "main"]
 
+# Titles of the help, by the SECTION of a command's module.
+_SECTIONS = {"measure": "Measure", "read": "Read", "forecast": "Forecast", "gate": "Gate", "manage": "Manage"}
 _INTERNAL_ERROR = 70    # EX_SOFTWARE; 1 would read as "slower" or "wrong"
 _SIGPIPE = 13           # which Windows does not have
 _LONGEST = 1500         # characters of an error message; a list of all operations is shorter
@@ -34,7 +37,10 @@ class _ClosedPipeError(Exception):
 
 
 class _SubcommandGroup(click.Group):
-    """Subcommands are the modules of launch/commands, imported on demand; import_ stands for import."""
+    """Subcommands are the modules of launch/commands, imported on demand; import_ stands for import.
+
+    A module has `command` and SECTION, a key of _SECTIONS.
+    """
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None,
                      **extra: Any) -> click.Context:
@@ -49,16 +55,30 @@ class _SubcommandGroup(click.Group):
         except BrokenPipeError:
             raise _ClosedPipeError from None
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Called by click for the help: the commands by section, each with its whole short help."""
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in _SECTIONS.values()}
+        for name in self.list_commands(ctx):
+            module = self._module(name)
+            sections[_SECTIONS[module.SECTION]].append((name, module.command.short_help or ""))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
     def list_commands(self, ctx: click.Context | None) -> list[str]:
         return sorted(module.name.rstrip("_") for module in pkgutil.iter_modules(commands.__path__))
 
     def get_command(self, ctx: click.Context | None, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        name = next(module.name for module in pkgutil.iter_modules(commands.__path__)
-                    if module.name.rstrip("_") == cmd_name)
-        command: click.Command = import_module(f"{commands.__name__}.{name}").command
+        command: click.Command = self._module(cmd_name).command
         return command
+
+    @staticmethod
+    def _module(command: str) -> ModuleType:
+        name = next(module.name for module in pkgutil.iter_modules(commands.__path__)
+                    if module.name.rstrip("_") == command)
+        return import_module(f"{commands.__name__}.{name}")
 
 
 @click.group(cls=_SubcommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from collbench.collectives.cases.case import format_size
+from collbench.collectives.errors import UsageError
+
 from .shared_options import warn
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from collbench.analysis.domains.facts import Domain
     from collbench.analysis.frames.load import Loaded
 
-__all__ = ["ALL_DATA", "Data", "read_data"]
+__all__ = ["ALL_DATA", "Data", "read_data", "selected"]
 
 ALL_DATA = click.argument("data", metavar="DATA...", type=click.Path(path_type=Path, exists=True), nargs=-1,
                           required=True)
@@ -50,6 +55,22 @@ def read_data(data: Sequence[Path], log_ranks: int | None, log_op: str | None, m
     if home is None and home_of(loaded.points, domains) is None:
         home = _asked_for(candidates(loaded.points, domains), domains)
     return Data(paths, loaded, domains, home)
+
+
+def selected(points: "pd.DataFrame", ops: Sequence[str], sizes: Sequence[int]) -> "pd.DataFrame":
+    """The points of these operations and message sizes, of all where none are named.
+
+    UsageError if there are none.
+    """
+    for name, wanted, columns in (("--ops", ops, ("op",)), ("--sizes", sizes, ("asked_bytes", "message_bytes"))):
+        if wanted and "all" not in wanted:
+            rest = points[points[list(columns)].isin(list(wanted)).any(axis=1)]
+            if rest.empty:
+                there = points[columns[0]].drop_duplicates().sort_values()
+                known = ", ".join(map(format_size, there.astype(int)) if sizes is wanted else map(str, there))
+                raise UsageError(f"{name}: not in the data, which contain {known}")
+            points = rest
+    return points
 
 
 def _asked_for(keys: list[str], domains: "dict[str, Domain]") -> str | None:

@@ -17,7 +17,7 @@ _FACTOR_DIGITS = 4      # decimals of a size factor to try
 def rank_arguments(config: RunConfig, *, seed: bool = True) -> list[str]:
     """All arguments of `python -m collbench.rank` for `config`; parsing them gives `config` again.
 
-    For what no option can express (such as `policy.max_samples`) there is `--config`.
+    For what no option can express (such as `policy.block_s`) there is `--config`.
     """
     resume = {"never": [], "same": ["--resume"], "anyway": ["--resume-anyway"]}[config.resume]
     return [*render_options(config, seed=seed), "--transport", config.transport, "--out", str(config.journal.parent),
@@ -31,6 +31,7 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
     False, a random seed is left for the ranks to draw at each start.
     """
     sweep, policy, default = config.sweep, config.policy, Policy()
+    fixed = policy.min_samples == policy.max_samples
     words = ["--ops", _operations(sweep.ops), *_sizes(sweep.sizes)]
     if sweep.seed is None:
         words += ["--in-order"]
@@ -49,7 +50,9 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--modes", ",".join(policy.modes), ",".join(default.modes)),
             ("--precision", _number(policy.precision), _number(default.precision)),
             ("--case-seconds", _number(policy.case_s), _number(default.case_s)),
-            ("--min-samples", str(policy.min_samples), str(default.min_samples)),
+            ("--samples", str(policy.min_samples) if fixed else "", ""),
+            ("--warmup", "" if policy.warmup is None else str(policy.warmup), ""),
+            ("--min-samples", str(policy.min_samples), str(policy.min_samples if fixed else default.min_samples)),
             ("--alignment", policy.alignment, default.alignment),
             ("--loop", policy.loop, default.loop),
             ("--cache", policy.cache, default.cache),

@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
+from collbench.collectives.cases.names import op_name
 from collbench.collectives.errors import UsageError, printable
-from collbench.collectives.options import RankCount
+from collbench.collectives.option_groups import OUTPUT, RUN, SELECTION, WHAT, option
+from collbench.collectives.option_types import BackendName, Operations, RankCount, Sizes
 
-__all__ = ["DATA", "RANKS_HERE", "OutputFile", "RankList", "csv_option", "device_option", "domains_options",
-           "json_option", "library_log_option", "log_options", "only_data_on_stdout", "report_on", "verbose_option",
-           "warn", "write_points", "write_text"]
+__all__ = ["DATA", "RANKS_HERE", "DomainNames", "OpNames", "OutputFile", "RankList",
+           "backend_option", "csv_option", "device_option", "domain_file_option", "domains_options", "json_option",
+           "library_log_option", "log_options", "only_data_on_stdout", "ops_option", "report_on", "sizes_option",
+           "verbose_option", "warn", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -41,59 +45,109 @@ class OutputFile(click.Path):
         return path
 
 
-_OUTPUT = OutputFile(allow_dash=True)
+_UNSTATED = "What DATA does not say"
+_FILE = OutputFile(allow_dash=True)
 
 
 def json_option(words: str) -> Callable:
     """`--json FILE`, with `words` as its help."""
-    return click.option("--json", "json_file", type=_OUTPUT, default=None, help=words)
+    return option("--json", "json_file", group=OUTPUT, type=_FILE, default=None, help=words)
 
 
 def csv_option(words: str) -> Callable:
     """`--csv FILE`, with `words` as its help."""
-    return click.option("--csv", "csv_file", type=_OUTPUT, default=None, help=words)
+    return option("--csv", "csv_file", group=OUTPUT, type=_FILE, default=None, help=words)
 
 
 def library_log_option(command: Callable) -> Callable:
     """`--library-log` or `--no-library-log`, as `library_log`."""
-    return click.option("--library-log/--no-library-log", default=True,
-                        help="On accelerators, first start the ranks for a moment with the communication library's "
-                             "own log, to record transports, channels and algorithms.")(command)
+    return option("--library-log/--no-library-log", group=RUN, default=True,
+                  help="On accelerators, first start the ranks for a moment with the communication library's own log, "
+                       "to record transports, channels and algorithms.")(command)
 
 
 def device_option(command: Callable) -> Callable:
     """`--device TYPE`, of commands that do not have all measuring options."""
-    return click.option("--device", default="auto", show_default=True, metavar="auto|cpu|TYPE",
-                        help="Where the buffers are, as for collbench run.")(command)
+    return option("--device", group=WHAT, default="auto", show_default=True, metavar="auto|cpu|TYPE",
+                  help="Where the buffers are, as for collbench run.")(command)
+
+
+def backend_option(command: Callable) -> Callable:
+    """`--backend NAME`, of commands that do not have all measuring options."""
+    return option("--backend", group=WHAT, type=BackendName(), default=None,
+                  help="Backend of torch.distributed, as for collbench run.  [default: that of the device]")(command)
+
+
+def ops_option(words: str) -> Callable:
+    """`--ops NAME,...` of commands that read DATA, as a tuple `ops`, with `words` as its help."""
+    return option("--ops", group=SELECTION, type=OpNames(), default=(), help=words)
+
+
+def sizes_option(words: str) -> Callable:
+    """`--sizes SIZE,...` of commands that read DATA, as a tuple `sizes` of bytes, with `words` as its help."""
+    return option("--sizes", group=SELECTION, type=Sizes(), default=(), help=words)
 
 
 def log_options(command: Callable) -> Callable:
     """What the user can add if a log does not contain it."""
-    for option in (click.option("--log-op", default=None, metavar="NAME",
-                                help="Operation, if the log does not name it."),
-                   click.option("--log-ranks", type=RankCount(), default=None,
-                                help="Rank count, if the log does not contain it.")):
-        command = option(command)
+    for decorate in (option("--log-op", group=_UNSTATED, default=None, metavar="NAME",
+                            help="Operation, if the log does not name it."),
+                     option("--log-ranks", group=_UNSTATED, type=RankCount(), default=None,
+                            help="Rank count, if the log does not contain it.")):
+        command = decorate(command)
     return command
 
 
 def domains_options(command: Callable) -> Callable:
     """User's domains, the one that DATA was measured on, and its cards; parameters `file`, `measured_on`, `nic`."""
-    for option in (click.option("--measured-on", default=None, metavar="NAME", help="Domain that DATA was measured on, "
-                                "if DATA does not name its accelerator; `collbench domains` lists them."),
-                   click.option("--nic", default=None, metavar="CARDS", help="Network cards of a host and the rate of "
-                                "each, such as 8x400G, instead of those that the facts of the domain assume."),
-                   click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                                default=None,
-                                help="TOML file with additional domains, in the format of the shipped ones.")):
-        command = option(command)
+    for decorate in (domain_file_option,
+                     option("--nic", group=_UNSTATED, default=None, metavar="CARDS",
+                            help="Network cards of a host and the rate of each, such as 8x400G, instead of those that "
+                                 "the facts of the domain assume."),
+                     option("--measured-on", group=_UNSTATED, type=DomainNames("NAME"), default=None,
+                            help="Domain that DATA was measured on, if DATA does not name its accelerator; `collbench "
+                                 "domains` lists them.")):
+        command = decorate(command)
     return command
+
+
+def domain_file_option(command: Callable) -> Callable:
+    """`--domain-file FILE`, as `file`."""
+    return click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                        default=None,
+                        help="TOML file with additional domains, in the format of the shipped ones.")(command)
 
 
 def verbose_option(command: Callable) -> Callable:
     """`-v` or `--verbose`, as `verbose`."""
-    return click.option("-v", "--verbose", is_flag=True,
-                        help="Print findings, predictions and tables before the ten lines of the answer.")(command)
+    return option("-v", "--verbose", group=OUTPUT, is_flag=True,
+                  help="Print findings, predictions and tables before the ten lines of the answer.")(command)
+
+
+class DomainNames(click.ParamType):
+    """One or several names of domains, resolved by the command; the shell completes them."""
+
+    def __init__(self, name: str = "NAME,...") -> None:
+        self.name = name
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Short names of the shipped domains."""
+        from collbench.analysis.domains.facts import load_domains
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(f"{before}{comma}{key}", help=domain.name) for key, domain in load_domains().items()
+                if key.startswith(last)]
+
+
+class OpNames(Operations):
+    """Operations in DATA, or `all`, in any spelling; data may also have some that the catalog lacks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups = {"all": ("all",)}
+
+    def resolve(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name as it is stored."""
+        return op_name(name)
 
 
 class RankList(click.ParamType):

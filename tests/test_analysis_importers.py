@@ -14,7 +14,7 @@ import pytest
 
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogError, LogHints, UnknownFormatError, import_logs, importers, read_log
-from collbench.analysis.importers.shared.names import dtype_name
+from collbench.collectives.cases.names import dtype_name
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import read_journal, read_lines
 from collbench.collectives.records.record import Imported

@@ -22,6 +22,10 @@ FLOORS = {
         ("ranks", "loop"),
         ("watchdog",),
         ("transports",),
+        ("option_types",),
+        ("option_groups",),
+        ("option_types",),
+        ("option_groups",),
         ("options",),
         ("program",),
     ),
@@ -62,7 +66,8 @@ API_SEES = ("analysis.compare", "analysis.cost.cards", "analysis.domains.facts",
             "collectives.records.record")
 COLLBENCH_SEES = {"__init__": ("collectives.errors",), "_results": API_SEES, "__main__": ("launch.cli",),
                   "rank": ("collectives.program.rank",)}
-LAUNCH_SEES = (*LIGHT, "device_files", "native.build", "options", "ranks", "topology", "program.rank", "program.fork")
+LAUNCH_SEES = (*LIGHT, "device_files", "native.build", "option_groups", "option_types", "options", "ranks", "topology",
+               "program.rank", "program.fork")
 
 
 @cache

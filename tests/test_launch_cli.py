@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from collbench.analysis.importers import importers
+from collbench.collectives.cases.catalog import DTYPES, GROUPS, OPERATIONS, REDOPS
 from collbench.collectives.records.journal import read_journal
+from collbench.collectives.records.record import MODES
 from collbench.launch.cli import cli, main
 from collbench.launch.commands import domains as domains_command
 
+EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
 SUBCOMMANDS = cli.list_commands(None)
 
 
@@ -60,6 +65,41 @@ def test_every_subcommand_shows_an_example(collbench, command):
     assert f"collbench {command}" in done.stdout.partition("Example:")[2]
 
 
+def test_the_short_helps_are_whole_and_in_sections(collbench):
+    shown = collbench("--help", COLUMNS="80").stdout
+    assert [line for line in shown.splitlines() if re.fullmatch(r"[A-Z]\w+:", line)] == [
+        "Options:", "Measure:", "Read:", "Forecast:", "Gate:", "Manage:"]
+    for name in SUBCOMMANDS:
+        short = cli.get_command(None, name).short_help
+        assert re.search(rf"^  {name} +{re.escape(short)}$", shown, re.MULTILINE), "on one line"
+
+
+def test_the_values_of_options_are_in_the_help(collbench):
+    shown = " ".join(collbench("run", "--help").stdout.partition("Values:")[2].split())
+    for name in (*OPERATIONS, *GROUPS, *DTYPES, *REDOPS, *MODES):
+        assert name in shown
+
+
+@pytest.mark.parametrize(("words", "meant"), [
+    ("run --ops all_redcue", "did you mean all_reduce?"), ("run -d flaot32", "did you mean float32?"),
+    ("run --transport nccl", "--transport torch --backend nccl"), ("bench --transport OpenMPI", "--transport mpi"),
+    ("project {} --domain nvl27", "did you mean"), ("run -o xor", "there are all, sum, prod, min, max, avg")])
+def test_a_wrong_name_is_answered_with_the_right_one(collbench, words, meant):
+    done = collbench(*words.format(EXAMPLE).split())
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert meant in done.stderr
+
+
+@pytest.mark.parametrize(("typed", "offered"), [
+    ("run --ops all_reduce,all_g", "all_reduce,all_gather"), ("project x --domain nvl", "nvl72"),
+    ("domains cm", "cm384"), ("extrapolate x --ops red", "reduce_scatter"), ("bench --backend gl", "gloo"),
+    ("exp", "export")])
+def test_the_shell_completes_commands_and_values(collbench, typed, offered):
+    done = collbench(_COLLBENCH_COMPLETE="bash_complete", COMP_WORDS=f"collbench {typed}",
+                     COMP_CWORD=str(len(typed.split())))
+    assert f"plain,{offered}" in done.stdout.splitlines(), done.stderr
+
+
 def test_help_imports_nothing_heavy():
     probe = ("import sys\nfrom collbench.launch.cli import cli\n"
              "assert all(cli.get_command(None, name) for name in cli.list_commands(None))\n"
@@ -76,7 +116,7 @@ def test_help_imports_nothing_heavy():
     ("run", "--case-seconds", "-1"), ("run", "--precision", "2"), ("run", "--nonsense"), ("run", "--ops", ""),
     ("bench", "--ranks", "1"), ("bench", "--budget", "soon"), ("bench", "--transport", "pigeon"),
     ("extrapolate", "nowhere"), ("extrapolate", ".", "--to", "1"), ("extrapolate", ".", "--to", "many"),
-    ("report", "nowhere"), ("report", "nowhere", "-o", "x"), ("nothing",)])
+    ("report", "nowhere"), ("report", "nowhere", "-o", "x"), ("nothing",), ("run", "--samples", "0")])
 def test_a_mistake_is_said_and_nothing_is_started(collbench, tmp_path, words):
     done = collbench(*words)
     assert done.returncode == 2, done

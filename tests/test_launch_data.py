@@ -82,3 +82,26 @@ def test_candidates_have_the_library_and_links_that_are_fast_enough():
     assert set(of("RCCL", 500)) == {"mi350x_8"}
     assert of("HCCL, version not stated", 300, "npu") == ["cm384"]
     assert of("MPI, version not stated", 1) == of("NCCL 2.27", 1, "Tesla K80") == []
+
+
+def test_extrapolate_says_the_headline_and_what_was_measured(collbench, tmp_path):
+    head = "system,library,collective,dtype,n_ranks,message_bytes,time_us"
+    rows = [f"H100 SXM,NCCL 2.27,{op},float32,{ranks},{size},{10 * ranks + size / 4e5}"
+            for op in ("all_reduce", "broadcast") for ranks in (2, 4, 8) for size in (1 << 20, 1 << 26)]
+    (tmp_path / "mine.csv").write_text("\n".join([head, *rows]) + "\n")
+    done = collbench("extrapolate", "mine.csv", "--to", "4,6,16", "--ops", "AllReduce", "--sizes", "64M",
+                     "--json", "p.json")
+    assert done.returncode == 0, done.stderr
+    assert "broadcast" not in done.stdout
+    assert done.stdout.count("all_reduce 64 MiB") == 1
+    heads = [line.split() for line in done.stdout.splitlines() if "message size" in line]
+    assert heads == [["message", "size", "8", "ranks", "measured", "fewer", "ranks,", "predicted", "extrapolated"]]
+    found = json.loads((tmp_path / "p.json").read_text())["predictions"]
+    assert {row["ranks"]: row["kind"] for row in found} == {4: "measured", 6: "extrapolated", 16: "extrapolated"}
+    assert {(row["op"], row["asked_bytes"]) for row in found} == {("all_reduce", 1 << 26)}
+    assert found[0]["time_s"] == pytest.approx((40 + (1 << 26) / 4e5) / 1e6)
+    refused = collbench("extrapolate", "mine.csv", "--ops", "gather")
+    assert refused.returncode == 2
+    assert refused.stderr == "collbench: --ops: not in the data, which contain all_reduce, broadcast\n"
+    whole = collbench("extrapolate", "mine.csv", "-v").stdout
+    assert "hold-out error" in whole

@@ -39,6 +39,7 @@ VALUES = {
     "--place": st.sampled_from(["both", "in", "out"]), "--modes": subset(["isolated", "streamed"]),
     "--group-ranks": st.lists(st.integers(1, 99), min_size=1).map(lambda counts: ",".join(map(str, counts))),
     "--precision": st.floats(0, 1).map(repr), "--case-seconds": NUMBER, "--min-samples": st.integers(1, 999).map(str),
+    "--samples": st.integers(1, 999).map(str), "--warmup": st.integers(0, 99).map(str),
     "--alignment": st.sampled_from(["auto", "barrier", "none"]), "--cache": st.sampled_from(["warm", "cold"]),
     "--seed": st.integers(-2**63, 2**63 - 1).map(str), "--budget": st.integers(1, 9999).map(str),
     "--case-limit": st.integers(1, 999).map(str), "--rendezvous-seconds": st.integers(1, 999).map(str),
@@ -60,6 +61,17 @@ def test_options_survive_a_round_trip(values, flags, sizes, out):
     words = [word for pair in values.items() for word in pair]
     config = parsed([*words, *sorted(flags), *sizes, f"--out={out}"])
     assert_same(config)
+
+
+def test_options_and_spellings_of_nccl_tests_are_understood():
+    words = ("-b 8 -e 128M -f 2 -n 20 -w 5 -c 1 -d half,BF16 -o SUM,average --ops AllReduce,reduce-scatter,alltoall "
+             "--backend NCCL --out r")
+    config = parsed(words.split(" "))
+    assert config.sweep.ops == ("noop", "all_reduce", "reduce_scatter", "all_to_all")
+    assert (config.sweep.dtypes, config.sweep.redops) == (("float16", "bfloat16"), ("sum", "avg"))
+    assert (config.policy.min_samples, config.policy.max_samples, config.policy.warmup) == (20, 20, 5)
+    assert config.backend == "nccl"
+    assert parsed(["-d", "all", "-o", "all", "--out", "r"]).sweep.redops == catalog.REDOPS
 
 
 def test_a_backend_survives_too():

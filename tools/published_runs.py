@@ -20,7 +20,7 @@ from collbench.analysis.assess.reference_runs import accelerator_named, library_
 from collbench.analysis.frames.bandwidth import bus_factor
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogHints
-from collbench.analysis.importers.shared.names import is_known, op_name
+from collbench.collectives.cases.names import is_known, op_name
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "analysis" / "data" / "published"

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES
 from collbench.collectives.errors import printable
 from collbench.collectives.records.record import Run
 
 from ..frames.load import Loaded
-from ..importers.shared.names import ITEMSIZES
 from .tables import left_out, preferred, tables
 
 __all__ = ["json_lines", "text"]

@@ -1,9 +1,9 @@
 """Imported results as rows of the frames that `load` builds from a journal."""
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known
 from collbench.collectives.records.record import Imported
 
-from ..importers.shared.names import is_known
 from .points import Point
 
 __all__ = ["EXTRA", "extra", "identity", "point", "status"]

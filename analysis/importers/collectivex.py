@@ -6,12 +6,12 @@ dispatch and a combine in a chain of such pairs. The logical bytes are those of 
 
 import re
 
+from collbench.collectives.cases.names import dtype_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import SLOWEST, Collector, Origin, joined
 from .shared.json_text import documents
 from .shared.log import Log
-from .shared.names import dtype_name
 from .shared.printed_numbers import printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, Collector, Origin
 from .shared.log import Log
-from .shared.names import is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled
 from .shared.units import per_second, rate_scale
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, Collector, Origin
 from .shared.log import Log
-from .shared.names import dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]

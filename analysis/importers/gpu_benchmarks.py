@@ -7,12 +7,12 @@ the operation.
 import re
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known, op_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, Collector, Origin
 from .shared.commands import is_command
 from .shared.log import Log
-from .shared.names import is_known, op_name, requested_op
 from .shared.printed_numbers import printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]

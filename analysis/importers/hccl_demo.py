@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.bandwidth_pairs import agree, implied_ranks
 from .shared.claims import is_heading, table_lines
 from .shared.collector import ROOT, Collector, Origin
 from .shared.log import Log
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "claims", "read", "recognise"]

@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass, field, replace
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, Collector, Origin
 from .shared.commands import launched_ranks
 from .shared.log import Log
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
 from .shared.units import per_second, rate_scale, units_of
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported, Status
 
 from .shared.collector import SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.log import Log, LogLine
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, whole
 from .shared.rows import numbers_row
 

@@ -3,12 +3,12 @@
 import re
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import UNSTATED, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log
-from .shared.names import is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]

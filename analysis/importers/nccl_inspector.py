@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from statistics import median, quantiles
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, SLOWEST, UNSTATED, Collector, Origin
 from .shared.json_text import objects
 from .shared.log import Log
-from .shared.names import is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]

@@ -7,13 +7,13 @@ busbw over algbw gives the number of ranks, and above 1 it is that of an all-red
 import re
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .shared.bandwidth_pairs import Pair, implied_ranks
 from .shared.collector import UNSTATED, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log, split_lines
-from .shared.names import ITEMSIZES, dtype_name, requested_op
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
 __all__ = ["TITLE", "read", "recognise"]

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .shared.bus_ratio import warn_of_ratio
 from .shared.collector import UNSTATED, Collector, Origin
 from .shared.log import Log
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, requested_op
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
 from .shared.rows import meant_as_row
 from .shared.units import per_second, rate_scale

@@ -9,12 +9,12 @@ import re
 from dataclasses import dataclass
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.claims import is_heading, table_lines
 from .shared.collector import MEAN, ROOT, Collector, Origin
 from .shared.log import Log, LogLine
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, printed_number, whole
 
 __all__ = ["TITLE", "claims", "read", "recognise"]

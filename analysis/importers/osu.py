@@ -9,12 +9,12 @@ from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 from collbench.collectives.cases.catalog import OPERATIONS, WINDOW
+from collbench.collectives.cases.names import dtype_name, is_known, op_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import MEAN, SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.commands import launched_ranks, startup_hosts
 from .shared.log import Log
-from .shared.names import dtype_name, is_known, op_name, requested_op
 from .shared.osu_log import OsuRow, OsuTable, osu_tables
 from .shared.printed_numbers import PrintedNumber, misfit
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from types import MappingProxyType
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import Collector, Origin
 from .shared.log import Log, LogLine
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]

@@ -7,6 +7,7 @@ their number of fields.
 import re
 from collections.abc import Iterator, Mapping
 
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name, plain
 from collbench.collectives.records.record import Imported
 
 from .shared.bus_ratio import warn_of_ratio
@@ -14,7 +15,6 @@ from .shared.collector import MEAN, Collector, Origin
 from .shared.infer_operation import signatures
 from .shared.json_text import documents
 from .shared.log import Log
-from .shared.names import ITEMSIZES, dtype_name, is_known, op_name, plain
 from .shared.nccl_import import import_text
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 

@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass, field
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.bandwidth_pairs import implied_ranks
 from .shared.collector import MEAN, Collector, Origin, joined
 from .shared.json_text import documents
 from .shared.log import Log, split_lines
-from .shared.names import is_known, op_name
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number
 
 __all__ = ["TITLE", "read", "recognise"]

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import cast
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import dtype_name, is_known, op_name, plain
 from collbench.collectives.records.record import MODES, STATUSES, Imported, Mode, Status
 
 from ..text.safe_csv import unescape
 from .shared.collector import MEAN, ROOT, SLOWEST, UNSTATED, Collector, Origin
 from .shared.log import Log, split_lines
-from .shared.names import dtype_name, is_known, op_name, plain
 
 __all__ = ["TITLE", "read", "recognise"]
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import MEAN, Collector, Origin
 from .shared.log import Log
-from .shared.names import dtype_name, is_known, op_name
 from .shared.printed_numbers import PrintedNumber, whole
 from .shared.rows import numbers_row
 from .shared.units import per_second

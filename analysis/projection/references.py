@@ -13,11 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from collbench.collectives.cases.names import op_name
+
 from ..cost.algorithms import Algorithm, algorithm_named
 from ..cost.fabric import algorithms_without_a_rule, fabric_of
 from ..cost.selection import choices
 from ..domains.facts import Domain, load_domains
-from ..importers.shared.names import op_name
 from ..models.curve import curve_of
 from ..models.fit import design, fit_algorithm
 

@@ -15,7 +15,7 @@ from collbench.collectives.records.record import MODES
 
 from ..findings.finding import Finding
 from ..frames.columns import SERIES
-from ..frames.representative import HEADLINE_OPS, operation_table
+from ..frames.representative import HEADLINE_OPS, fabrics, headline, operation_table, representative, with_fabric
 from ..text import units
 from ..text.safe_console import Screen
 from .brief import brief
@@ -32,7 +32,7 @@ from .text import (
     records_of,
 )
 
-__all__ = ["show", "show_predictions"]
+__all__ = ["show", "show_forecast", "show_predictions"]
 
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _VERDICT = {"normal": "green", "low": "yellow", "high": "yellow"}
@@ -75,6 +75,22 @@ def show_predictions(predictions: pd.DataFrame, console: Console | None = None) 
             console.print(Text(f"warning: {reason}", style="yellow"))
         console.print()
     console.print(Text(f"{CAVEAT} {METHOD}", style="dim"))
+
+
+def show_forecast(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[int], verbose: bool = False,
+                  console: Console | None = None) -> None:
+    """Print what `extrapolate` predicted from `points`: the headline of a few operations; if `verbose`, all of it."""
+    console = _wide(console or Screen())
+    if verbose:
+        show_predictions(predictions, console)
+    names = fabrics(points)
+    answer = headline(representative(with_fabric(points, names)), with_fabric(predictions, names), targets)
+    here = set(answer.loc[answer["distance"] == 1, "ranks"])      # where that is all, the column "measured" has it
+    console.print(_front(answer, [target for target in targets if {target} != here]))
+    for reason in answer.loc[answer["kind"] == "refused", "reason"].unique():
+        console.print(Text(f"not extrapolated: {reason}", style="yellow"))
+    if not verbose:
+        console.print(Text(f"{CAVEAT} Every series, with model and warnings: -v, or --json FILE.", style="dim"))
 
 
 def _series(rows: pd.DataFrame) -> Table:
@@ -142,14 +158,14 @@ def _facts(story: Story) -> Group:
 
 def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
     """One line for each quantity of a few operations; the tables below have the rest."""
-    table = _table("Measured here, and extrapolated to more ranks of this fabric (90 % prediction intervals)")
+    table = _table("Measured here, and extrapolated to other rank counts of this fabric (90 % prediction intervals)")
     rows = [row for quantity in QUANTITIES for row in answer_rows(answer, quantity, targets)]
     at_ranks = {row.at_ranks for row in rows}
     alike = f"{at_ranks.pop()} ranks" if len(at_ranks) == 1 else ""       # in the column head, or with each row
     table.add_column("operation\nmessage size", no_wrap=True)
     table.add_column(f"measured\n{alike}", justify="right", no_wrap=True)
     for target in targets:
-        table.add_column(f"{target} ranks\nextrapolated", justify="right")
+        table.add_column(f"{target} ranks\n{_kind_at(target, answer)}", justify="right")
     known = list(dict.fromkeys(row.op for row in rows))
     wanted = ([op for op in HEADLINE_OPS if op in known] or known)[:_FRONT_OPS]
     for fabric in dict.fromkeys(row.fabric for row in rows):
@@ -161,6 +177,14 @@ def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
                           *(f"{cell.value} [dim]{escape(cell.detail) if cell.kind != 'refused' else ''}[/dim]"
                             for cell in row.cells))
     return table
+
+
+def _kind_at(target: int, answer: pd.DataFrame) -> str:
+    """What a column of the headline has: most often `extrapolated`; not to more ranks if as many were measured."""
+    ahead = answer["distance"] != 1
+    if answer.loc[ahead & (answer["ranks"] == target), "kind"].eq("measured").all():
+        return "measured"
+    return "extrapolated" if target > answer.loc[~ahead, "ranks"].max() else "fewer ranks, predicted"
 
 
 def _expected(story: Story) -> Group:

@@ -81,7 +81,8 @@ def prediction_cell(row: Row | None, quantity: str, usual_bytes: float) -> Predi
     notes = [] if row["kind"] == "extrapolated" else [str(row["kind"])]
     if abs(row["message_bytes"] - usual_bytes) > usual_bytes / 100:
         notes.append(f"for {units.payload(row['message_bytes'])}")
-    return PredictionCell(str(row["kind"]), value, f"[{interval}]", ", ".join(notes))
+    detail = "" if interval == units.UNKNOWN else f"[{interval}]"
+    return PredictionCell(str(row["kind"]), value, detail, ", ".join(notes))
 
 
 def _value(row: Row, quantity: str) -> tuple[str, str]:

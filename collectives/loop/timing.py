@@ -174,7 +174,7 @@ def take_samples(inspector: Inspector, communicator: Communicator, alignment: Al
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
         enter("warm-up")
-        _warm_up(sampler, budget_s)
+        _warm_up(sampler, budget_s, policy.warmup)
         enter("timed")
         warmup, warmup_s, sampler.worst_s = len(sampler.begin_ns), sampler.spent_s, []
         while count := stopping.next_round(len(sampler.worst_s), sampler.spent_s - warmup_s, budget_s - warmup_s,
@@ -227,8 +227,12 @@ class _Sampler:
         return good or times
 
 
-def _warm_up(sampler: _Sampler, budget_s: float) -> None:
-    """One cold call, then blocks of calls until a block is no longer faster than the one before."""
+def _warm_up(sampler: _Sampler, budget_s: float, count: int | None) -> None:
+    """`count` samples; if None, one cold call, then blocks of calls until one is no faster than the one before."""
+    if count is not None:
+        if count:
+            sampler.take(count)
+        return
     sampler.take(1)
     blocks: list[list[float]] = []
     while len(blocks) < _WARMUP_BLOCKS and sampler.spent_s < _WARMUP_SHARE * budget_s and not stopping.settled(blocks):

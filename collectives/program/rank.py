@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ..errors import CollbenchError, FaultError, UsageError, printable, show_traceback
 from ..interfaces import Transport
+from ..option_groups import GroupedCommand
 from ..options import RunConfig, config_from, measuring_options
 from ..ranks.processes import kill, leave_status, stopped_siblings
 from ..ranks.rendezvous import Place, find_place, seems_first, why_not_a_rank
@@ -21,7 +22,7 @@ __all__ = ["main", "run_rank"]
 _RANK_0_FIRST_S = 1.0       # head start of rank 0 for an error that every rank has
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.command(cls=GroupedCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @measuring_options
 @click.option("--config", type=click.Path(path_type=Path, dir_okay=False), default=None,
               help="Run the configuration in this JSON file (see `RunConfig.write`) instead of the other options.")

@@ -39,6 +39,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         precision: target half-width of the 95 % confidence interval of the median, relative to the median.
         case_s: sampling time per case and mode if the precision is not reached earlier, in seconds.
         min_samples, max_samples: bounds on the counted samples per mode, regardless of time.
+        warmup: samples before those that count; None for as many as it takes until they get no faster.
         block_s: target duration of a streamed sample in seconds; determines its number of calls.
         cache: `warm` leaves the caches as they are after the buffers were filled, `cold` evicts them before each
             sample. Either way, each call of a sample has its own buffers.
@@ -53,6 +54,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     case_s: float = 0.25
     min_samples: int = 5
     max_samples: int = 500
+    warmup: int | None = None
     block_s: float = 2e-3
     cache: Literal["warm", "cold"] = "warm"
     graph: bool = False

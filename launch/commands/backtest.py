@@ -4,14 +4,17 @@ from pathlib import Path
 
 import click
 
-from collbench.collectives.options import RankCount
+from collbench.collectives.option_groups import GroupedCommand
+from collbench.collectives.option_types import RankCount
 
 from ..shared_options import domains_options, json_option, warn, write_text
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "forecast"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="How often predictions hold on known data")
 @click.argument("files", metavar="DATA...", type=click.Path(path_type=Path, exists=True), nargs=-1,
                 required=True)
 @click.option("--train-max-ranks", type=RankCount(2), default=None,

@@ -6,10 +6,11 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import Amount, RankCount
-from collbench.collectives.transport_names import TRANSPORTS
+from collbench.collectives.option_groups import OUTPUT, RUN, WHAT, GroupedCommand, option
+from collbench.collectives.option_types import Amount, RankCount, TransportName
 
 from ..shared_options import (
+    backend_option,
     csv_option,
     device_option,
     json_option,
@@ -20,24 +21,25 @@ from ..shared_options import (
     write_points,
 )
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "measure"
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Directory for all results.  [default: results/<time>-<host>]")
-@click.option("--budget", type=Amount(min=5.0), default=None,
-              help="Time to measure in seconds, all transports together.  [default: 170]")
-@click.option("--ranks", type=RankCount(2), default=None,
-              help="Ranks to start.  [default: one per accelerator; on CPUs one per core, from 8 to 32 on one host]")
-@click.option("--transport", type=click.Choice((*TRANSPORTS, "all")), default="all", show_default=True,
-              help="Communication libraries to measure.")
+@click.command(cls=GroupedCommand, short_help="Measure this machine, extrapolate, report")
+@option("--out", group=OUTPUT, type=click.Path(path_type=Path, file_okay=False), default=None,
+        help="Directory for all results.  [default: results/<time>-<host>]")
+@option("--budget", group=RUN, type=Amount(min=5.0), default=None,
+        help="Time to measure in seconds, all transports together.  [default: 170]")
+@option("--ranks", group=RUN, type=RankCount(2), default=None,
+        help="Ranks to start.  [default: one per accelerator; on CPUs one per core, from 8 to 32 on one host]")
+@option("--transport", group=WHAT, type=TransportName("all"), default="all", show_default=True,
+        help="Communication libraries to measure.")
 @device_option
-@click.option("--backend", default=None, metavar="NAME",
-              help="Backend of torch.distributed, for example gloo on an accelerator.  [default: that of the device]")
-@click.option("--profile", type=click.Choice(("full", "smoke")), default="full", show_default=True,
-              help="smoke: every operation and element type once, in less than a minute, for CI.")
-@click.option("--resume", is_flag=True, help="Resume the measurement in --out: measure missing cases only.")
+@backend_option
+@option("--profile", group=WHAT, type=click.Choice(("full", "smoke")), default="full", show_default=True,
+        help="smoke: every operation and element type once, in less than a minute, for CI.")
+@option("--resume", group=RUN, is_flag=True, help="Resume the measurement in --out: measure missing cases only.")
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option

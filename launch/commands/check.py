@@ -10,39 +10,51 @@ from typing import TYPE_CHECKING
 import click
 
 from collbench.collectives.errors import CollbenchError, UsageError, printable
-from collbench.collectives.options import Amount, RankCount
-from collbench.collectives.transport_names import TRANSPORTS
+from collbench.collectives.option_groups import OUTPUT, RUN, WHAT, GroupedCommand, option
+from collbench.collectives.option_types import Amount, RankCount, TransportName
 
 from ..ci_output import CiFiles, ci_options, inconclusive_options, write_ci
-from ..shared_options import OutputFile, device_option, json_option, only_data_on_stdout, warn, write_text
+from ..shared_options import (
+    OutputFile,
+    backend_option,
+    device_option,
+    json_option,
+    only_data_on_stdout,
+    warn,
+    write_text,
+)
 from ..supervise import was_stopped
 
 if TYPE_CHECKING:
     from collbench.analysis.compare.gate import Gate, Verdict
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "gate"
 
 _ENOUGH = 4     # launches that suffice for a verdict if others failed
 _FILE = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Measure and compare with a baseline")
 @click.option("--baseline", type=_FILE, default=None, help="Journal or run directory to compare with.")
-@click.option("--save", type=OutputFile(), default=None, metavar="FILE", help="Save this measurement as a baseline.")
+@option("--save", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
+        help="Save this measurement as a baseline.")
 @click.option("--data", type=_FILE, default=None, help="Use this run instead of measuring for about 90 seconds.")
 @click.option("--max-slowdown", type=Amount(min=0), default=10.0, show_default=True, metavar="PERCENT",
               help="Fail if a case, or all together, is slower by more than this.")
 @inconclusive_options
-@click.option("--ranks", type=RankCount(2), default=None,
-              help="Ranks to start.  [default: one per accelerator; on CPUs one per core, at most 32 on one host]")
-@click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
-              help="Communication library to measure.")
+@option("--ranks", group=RUN, type=RankCount(2), default=None,
+        help="Ranks to start.  [default: one per accelerator; on CPUs one per core, at most 32 on one host]")
+@option("--transport", group=WHAT, type=TransportName(), default="torch", show_default=True,
+        help="Interface to measure.")
 @device_option
+@backend_option
 @json_option("Also write the verdict and every case as JSON; - is standard output.")
 @ci_options
 def command(baseline: Path | None, save: Path | None, data: Path | None, max_slowdown: float, must_notice: float,
-            allow_inconclusive: bool, ranks: int | None, transport: str, device: str, json_file: Path | None,
-            junit: Path | None, github: bool, markdown: Path | None) -> None:
+            allow_inconclusive: bool, ranks: int | None, transport: str, device: str, backend: str | None,
+            json_file: Path | None, junit: Path | None, github: bool, markdown: Path | None) -> None:
     """Measure a few cases in several launches and compare them with a baseline.
 
     What is slower is measured a second time, and fails only if it is slower again.
@@ -62,7 +74,7 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, max_slo
             path = Path(folder, name)
             path.mkdir()
             with only_data_on_stdout(json_file):
-                return path, _measure(path, ranks, transport, device)
+                return path, _measure(path, ranks, transport, device, backend)
         measured, status = (data, 0) if data else measure("first")
         if save:
             _keep(measured, save)
@@ -76,10 +88,10 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, max_slo
     sys.exit(status)
 
 
-def _measure(folder: Path, ranks: int | None, transport: str, device: str) -> int:
+def _measure(folder: Path, ranks: int | None, transport: str, device: str, backend: str | None) -> int:
     from .. import bench as job
     job.refuse_to_be_a_rank()
-    plan = job.plan_bench(job.PROFILES["check"], job.available_transports(transport), ranks, device)
+    plan = job.plan_bench(job.PROFILES["check"], job.available_transports(transport), ranks, device, backend)
     status = job.bench(folder, plan)
     if not (folder / "journal.jsonl").exists():
         raise UsageError("nothing was measured, so there is nothing to compare")

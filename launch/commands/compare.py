@@ -1,29 +1,33 @@
 """Compare two sets of runs case by case; with an exit status for CI."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from collbench.collectives.cases.case import format_size, parse_size
+from collbench.collectives.cases.case import format_size
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import Amount
+from collbench.collectives.option_groups import GroupedCommand
+from collbench.collectives.option_types import Amount
 
 from ..ci_output import CiFiles, ci_options, inconclusive_options, write_ci
-from ..shared_options import OutputFile, json_option, log_options, warn, write_text
+from ..shared_options import OutputFile, json_option, log_options, ops_option, sizes_option, warn, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "gate"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="What is slower or faster in B than in A")
 @click.argument("a")
 @click.argument("b")
-@click.option("--ops", "op_names", metavar="NAME,...", default="", help="Compare only these operations.")
-@click.option("--sizes", "size_names", metavar="SIZE,...", default="", help="Compare only these message sizes.")
+@ops_option("Compare only these operations.")
+@sizes_option("Compare only these message sizes.")
 @click.option("--max-slowdown", type=Amount(min=0), default=None, metavar="PERCENT",
               help="Exit with 1 if a case of --ops and --sizes is slower by more than this, or failed.")
 @click.option("--same-within", type=Amount(min=0, min_open=True), default=5.0, show_default=True,
@@ -36,9 +40,9 @@ __all__ = ["command"]
 @inconclusive_options
 @ci_options
 @log_options
-def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float | None, same_within: float,
-            paired: bool, html: Path | None, json_file: Path | None, must_notice: float, allow_inconclusive: bool,
-            junit: Path | None, github: bool, markdown: Path | None, log_ranks: int | None,
+def command(a: str, b: str, ops: tuple[str, ...], sizes: tuple[int, ...], max_slowdown: float | None,
+            same_within: float, paired: bool, html: Path | None, json_file: Path | None, must_notice: float,
+            allow_inconclusive: bool, junit: Path | None, github: bool, markdown: Path | None, log_ranks: int | None,
             log_op: str | None) -> None:
     """Report what is slower or faster in B than in A, case by case, with confidence intervals.
 
@@ -49,8 +53,6 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
 
     Example: collbench compare before1,before2 after1,after2 --max-slowdown 10 --ops all_reduce --sizes 1M
     """
-    ops = [name.strip() for name in op_names.split(",") if name.strip()]
-    sizes = [parse_size(name) for name in size_names.split(",") if name.strip()]
     if max_slowdown is not None and not (ops and sizes):
         raise UsageError("--max-slowdown needs --ops and --sizes: a threshold is for named cases, not for an average")
     from collbench.analysis.compare import compare, match, sides
@@ -81,7 +83,7 @@ def command(a: str, b: str, op_names: str, size_names: str, max_slowdown: float 
         sys.exit(SOUND if allow_inconclusive and verdict.status == CANNOT_TELL else verdict.status)
 
 
-def _all_there(points: "pd.DataFrame", ops: list[str], sizes: list[int]) -> None:
+def _all_there(points: "pd.DataFrame", ops: Sequence[str], sizes: Sequence[int]) -> None:
     """UsageError if a named operation or size is missing on a side: a gate must not pass unnoticed."""
     missing = [name for name in ops if name not in set(points["op"])]
     known = set(points["asked_bytes"]) | set(points["message_bytes"])

@@ -8,9 +8,9 @@ import click
 import msgspec
 
 from collbench.collectives.errors import printable
-from collbench.collectives.options import RankCount
+from collbench.collectives.option_groups import GroupedCommand
+from collbench.collectives.option_types import RankCount, TransportName
 from collbench.collectives.topology import find_accelerators
-from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import find_allocation, ranks_per_host
 from ..shared_options import json_option, write_text
@@ -18,15 +18,17 @@ from ..shared_options import json_option, write_text
 if TYPE_CHECKING:
     from ..doctor.run_checks import Diagnosis
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "manage"
 
 _MARKS = {"ok": ("ok", "green"), "note": ("note", "cyan"), "warning": ("warning", "yellow"), "error": ("ERROR", "red")}
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="What this machine has, lacks, and how to fix it")
 @click.option("--ranks", type=RankCount(), default=None,
               help="Ranks on this host to check limits for.  [default: as many as collbench bench starts on it]")
-@click.option("--transport", "transports", type=click.Choice(tuple(TRANSPORTS)), multiple=True,
+@click.option("--transport", "transports", type=TransportName(), multiple=True,
               help="A transport that has to work; may be repeated.  [default: at least one]")
 @json_option("Also write everything as JSON; - is standard output.")
 def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | None) -> None:

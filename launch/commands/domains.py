@@ -4,15 +4,18 @@ from pathlib import Path
 
 import click
 
-from ..shared_options import json_option, write_text
+from collbench.collectives.option_groups import GroupedCommand
 
-__all__ = ["command"]
+from ..shared_options import DomainNames, domain_file_option, json_option, write_text
+
+__all__ = ["SECTION", "command"]
+
+SECTION = "manage"
 
 
-@click.command()
-@click.argument("name", required=False)
-@click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
-              help="TOML file with additional domains, in the format of the shipped ones.")
+@click.command(cls=GroupedCommand, short_help="Scale-up domains, with the source of every figure")
+@click.argument("name", required=False, type=DomainNames("NAME"))
+@domain_file_option
 @json_option("Write the facts of each domain as JSON; - is standard output.")
 def command(name: str | None, file: Path | None, json_file: Path | None) -> None:
     """List the scale-up domains that can be projected to or simulated; with NAME, every number of one and its source.

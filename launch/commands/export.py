@@ -4,12 +4,16 @@ from pathlib import Path
 
 import click
 
+from collbench.collectives.option_groups import GroupedCommand
+
 from ..shared_options import DATA, OutputFile, warn, write_text
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "read"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Write runs in the format of another tool")
 @DATA
 @click.option("--format", "form", required=True, type=click.Choice(("nccl-tests", "osu", "csv", "json")),
               help="Format; json is that of nccl-tests, one document per line.")

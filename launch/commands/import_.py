@@ -5,12 +5,16 @@ from pathlib import Path
 
 import click
 
+from collbench.collectives.option_groups import GroupedCommand
+
 from ..shared_options import OutputFile, log_options, warn
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "read"
 
 
-class _ImportCommand(click.Command):
+class _ImportCommand(GroupedCommand):
     """Lists the tools in its help, looked up only when the help is shown: importers are slow to import."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -22,7 +26,7 @@ class _ImportCommand(click.Command):
             formatter.write_text(f"Reads the output of: {', '.join(titles)}.")
 
 
-@click.command("import", cls=_ImportCommand)
+@click.command("import", cls=_ImportCommand, short_help="Convert logs of other tools into a journal")
 @click.argument("logs", metavar="LOG...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=OutputFile(), help="Journal to write; it must not exist yet.")
 @log_options

@@ -9,7 +9,9 @@ import msgspec
 from click.core import ParameterSource
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
+from collbench.collectives.option_groups import JOB, GroupedCommand, option
+from collbench.collectives.option_types import RankCount
+from collbench.collectives.options import RunConfig, config_from, measuring_options
 
 from ..allocation import ranks_per_host
 from ..job import Job, parse_time
@@ -19,38 +21,40 @@ from ..presets import PRESETS
 from ..shared_options import RankList, library_log_option
 from ..workload import typed_command
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "measure"
 
 _PRESET_OPTIONS = ("transport", "device", "device_stride")
 _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 
 
-@click.command()
-@click.option("--launcher", type=click.Choice(LAUNCHERS), required=True,
-              help="; ".join(f"{name} {title}" for name, title in titles().items()) + ".")
-@click.option("--dry-run", is_flag=True, help="Print the command or the script, and start nothing.")
-@click.option("--preset", type=click.Choice(tuple(PRESETS)), default=None,
-              help="Nodes, ranks, sizes and rank counts for a known system; other options take precedence.")
-@click.option("--nodes", type=RankCount(), default=None, help="Number of hosts.  [default: 1]")
-@click.option("--ranks-per-node", type=RankCount(), default=None,
-              help="Ranks on each host.  [default: as many as collbench bench starts on this one]")
-@click.option("--hosts", default="", metavar="HOST,...", help="Names of the hosts, that of rank 0 first, for torchrun "
-              "and mpirun.")
-@click.option("--time", default=None, metavar="MINUTES|HH:MM:SS", help="Time limit of the job.")
-@click.option("--curve", type=RankList(), default=None,
-              help="Batch systems: rank counts to launch separately, one after another.")
-@click.option("--name", default=None, help="Name of the job.  [default: collbench, or that of the preset]")
-@click.option("--partition", default=None, help="Batch systems: partition or queue.")
-@click.option("--account", default=None, help="Batch systems: account to charge.")
-@click.option("--directive", "--sbatch", "directives", multiple=True, metavar="--OPTION=VALUE",
-              help="Batch systems: an additional directive; may be repeated.")
-@click.option("--container", default=None, metavar="IMAGE",
-              help="slurm and srun: run in this image through Pyxis, as in srun --container-image; collbench and "
-                   "--python are those inside.")
-@click.option("--container-mounts", default="", metavar="SRC:DST[:FLAGS],...",
-              help="What else of the host the container is to see; it always sees this directory and --out.")
-@click.option("--python", default=None, metavar="PATH",
-              help="Interpreter to start on every host.  [default: this one; python in a container]")
+@click.command(cls=GroupedCommand, short_help="Measure through a launcher or batch system")
+@option("--launcher", group=JOB, type=click.Choice(LAUNCHERS), required=True,
+        help="; ".join(f"{name} {title}" for name, title in titles().items()) + ".")
+@option("--dry-run", group=JOB, is_flag=True, help="Print the command or the script, and start nothing.")
+@option("--preset", group=JOB, type=click.Choice(tuple(PRESETS)), default=None,
+        help="Nodes, ranks, sizes and rank counts for a known system; other options take precedence.")
+@option("--nodes", group=JOB, type=RankCount(), default=None, help="Number of hosts.  [default: 1]")
+@option("--ranks-per-node", group=JOB, type=RankCount(), default=None,
+        help="Ranks on each host.  [default: as many as collbench bench starts on this one]")
+@option("--hosts", group=JOB, default="", metavar="HOST,...",
+        help="Names of the hosts, that of rank 0 first, for torchrun and mpirun.")
+@option("--time", group=JOB, default=None, metavar="MINUTES|HH:MM:SS", help="Time limit of the job.")
+@option("--curve", group=JOB, type=RankList(), default=None,
+        help="Batch systems: rank counts to launch separately, one after another.")
+@option("--name", group=JOB, default=None, help="Name of the job.  [default: collbench, or that of the preset]")
+@option("--partition", group=JOB, default=None, help="Batch systems: partition or queue.")
+@option("--account", group=JOB, default=None, help="Batch systems: account to charge.")
+@option("--directive", "--sbatch", "directives", group=JOB, multiple=True, metavar="--OPTION=VALUE",
+        help="Batch systems: an additional directive; may be repeated.")
+@option("--container", group=JOB, default=None, metavar="IMAGE",
+        help="slurm and srun: run in this image through Pyxis, as in srun --container-image; collbench and "
+             "--python are those inside.")
+@option("--container-mounts", group=JOB, default="", metavar="SRC:DST[:FLAGS],...",
+        help="What else of the host the container is to see; it always sees this directory and --out.")
+@option("--python", group=JOB, default=None, metavar="PATH",
+        help="Interpreter to start on every host.  [default: this one; python in a container]")
 @library_log_option
 @measuring_options
 def command(launcher: str, dry_run: bool, **values: Any) -> None:

@@ -8,36 +8,48 @@ import click
 
 from collbench.collectives.cases import catalog
 from collbench.collectives.errors import UsageError, printable
-from collbench.collectives.options import Amount, RankCount, RunConfig, Size
+from collbench.collectives.option_groups import HOW, OUTPUT, RUN, WHAT, GroupedCommand, option
+from collbench.collectives.option_types import Amount, RankCount, Size, TransportName
+from collbench.collectives.options import RunConfig
 from collbench.collectives.records.record import Policy
 from collbench.collectives.topology import Accelerators
-from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, device_option, json_option, only_data_on_stdout, write_text
+from ..shared_options import (
+    RANKS_HERE,
+    backend_option,
+    csv_option,
+    device_option,
+    json_option,
+    only_data_on_stdout,
+    write_text,
+)
 from ..workload import Workload
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "measure"
 
 _CPU_LARGE, _DEVICE_LARGE = 256 << 10, 64 << 20
 _MIN_SAMPLES = 8
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Measure every pair of ranks; find slow links")
 @click.argument("data", required=False, type=click.Path(path_type=Path, exists=True))
-@click.option("--ranks", type=RankCount(2), default=None, help=RANKS_HERE)
-@click.option("--transport", type=click.Choice(tuple(TRANSPORTS)), default="torch", show_default=True,
-              help="Communication library to measure.")
+@option("--ranks", group=RUN, type=RankCount(2), default=None, help=RANKS_HERE)
+@option("--transport", group=WHAT, type=TransportName(), default="torch", show_default=True,
+        help="Communication library to measure.")
 @device_option
-@click.option("--small", type=Size(), default="8", show_default=True, help="Message size for the latency.")
-@click.option("--large", type=Size(), default=None,
-              help="Message size for the bandwidth.  [default: 256K; 64M on an accelerator]")
-@click.option("--case-seconds", type=Amount(min=0.0, min_open=True), default=0.1, show_default=True,
-              help="Sampling time per round of pairs and mode.")
-@click.option("--precision", type=Amount(min=0.0, max=1.0), default=0.05, show_default=True,
-              help="Target relative half-width of the 95 % confidence interval of the slowest pair of a round.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Directory for the journal.  [default: results/<time>-<host>]")
+@backend_option
+@option("--small", group=WHAT, type=Size(), default="8", show_default=True, help="Message size for the latency.")
+@option("--large", group=WHAT, type=Size(), default=None,
+        help="Message size for the bandwidth.  [default: 256K; 64M on an accelerator]")
+@option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.1, show_default=True,
+        help="Sampling time per round of pairs and mode.")
+@option("--precision", group=HOW, type=Amount(min=0.0, max=1.0), default=0.05, show_default=True,
+        help="Target relative half-width of the 95 % confidence interval of the slowest pair of a round.")
+@option("--out", group=OUTPUT, type=click.Path(path_type=Path, file_okay=False), default=None,
+        help="Directory for the journal.  [default: results/<time>-<host>]")
 @json_option("Also write a row for every link as JSON; - is standard output.")
 @csv_option("Also write a row for every link as CSV; - is standard output.")
 def command(data: Path | None, ranks: int | None, json_file: Path | None, csv_file: Path | None, out: Path | None,
@@ -70,12 +82,12 @@ def command(data: Path | None, ranks: int | None, json_file: Path | None, csv_fi
         _show(data, json_file, csv_file)
 
 
-def _config(out: Path, on_device: bool, transport: str, device: str, small: int, large: int | None,
+def _config(out: Path, on_device: bool, transport: str, device: str, backend: str | None, small: int, large: int | None,
             case_seconds: float, precision: float) -> RunConfig:
     sizes = {small, large or (_DEVICE_LARGE if on_device else _CPU_LARGE)}
     policy = Policy(case_s=case_seconds, precision=precision, min_samples=_MIN_SAMPLES)
     workload = Workload(ops=catalog.GROUPS["links"], sizes=tuple(sorted(sizes)), policy=policy)
-    return workload.config(transport, out, on_device=on_device, device=device)
+    return workload.config(transport, out, on_device=on_device, device=device, backend=backend)
 
 
 def _measure_here(config: RunConfig, ranks: int | None, accelerators: Accelerators | None) -> int:

@@ -5,17 +5,20 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount
+from collbench.collectives.option_groups import GroupedCommand
+from collbench.collectives.option_types import RankCount
 
 from ..data_arguments import ALL_DATA, read_data
-from ..shared_options import domains_options, json_option, log_options, warn, write_text
+from ..shared_options import DomainNames, domains_options, json_option, log_options, warn, write_text
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "forecast"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Predict other domains, such as NVL72")
 @ALL_DATA
-@click.option("--domain", "names", default="nvl72,cm384", show_default=True, metavar="NAME,...",
+@click.option("--domain", "names", default="nvl72,cm384", show_default=True, type=DomainNames(),
               help="Domains to project to; `collbench domains` lists them.")
 @click.option("--to", "at_ranks", type=RankCount(2), default=None,
               help="Ranks in each domain.  [default: the whole domain]")

@@ -5,14 +5,17 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError, printable
+from collbench.collectives.option_groups import GroupedCommand
 
 from ..data_arguments import ALL_DATA, read_data
 from ..shared_options import domains_options, json_option, log_options, verbose_option, warn, write_text
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "read"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Report on runs or logs: terminal, page, JSON")
 @ALL_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Directory for report.html and tables.  [default: the run directory; for logs NAME-report here; no "

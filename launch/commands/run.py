@@ -6,17 +6,28 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import RankCount, RunConfig, config_from, measuring_options
+from collbench.collectives.option_groups import RUN, GroupedCommand, option
+from collbench.collectives.option_types import RankCount
+from collbench.collectives.options import RunConfig, config_from, measuring_options
 
 from ..allocation import default_ranks
-from ..shared_options import RANKS_HERE, csv_option, json_option, library_log_option, only_data_on_stdout, write_points
+from ..shared_options import (
+    RANKS_HERE,
+    csv_option,
+    json_option,
+    library_log_option,
+    only_data_on_stdout,
+    write_points,
+)
 from ..workload import display_mode, typed_command
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "measure"
 
 
-@click.command()
-@click.option("--ranks", type=RankCount(), default=None, help=RANKS_HERE)
+@click.command(cls=GroupedCommand, short_help="Measure what the options say")
+@option("--ranks", group=RUN, type=RankCount(), default=None, help=RANKS_HERE)
 @json_option("Also write the measured points as JSON; - is standard output.")
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option

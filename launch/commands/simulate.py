@@ -8,20 +8,33 @@ import click
 
 from collbench.collectives.cases.case import size_range
 from collbench.collectives.errors import UsageError
-from collbench.collectives.options import Amount, Size
+from collbench.collectives.option_groups import GroupedCommand
+from collbench.collectives.option_types import Amount, Size
 
-from ..shared_options import OutputFile, RankList, json_option, warn, write_text
+from ..shared_options import (
+    DomainNames,
+    OpNames,
+    OutputFile,
+    RankList,
+    domain_file_option,
+    json_option,
+    warn,
+    write_text,
+)
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "forecast"
 
 
 def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
 
 
-@click.command()
-@click.option("--domain", "name", required=True, help="Domain to simulate; `collbench domains` lists them.")
-@click.option("--ops", default="all_reduce", show_default=True, metavar="NAME,...", callback=_names,
+@click.command(cls=GroupedCommand, short_help="Simulate a domain with SimGrid")
+@click.option("--domain", "name", required=True, type=DomainNames("NAME"),
+              help="Domain to simulate; `collbench domains` lists them.")
+@click.option("--ops", default="all_reduce", show_default=True, type=OpNames(),
               help="Operations, or all that can be simulated.")
 @click.option("--algorithms", default="all", show_default=True, metavar="NAME,...", callback=_names,
               help="Our names or those of SMPI (ring, rab_rdb), or a library whose selection is simulated: mpich, "
@@ -39,8 +52,7 @@ def _names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str,
               help="Oversubscription of the outermost of several levels, instead of that of the domain.")
 @click.option("--timeout", type=Amount(min=1), default=120, show_default=True, metavar="SECONDS",
               help="Time limit per call; longer ones are stopped and omitted.")
-@click.option("--domain-file", "file", type=click.Path(path_type=Path, exists=True, dir_okay=False), default=None,
-              help="TOML file with additional domains, in the format of the shipped ones.")
+@domain_file_option
 @click.option("-o", "--out", type=OutputFile(), default=None,
               help="Write a journal (name ends in .jsonl) or tidy CSV, for `extrapolate`, `backtest`, `report`.")
 @json_option("Write the simulated points as JSON; - is standard output.")

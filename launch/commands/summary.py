@@ -5,21 +5,23 @@ from pathlib import Path
 import click
 
 from collbench.collectives.errors import UsageError
+from collbench.collectives.option_groups import GroupedCommand
 
 from ..data_arguments import ALL_DATA, read_data
-from ..shared_options import domains_options, log_options, verbose_option
+from ..shared_options import domains_options, log_options, ops_option, verbose_option
 
-__all__ = ["command"]
+__all__ = ["SECTION", "command"]
+
+SECTION = "read"
 
 
-@click.command()
+@click.command(cls=GroupedCommand, short_help="Ten lines on runs or logs; writes no files")
 @ALL_DATA
-@click.option("--ops", "op_names", metavar="NAME,...", default="",
-              help="Also print everything else, with tables of these operations, or of all.")
+@ops_option("Also print everything else, with tables of these operations, or of all.")
 @verbose_option
 @domains_options
 @log_options
-def command(data: tuple[Path, ...], op_names: str, verbose: bool, measured_on: str | None,
+def command(data: tuple[Path, ...], ops: tuple[str, ...], verbose: bool, measured_on: str | None,
             nic: str | None, file: Path | None, log_ranks: int | None, log_op: str | None) -> None:
     """Print the verdict on DATA, its headline results and their predictions at 72 and 384 ranks. Writes no files.
 
@@ -30,7 +32,7 @@ def command(data: tuple[Path, ...], op_names: str, verbose: bool, measured_on: s
     read = read_data(data, log_ranks, log_op, measured_on, nic, file)
     story = build_story(read.paths, known=read.domains, measured_on=read.measured_on, loaded=read.loaded)
     known = list(story.shown["op"].unique())
-    wanted = known if op_names == "all" else [name.strip() for name in op_names.split(",") if name.strip()]
+    wanted = known if "all" in ops else list(ops)
     for name in wanted:
         if name not in known:
             raise UsageError(f"--ops {name}: not in the data, which contain {', '.join(known)}")

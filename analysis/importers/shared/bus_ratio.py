@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import is_known
 
 from .collector import Collector
-from .names import is_known
 from .printed_numbers import PrintedNumber
 
 __all__ = ["warn_of_ratio"]

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.names import ITEMSIZES, is_known
 from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy, Record, Run
 
 from .limits import impossible_count, impossible_time
 from .log import Log
-from .names import ITEMSIZES, is_known
 
 __all__ = ["MEAN", "ROOT", "SLOWEST", "UNSTATED", "Collector", "LogHints", "Origin", "joined"]
 

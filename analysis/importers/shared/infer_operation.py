@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from .names import ITEMSIZES
+from collbench.collectives.cases.names import ITEMSIZES
+
 from .nccl_row import Columns, Half, Row
 from .printed_numbers import PrintedNumber
 

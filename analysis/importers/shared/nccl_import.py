@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from types import MappingProxyType
 from typing import NamedTuple
 
+from collbench.collectives.cases.names import ITEMSIZES, is_known, op_name, requested_op
 from collbench.collectives.records.record import Imported
 
 from .collector import MEAN, Collector, Origin, joined
 from .infer_operation import bus_ratio, factor_of, fitting_operations, signatures
 from .log import Log
-from .names import ITEMSIZES, is_known, op_name, requested_op
 from .nccl_log import Table, tables
 from .nccl_row import Half, Row
 from .printed_numbers import misfit, scaled

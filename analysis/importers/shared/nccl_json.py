@@ -5,9 +5,10 @@
 
 import re
 
+from collbench.collectives.cases.names import dtype_name
+
 from .collector import Collector
 from .json_text import documents, objects
-from .names import dtype_name
 from .nccl_log import Device, Table
 from .nccl_row import Columns, Half, Row
 from .printed_numbers import PrintedNumber

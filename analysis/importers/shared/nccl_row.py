@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from .names import ITEMSIZES, dtype_name
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name
+
 from .printed_numbers import PrintedNumber, misfit, printed_number, scaled, whole
 from .units import per_second, rate_scale, units_of
 

@@ -1,12 +1,14 @@
-"""Names that tools use for operations and element types, and their names in collbench."""
+"""Names that tools and people use for operations, element types and reduce operations, and their names in collbench."""
 
+import difflib
 import re
+from collections.abc import Iterable
 from types import MappingProxyType
 
-from collbench.collectives.cases.catalog import DTYPES, OPERATIONS
-from collbench.collectives.errors import UsageError
+from ..errors import UsageError
+from .catalog import DTYPES, OPERATIONS
 
-__all__ = ["ITEMSIZES", "dtype_name", "is_known", "op_name", "plain", "requested_op"]
+__all__ = ["ITEMSIZES", "did_you_mean", "dtype_name", "is_known", "op_name", "plain", "redop_name", "requested_op"]
 
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
 
@@ -32,6 +34,9 @@ _DTYPES = MappingProxyType({
     "f8e4m3": "fp8_e4m3", "fp8e4m3": "fp8_e4m3", "float8e4m3": "fp8_e4m3",
     "f8e5m2": "fp8_e5m2", "fp8e5m2": "fp8_e5m2", "float8e5m2": "fp8_e5m2", "fp8e8m0": "fp8_e8m0",
 })
+
+_REDOPS = MappingProxyType({"add": "sum", "plus": "sum", "product": "prod", "multiply": "prod", "minimum": "min",
+                            "maximum": "max", "average": "avg", "mean": "avg"})
 
 # Bytes per element, of our types and of those that only other tools have.
 ITEMSIZES = MappingProxyType({name: dtype.itemsize for name, dtype in DTYPES.items()} | {
@@ -61,7 +66,7 @@ def requested_op(name: str) -> str:
     """The operation given by the user. UsageError if the catalog lacks it."""
     op = op_name(name)
     if op not in OPERATIONS:
-        raise UsageError(f"operation {name!r}: known are {', '.join(OPERATIONS)}")
+        raise UsageError(f"operation {name!r}{did_you_mean(name, OPERATIONS)}; known are {', '.join(OPERATIONS)}")
     return op
 
 
@@ -71,3 +76,16 @@ def dtype_name(name: str | None) -> str | None:
         return None
     word = name.strip().lower().removeprefix("torch.")[:32]
     return _DTYPES.get(plain(word), word)
+
+
+def redop_name(name: str) -> str:
+    """Name of the reduce operation `name` in collbench; `name` itself, in lower case, if it has none."""
+    word = plain(name)
+    word = word if word in _REDOPS else word.removeprefix("mpi").removeprefix("nccl")
+    return _REDOPS.get(word, word)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`: did you mean X?` for the closest of `known`, else nothing."""
+    close = difflib.get_close_matches(name.lower(), list(known), 1)
+    return f": did you mean {close[0]}?" if close else ""
