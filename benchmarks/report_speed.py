@@ -60,7 +60,7 @@ def main() -> None:
         for name, words in (("read every byte", ["-c", READ, str(data / "journal.jsonl")]),
                             ("check and decode every line", ["-c", DECODE, str(data / "journal.jsonl")]),
                             ("collbench summary", [COLLBENCH, "summary", str(data)]),
-                            ("collbench report, page and figures", [COLLBENCH, "report", str(data), "-o", str(out)])):
+                            ("collbench report, page", [COLLBENCH, "report", str(data), "-o", str(out)])):
             table.add_row(name, *measured(words))
         Console(width=110).print(table)
 

@@ -158,7 +158,7 @@ def test_the_command_shows_a_matrix_over_mpi(collbench, tmp_path):
     assert {record.status for record in records} == {"ok"}
     assert all(record.verification.checks for record in records if record.case.operation.linked)
     assert {record.timings[0].loop for record in records} <= {"native", "python"}
-    assert collbench("report", "links").returncode == 0
+    assert collbench("report", "links", "--figures").returncode == 0
     page = (tmp_path / "links" / "report.html").read_text()
     assert page.count('id="chart-links-') == 3
     assert (tmp_path / "links" / "figures" / "links-latency.png").stat().st_size > 1000
