@@ -11,7 +11,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..assess.verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
-from ..assess.wording import attainable, ranked
+from ..assess.wording import attainable, ranked, standing
 from ..domains.facts import Domain
 from ..frames.representative import Predicted
 from ..text.units import percent, rate, span
@@ -46,11 +46,13 @@ class Reference(NamedTuple):
 
     Args:
         word: one of `assess.verdicts`.
+        detail: of published runs their range, sources, and what they have in common; else empty.
         basis: what with, in a few words: the range of published values, the baseline, or a share of the ceiling.
     """
 
     word: str
     basis: str
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,12 @@ def _reference(row: _Row) -> Reference:
     """The verdict of `assess` on a point, and on what it rests."""
     if isinstance(row["basis"], str):
         limits = span(rate(row["expected_lo_Bps"]), rate(row["expected_hi_Bps"]))
-        place = ranked(row["percentile"], row["reference_runs"]) if row["basis"] == "published" else ""
-        return Reference(row["verdict"], place or f"{row['basis']} {limits}")
+        if row["basis"] != "published":
+            return Reference(row["verdict"], f"{row['basis']} {limits}")
+        place = ranked(row["percentile"], row["reference_runs"])
+        among = standing(row["percentile"], row["reference_runs"], row["reference_sources"])
+        return Reference(row["verdict"], place or f"published {limits}",
+                         f"{among}: {row['reference']}; normal: {limits}")
     if row["oversubscribed"] is True or not math.isfinite(row["share"]):      # then no bound says anything
         return Reference(NO_REFERENCE, "")
     return Reference(row["verdict"], f"{percent(row['share'])} of what "

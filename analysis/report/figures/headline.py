@@ -4,6 +4,7 @@ Its title is the verdict. The axis is linear, because the chart answers how near
 the same curve on logarithmic axes is with its operation.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -38,12 +39,14 @@ __all__ = ["SECTION", "build", "headline_chart"]
 
 SECTION = Section("headline", "Answer", "answer", 0)
 _BOUNDS = {LINK: "link rate", BETWEEN: "network cards", MEMORY: "memory bound", DEVICE_MEMORY: "device memory"}
+_BASES = {"published": "published runs", "baseline": "baseline"}
 _IN_SIGHT = 2.5         # a bound further above what was measured than this factor would flatten the curve
+_LABEL = 0.3            # share of the width that the name of the band takes
 _SLOW = 0.8             # a run below this share of the median of the runs is named
 _ROOM = 1.12            # above the highest line, for its label
 _HEIGHT = 300
 _COLUMNS = ("kind", "run", "ranks", "message_bytes", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "time_s",
-            "expected_lo_Bps", "expected_hi_Bps", "label")
+            "expected_lo_Bps", "expected_hi_Bps", "percentile", "reference_runs", "label")
 
 
 def build(story: Story) -> Iterator[Chart]:
@@ -100,22 +103,30 @@ def _bounds(own: pd.DataFrame) -> pd.DataFrame:
     found = []
     for (kind, switched), some in known.groupby(["ceiling_kind", known["wire_Bps"].notna()], sort=False):
         bound = float(some["ceiling_Bps"].max())
-        name = f"{_BOUNDS[str(kind)]}{' where switches reduce' if switched else ''}"
+        assumed = some["ceiling_assumes"].iloc[-1]
+        name = assumed if isinstance(assumed, str) and assumed else _BOUNDS[str(kind)]
+        name += " where switches reduce" if switched else ""
         found.append({"kind": "ceiling", "busbw_Bps": bound, "label": f"{name}: {units.rate(bound)}"})
     return pd.DataFrame(found, columns=["kind", "busbw_Bps", "label"])
 
 
 def _band_layers(band: pd.DataFrame, x: Spec, y: Spec) -> list[Spec]:
-    """The range that counts as normal, named to the left of where it has risen halfway: the curve leaves room there."""
+    """The range that counts as normal, named to the left of where it has risen halfway, or within where it begins so."""
     if band.empty:
         return []
     table = rows(band, ("message_bytes", "expected_lo_Bps", "expected_hi_Bps"))
     area: Spec = {"data": {"values": table}, "mark": {"type": "area", "color": PALETTE[2], "opacity": 0.22},
                   "encoding": {"x": x, "y": {**y, "field": "expected_lo_Bps"}, "y2": {"field": "expected_hi_Bps"}}}
+    basis = str(band["basis"].iloc[-1])
     halfway = next(row for row in table if row["expected_hi_Bps"] >= max(one["expected_hi_Bps"] for one in table) / 2)
-    name: Spec = {"data": {"values": [halfway | {"label": f"normal: {band['basis'].iloc[-1]}"}]},
-                  "mark": {"type": "text", "color": INK, "align": "right", "baseline": "bottom", "dx": -8},
-                  "encoding": {"x": x, "y": {**y, "field": "expected_hi_Bps"}, "text": {"field": "label"}}}
+    left, right = (math.log(end) for end in x["scale"]["domain"])
+    if math.log(halfway["message_bytes"]) - left > _LABEL * (right - left):
+        field, place = "expected_hi_Bps", {"align": "right", "dx": -8}
+    else:
+        field, place = "expected_lo_Bps", {"align": "left", "dx": 6, "dy": -6}
+    name: Spec = {"data": {"values": [halfway | {"label": f"normal: {_BASES.get(basis, basis)}"}]},
+                  "mark": {"type": "text", "color": INK, "baseline": "bottom", **place},
+                  "encoding": {"x": x, "y": {**y, "field": field}, "text": {"field": "label"}}}
     return [area, name]
 
 
@@ -133,7 +144,8 @@ def _bound_layers(bounds: pd.DataFrame, own: pd.DataFrame, x: Spec, y: Spec) -> 
 
 def _measured_layers(own: pd.DataFrame, result: Result, x: Spec, y: Spec) -> list[Spec]:
     """A line for each run with the 95 % confidence intervals of its points; the result itself is named."""
-    tip = tooltip(message_size="size text", busbw="rate text", interval="rate interval", time="time text", run="run")
+    tip = tooltip(message_size="size text", busbw="rate text", interval="rate interval", time="time text",
+                  percentile="percentile", of_runs="reference_runs", run="run")
     several = own["message_bytes"].duplicated().any()
     colour = PALETTE[0]
     base: Spec = {"x": x, "y": y, "detail": {"field": "run"}}
