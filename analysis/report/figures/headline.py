@@ -111,7 +111,7 @@ def _bounds(own: pd.DataFrame) -> pd.DataFrame:
 
 
 def _band_layers(band: pd.DataFrame, x: Spec, y: Spec) -> list[Spec]:
-    """The range that counts as normal, named to the left of where it has risen halfway, or within where it begins so."""
+    """The range that counts as normal, named left of where it has risen halfway, or inside where it starts high."""
     if band.empty:
         return []
     table = rows(band, ("message_bytes", "expected_lo_Bps", "expected_hi_Bps"))
