@@ -188,7 +188,7 @@ def test_occasional_preemption_does_not_increase_the_lead():
             begin = start if start % 8_000_000 < 4_000_000 else (start // 8_000_000 + 1) * 8_000_000
             late.append(begin - start)
             now = begin + 5000
-        counted += sum(agreed.accept(late))
+        counted += sum(agreed.accept(late, [5000] * 20))
     assert counted > 0.9 * 2000
     assert agreed.lead_ns < 1_000_000
 
@@ -196,15 +196,16 @@ def test_occasional_preemption_does_not_increase_the_lead():
 def test_the_lead_grows_until_the_announcement_arrives_in_time():
     agreed = ALIGNMENTS["agreed"](None, SAME)
     while agreed.lead_ns < 3_000_000:
-        assert not any(agreed.accept([3_000_000 - agreed.lead_ns] * 5))
-    assert all(agreed.accept([0] * 5))
+        assert not any(agreed.accept([3_000_000 - agreed.lead_ns] * 5, [5000] * 5))
+    assert all(agreed.accept([0] * 5, [5000] * 5))
 
 
-def test_a_sample_that_begins_more_than_a_microsecond_late_does_not_count():
+def test_a_sample_that_begins_late_by_more_than_a_microsecond_and_half_a_percent_does_not_count():
     agreed = ALIGNMENTS["agreed"](None, SAME)
-    assert agreed.accept([0, 999, 1000, 1001, 1500, 100_000]) == [True, True, True, False, False, False]
+    assert agreed.accept([0, 999, 1000, 1001, 1500, 100_000], [9e3] * 6) == [True, True, True, False, False, False]
+    assert agreed.accept([2_900_000, 3_100_000], [6e8] * 2) == [True, False] 
     for name in ("none", "barrier"):
-        assert all(ALIGNMENTS[name](None, SAME).accept([1e9]))
+        assert all(ALIGNMENTS[name](None, SAME).accept([1e9], [5000]))
 
 
 def test_starts_are_agreed_unless_a_host_is_crowded():
@@ -222,20 +223,20 @@ def test_ranks_that_fill_large_buffers_meet_before_the_start_is_announced():
             time.sleep(0.03 * communicator.rank)
             start_ns = agreed.start()
             late.append(communicator.all_max([communicator.now_ns() - start_ns])[0])
-            agreed.accept(late[-1:])
+            agreed.accept(late[-1:], [5000])
         return communicator.gather((late, agreed.spec().rule))
     for late, rule in run_ranks(2, program):
         assert rule == "met"
         assert late[0] > 20e6
         assert min(late[1:]) < 10e6
     small = ALIGNMENTS["agreed"](None, SAME)
-    assert small.accept([200_000] * 5) == [False] * 5
+    assert small.accept([200_000] * 5, [5000] * 5) == [False] * 5
     assert small.spec().rule == "agreed"
 
 
 def test_a_case_whose_samples_are_all_late_starts_them_after_a_barrier(tmp_path, monkeypatch):
     """As on a machine that preempts ranks all the time; the record says how its samples started."""
-    def never(agreed, late_ns):
+    def never(agreed, late_ns, sample_ns):
         return [False] * len(late_ns)
     monkeypatch.setattr(ALIGNMENTS["agreed"], "accept", never)
     request = RunConfig(transport="loopback", sweep=Sweep(ops=("all_reduce",), sizes=(64,), ranks=(2,)),

@@ -43,7 +43,7 @@ class Barrier:
         self.world.clock_ns += self.world.align_ns
         return 0
 
-    def accept(self, late_ns):
+    def accept(self, late_ns, sample_ns):
         return [True] * len(late_ns)
 
 
@@ -113,7 +113,7 @@ def test_samples_that_begin_late_are_kept_and_not_counted():
             Agreed.seen += 1
             return world.clock_ns - 50_000 if Agreed.seen % 3 == 0 else world.clock_ns
 
-        def accept(self, late_ns):
+        def accept(self, late_ns, sample_ns):
             return [late <= 1000 for late in late_ns]
     samples = take_samples(Inspected(world, 1), world, Agreed(world), Policy(precision=0.0, max_samples=60), 1.0, 1)
     total = len(samples.elapsed_ns)
@@ -128,7 +128,7 @@ def test_a_case_that_is_always_late_ends():
         def start(self):
             return world.clock_ns - 50_000 if world.clock_ns > 50_000 else 0
 
-        def accept(self, late_ns):
+        def accept(self, late_ns, sample_ns):
             return [False] * len(late_ns)
     samples = take_samples(Inspected(world, 1), world, Late(world), Policy(), 0.01, 1)
     assert samples.worst_s == []

@@ -7,9 +7,10 @@ from typing import Protocol
 from ..interfaces import Communicator, StartSpec
 from .clock import ClockModel
 
-__all__ = ["ALIGNMENTS", "LATE_TOLERANCE_NS", "Alignment", "choose"]
+__all__ = ["ALIGNMENTS", "Alignment", "choose", "is_on_time"]
 
-LATE_TOLERANCE_NS = 1000    # a sample that begins later than this after the agreed start does not count
+_LATE_TOLERANCE_NS = 1000
+_LATE_SHARE = 1 / 200       # of the time of a sample, which becomes longer by as much
 _MAX_LATE_SHARE = 1 / 4     # of a round: a rank that is preempted now and then is late whatever the lead
 _MIN_LEAD_NS = 50_000
 _MAX_LEAD_NS = 20_000_000
@@ -22,8 +23,8 @@ class Alignment(Protocol):
     def start(self) -> int:
         """Synchronise with the others; returns when to begin on this rank's clock in ns, or 0 for at once."""
 
-    def accept(self, late_ns: Sequence[float]) -> list[bool]:
-        """Which samples count, given the lateness of the latest rank in each of them."""
+    def accept(self, late_ns: Sequence[float], sample_ns: Sequence[float]) -> list[bool]:
+        """Which samples count, given the lateness of the latest rank in each of them, and how long each took."""
 
     def spec(self) -> StartSpec:
         """The same start, for a compiled loop (see native/loop.c)."""
@@ -38,7 +39,7 @@ class _Unaligned:
     def start(self) -> int:
         return 0
 
-    def accept(self, late_ns: Sequence[float]) -> list[bool]:
+    def accept(self, late_ns: Sequence[float], sample_ns: Sequence[float]) -> list[bool]:
         return [True] * len(late_ns)
 
     def spec(self) -> StartSpec:
@@ -76,8 +77,8 @@ class _AgreedTime(_Unaligned):
         announced_ns = self.clock.to_reference(self.communicator.now_ns()) + self.lead_ns
         return self.clock.to_local(self.communicator.share(announced_ns))
 
-    def accept(self, late_ns: Sequence[float]) -> list[bool]:
-        on_time = [late <= LATE_TOLERANCE_NS for late in late_ns]
+    def accept(self, late_ns: Sequence[float], sample_ns: Sequence[float]) -> list[bool]:
+        on_time = list(map(is_on_time, late_ns, sample_ns))
         if on_time.count(False) <= _MAX_LATE_SHARE * len(on_time):
             self.lead_ns = max(int(0.9 * self.lead_ns), _MIN_LEAD_NS)
         elif not self.meets and sum(late > _UNREADY_NS for late in late_ns) > _MAX_LATE_SHARE * len(on_time):
@@ -89,6 +90,11 @@ class _AgreedTime(_Unaligned):
     def spec(self) -> StartSpec:
         return StartSpec("met" if self.meets else "agreed", self.lead_ns, self.clock.epoch, self.clock.offset,
                          self.clock.drift)
+
+
+def is_on_time(late_ns: float, sample_ns: float) -> bool:
+    """Whether a sample that began `late_ns` after the agreed start counts: a long one may begin a little later."""
+    return late_ns <= max(_LATE_TOLERANCE_NS, _LATE_SHARE * sample_ns)
 
 
 ALIGNMENTS: MappingProxyType[str, Callable[[Communicator, ClockModel], Alignment]] = MappingProxyType(

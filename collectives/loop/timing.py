@@ -220,7 +220,7 @@ class _Sampler:
         own_spent_s = (self.communicator.now_ns() - self.started_ns) / 1e9
         shared = self.communicator.all_max([*own_s, *late, own_spent_s])
         times, late_ns, self.spent_s = shared[:count], shared[count:-1], shared[-1]
-        on_time = self.alignment.accept(late_ns)
+        on_time = self.alignment.accept(late_ns, [1e9 * self.calls * time_s for time_s in times])
         self.late += [first + sample for sample in range(count) if not on_time[sample]]
         good = [time_s for time_s, counts in zip(times, on_time, strict=True) if counts]
         self.worst_s += good
