@@ -57,7 +57,7 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
     processes are gone when this returns.
     """
     if job.nodes == 1 and job.needs_mpi and (reason := why_too_little_shared(job.ranks)):
-        print(f"collbench: warning: {reason}", file=sys.stderr, flush=True)
+        _say(f"warning: {reason}")
     with job_tmpdir(one_host=job.nodes == 1) as own:
         status_file = Path(own["TMPDIR"]) / "status" if launcher.hides_status and "TMPDIR" in own else None
         own |= {STATUS_FILE: str(status_file)} if status_file else {}
@@ -101,7 +101,7 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
     try:
         status = _wait(process, job, mark)
     except subprocess.TimeoutExpired:
-        print(f"collbench: the job did not finish within {job.time_limit_s:.0f} s; ending it", file=sys.stderr)
+        _say(f"the job did not finish within {job.time_limit_s:.0f} s; ending it")
         _end(process)
         return TIMED_OUT
     finally:
@@ -109,6 +109,10 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
             signal.signal(number, handler)
         _end_group(process, mark)
     if status is None:
+        return FAULT
+    if status < 0 and not received:
+        _say(f"the launcher (pid {process.pid}) died of {signal.Signals(-status).name}: the job ends; "
+             f"{_whereabouts(job.config.journal)}")
         return FAULT
     status = 128 - status if status < 0 else status
     if received and (status == _STOPPED or launcher.hides_status):
@@ -140,8 +144,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:
             why = "no case has ended, and the ranks have not ended the job themselves"
         seen = seen + 1 if why else 0
         if why and seen > 2 and (quiet_s > limit_s + _QUIET_S or _ALONE in why):
-            print(f"collbench: nothing has happened for {quiet_s:.0f} s: {why}: the job ends; everything measured is "
-                  f"in {job.config.journal}", file=sys.stderr, flush=True)
+            _say(f"nothing has happened for {quiet_s:.0f} s: {why}: the job ends; {_whereabouts(job.config.journal)}")
             return None
     return status
 
@@ -191,8 +194,7 @@ def run_through_faults(launcher: Launcher, job: Job) -> int:
     while status == FAULT and faults < _MOST_RESTARTS and _faulted(journal, seen):
         seen, faults = _size(journal), faults + 1
         runs = tuple(dict.fromkeys(line.id for line in _lines(journal, begin) if isinstance(line, Run)))
-        print(f"collbench: restarting the ranks for the remaining cases ({faults} given up)", file=sys.stderr,
-              flush=True)
+        _say(f"restarting the ranks for the remaining cases ({faults} given up)")
         config = msgspec.structs.replace(job.config, settled=runs)
         status = run_job(launcher, msgspec.structs.replace(job, config=config))
     return FAULT if faults and status == 0 else status
@@ -221,6 +223,14 @@ def _recorded_status(path: Path | None) -> int | None:
         return int(path.read_text()) if path else None
     except (OSError, ValueError):
         return None
+
+
+def _whereabouts(journal: Path) -> str:
+    return f"everything measured is in {journal}" if journal.exists() else "nothing was measured"
+
+
+def _say(text: str) -> None:
+    print(f"collbench: {text}", file=sys.stderr, flush=True)
 
 
 def _size(journal: Path) -> int:

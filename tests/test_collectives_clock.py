@@ -203,7 +203,7 @@ def test_the_lead_grows_until_the_announcement_arrives_in_time():
 def test_a_sample_that_begins_late_by_more_than_a_microsecond_and_half_a_percent_does_not_count():
     agreed = ALIGNMENTS["agreed"](None, SAME)
     assert agreed.accept([0, 999, 1000, 1001, 1500, 100_000], [9e3] * 6) == [True, True, True, False, False, False]
-    assert agreed.accept([2_900_000, 3_100_000], [6e8] * 2) == [True, False] 
+    assert agreed.accept([2_900_000, 3_100_000], [6e8] * 2) == [True, False]
     for name in ("none", "barrier"):
         assert all(ALIGNMENTS[name](None, SAME).accept([1e9], [5000]))
 
