@@ -61,9 +61,9 @@ class Running(NamedTuple):
         return [pid for pid in self.members() if process_state(pid)[1] == self.process.pid]
 
     def ranks(self) -> list[int]:
-        """Processes below the launcher, in the order of their ids; of torchrun and mpirun these are the ranks too."""
+        """Processes below the launcher, in the order of their start."""
         launcher = set(self.launcher())
-        return sorted(pid for pid in self.members() if process_state(pid)[1] in launcher)
+        return sorted((pid for pid in self.members() if process_state(pid)[1] in launcher), key=_started)
 
     def members(self) -> set[int]:
         """Every process of the job and the parent; not the guard, which must outlive them."""
@@ -90,6 +90,13 @@ def _command(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
+
+
+def _started(pid: int) -> tuple[int, int]:
+    """Clock ticks since boot, then the id; ids alone wrap around."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]), pid
+    return 0, pid
 
 
 # Faults: each acts on a running job and says whether there was anything to act on.
@@ -237,13 +244,17 @@ def _left(job: Running) -> list[str]:
         time.sleep(0.2)
 
 
-def _judge(job: Running, fault: str, status: int | None, whole: int, said: str, shown: int, kept: int) -> list[str]:
-    """What is wrong with the end of a job."""
-    problems = ["Traceback"] if "Traceback (most" in said else []
+def _judge(job: Running, fault: str, status: int | None, whole: int, said: str, shown: int, kept: int,
+           taken_afterwards: bool) -> list[str]:
+    """What is wrong with the end of a job. `taken_afterwards`: others took the journal when it may have been closed."""
+    problems = ["Traceback"] if any("torch/distributed/elastic" not in trace     # torchrun always prints its own
+                                    for trace in said.split("Traceback (most recent call last)")[1:]) else []
     if status is None:
         return [*problems, "did not end"]
     own_words = any(line.startswith("collbench: ") for line in said.splitlines())
     parent_gone = status < 0
+    if taken_afterwards:
+        kept = whole
     if status == 0 and kept < whole:
         problems.append(f"status 0 with {kept} of {whole} records")
     if status and not own_words and not parent_gone and status != 128 + signal.SIGTERM:
@@ -264,6 +275,7 @@ def run(number: int, seed: int, launchers: list[str], whole: dict[str, tuple[flo
         "line", chance.randint(1, records + 1))
     job = _start(launcher, folder, number)
     _await_moment(job, moment)
+    closed = _lines(job) > records
     hit = job.process.poll() is None and FAULTS[fault](job, chance)
     begin = time.monotonic()
     status = None
@@ -273,7 +285,8 @@ def run(number: int, seed: int, launchers: list[str], whole: dict[str, tuple[flo
     shown, said = _shown((folder / "stdout").read_text()), (folder / "stderr").read_text()
     rescue = re.search(r"everything measured so far is in (\S+)", said)
     kept = _kept(Path(rescue[1]) if rescue else job.journal)
-    problems = _judge(job, fault, status, records, said, shown, kept)
+    problems = _judge(job, fault, status, records, said, shown, kept,
+                      closed and fault.startswith(("journal", "folder")))
     kill(job.members())
     with suppress(ChildProcessError):       # those that a debugger, this process, held
         while os.waitpid(-1, os.WNOHANG | _WALL)[0]:
@@ -324,6 +337,8 @@ def main() -> int:
     parser.add_argument("--launchers", default=",".join(START))
     parser.add_argument("--json", type=Path, help="also write every result to this file")
     asked = parser.parse_args()
+    for name in "HUP", "INT", "QUIT":       # which a shell ignores for what runs in the background
+        signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_DFL)
     _with_private_shared_memory()
     results, root = [], Path(tempfile.mkdtemp(prefix="fault-campaign-"))
     launchers = asked.launchers.split(",")

@@ -2,8 +2,10 @@
 
 import os
 import traceback
+from contextlib import suppress
 
-__all__ = ["CollbenchError", "FaultError", "MissingLibraryError", "UsageError", "printable", "show_traceback"]
+__all__ = ["CollbenchError", "FaultError", "MissingLibraryError", "UsageError", "printable", "show_traceback",
+           "write_error"]
 
 
 class CollbenchError(Exception):
@@ -37,3 +39,12 @@ def show_traceback(error: BaseException) -> None:
     """Print where `error` was raised on standard error if COLLBENCH_TRACEBACK is set, for developers."""
     if os.environ.get("COLLBENCH_TRACEBACK"):
         traceback.print_exception(error)
+
+
+def write_error(text: str) -> None:
+    """Write lines to standard error in one piece, with control characters escaped.
+
+    Buffers, whose lock another thread may hold, are bypassed. No run ends because standard error is full or closed.
+    """
+    with suppress(OSError):
+        os.write(2, printable(text, keep="\n").encode(errors="backslashreplace") + b"\n")

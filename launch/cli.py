@@ -6,6 +6,7 @@ tell; 124 time limit reached; 130 (Ctrl-C) or 143 stopped by a signal, everythin
 closed pipe.
 """
 
+import errno
 import os
 import pkgutil
 import signal
@@ -29,6 +30,7 @@ __all__ = ["cli", "main"]
 _SECTIONS = {"measure": "Measure", "read": "Read", "forecast": "Forecast", "gate": "Gate", "manage": "Manage"}
 _INTERNAL_ERROR = 70    # EX_SOFTWARE; 1 would read as "slower" or "wrong"
 _SIGPIPE = 13           # which Windows does not have
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)     # what is written to files is refused by name
 _LONGEST = 1500         # characters of an error message; a list of all operations is shorter
 
 
@@ -122,6 +124,8 @@ def _explained(error: Exception) -> tuple[str, int]:
         return error.format_message() + (f" (see {context.command_path} --help)" if context else ""), error.exit_code
     if isinstance(error, CollbenchError):
         return str(error), error.exit_status
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_ERRORS:
+        return f"standard output cannot be written: {error.strerror}", 1
     where = traceback.extract_tb(error.__traceback__)[-1]
     return (f"internal error: {type(error).__name__}: {error} [{Path(where.filename).name}:{where.lineno}]; "
             "COLLBENCH_TRACEBACK=1 shows more"), _INTERNAL_ERROR

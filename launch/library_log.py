@@ -5,13 +5,12 @@ nothing is timed. The data path (transports, channels, algorithms) then becomes 
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 import msgspec
 
 from collbench.collectives import library_log
-from collbench.collectives.errors import CollbenchError, UsageError
+from collbench.collectives.errors import CollbenchError, UsageError, write_error
 
 from .job import Job
 from .job import may_log as has_log
@@ -71,4 +70,4 @@ def _why_silent(variables: dict[str, str]) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"collbench: {text}", file=sys.stderr, flush=True)
+    write_error(f"collbench: {text}")

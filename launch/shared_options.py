@@ -230,4 +230,5 @@ def write_text(file: Path, text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+        name = "standard output" if str(file) == "-" else file
+        raise UsageError(f"{name}: cannot be written: {error.strerror}") from None

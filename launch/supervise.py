@@ -5,7 +5,6 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from types import FrameType, MappingProxyType
 
 import msgspec
 
-from collbench.collectives.errors import FaultError, UsageError
+from collbench.collectives.errors import FaultError, UsageError, write_error
 from collbench.collectives.ranks.host_limits import why_too_little_shared
 from collbench.collectives.ranks.processes import STATUS_FILE, job_members, kill, why_stopped
 from collbench.collectives.records.journal import Line, unseal
@@ -22,6 +21,7 @@ from collbench.collectives.records.record import FAULT_NOTE, Record, Run
 
 from .job import Job
 from .job_tmpdir import job_tmpdir
+from .kept_journal import KeptJournal
 from .launchers.base import Launcher
 
 __all__ = ["FAULT", "TIMED_OUT", "run_job", "run_through_faults", "submit", "was_stopped"]
@@ -59,7 +59,7 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
     if job.nodes == 1 and job.needs_mpi and (reason := why_too_little_shared(job.ranks)):
         _say(f"warning: {reason}")
     with job_tmpdir(one_host=job.nodes == 1) as own:
-        status_file = Path(own["TMPDIR"]) / "status" if launcher.hides_status and "TMPDIR" in own else None
+        status_file = Path(own["TMPDIR"]) / "status" if "TMPDIR" in own else None
         own |= {STATUS_FILE: str(status_file)} if status_file else {}
         if sys.stdout.isatty():     # ranks cannot tell how wide the terminal is that their launcher prints to
             own["COLUMNS"] = str(shutil.get_terminal_size().columns)
@@ -69,7 +69,7 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
         status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own})
-        return (_recorded_status(status_file) or status) if status == 1 else status
+        return (_recorded_status(status_file) or status) if status == 1 and launcher.hides_status else status
 
 
 def was_stopped(status: int) -> bool:
@@ -83,7 +83,8 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
     `own` are variables that it has in addition to those of this process.
     """
     environment = {**os.environ, **own}
-    begin = _size(job.config.journal)
+    journal = KeptJournal(job.config.journal)
+    begin = journal.look()
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
                                env=environment)
     mark = f"TMPDIR={environment['TMPDIR']}" if job.nodes == 1 and "TMPDIR" in own else ""
@@ -92,14 +93,14 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         if received:
             _signal(process, signal.SIGTERM)
         else:
-            os.write(2, b"\ncollbench: stopping after this case; once more ends it at once\n")
+            write_error("\ncollbench: stopping after this case; once more ends it at once")
             process.send_signal(launcher.stop_signal)
         received.append(number)
     received: list[int] = []
     previous = {number: signal.signal(number, forward) for number in _SIGNALS
                 if signal.getsignal(number) is not signal.SIG_IGN}      # as under nohup
     try:
-        status = _wait(process, job, mark)
+        status = _wait(process, job, journal, mark)
     except subprocess.TimeoutExpired:
         _say(f"the job did not finish within {job.time_limit_s:.0f} s; ending it")
         _end(process)
@@ -108,6 +109,7 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
         _end_group(process, mark)
+        journal.end()
     if status is None:
         return FAULT
     if status < 0 and not received:
@@ -117,12 +119,14 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
     status = 128 - status if status < 0 else status
     if received and (status == _STOPPED or launcher.hides_status):
         return _INTERRUPTED if received[0] == signal.SIGINT else _STOPPED
+    if status and not received and STATUS_FILE in own and not Path(own[STATUS_FILE]).exists():
+        _say(f"the launcher ended with status {status}, and no rank has said why; {_whereabouts(job.config.journal)}")
     if not received and (status - 128 in _CRASHES or status in _BARE_CRASHES):
         return FAULT
     return FAULT if status not in (0, 2, FAULT, _STOPPED) and _faulted(job.config.journal, begin) else status
 
 
-def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:
+def _wait(process: subprocess.Popen[bytes], job: Job, journal: KeptJournal, mark: str) -> int | None:
     """The exit status of the launcher; None if the job stands still, which has been said.
 
     Ranks watch each other, but none of them runs if all are stopped, and nobody watches their launcher. TimeoutExpired
@@ -136,7 +140,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job, mark: str) -> int | None:
             raise subprocess.TimeoutExpired(process.args, job.time_limit_s)
         # This process may have been stopped as well: only time in which it ran counts.
         quiet_s, looked = quiet_s + min(now - looked, 2 * _LOOK_S), now
-        if (found := _size(job.config.journal)) != size:
+        if (found := journal.look()) != size:
             quiet_s, size = 0.0, found
         limit_s = job.config.limit_s
         why = _why_it_stands_still(process, mark) if mark and quiet_s > _QUIET_S else None
@@ -230,7 +234,7 @@ def _whereabouts(journal: Path) -> str:
 
 
 def _say(text: str) -> None:
-    print(f"collbench: {text}", file=sys.stderr, flush=True)
+    write_error(f"collbench: {text}")
 
 
 def _size(journal: Path) -> int:

@@ -31,7 +31,7 @@ FLOORS = {
     ),
     "launch": (
         ("torch_wheels",),
-        ("render_options", "workload", "allocation", "job_tmpdir", "bootstrap"),
+        ("render_options", "workload", "allocation", "job_tmpdir", "kept_journal", "bootstrap"),
         ("job", "device_choice"),
         ("launchers",),
         ("presets", "supervise"),

@@ -204,6 +204,15 @@ def test_cases_measured_in_random_order_are_printed_by_operation_and_fit_the_ter
     assert ranks == sorted(ranks)
 
 
+def test_a_table_that_cannot_be_written_does_not_end_the_run(tmp_path, monkeypatch, capfd):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        status, _, records, _ = sweep(tmp_path, size=2, display="plain", sweep={"ops": ("barrier",), "ranks": (2,)})
+    assert (status, {record.status for record in records}) == (0, {"ok"})
+    assert capfd.readouterr().err == ("collbench: warning: results can no longer be shown (No space left on device); "
+                                      "the run goes on, and the journal has them all\n")
+
+
 def probe(small_s, large_s):
     return ForecastProbe(8, small_s, 1 << 20, large_s, 1e-4, 8)
 

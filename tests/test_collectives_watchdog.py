@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from collbench.collectives.errors import write_error
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.transports.loopback import run_ranks
-from collbench.collectives.watchdog.ending import FAULT, write_error
+from collbench.collectives.watchdog.ending import FAULT
 from collbench.collectives.watchdog.position import Position, find_position, missing_ranks
 from collbench.launch.launchers.mpirun import find_mpirun
 

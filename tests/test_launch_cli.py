@@ -17,6 +17,7 @@ from collbench.launch.cli import cli, main
 from collbench.launch.commands import domains as domains_command
 
 EXAMPLE = Path(__file__).parent.parent / "docs" / "examples" / "hgx-h100-8.csv"
+COMMAND = str(Path(sys.executable).parent / "collbench")
 SUBCOMMANDS = cli.list_commands(None)
 
 
@@ -197,3 +198,11 @@ def test_cards_that_the_user_states_take_the_place_of_those_assumed(collbench, t
     refused = collbench("extrapolate", "one.csv", "--nic", "fast")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--nic 'fast'" in refused.stderr
+
+
+@pytest.mark.parametrize(("words", "status"), [(("domains",), 1), (("domains", "--json", "-"), 2)])
+def test_a_full_disk_behind_standard_output_is_one_line(words, status):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([COMMAND, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == status
+    assert re.fullmatch(r"collbench: standard output:? cannot be written: No space left on device\n", done.stderr)

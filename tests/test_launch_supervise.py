@@ -6,12 +6,14 @@
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from collbench.collectives.cases.case import Sweep
@@ -22,6 +24,7 @@ from collbench.collectives.records.record import SCHEMA, Clock, Policy, Run
 from collbench.collectives.watchdog.ending import FAULT
 from collbench.launch.bench import conclude
 from collbench.launch.job_tmpdir import job_tmpdir, remove_abandoned
+from collbench.launch.kept_journal import KeptJournal
 
 pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
 COMMAND = str(Path(sys.executable).parent / "collbench")
@@ -106,6 +109,20 @@ def test_a_rank_that_a_debugger_holds_is_named_and_the_job_ends(job, held):
     assert read_journal(journal)[2] == []
 
 
+@pytest.mark.parametrize(("launcher", "killed"), faults(
+    ("mpirun", "ranks"), ("local", "launcher"), ("mpirun", "launcher"), ("torchrun", "launcher"), ("local", "ranks"),
+    ("torchrun", "ranks")))
+def test_a_job_of_which_nobody_is_left_to_say_so_ends_with_a_line(job, launcher, killed):
+    process, first, ranks, journal = job(launcher)
+    for pid in ranks if killed == "ranks" else [first]:
+        os.kill(pid, signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (1, FAULT) if launcher == "torchrun" else process.returncode == FAULT, said
+    why = "died of SIGKILL: the job ends" if killed == "launcher" or launcher == "local" else "no rank has said why"
+    assert re.search(rf"^collbench: .*{why}", said, re.M), said
+    assert read_journal(journal)[2] == []
+
+
 @pytest.mark.parametrize(("launcher", "name"), faults(
     ("mpirun", "KILL"), ("local", "SEGV"), ("mpirun", "SEGV"), ("torchrun", "SEGV"), ("local", "KILL"),
     ("torchrun", "KILL")))
@@ -181,6 +198,50 @@ wait $job""")
     runs, records, warnings = read_journal(tmp_path / "r" / "journal.jsonl")
     assert (len(runs), warnings) == (1, [])
     assert {record.status for record in records} <= {"ok", "unsupported"}
+
+
+def remove_folder(path):
+    shutil.rmtree(path.parent)
+
+
+def start_another(path):
+    """As rank 0 does in a second start of the ranks, if the journal of the first one is gone by then."""
+    path.unlink()
+    with Journal(path) as journal:
+        journal.append(msgspec.structs.replace(RUN, id="r2"))
+
+
+@pytest.mark.parametrize(("take", "runs"), [(Path.unlink, {"r1"}), (remove_folder, {"r1"}),
+                                            (start_another, {"r1", "r2"})])
+def test_a_journal_that_no_rank_has_open_is_not_lost(tmp_path, capfd, take, runs):
+    path = tmp_path / "r" / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+    kept = KeptJournal(path)
+    assert kept.look() == path.stat().st_size
+    take(path)
+    kept.end()
+    found, _, warnings = read_journal(path)
+    assert (set(found), warnings) == (runs, [])
+    assert capfd.readouterr().err == (f"collbench: warning: {path}: it was removed or renamed during the run; what was "
+                                      "in it was written there again\n")
+
+
+@pytest.mark.parametrize("content", [None, "mine\n"])
+def test_a_journal_that_others_own_is_left_alone(tmp_path, capfd, content):
+    """Rank 0 wrote it again with all that was in it, or saved a copy of its own elsewhere."""
+    path = tmp_path / "journal.jsonl"
+    with Journal(path) as journal:
+        journal.append(RUN)
+    kept = KeptJournal(path)
+    kept.look()
+    before = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content.encode() if content else before + before)
+    after = path.read_bytes()
+    kept.end()
+    assert path.read_bytes() == after
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_json_that_cannot_be_written_is_one_line(tmp_path):

@@ -16,7 +16,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import UsageError, write_error
+from ..ranks.processes import leave_status
 
 __all__ = ["main", "start_ranks"]
 
@@ -37,8 +38,9 @@ def main(arguments: list[str]) -> int:
         with socket.create_connection(meeting.getsockname(), _GRACE_S), meeting.accept()[0]:
             pass        # an interface that is down may be bound to, but nobody gets there
     except OSError as error:
-        print(f"collbench: ranks of this host cannot meet at 127.0.0.1: {error.strerror}; set up its loopback "
-              "interface: ip link set lo up", file=sys.stderr, flush=True)
+        write_error(f"collbench: ranks of this host cannot meet at 127.0.0.1: {error.strerror}; set up its loopback "
+                    "interface: ip link set lo up")
+        leave_status(UsageError.exit_status)
         return UsageError.exit_status
     with meeting:
         os.environ[torch_dist.LISTEN_FD] = str(meeting.fileno())
@@ -64,8 +66,7 @@ def start_ranks(ranks: int, options: list[str]) -> int:
         ended = _wait(deadline)
         if ended is None:
             for pid, rank in children.items():
-                print(f"collbench: rank {rank} (pid {pid}) was killed, but {_why_not_gone(pid)}: it is left",
-                      file=sys.stderr, flush=True)
+                write_error(f"collbench: rank {rank} (pid {pid}) was killed, but {_why_not_gone(pid)}: it is left")
             break
         pid, raw = ended
         if pid not in children:
@@ -75,8 +76,8 @@ def start_ranks(ranks: int, options: list[str]) -> int:
         if own and not status:
             status = own if own > 0 else 128 - own if received else FAULT
             if own < 0:
-                print(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends",
-                      file=sys.stderr, flush=True)
+                write_error(f"collbench: rank {rank} (pid {pid}) died of {signal.Signals(-own).name}: the job ends")
+                leave_status(status)
             _end(set(children))
             deadline = time.monotonic() + _GRACE_S
     return status

@@ -1,15 +1,18 @@
 """Rank 0's live output: the plan, the rows of each operation once all its cases are measured, progress, a summary."""
 
+import os
 import shutil
+import sys
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
 from ..cases.case import Case, format_size
-from ..errors import printable
+from ..errors import printable, write_error
 from ..records.record import Record, Run
 from .plan import Plan
 from .table import Table
@@ -25,7 +28,8 @@ _PROGRESS_S = 5.0       # between two lines of progress
 class Display:
     """Writes to standard output: rows by operation, in order, although the cases are measured in random order.
 
-    A sweep that is not shuffled shows each row at once.
+    A sweep that is not shuffled shows each row at once. A full disk or a closed terminal ends the display and not the
+    run: the results are in the journal.
     """
 
     def __init__(self, how: str, run: Run, plan: Plan) -> None:
@@ -60,7 +64,7 @@ class Display:
                                       TimeRemainingColumn(), TextColumn("left"), console=console, transient=True,
                                       auto_refresh=False)
             self._task = self._progress.add_task("", total=len(self._plan.cases))
-            self._progress.start()
+            self._write(self._progress.start)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
@@ -68,7 +72,7 @@ class Display:
         for op in list(self._blocks):
             self._print_block(op)
         if self._progress:
-            self._progress.stop()
+            self._write(self._progress.stop)
 
     def show(self, record: Record) -> None:
         """Show the record of the next case."""
@@ -122,8 +126,8 @@ class Display:
             if not self._left[op]:
                 self._print_block(op)
         self._done += len(cases)
-        if self._progress:
-            self._progress.update(self._task, completed=self._done, refresh=True)
+        if progress := self._progress:
+            self._write(lambda: progress.update(self._task, completed=self._done, refresh=True))
         now = time.monotonic()
         left = len(self._plan.cases) - self._done
         if self._how == "lines" and left and now - self._told >= _PROGRESS_S:
@@ -138,13 +142,21 @@ class Display:
 
     def _line(self, *lines: str) -> None:
         text = printable("\n".join(lines), keep="\n")       # includes messages of libraries
-        if self._progress:
-            self._progress.console.print(text, markup=False)
+        if progress := self._progress:
+            self._write(lambda: progress.console.print(text, markup=False))
         elif self._how != "quiet":
-            try:
-                print(text, flush=True)
-            except BrokenPipeError:     # nobody reads on, as after `| head`: the measurement does not end for that
-                self._how = "quiet"
+            self._write(lambda: print(text, flush=True))
+
+    def _write(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except OSError as error:
+            self._how, self._progress = "quiet", None
+            with suppress(OSError), open(os.devnull, "w") as nothing:     # for what is in its buffer still
+                os.dup2(nothing.fileno(), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):      # after `| head` nobody reads on, as was wanted
+                write_error(f"collbench: warning: results can no longer be shown ({error.strerror}); the run goes on, "
+                            "and the journal has them all")
 
 
 def _place(case: Case) -> tuple[object, ...]:

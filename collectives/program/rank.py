@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from ..errors import CollbenchError, FaultError, UsageError, printable, show_traceback
+from ..errors import CollbenchError, FaultError, UsageError, printable, show_traceback, write_error
 from ..interfaces import Transport
 from ..option_groups import GroupedCommand
 from ..options import RunConfig, config_from, measuring_options
@@ -40,7 +40,7 @@ def main(config: Path | None, **values: object) -> None:
     except CollbenchError as error:
         if not seems_first():
             time.sleep(_RANK_0_FIRST_S)     # as in `_report`
-        click.echo(printable(f"collbench: {error}"), err=True)
+        write_error(f"collbench: {_in_one_line(error)}")
         show_traceback(error)
         status = error.exit_status
     leave_status(status)
@@ -102,7 +102,9 @@ def run_rank(request: RunConfig, place: Place) -> int:
         _report(error, transport.rank)
         if isinstance(error, CollbenchError):
             watch.end_job(error.exit_status)
-        transport.abort(error.exit_status if isinstance(error, CollbenchError) else 1)
+        status = error.exit_status if isinstance(error, CollbenchError) else 1
+        leave_status(status)
+        transport.abort(status)
         raise
     watch.leave()
     if request.library_log_to and place.rank == 0:
@@ -136,13 +138,16 @@ def _report(error: BaseException, rank: int) -> None:
     if isinstance(error, UsageError) and rank:
         time.sleep(_RANK_0_FIRST_S)
     if isinstance(error, CollbenchError):
-        click.echo(printable(f"collbench: rank {rank}: {error}"), err=True)
+        write_error(f"collbench: rank {rank}: {_in_one_line(error)}")
     elif not isinstance(error, KeyboardInterrupt):
         where = traceback.extract_tb(error.__traceback__)[-1]
-        click.echo(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {error} "
-                   f"[{Path(where.filename).name}:{where.lineno}]", err=True)
+        write_error(f"collbench: rank {rank} (pid {os.getpid()}): {type(error).__name__}: {_in_one_line(error)} "
+                    f"[{Path(where.filename).name}:{where.lineno}]")
     show_traceback(error)
-    sys.stderr.flush()
+
+
+def _in_one_line(error: BaseException) -> str:
+    return printable(str(error))
 
 
 if __name__ == "__main__":

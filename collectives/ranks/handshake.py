@@ -6,7 +6,6 @@ requests and one wait; rank 0 reads all claims in a single request and publishes
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -14,7 +13,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..errors import FaultError, UsageError
+from ..errors import FaultError, UsageError, write_error
 from ..text import name_ranks
 from ..topology.device_identity import RankDevice, compare_devices, given_uuid
 from .provenance import RankFacts, rank_facts
@@ -122,8 +121,7 @@ def _verdict(store: Store, at: str, size: int, patience_s: float) -> str:
         absent = [] if waited_s < min(report_s, patience_s) else [
             rank for rank, key in enumerate(keys) if not store.check([key])]
         if absent and waited_s < patience_s:
-            print(f"collbench: waiting for {name_ranks(absent)} of {size} for {waited_s:.0f} s", file=sys.stderr,
-                  flush=True)
+            write_error(f"collbench: waiting for {name_ranks(absent)} of {size} for {waited_s:.0f} s")
             report_s *= _REPORT_GROWTH
         elif absent:
             return (f"absent: {name_ranks(absent)} of {size} did not arrive within {patience_s:.0f} s: check their "
@@ -131,7 +129,7 @@ def _verdict(store: Store, at: str, size: int, patience_s: float) -> str:
         time.sleep(_POLL_S)
     claims = [msgspec.json.decode(raw, type=RankClaim) for raw in store.multi_get(keys)]
     if (reason := contradiction(claims)) is None and (note := doubt(claims)):
-        print(f"collbench: {note}", file=sys.stderr, flush=True)
+        write_error(f"collbench: {note}")
     return reason or "+"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["STATUS_FILE", "end_process", "forget_shared_memory", "job_members", "kill", "leave_status", "process_state",
            "process_table", "stopped_siblings", "why_stopped"]
 
-STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: a file for the exit status, for launchers that do not pass it on
+STATUS_FILE = "COLLBENCH_STATUS_FILE"       # variable: a file for the status of the first rank that says why it fails
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -84,7 +84,10 @@ def end_process(status: int) -> None:
 
 
 def leave_status(status: int) -> None:
-    """Write a non-zero exit status to STATUS_FILE unless another rank has: torchrun itself always exits with 1."""
+    """Write a non-zero exit status to STATUS_FILE unless another rank has. The reason has been reported.
+
+    torchrun itself always exits with 1; and where no rank has left a status, none had time to report anything.
+    """
     path = os.environ.get(STATUS_FILE)
     if path and status:
         with suppress(OSError), open(path, "x") as file:

@@ -2,11 +2,10 @@
 
 import os
 import stat
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import CollbenchError, printable
+from ..errors import CollbenchError, write_error
 
 __all__ = ["AppendFile", "ReplacedError"]
 
@@ -20,7 +19,7 @@ class ReplacedError(CollbenchError):
 
 
 def _say(text: str) -> None:
-    print(printable(f"collbench: warning: {text}"), file=sys.stderr, flush=True)
+    write_error(f"collbench: warning: {text}")
 
 
 class AppendFile:

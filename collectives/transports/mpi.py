@@ -7,7 +7,6 @@ import ctypes
 import itertools
 import os
 import socket
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # MPI_Init ends the 
 from mpi4py import MPI  # noqa: E402
 
 from ..cases.case import Case  # noqa: E402
-from ..errors import UsageError  # noqa: E402
+from ..errors import UsageError, write_error  # noqa: E402
 from ..interfaces import (  # noqa: E402
     NO_DEVICE,
     CallSettings,
@@ -274,9 +273,8 @@ def _warn_of_host_names(place: Place) -> None:
     own = socket.gethostname()
     if (place.launcher == "Slurm with PMIx" and place.local_rank == 2 and MPI.get_vendor()[0] == "Open MPI"
             and place.node and place.node.partition(".")[0] != own.partition(".")[0]):
-        print(f"collbench: rank {place.rank}: Slurm calls this host {place.node}, but it calls itself {own}: if "
-              "MPI_Init fails now, start at most 2 ranks a node, or use mpirun in the allocation",
-              file=sys.stderr, flush=True)
+        write_error(f"collbench: rank {place.rank}: Slurm calls this host {place.node}, but it calls itself {own}: if "
+                    "MPI_Init fails now, start at most 2 ranks a node, or use mpirun in the allocation")
 
 
 def _attempt(step: Callable[[], _T]) -> tuple[_T | None, str | None]:

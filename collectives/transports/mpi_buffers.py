@@ -2,7 +2,6 @@
 
 import ctypes
 import itertools
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -10,7 +9,7 @@ import msgspec
 import numpy as np
 from mpi4py import MPI
 
-from ..errors import UsageError
+from ..errors import UsageError, write_error
 from ..interfaces import Memory, empty_call
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..ranks.handshake import RankClaim, contradiction, doubt, own_claim
@@ -120,8 +119,7 @@ def settle_device(wanted: str, choice: DeviceChoice, place: Place, library: str)
         if wanted != "auto":
             obstacle = f"device {wanted}: {reason}"
         elif MPI.COMM_WORLD.rank == 0:
-            print(f"collbench: buffers of MPI are in host memory and not on {device.type}: {reason}", file=sys.stderr,
-                  flush=True)
+            write_error(f"collbench: buffers of MPI are in host memory and not on {device.type}: {reason}")
         device = None
     _compare(_Claim(_rank_claim(place, device), obstacle))
     return device
@@ -134,7 +132,7 @@ def _compare(own: _Claim) -> None:
     if verdict:
         raise UsageError(verdict)
     if MPI.COMM_WORLD.rank == 0 and (note := doubt([claim.device for claim in claims])):
-        print(f"collbench: {note}", file=sys.stderr, flush=True)
+        write_error(f"collbench: {note}")
 
 
 def _all_gathered(payload: bytes) -> list[bytes]:

@@ -5,23 +5,16 @@ import os
 import threading
 import time
 import traceback
-from contextlib import suppress
 from pathlib import Path
 
-from ..errors import FaultError, printable, show_traceback
+from ..errors import FaultError, show_traceback, write_error
 from ..ranks.processes import end_process, kill, stopped_siblings
 from .position import find_position
 
-__all__ = ["FAULT", "PATIENCE_S", "StartGuard", "describe_error", "report_threads", "write_error"]
+__all__ = ["FAULT", "PATIENCE_S", "StartGuard", "describe_error", "report_threads"]
 
 FAULT = FaultError.exit_status
 PATIENCE_S = 3.0        # by which all other ranks wait longer than rank 0
-
-
-def write_error(text: str) -> None:
-    """Write to standard error, bypassing buffers whose lock the main thread may hold; escapes control characters."""
-    with suppress(OSError):
-        os.write(2, printable(text, keep="\n").encode(errors="backslashreplace") + b"\n")
 
 
 def describe_error(error: BaseException) -> str:

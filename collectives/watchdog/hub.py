@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from ..cases.case import Case
-from ..errors import CollbenchError
+from ..errors import CollbenchError, write_error
 from ..ranks.processes import end_process, kill, process_state, process_table, why_stopped
 from ..records.journal import Journal
 from ..records.record import Record, Status
 from ..text import name_ranks
-from .ending import FAULT, write_error
+from .ending import FAULT
 from .peers import Peer
 from .position import Position, missing_ranks, show_stacks
 from .progress import Progress

@@ -4,11 +4,11 @@ import threading
 import time
 from pathlib import Path
 
-from ..errors import CollbenchError
+from ..errors import CollbenchError, write_error
 from ..ranks.processes import end_process, kill, stopped_siblings
 from ..records.journal import Journal
 from ..records.record import FAULT_NOTE, Record
-from .ending import FAULT, PATIENCE_S, write_error
+from .ending import FAULT, PATIENCE_S
 from .hub import ANSWER_S
 from .peers import Peer
 from .progress import Progress

@@ -19,11 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..cases.case import Case
+from ..errors import write_error
 from ..interfaces import Communicator, Phase
 from ..ranks.processes import process_table
 from ..records.journal import Journal
 from ..records.record import Record, Status
-from .ending import StartGuard, write_error
+from .ending import StartGuard
 from .hub import ANSWER_S, GATHER_S, Hub
 from .peers import addresses, broadcast_bytes, connect
 from .progress import Progress
