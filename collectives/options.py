@@ -227,8 +227,9 @@ _OPTIONS = (
     click.option("--settled", type=str, default="", hidden=True),
     click.option("--library-log-to", type=click.Path(path_type=Path, file_okay=False), default=None, hidden=True),
     click.option("--library-log-from", type=click.Path(path_type=Path), default=None, hidden=True),
-    click.option("--display", type=click.Choice(("auto", "live", "lines", "plain", "quiet")), default="auto",
-                 help="Progress: live: a bar; lines: a line every few seconds; plain: none; quiet: no rows either.  "
+    click.option("--display", type=click.Choice(("auto", "live", "lines", "plain", "brief", "quiet")), default="auto",
+                 help="Progress: live: a bar; lines: a line every few seconds; plain: none; brief: only cases "
+                      "that failed, and a summary; quiet: nothing.  "
                       "[default: live on a terminal, or lines if the launcher passes on whole lines only; else plain]"),
 )
 

@@ -35,6 +35,7 @@ __all__ = ["PROFILES", "Plan", "Profile", "available_transports", "bench", "conc
 _RESULTS = Path("results")
 _LAUNCH_S = 3.5          # starting and ending the ranks of one transport
 _LATE_FACTOR, _LATE_S = 3.0, 120.0
+_WHOLE_S = 60.0          # for a workload that is measured whole, on a busy machine
 
 
 class Profile(NamedTuple):
@@ -42,7 +43,7 @@ class Profile(NamedTuple):
 
     `shares` divide the time among the workloads; `ranks` is None for the default of this machine; on accelerators it
     is the most to start. `crowded`: on CPUs there may be more ranks than cores. `single_device` is what a host with one
-    device measures on it, since the other operations need two ranks.
+    device measures on it, since the other operations need two ranks. `brief`: print no rows.
     """
 
     budget_s: float
@@ -51,6 +52,7 @@ class Profile(NamedTuple):
     shares: tuple[float, ...]
     single_device: Workload | None = None
     crowded: bool = True
+    brief: bool = False
 
 
 class _Launch(NamedTuple):
@@ -72,11 +74,13 @@ class Plan(NamedTuple):
     allocation: Allocation | None
     budget_s: float
     words: str
+    brief: bool = False
 
 
-_SMOKE_PLACES = Workload(sizes=(1 << 10, 64 << 10), policy=Policy(case_s=0.01))
+_SMOKE_PLACES = Workload(sizes=(1 << 10, 64 << 10), whole=True, policy=Policy(case_s=0.01))
 _SMOKE_TYPES = Workload(ops=("all_reduce", "all_gather", "send_recv"), sizes=(4 << 10,), dtypes=tuple(catalog.DTYPES),
-                        redops=catalog.REDOPS, group_ranks=(2,), policy=Policy(case_s=0.01, modes=("isolated",)))
+                        redops=catalog.REDOPS, group_ranks=(2,), whole=True,
+                        policy=Policy(case_s=0.01, modes=("isolated",)))
 # Launches differ more than samples do, so the gate takes several short ones: with eight per side, the rank test of
 # `compare` can reach significance for up to 300 points, with six for 23. Small messages show latency, large ones, back
 # to back, bandwidth.
@@ -91,7 +95,7 @@ PROFILES = {
     "check": Profile(90.0, None, (_CHECK,) * _CHECK_LAUNCHES, (1.0,) * _CHECK_LAUNCHES, crowded=False),
     "full": Profile(170.0, None, (_FULL,), (1.0,), Workload(ops=_COPIES)),
     "smoke": Profile(48.0, 4, (_SMOKE_PLACES, _SMOKE_TYPES), (0.7, 0.3),
-                     Workload(ops=_COPIES, sizes=(64 << 10, 1 << 20), policy=Policy(case_s=0.01))),
+                     Workload(ops=_COPIES, sizes=(64 << 10, 1 << 20), policy=Policy(case_s=0.01)), brief=True),
 }
 
 
@@ -126,7 +130,7 @@ def plan_bench(profile: Profile, transports: list[str], ranks: int | None = None
                      for workload, share in zip(profile.workloads, profile.shares, strict=True)]
     used = ", ".join(dict.fromkeys(launch.transport for launch in launches))
     return Plan(launches, allocation, profile.budget_s,
-                f"{first}{ranks} ranks on {_where(usable, allocation)}, transports {used}")
+                f"{first}{ranks} ranks on {_where(usable, allocation)}, transports {used}", profile.brief)
 
 
 def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = False, library_log: bool = False,
@@ -134,22 +138,25 @@ def bench(out: Path, plan: Plan, budget_s: float | None = None, resume: bool = F
     """Measure into `out`; returns the worst exit status of the jobs. If one fails to start, the others still do.
 
     Args:
-        budget_s: None for that of the profile.
+        budget_s: None for that of the profile, which a workload that is to be measured whole may exceed.
         resume: measure only missing cases.
         library_log: first start the ranks for the log of the communication library, if there are accelerators.
         quiet: print nothing but errors.
     """
-    begin, budget_s, status = time.monotonic(), budget_s or plan.budget_s, 0
+    begin, asked, status = time.monotonic(), budget_s, 0
+    budget_s = budget_s or plan.budget_s
     if not quiet:
-        _say(f"collbench: {plan.words}, at most about {budget_s:.0f} s; results in {out}")
+        _say(f"collbench: {plan.words}, about {budget_s:.0f} s; results in {out}")
     log: Path | None = None
     for index, launch in enumerate(plan.launches):
         left = sum(other.share for other in plan.launches[index:])
         spare_s = budget_s - (time.monotonic() - begin) - _LAUNCH_S * (len(plan.launches) - index)
         config = launch.workload.at(launch.ranks).config(
             launch.transport, out, on_device=launch.on_device, device=launch.device, backend=launch.backend,
-            budget_s=None if launch.workload.whole else round(max(1.0, spare_s * launch.share / left), 1),
-            resume=resume)
+            budget_s=None if launch.workload.whole and not asked
+            else round(max(1.0, spare_s * launch.share / left), 1), resume=resume)
+        if quiet or plan.brief:
+            config = msgspec.structs.replace(config, display="quiet" if quiet else "brief")
         if library_log and has_log(config, launch.on_device):
             library_log = False
             status, log = _log_library(config, launch.ranks, plan.allocation)
@@ -178,7 +185,7 @@ def refuse_to_be_a_rank() -> None:
 
 
 def _job(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[Launcher, Job]:
-    limit_s = _LATE_FACTOR * (config.budget_s or 0.0) + _LATE_S
+    limit_s = _LATE_FACTOR * (config.budget_s or _WHOLE_S) + _LATE_S
     hosts = allocation.spread(ranks) if allocation else ()
     job = Job(config=config, ranks=ranks, nodes=max(1, len(hosts)), hosts=hosts, time_limit_s=limit_s)
     return open_launcher(allocation.launcher) if allocation else launcher_for(config.transport), job

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from collbench.analysis.report.story import build_story
 from collbench.collectives.cases import catalog
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import UsageError
@@ -179,6 +180,17 @@ def test_the_live_table_tells_traffic_patterns_apart(tmp_path, capsys):
         ("all_to_all_v", "linear"), ("all_to_all_v", "zipf:1.2:seed=3"), ("all_reduce", "-")}
     head, cases = rows("all_reduce")
     assert "traffic" not in head
+
+
+@pytest.mark.parametrize("budget_s", [0.2, 1e-6])
+def test_what_was_left_out_is_in_the_journal_and_in_the_verdict(tmp_path, budget_s):
+    """With some time the plan leaves cases out, with none the end of the time does."""
+    _, runs, records, _ = sweep(tmp_path, budget_s=budget_s)
+    (run,) = runs.values()
+    missing = len(run.sweep.cases()) - 2 - len(records)      # 2: ping_pong over 5 ranks
+    assert missing > 0
+    assert sum(run.provenance["left out"].values()) == missing
+    assert f"; {missing} left out to fit the time" in build_story(tmp_path).answer.verdict.sentence
 
 
 @pytest.mark.parametrize(("width", "columns"), [

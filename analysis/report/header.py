@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import pandas as pd
 
 from collbench.collectives.records.record import Run
@@ -60,7 +61,8 @@ def build_overview(loaded: Loaded, findings: list[Finding], home: tuple[str, Dom
     sound = not any(finding.severity == "error" for finding in findings) and len(loaded.points) > 0
     known = judgement if judgement and len(loaded.points) else ""
     return Overview(", ".join(systems), _measured(loaded), _on(loaded, home, by_user), tuple(facts.items()), sound,
-                    _unchecked(loaded.records) == 0, _trust(loaded.records, len(loaded.points)), known)
+                    _unchecked(loaded.records) == 0,
+                    _trust(loaded.records, len(loaded.points)) + _left_out(loaded), known)
 
 
 def _on(loaded: Loaded, home: tuple[str, Domain] | None, by_user: bool) -> tuple[tuple[str, str], ...]:
@@ -172,6 +174,17 @@ def _trust(records: pd.DataFrame, points: int) -> str:
         f"{right} cases, of which {right - unchecked} were checked and right" if unchecked < right else \
         f"{right} cases ok according to their log: no result was checked"
     return words + (f"; {others}" if others else "")
+
+
+def _left_out(loaded: Loaded) -> str:
+    """How many cases were left out to fit the time, as a clause; of a resumed sweep, after its last run."""
+    last: dict[tuple[str, ...], int] = {}
+    for run in loaded.runs.values():
+        counts = run.provenance.get("left out")
+        key = (run.transport, run.library, run.device, repr(msgspec.structs.replace(run.sweep, seed=None)))
+        last[key] = sum(counts.values()) if isinstance(counts, dict) else 0
+    total = sum(last.values())
+    return f"; {total} left out to fit the time" if total else ""
 
 
 def _unchecked(records: pd.DataFrame) -> int:

@@ -34,7 +34,8 @@ class Display:
 
     def __init__(self, how: str, run: Run, plan: Plan) -> None:
         """`how`: `live` draws a bar with the time left, `lines` prints a line with it now and then, for a launcher that
-        passes on whole lines only; `plain` and `auto` print rows only, `quiet` prints nothing.
+        passes on whole lines only; `plain` and `auto` print rows only, `brief` those of cases that failed, and the
+        summary; `quiet` prints nothing.
 
         Whether standard output is a terminal is not checked here: some launchers give ranks a pseudo-terminal. The
         width is that of COLUMNS or of the terminal; without either it is unlimited.
@@ -54,7 +55,8 @@ class Display:
     def __enter__(self) -> "Display":
         if self._how == "quiet":
             return self
-        self._line(*_introduction(self._run, self._plan, self._width), self._table.head())
+        if self._how != "brief":
+            self._line(*_introduction(self._run, self._plan, self._width), self._table.head())
         if self._how == "live":
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -79,7 +81,7 @@ class Display:
         self._counts[record.status] += 1
         if record.status == "unsupported":
             self._reasons[record.case.op, record.reason or ""] += 1
-        else:
+        elif self._how != "brief" or record.status != "ok":
             row = self._table.row(record)
             if self._run.sweep.seed is None:
                 self._line(row)

@@ -64,6 +64,8 @@ class RecordBuilder:
         provenance["buffers"] = transport.buffers
         provenance["communicator set-up s"] = {str(ranks): round(time_s, 6)
                                                for ranks, time_s in session.set_up_s.items()}
+        if self.plan.left_out:
+            provenance["left out"] = dict(self.plan.left_out)
         if session.loop_reason:
             provenance["no native loop"] = session.loop_reason
         facts = read_library_log(request.library_log_from) \
@@ -82,15 +84,19 @@ class RecordBuilder:
         known = self.run.provenance
         return [str(words) for key in ("hosts differ", "host notes") for words in cast(list[str], known.get(key, []))]
 
-    def concluded(self, after: Mapping[int, HostHealth]) -> tuple[Run, list[str]] | None:
-        """The run line again, with the state of the GPUs now, and what went wrong; None without GPUs to ask."""
-        session = self.session
-        now, health = health_rows(session.host_facts, after), self.run.provenance.get("health")
-        if not now or not isinstance(health, dict):
-            return None
-        found = warnings(session.facts, session.hosts, session.host_facts, after)
-        return msgspec.structs.replace(self.run, provenance={
-            **self.run.provenance, "health": {**health, "end": now, "warnings": found}}), found
+    def concluded(self, after: Mapping[int, HostHealth], skipped: int) -> tuple[Run, list[str]] | None:
+        """The run line again, with how many cases were skipped at its end, and the state of the GPUs now; and what went
+        wrong. None if there is nothing to add.
+        """
+        session, known = self.session, dict(self.run.provenance)
+        now, health = health_rows(session.host_facts, after), known.get("health")
+        found: list[str] = []
+        if skipped:
+            known["left out"] = {**self.plan.left_out, "when the time was up": skipped}
+        if now and isinstance(health, dict):
+            found = warnings(session.facts, session.hosts, session.host_facts, after)
+            known["health"] = {**health, "end": now, "warnings": found}
+        return (msgspec.structs.replace(self.run, provenance=known), found) if known != self.run.provenance else None
 
     def refused(self, case: Case, reason: str) -> Record:
         """A case that the library is known not to support."""

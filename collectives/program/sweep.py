@@ -95,7 +95,7 @@ class _Coordinator:
         self.plan = session.plan
         self.todo = self.plan.todo
         self.stop = StopRequest(self._abort)
-        self.failures = 0
+        self.failures = self.skipped = 0
 
     def run(self) -> int:
         """Measure all cases of the plan; returns the exit status."""
@@ -138,7 +138,7 @@ class _Coordinator:
             mode_s = share_decision(communicator, decision).mode_s
             if mode_s is None:
                 if case not in completed:
-                    display.skip(case)
+                    self._skip([case], display)
                 continue
             self.watch.enter_case(case, numbers[case])
             outcomes, error_ns = _measure(case, communicator, self.session, mode_s, self.watch)
@@ -147,8 +147,8 @@ class _Coordinator:
         self.watch.enter_phase("between cases")
 
     def _conclude(self, build: RecordBuilder, journal: Journal, display: Display) -> None:
-        """Ask every host for the state of its GPUs, and write the run line again with it."""
-        concluded = build.concluded(_ask_health(self.session, self.watch))
+        """Ask every host for the state of its GPUs, and write the run line again with it and with what was skipped."""
+        concluded = build.concluded(_ask_health(self.session, self.watch), self.skipped)
         if concluded is not None:
             run, warnings = concluded
             journal.append(run)
@@ -164,8 +164,7 @@ class _Coordinator:
             decision = keeper.decide(self.stop.received)
         mode_s = share_decision(self.session.world, decision).mode_s
         if mode_s is None:
-            for case in missing:
-                display.skip(case)
+            self._skip(missing, display)
             return
         self.watch.enter_case(cases[0], number)
         outcomes, error_ns = measure_lifecycle(ranks, self.session, self.transport, len(cases) * mode_s,
@@ -189,6 +188,11 @@ class _Coordinator:
         journal.append(record)
         display.show(record)
         self.failures += record.status in ("wrong", "failed", "timeout")
+
+    def _skip(self, cases: Sequence[Case], display: Display) -> None:
+        self.skipped += len(cases)
+        for case in cases:
+            display.skip(case)
 
     def _abort(self, status: int) -> None:
         self.watch.end_job(status)
