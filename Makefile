@@ -18,7 +18,7 @@ setup: ## create .venv with everything this machine lacks (once; PYTHON=... sele
 bench: setup ## measure the interconnect at hand, extrapolate and report (ARGS="--budget 300")
 	@$(RUN)/collbench bench $(ARGS)
 
-smoke: setup ## the same in a minute, to check that everything works
+smoke: setup ## every operation and element type once, to check that everything works (a minute)
 	@$(RUN)/collbench bench --profile smoke $(ARGS)
 
 first-day: setup ## prove the accelerator path on a machine with one device (DRY=1: on its CPU; ARGS="--limit 300")

@@ -137,10 +137,10 @@ def build_answer(overview: Overview, shown: pd.DataFrame, predictions: pd.DataFr
 
 
 def _verdict(overview: Overview, results: Sequence[Result], compared: pd.Series) -> Verdict:
-    """Low or high if a headline result is, or so many of all compared points that chance does not explain it."""
-    many = compared.value_counts()
-    words = {result.reference.word for result in results} | \
-        {str(word) for word, count in many.items() if count > _BY_CHANCE * len(compared)}
+    """That of the headline results; low also if so many of all compared points are that chance does not explain it."""
+    words = {result.reference.word for result in results}
+    if len(compared) and compared.eq(LOW).mean() > _BY_CHANCE:
+        words.add(LOW)
     word = WRONG if not overview.sound else next((one for one in (LOW, HIGH, NORMAL) if one in words), NO_REFERENCE)
     judgement = overview.judgement.removeprefix(f"{word}: ")
     return Verdict(word, f"{overview.trust}; {judgement}." if judgement else f"{overview.trust}.")

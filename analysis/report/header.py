@@ -177,14 +177,16 @@ def _trust(records: pd.DataFrame, points: int) -> str:
 
 
 def _left_out(loaded: Loaded) -> str:
-    """How many cases were left out to fit the time, as a clause; of a resumed sweep, after its last run."""
-    last: dict[tuple[str, ...], int] = {}
+    """How many cases were not measured and why, as clauses; of a resumed sweep, after its last run."""
+    last: dict[tuple[str, ...], tuple[int, int]] = {}
     for run in loaded.runs.values():
-        counts = run.provenance.get("left out")
+        left_out, stopped = run.provenance.get("left out"), run.provenance.get("stopped before")
         key = (run.transport, run.library, run.device, repr(msgspec.structs.replace(run.sweep, seed=None)))
-        last[key] = sum(counts.values()) if isinstance(counts, dict) else 0
-    total = sum(last.values())
-    return f"; {total} left out to fit the time" if total else ""
+        last[key] = (sum(left_out.values()) if isinstance(left_out, dict) else 0,
+                     stopped if isinstance(stopped, int) else 0)
+    short, stopped = (sum(counts) for counts in zip(*last.values(), strict=True)) if last else (0, 0)
+    return (f"; {short} left out to fit the time" if short else "") + \
+        (f"; stopped before {stopped} others" if stopped else "")
 
 
 def _unchecked(records: pd.DataFrame) -> int:

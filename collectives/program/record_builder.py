@@ -84,7 +84,7 @@ class RecordBuilder:
         known = self.run.provenance
         return [str(words) for key in ("hosts differ", "host notes") for words in cast(list[str], known.get(key, []))]
 
-    def concluded(self, after: Mapping[int, HostHealth], skipped: int) -> tuple[Run, list[str]] | None:
+    def concluded(self, after: Mapping[int, HostHealth], skipped: int, stopped: bool) -> tuple[Run, list[str]] | None:
         """The run line again, with how many cases were skipped at its end, and the state of the GPUs now; and what went
         wrong. None if there is nothing to add.
         """
@@ -92,7 +92,8 @@ class RecordBuilder:
         now, health = health_rows(session.host_facts, after), known.get("health")
         found: list[str] = []
         if skipped:
-            known["left out"] = {**self.plan.left_out, "when the time was up": skipped}
+            known |= {"stopped before": skipped} if stopped else \
+                {"left out": {**self.plan.left_out, "when the time was up": skipped}}
         if now and isinstance(health, dict):
             found = warnings(session.facts, session.hosts, session.host_facts, after)
             known["health"] = {**health, "end": now, "warnings": found}

@@ -148,7 +148,7 @@ class _Coordinator:
 
     def _conclude(self, build: RecordBuilder, journal: Journal, display: Display) -> None:
         """Ask every host for the state of its GPUs, and write the run line again with it and with what was skipped."""
-        concluded = build.concluded(_ask_health(self.session, self.watch), self.skipped)
+        concluded = build.concluded(_ask_health(self.session, self.watch), self.skipped, self.stop.received)
         if concluded is not None:
             run, warnings = concluded
             journal.append(run)

@@ -30,7 +30,7 @@ _COLUMNS = {
     "#wrong": _Column("", 6, 6), "n": _Column("", 5, 5)}
 _OF_CASE = ("op", "ranks", "size", "count", "type", "redop", "root", "place", "traffic")
 _ALWAYS = ("op", "ranks", "size", "isolated", "+-", "busbw", "#wrong")
-_AS_FITS = ("streamed", "n", "algbw", "type", "traffic", "count", "empty", "redop", "root", "place")
+_AS_FITS = ("streamed", "n", "algbw", "type", "count", "redop", "root", "empty", "traffic", "place")
 _LONG_US = 1e5      # from here on without decimals
 
 
@@ -42,6 +42,9 @@ class Table:
         self._width = width
         self._empty_s: dict[int, float] = {}
         every = [name for name in _COLUMNS if name != "traffic" or _has_traffic(run)]
+        if width is not None and self._total(every, narrow=False) > width and len(run.sweep.traffics) == 1 \
+                and not any(catalog.OPERATIONS[op].linked for op in run.sweep.ops):
+            every = [name for name in every if name != "traffic"]       # the same in all rows that have one
         self._narrow = width is not None and self._total(every, narrow=False) > width
         self._names = self._fitting(run, every) if self._narrow else every
 
