@@ -195,7 +195,7 @@ def test_what_was_left_out_is_in_the_journal_and_in_the_verdict(tmp_path, budget
 
 @pytest.mark.parametrize(("width", "columns"), [
     (80, "op ranks size place isolated +- streamed busbw #wrong"),
-    (120, "op ranks size count type redop root place isolated +- streamed algbw busbw #wrong n"),
+    (120, "op ranks size count type root place isolated +- streamed algbw busbw #wrong n"),
     (None, "op ranks size count type redop root place isolated +- empty streamed algbw busbw #wrong n")])
 def test_cases_measured_in_random_order_are_printed_by_operation_and_fit_the_terminal(tmp_path, capsys, monkeypatch,
                                                                                       width, columns):

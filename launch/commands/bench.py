@@ -44,7 +44,7 @@ SECTION = "measure"
 @csv_option("Also write the measured points as CSV; - is standard output.")
 @library_log_option
 @verbose_option
-@click.option("-q", "--quiet", is_flag=True, help="Print the ten lines of the answer, and nothing before them.")
+@option("-q", "--quiet", group=OUTPUT, is_flag=True, help="Print the ten lines of the answer, and nothing before them.")
 def command(out: Path | None, budget: float | None, ranks: int | None, transport: str, device: str,
             backend: str | None, profile: str, resume: bool, json_file: Path | None, csv_file: Path | None,
             library_log: bool, verbose: bool, quiet: bool) -> None:
