@@ -52,6 +52,7 @@ FLOORS = {
         ("forecast",),
         ("findings",),
         ("links", "assess", "compare", "backtest", "simulate", "export"),
+        ("expect",),
         ("report",),
         ("__main__",),
     ),

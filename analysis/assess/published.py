@@ -6,6 +6,7 @@ out, or it would be normal against itself. nccl-tests and the like time calls ba
 compared with them; OSU and IMB logs have no such pair of modes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -58,8 +59,8 @@ class Range(NamedTuple):
     rates: Floats
 
 
-def range_of(runs: list[PublishedRun], sizes: Floats) -> Range:
-    """The range of `runs` at `sizes` in bytes."""
+def range_of(runs: Sequence[PublishedRun], sizes: Floats, place: Place | None = None) -> Range:
+    """The range of `runs` at `sizes` in bytes; with `place`, wider where few sources speak for it."""
     if not runs:
         nothing, none = np.full(len(sizes), np.nan), np.zeros(len(sizes), dtype=np.int64)
         return Range(nothing, nothing, nothing, none, none, np.empty((0, len(sizes))))
@@ -73,6 +74,8 @@ def range_of(runs: list[PublishedRun], sizes: Floats) -> Range:
         if some.any():
             ends[:, some] = np.nanquantile(rates[:, some], (tail, 0.5, 1 - tail), axis=0)
     width = widths(sizes)
+    if place is not None and (place.hosts != 1 or place.accelerator == CPU):
+        width = np.where(sources < _ENOUGH, _FEW, 1.0) * width
     return Range(ends[0] / width, ends[1], ends[2] * width, count, sources, rates)
 
 
@@ -156,11 +159,10 @@ def _same_figures(run: PublishedRun, place: Place, rows: pd.DataFrame) -> bool:
 
 def _compare(place: Place, runs: list[PublishedRun], rows: pd.DataFrame, found: pd.DataFrame) -> None:
     sizes = rows["message_bytes"].to_numpy(float)
-    known = range_of(runs, sizes)
-    few = np.where((known.sources < _ENOUGH) & (place.hosts != 1 or place.accelerator == CPU), _FEW, 1.0)
+    known = range_of(runs, sizes, place)
     some = known.runs > 0
     at = rows.index[some]
-    for column, values in zip(COLUMNS, (known.low / few, known.median, known.high * few), strict=False):
+    for column, values in zip(COLUMNS, (known.low, known.median, known.high), strict=False):
         found.loc[at, column] = values[some]
     found.loc[at, "basis"] = "published"
     ours = rows["busbw_Bps"].to_numpy(float)
