@@ -30,7 +30,7 @@ def _in_network(points: pd.DataFrame) -> Iterator[Finding]:
         yield Finding("note", f"all_reduce reaches a bus bandwidth of {rate(top['busbw_Bps'])} over links of "
                       f"{rate(top['ceiling_rate_Bps'])}, more than a ring can: the switches reduce (in-network "
                       f"reduction), each rank sends its data once, and its links carry {rate(top['wire_Bps'])}, "
-                      f"{percent(top['share'])} of their rate ({len(reduced)} points)",
+                      f"{percent(top['share'])} of their rate ({len(reduced)} points)", kind="in-network reduction",
                       **evidence_of(reduced.sort_values("busbw_Bps", ascending=False)))
 
 
@@ -42,7 +42,8 @@ def _above_ceiling(points: pd.DataFrame) -> Iterator[Finding]:
                       f"{attainable(str(top['ceiling_kind']), top['ceiling_assumes'])}, most of "
                       f"all {top['label']}, {top['mode']}: {rate(top['busbw_Bps'])}, ceiling "
                       f"{rate(top['ceiling_Bps'])}; the ceiling is not that of this machine, or not all bytes pass "
-                      "through it", effect=len(beyond) / len(points), **evidence_of(beyond))
+                      "through it", effect=len(beyond) / len(points), kind="above the ceiling",
+                      advice="name the domain and its cards (--measured-on, --nic)", **evidence_of(beyond))
 
 
 def _slower(points: pd.DataFrame, basis: str, words: str, stragglers: StragglerNames) -> Iterator[Finding]:
@@ -54,4 +55,5 @@ def _slower(points: pd.DataFrame, basis: str, words: str, stragglers: StragglerN
         yield Finding("warning", f"{len(slow)} of {many} points {'is' if len(slow) == 1 else 'are'} slower than "
                       f"{words}, most of all {top['label']}, {top['mode']}: {percent(top['of_expected'])} of the "
                       f"expected speed ({why(assessed_case(points, worst.index[0], stragglers))})",
-                      effect=len(slow) / many, **evidence_of(worst))
+                      effect=len(slow) / many, kind=f"slower than {words}",
+                      advice="points.csv has a reason for each, in the column why", **evidence_of(worst))

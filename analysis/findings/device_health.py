@@ -19,7 +19,8 @@ def find_device_trouble(runs: Mapping[str, Run]) -> Iterator[Finding]:
         doubt = run.provenance.get("devices in doubt")
         words = [*_few(trouble, "GPUs"), *_few(_sentences(run.provenance.get("hosts differ")), "differences"),
                  *([doubt] if isinstance(doubt, str) else [])]
-        yield from (Finding("warning", sentence) for sentence in words)
+        yield from (Finding("warning", sentence, kind="device or host", advice="see to it and measure again")
+                    for sentence in words)
         yield from (Finding("note", words) for words in _few(_sentences(run.provenance.get("host notes")), "notes"))
 
 

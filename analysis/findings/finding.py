@@ -33,6 +33,8 @@ class Finding:
         evidence: labels of records.
         records: their ids in the same order, for records of a journal; see `frames.record_id`.
         effect: the share of the cases, the points or the time that it affects; None if that is undefined.
+        kind: what it is, in the terms of the glossary: straggler, bimodal, guideline violation; empty for a remark.
+        advice: what to do about it; empty where nothing is to be done.
     """
 
     severity: Severity
@@ -40,6 +42,8 @@ class Finding:
     evidence: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     effect: float | None = None
+    kind: str = ""
+    advice: str = ""
 
 
 def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
@@ -62,6 +66,7 @@ def evidence_of(rows: pd.DataFrame, which: Sequence[Hashable] | pd.Index | None 
 def as_json(finding: Finding) -> dict[str, object]:
     """The finding with its evidence as pairs of id and label; the id is None for evidence that is no record."""
     ids = (*finding.records, *(None,) * (len(finding.evidence) - len(finding.records)))
-    return {"severity": finding.severity, "words": finding.words, "effect": finding.effect,
+    return {"severity": finding.severity, "kind": finding.kind or None, "words": finding.words,
+            "advice": finding.advice or None, "effect": finding.effect,
             "evidence": [{"record": record, "label": label}
                          for record, label in zip(ids, finding.evidence, strict=True)]}

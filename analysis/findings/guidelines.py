@@ -1,8 +1,9 @@
-"""Violated performance guidelines: a collective slower than others that together do the same, and the like.
+"""Guideline violations: a collective slower than others that together do the same, and the like.
 
-These are performance guidelines (Träff, Gropp and Thakur, IEEE TPDS 21(5), 2010, "Self-consistent MPI performance
-guidelines"; tested for MPI by Hunold and Carpen-Amarie's ReproMPI). A violation beyond the noise means that the
-library chose a poor algorithm there, or that something disturbed the measurement.
+These are self-consistent performance guidelines (Träff, Gropp and Thakur, IEEE TPDS 21(5), 2010, "Self-consistent MPI
+performance guidelines"; tested for MPI by Hunold and Carpen-Amarie's ReproMPI). A violation beyond the noise means
+that the library chose a poor algorithm there, or that something disturbed the measurement. Where ranks share cores,
+the scheduler decides, so nothing is said of algorithms. That time must rise with message size is in `sizes`.
 """
 
 import itertools
@@ -15,11 +16,11 @@ from collbench.collectives.cases.catalog import OPERATIONS
 
 from ..frames.columns import FABRIC
 from ..text.units import payload, percent
+from .effect_size import LEAST_S, MEASURED
 from .finding import Finding, evidence_of
 
 __all__ = ["find_violations"]
 
-_MARGIN = 0.05      # beyond the confidence intervals, so that a small systematic difference is no violation
 _CASE, _INTERVAL = ["op", "ranks", "message_bytes"], ["time_lo_s", "time_hi_s"]
 _SERIES = [*FABRIC, "dtype", "traffic", "mode"]
 Bounds = dict[str, dict[tuple[int, int], tuple[float, float, int]]]   # op -> (ranks, bytes) -> low s, high s, row
@@ -35,14 +36,15 @@ class _Violation(NamedTuple):
 
 def find_violations(points: pd.DataFrame) -> Iterator[Finding]:
     """One finding for each violated guideline, with its worst violation."""
-    groups = _bounds(points)
-    for check, cause in _GUIDELINES:
+    groups = _bounds(points[~points["oversubscribed"].fillna(False).astype(bool)])
+    for check, advice in _GUIDELINES:
         found = sorted((violation for bounds in groups for violation in check(bounds)), reverse=True)
         if found:
             worst, rows = found[0], [violation.row for violation in found]
-            yield Finding("warning", f"{worst.words}, by at least {percent(worst.by)}"
-                          f"{f' (and {len(found) - 1} more)' if len(found) > 1 else ''}: {cause}",
-                          effect=len(found) / len(points), **evidence_of(points, rows))
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            yield Finding("warning", f"guideline violation: {worst.words}, by at least {percent(worst.by)}{more}",
+                          effect=len(found) / len(points), kind="guideline violation", advice=advice,
+                          **evidence_of(points, rows))
 
 
 def _bounds(points: pd.DataFrame) -> list[Bounds]:
@@ -66,45 +68,45 @@ def _composed(whole: str, parts: tuple[str, str]) -> Callable[[Bounds], Iterator
                 continue
             ranks, size = case
             most = sum(part[case][1] for part in of_parts)
-            if low > most * (1 + _MARGIN):
-                yield _Violation(low / most - 1, f"{whole} of {payload(size)} over {ranks} ranks takes longer than "
-                                 f"{parts[0]} and {parts[1]} in sequence", row)
+            if _clear(low, most):
+                yield _Violation(low / most - 1, f"{whole} of {payload(size)} over {ranks} ranks is slower than "
+                                 f"{parts[0]} + {parts[1]}", row)
     return check
 
 
-def _rising(axis: int, words: str) -> Callable[[Bounds], Iterator[_Violation]]:
-    """Time must not decrease from one measured size (`axis` 1) or rank count (0) to the next."""
-    def check(bounds: Bounds) -> Iterator[_Violation]:
-        for op, cases in bounds.items():
-            if op in _EXEMPT:
-                continue
-            for less, more in itertools.pairwise(sorted(cases, key=lambda case: (case[1 - axis], case[axis]))):
-                low, high = cases[less][0], cases[more][1]
-                if less[1 - axis] == more[1 - axis] and low > high * (1 + _MARGIN):
-                    yield _Violation(low / high - 1, words.format(
-                        op=op, ranks=less[0], size=payload(less[1]), more_ranks=more[0], more_size=payload(more[1])),
-                        cases[less][2])
-    return check
+def _rising_over_ranks(bounds: Bounds) -> Iterator[_Violation]:
+    """Time must not decrease from one measured rank count to the next."""
+    for op, cases in bounds.items():
+        if op in _EXEMPT:
+            continue
+        for less, more in itertools.pairwise(sorted(cases, key=lambda case: (case[1], case[0]))):
+            low, high = cases[less][0], cases[more][1]
+            if less[1] == more[1] and _clear(low, high):
+                yield _Violation(low / high - 1, f"{op} of {payload(less[1])} takes longer over {less[0]} ranks than "
+                                 f"over {more[0]}", cases[less][2])
+
+
+def _clear(low: float, high: float) -> bool:
+    """Whether what takes at least `low` seconds is clearly slower than what takes at most `high`."""
+    return low > MEASURED * high and low - high > LEAST_S
 
 
 def _two_ways(bounds: Bounds) -> Iterator[_Violation]:
     """Both directions together must not carry more than twice what one does."""
     one_way = bounds.get("bandwidth", {})
     for case, (_, high, row) in bounds.get("bi_bandwidth", {}).items():
-        if case in one_way and one_way[case][0] > high * (1 + _MARGIN):
+        if case in one_way and _clear(one_way[case][0], high):
             yield _Violation(one_way[case][0] / high - 1, "both directions together carry more than twice what one "
                              f"does, for {payload(case[1])} over {case[0]} ranks", row)
 
 
 # Messages of a window overlap, links are measured pair by pair, and a copy involves no other rank.
 _EXEMPT = {"noop", *(name for name, row in OPERATIONS.items() if row.windowed or row.linked or row.memories)}
-_POOR_CHOICE = "the library chose a poor algorithm there"
+_SELECT = ("select another algorithm there (NCCL_ALGO, NCCL_PROTO; coll_tuned of Open MPI), or call the parts, and "
+           "report it to the library")
 _GUIDELINES = (
-    (_composed("all_reduce", ("reduce_scatter", "all_gather")), _POOR_CHOICE),
-    (_composed("broadcast", ("scatter", "all_gather")), _POOR_CHOICE),
-    (_rising(1, "{op} over {ranks} ranks takes longer for {size} than for {more_size}"),
-     "the algorithm or protocol changes between these sizes, later than it should"),
-    (_rising(0, "{op} of {size} takes longer over {ranks} ranks than over {more_ranks}"),
-     "another algorithm is used at the larger count, or the smaller group was disturbed or badly placed"),
-    (_two_ways, "the one-way value is limited by something other than the link, such as the reply or one busy core"),
+    (_composed("all_reduce", ("reduce_scatter", "all_gather")), _SELECT),
+    (_composed("broadcast", ("scatter", "all_gather")), _SELECT),
+    (_rising_over_ranks, "look at how the smaller group is placed, and measure it again"),
+    (_two_ways, "look for what limits the one-way value: the reply, or one busy core"),
 )

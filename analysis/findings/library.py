@@ -96,7 +96,8 @@ def _between_hosts(told: _Told, run: Run) -> Iterator[Finding]:
             "error", f"{what}: the hosts share the domain {told.domains[min(inside)[0]]}, but {_library(told)} did not "
             f"use its fabric between them ({why}), so these numbers are of the network. To check: nvidia-imex and "
             "/dev/nvidia-caps-imex-channels on every host, NCCL_MNNVL_ENABLE and NCCL_CUMEM_ENABLE",
-            effect=outside.total() / len(told.facts.pairs) if outside else None, evidence=_evidence(run))
+            effect=outside.total() / len(told.facts.pairs) if outside else None, kind="data path",
+            evidence=_evidence(run))
 
 
 def _inside_hosts(told: _Told, run: Run) -> Iterator[Finding]:
@@ -110,10 +111,11 @@ def _inside_hosts(told: _Told, run: Run) -> Iterator[Finding]:
     if around:
         yield Finding("warning", f"inside a host, {_counts(around, len(inside))}, although {told.fabric} connects its "
                       f"devices: {_library(told)} cannot reach the memory of the peer there. {advice}",
-                      effect=around.total() / len(inside), evidence=_evidence(run))
+                      effect=around.total() / len(inside), kind="data path", evidence=_evidence(run))
     elif told.facts.link in _PCI_RINGS:
         yield Finding("warning", f"{_library(told)} planned its rings inside a host over PCIe ({told.facts.link}), "
-                      f"although {told.fabric} connects the devices. {advice}", evidence=_evidence(run))
+                      f"although {told.fabric} connects the devices. {advice}", kind="data path",
+                      evidence=_evidence(run))
 
 
 def _switches(told: _Told, run: Run) -> Iterator[Finding]:
@@ -124,7 +126,7 @@ def _switches(told: _Told, run: Run) -> Iterator[Finding]:
         yield Finding("warning", f"NVLS is off: the switches of an {_domain(told)} can reduce, but {_library(told)} "
                       "set up no channels for that, so all_reduce of large messages is slower than it could be. To "
                       "check: NCCL_NVLS_ENABLE, NCCL_ALGO, the state of the fabric manager, the driver",
-                      evidence=_evidence(run))
+                      kind="data path", evidence=_evidence(run))
 
 
 def _known(told: _Told) -> Domain | None:

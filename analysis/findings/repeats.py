@@ -1,6 +1,7 @@
 """Runs of one case that disagree: an average of them stands for none, and the slow ones may share a host."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pandas as pd
@@ -20,19 +21,19 @@ _SAME = [*FABRIC, *CASE, "mode", "time_kind", *BY_SOURCE]
 
 
 def find_disagreement(points: pd.DataFrame, runs: Mapping[str, Run]) -> Iterator[Finding]:
-    """One finding for each operation and rank count whose runs differ more than 2.5 times at some size."""
+    """A finding if runs of one case differ more than 2.5 times: the worst case, and how many others there are."""
     if len(runs) < 2 or points.empty:
         return
     timed = points[points["op"] != "noop"]
     groups = timed.groupby(_SAME, dropna=False, sort=False)["time_s"]
     spread = groups.transform("max") / groups.transform("min")
     several = timed.groupby(_SAME, dropna=False, sort=False)["run"].transform("nunique") > 1
-    apart = timed[several & (spread >= _APART)].assign(spread=spread)
-    for (op, ranks), rows in apart.groupby(["op", "ranks"], sort=False):
-        yield _finding(str(op), int(cast(Any, ranks)), rows, runs, len(points))
+    wide = several & (spread >= _APART)
+    if wide.any():
+        yield _finding(timed[wide].assign(spread=spread[wide]), runs, len(points))
 
 
-def _finding(op: str, ranks: int, rows: pd.DataFrame, runs: Mapping[str, Run], points: int) -> Finding:
+def _finding(rows: pd.DataFrame, runs: Mapping[str, Run], points: int) -> Finding:
     """What differs most, the slow runs of that case, and the hosts that all of them have in common."""
     worst = rows.loc[cast(Any, rows["spread"].idxmax())]
     same = rows[(rows[_SAME].fillna("") == worst[_SAME].fillna("")).all(axis=1)].sort_values("time_s")
@@ -43,10 +44,15 @@ def _finding(op: str, ranks: int, rows: pd.DataFrame, runs: Mapping[str, Run], p
     culprits = same[same["time_s"] > limit].iloc[::-1] if (same["time_s"] > limit).any() else same.tail(1)
     named = [_name(row, runs) for _, row in culprits.head(_NAMED).iterrows()]
     more = f" and {len(culprits) - _NAMED} more" if len(culprits) > _NAMED else ""
-    words = (f"{same['run'].nunique()} runs of {op} over {ranks} ranks do not agree: at "
-             f"{payload(int(worst['message_bytes']))} they give {figures}; slow: {', '.join(named)}{more}"
-             + _shared([runs.get(run) for run in culprits["run"]]))
-    return Finding("warning", words, effect=len(rows) / points, **evidence_of(rows, culprits.index))
+    cases = len(rows[_SAME].drop_duplicates())
+    others = f" (and {cases - 1} more case{'' if cases == 2 else 's'})" if cases > 1 else ""
+    size = f"at {payload(worst['message_bytes'])} " if worst["message_bytes"] > 0 else ""
+    words = (f"{same['run'].nunique()} runs of {worst['op']} over {worst['ranks']} ranks do not agree: "
+             f"{size}they give {figures}; slow: {', '.join(named)}{more}"
+             + _culprits(same, culprits, runs) + others)
+    return Finding("warning", words, effect=len(rows) / points, kind="runs of one case disagree",
+                   advice="do not average them; measure the slow hosts and links again, one pair at a time (collbench "
+                   "links)", **evidence_of(rows, culprits.index))
 
 
 def _name(row: pd.Series, runs: Mapping[str, Run]) -> str:
@@ -61,9 +67,14 @@ def _hosts(run: Run | None) -> list[str]:
     return list(dict.fromkeys(map(str, listed))) if isinstance(listed, list | tuple) else []
 
 
-def _shared(slow: Sequence[Run | None]) -> str:
-    """The hosts that all of several slow runs have in common."""
-    if len(slow) < 2:
-        return ""
-    common = [host for host in _hosts(slow[0]) if all(host in _hosts(run) for run in slow[1:])]
-    return f"; all of them on {', '.join(common[:_NAMED])}" if common else ""
+def _culprits(same: pd.DataFrame, slow: pd.DataFrame, runs: Mapping[str, Run]) -> str:
+    """Hosts all of whose runs are slow, if they have several; else the link, if one pair of hosts is slow."""
+    slow_of, all_of = (Counter(host for run in rows["run"].unique() for host in _hosts(runs.get(run)))
+                       for rows in (slow, same))
+    hosts = [host for host, count in slow_of.items() if count == all_of[host] and count > 1]
+    if hosts and len(hosts) < len(all_of):
+        return f"; every run with {' or '.join(hosts[:_NAMED])} is slow"
+    pairs = {tuple(_hosts(runs.get(run))) for run in slow["run"]}
+    if len(pairs) == 1 and len(pair := pairs.pop()) == 2 and all(all_of[host] > slow_of[host] for host in pair):
+        return "; both hosts are fast with others, so it is the link between them"
+    return ""

@@ -8,7 +8,8 @@ transfers slowly (its core, its link, its device).
 
 What is certain need not matter: of thousands of cases, one rank of two is last by most in 51 % as surely as never. A
 rank is therefore named only if its lateness is a share of the time of all calls, is longer than what the start of a
-sample and the reading of a clock leave uncertain, and befalls this rank clearly more often than others.
+sample and the reading of a clock leave uncertain, and befalls this rank clearly more often than others. Time counts as
+well as cases: a rank whose lateness adds up to more than all calls take needs fewer cases to be named.
 """
 
 import math
@@ -20,14 +21,15 @@ import pandas as pd
 from collbench.collectives.records.record import Run
 
 from ..text.units import percent, seconds
+from .effect_size import LEAST_S
 from .finding import Finding
 
 __all__ = ["find_stragglers", "late_ranks"]
 
 _SIGMAS = 4.0       # number of cases in which a rank was last by most: standard deviations above chance
+_SIGMAS_LONG = 2.5  # the same for a rank that is late for longer than all calls take
 _FEWEST_CASES = 8
 _SHARE_OF_TIME = 0.05       # total lateness below this share of the time of all calls delays nobody
-_LEAST_LATE_S = 0.5e-6      # mean lateness where the rank is last: less is within a few clock readings and cache misses
 _BEYOND = 0.1               # share of the cases beyond that of equal ranks, or as much again as theirs if that is less
 
 
@@ -47,10 +49,21 @@ class _LateRank(NamedTuple):
 
 
 def find_stragglers(lateness: pd.DataFrame, runs: dict[str, Run]) -> Iterator[Finding]:
-    """Ranks that were last too often and by too much to be chance; the largest total lateness first."""
+    """Ranks that were last too often and by too much to be chance; the largest total lateness first.
+
+    One finding for each rank of a run, with the rank count at which it is worst.
+    """
+    found: dict[tuple[str, int], list[_LateRank]] = {}
     for row in _beyond_chance(lateness):
-        yield Finding("warning", _words(row, runs[row.run]), effect=row.late_s / row.total_s,
-                      evidence=(f"all isolated calls over {row.ranks} ranks in run {row.run}",))
+        found.setdefault((row.run, row.rank), []).append(row)
+    for rows in found.values():
+        worst, others = rows[0], sorted({row.ranks for row in rows} - {rows[0].ranks})
+        also = f"; so it is over {', '.join(map(str, others))} ranks" if others else ""
+        yield Finding("warning", f"straggler: {_words(worst, runs[worst.run])}{also}",
+                      effect=min(1.0, worst.late_s / worst.total_s), kind="straggler",
+                      advice="look at what else runs on its core, and at its device, link and clocks; exchange it with "
+                      "another one",
+                      evidence=(f"all isolated calls over {worst.ranks} ranks in run {worst.run}",))
 
 
 def late_ranks(lateness: pd.DataFrame, runs: dict[str, Run]) -> dict[tuple[str, int], str]:
@@ -65,7 +78,7 @@ def late_ranks(lateness: pd.DataFrame, runs: dict[str, Run]) -> dict[tuple[str, 
 def _beyond_chance(lateness: pd.DataFrame) -> Iterator[_LateRank]:
     for values in lateness.sort_values("late_s", ascending=False)[list(_LateRank._fields)].itertuples(index=False):
         row = _LateRank(*values)
-        if row.cases >= _FEWEST_CASES and row.cases_last > _by_chance(row.cases, row.ranks) and _matters(row):
+        if row.cases >= _FEWEST_CASES and _matters(row) and row.cases_last > _by_chance(row):
             yield row
 
 
@@ -74,7 +87,7 @@ def _matters(row: _LateRank) -> bool:
     if row.last < 1 or row.samples < 1 or not row.total_s > 0:
         return False
     equal = 1 / row.ranks
-    return (row.late_s > _SHARE_OF_TIME * row.total_s and row.late_s > _LEAST_LATE_S * row.last
+    return (row.late_s > _SHARE_OF_TIME * row.total_s and row.late_s > LEAST_S * row.last
             and row.cases_last >= (equal + min(equal, _BEYOND)) * row.cases)
 
 
@@ -90,10 +103,11 @@ def _share(of_time: float) -> str:
     return f"{percent(of_time)} of" if of_time < 1 else f"{of_time:.3g} times"
 
 
-def _by_chance(cases: int, ranks: int) -> float:
+def _by_chance(row: _LateRank) -> float:
     """The number of cases in which one of equal ranks is last by most, at most."""
-    share = 1 / ranks
-    return min(cases * share + _SIGMAS * math.sqrt(cases * share * (1 - share)), 0.95 * cases)
+    share = 1 / row.ranks
+    sigmas = _SIGMAS_LONG if row.late_s > row.total_s else _SIGMAS
+    return min(row.cases * share + sigmas * math.sqrt(row.cases * share * (1 - share)), 0.95 * row.cases)
 
 
 def _name(run: Run, rank: int) -> str:

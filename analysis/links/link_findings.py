@@ -112,7 +112,8 @@ def findings(run: Run, cells: pd.DataFrame, structures: Mapping[str, Structure],
         for words, quantities, pairs in faults:
             records = [*filter(None, dict.fromkeys(shown_in(name, *pair) for pair in pairs for name in quantities))]
             evidence = evidence_of(_identities(records)) if records else Evidence(evidence=(), records=())
-            yield Finding(severity, f"{where}: {words}", **evidence)
+            yield Finding(severity, f"{where}: {words}", kind="link", advice="measure it again (collbench links); if "
+                          "it stays, look at its cable, port and host", **evidence)
     yield from (Finding("note", f"{where}: {words}") for words in _tier_words(tiers))
 
 

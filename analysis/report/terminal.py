@@ -315,4 +315,6 @@ def _findings(findings: Sequence[Finding], title: str) -> RenderableType:
             ids = [*(f" ({record})" for record in finding.records), *[""] * len(finding.evidence)]
             named = [label + record for label, record in zip(finding.evidence, ids, strict=False)]
             lines.append(Text(f"    for example: {'; '.join(named[:2])}", style="dim"))
+        if finding.advice:
+            lines.append(Text(f"    to do: {finding.advice}", style="dim"))
     return Group(*lines, Text())
