@@ -10,8 +10,8 @@ from collbench.analysis.findings.finding import as_json
 from collbench.analysis.frames.load import load
 from collbench.analysis.frames.pool import pool
 
-NCCL = """# nThread 1 nGpus 1 minBytes 1048576 maxBytes 67108864 step: 2(factor) warmup iters: 5 iters: 20 agg iters: 1 \
-validation: 1 graph: 0
+NCCL = """# nThread 1 nGpus 1 minBytes 1048576 maxBytes 67108864 step: 2(factor) warmup iters: 5 iters: 20 agg \
+iters: 1 validation: 1 graph: 0
 # Using devices
 {devices}
 #       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   busbw #wrong
