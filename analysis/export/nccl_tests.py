@@ -1,11 +1,13 @@
 """nccl-tests text (layout since 2.17.4) and JSON (schema 1): one table per operation, type and rank count.
 
-Times have nine significant digits, so that they read back unchanged. An unmeasured half (out-of-place or in-place) is
+Columns are as wide as those of nccl-tests, and times have as many digits as fit, five or more. A comment names library,
+transport and what a time is; it is read back. An unmeasured half (out-of-place or in-place) is
 N/A in the text and absent from the JSON.
 """
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -62,12 +64,13 @@ def _table(rows: pd.DataFrame, run: Run) -> str:
     program, ranks = _PROGRAMS[first["op"]], int(first["ranks"])
     lines = [f"# Collective test starting: {program}",
              f"# nThread 1 nGpus 1 minBytes {rows['message_bytes'].min()} maxBytes {rows['message_bytes'].max()} "
-             "step: 2(factor) warmup iters: 1 iters: "
+             f"step: {_step(rows)} warmup iters: 1 iters: "
              f"{int(first['repeats']) if pd.notna(first['repeats']) else int(first['calls'])} agg iters: 1 "
              "validation: 1 graph: 0",
-             printable(f"# Written by collbench: {first['library']}; time is {first['time_kind']}"), "#",
+             printable(f"# Written by collbench: {first['library']} over {first['transport']}; time is "
+                       f"{first['time_kind']}"), "#",
              "# Using devices",
-             *(printable(f"#  Rank {rank:>2} Group  0 Pid      0 on {host} device  0 [0000:00:00] {run.device}")
+             *(printable(f"#  Rank {rank:>2} Group  0 Pid      0 on {host} device  0 [unknown] {run.device}")
                for rank, host in enumerate(_hosts(run, ranks, first["ranks_per_node"]))), _HEADER]
     lines += [_line(first["op"], ranks, pair) for pair in _pairs(rows)]
     busbw = rows["busbw_Bps"].mean() / 1e9
@@ -132,8 +135,22 @@ def _half_text(half: pd.Series | None, unchecked: bool, in_place: bool) -> str:
     if half is None:
         return "      N/A     N/A     N/A     N/A"
     wrong = "N/A" if unchecked and in_place else "0"
-    return (f"  {half['time_s'] * 1e6:>7.9g}  {_GBps(half['algbw_Bps']):>6.2f}  {_GBps(half['busbw_Bps']):>6.2f}"
+    return (f"  {_time(half['time_s'] * 1e6)}  {_GBps(half['algbw_Bps']):>6.2f}  {_GBps(half['busbw_Bps']):>6.2f}"
             f"  {wrong:>6}")
+
+
+def _time(time_us: float) -> str:
+    """In seven characters, as nccl-tests prints it, with as many decimals as fit."""
+    whole = len(str(int(time_us)))
+    return f"{time_us:7.{max(0, 6 - whole)}f}"
+
+
+def _step(rows: pd.DataFrame) -> str:
+    """How sizes grow from row to row, as nccl-tests says it."""
+    sizes = sorted(rows["message_bytes"].unique())
+    steps = {after - before for before, after in pairwise(sizes)}
+    factors = {round(after / before) for before, after in pairwise(sizes) if before}
+    return f"{steps.pop()}(bytes)" if len(steps) == 1 and len(factors) > 1 else f"{max(factors, default=2)}(factor)"
 
 
 def _GBps(rate_Bps: float) -> float:

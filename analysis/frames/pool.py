@@ -17,14 +17,15 @@ def data_files(paths: Sequence[Path]) -> list[Path]:
     """Run directories and files; in place of any other folder the runs in it, or if it has none, its files.
 
     Raises:
-        LogError: a folder has no file.
+        LogError: a folder has no file, or too many.
     """
     found = []
     for path in paths:
         if not path.is_dir() or (path / "journal.jsonl").is_file():
             found.append(path)
         else:
-            found += sorted(journal.parent for journal in path.rglob("journal.jsonl")) or files_of(path)
+            files = files_of(path)
+            found += [file.parent for file in files if file.name == "journal.jsonl"] or files
     return list(dict.fromkeys(found))
 
 

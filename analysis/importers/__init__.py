@@ -8,6 +8,7 @@ the numbers of their lines, which modules without it then find blank.
 """
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ __all__ = [
     "importers",
     "read_log",
 ]
+
+
+_MOST_FILES = 1000
 
 
 class UnknownFormatError(UnreadableError):
@@ -159,20 +163,25 @@ def files_of(path: Path) -> list[Path]:
     """The files of a folder and its subfolders, by name, without hidden ones; of a run, its journal.
 
     Raises:
-        LogError: the folder has none.
+        LogError: the folder has none, or so many that it is hardly one of logs.
     """
     try:
         if not path.is_dir():
             return [path]
-        journal = path / "journal.jsonl"
-        found = [journal] if journal.is_file() else sorted(
-            file for file in path.rglob("*") if file.is_file()
-            and not any(part.startswith(".") for part in file.relative_to(path).parts))
+        if (path / "journal.jsonl").is_file():
+            return [path / "journal.jsonl"]
     except (OSError, ValueError):
         return [path]       # the error is reported when the file is opened
+    found: list[Path] = []
+    for folder, inside, names in os.walk(path):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        files = (Path(folder, name) for name in names if not name.startswith("."))
+        found += [file for file in files if os.path.isfile(file)]
+        if len(found) > _MOST_FILES:
+            raise LogError(f"{path}: a folder of over {_MOST_FILES} files; name the logs, or a folder of logs alone")
     if not found:
         raise LogError(f"{path}: a folder without files")
-    return found
+    return sorted(found)
 
 
 def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogError | UsageError:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.option_groups import GroupedCommand
 
 from ..shared_options import DATA, OutputFile, warn, write_text
@@ -22,12 +23,27 @@ SECTION = "read"
 def command(data: Path, form: str, out: Path) -> None:
     """Write DATA in the format of another tool, for programs that read it.
 
-    Example: collbench export results/latest --format nccl-tests -o all_reduce.log
+    The formats of nccl-tests and OSU have one library a file: of several, FILE.log becomes FILE-LIBRARY.log.
+
+    Example: collbench export results/latest --format nccl-tests -o latest.log
     """
+    from collbench.analysis.export import PER_LIBRARY, by_library
     from collbench.analysis.export import export as write
     from collbench.analysis.frames.load import load
     loaded = load(data)
-    text, lost = write(loaded, form)
-    for line in (*loaded.warnings, *lost):
+    for line in loaded.warnings:
         warn(line)
-    write_text(out, text)
+    parts = by_library(loaded) if form in PER_LIBRARY else {}
+    if len(parts) < 2:
+        parts = {"": loaded}
+    elif str(out) == "-":
+        raise UsageError(f"{data}: measured with {len(parts)} libraries, and --format {form} has one a file: -o FILE "
+                         f"writes {', '.join(f'FILE-{name}' for name in parts)}")
+    for name, part in parts.items():
+        text, lost = write(part, form)
+        for line in lost:
+            warn(f"{name}: {line}" if name else line)
+        file = out.with_name(f"{out.stem}-{name}{out.suffix}") if name else out
+        write_text(file, text)
+        if str(out) != "-":
+            click.echo(printable(f"{file}: {len(part.points)} points"))

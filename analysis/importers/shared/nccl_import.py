@@ -74,7 +74,8 @@ def _origin(table: Table, meaning: _Meaning) -> Origin:
     vendor = "RCCL" if table.tool == "rccl-tests" else "NCCL"
     return Origin(table.tool, table.version, table.library or f"{vendor}, version not stated",
                   table.devices[0].name if table.devices else None, meaning.ranks,
-                  tuple(device.host for device in complete), table.command)
+                  tuple(device.host for device in complete), table.command,
+                  transport=table.transport)
 
 
 def _is_complete(table: Table, ranks: int) -> bool:
@@ -265,7 +266,7 @@ def _imported(collector: Collector, table: Table, meaning: _Meaning, run: str, r
         in_place=in_place, mode="streamed", time_s=half.time_us.value / 1e6,
         statistic="mean over ranks of a batch" + (f" of {calls} calls" if calls else "") + (
             ", time on the CPU to enqueue" if table.cpu_time else ""),
-        time_kind="enqueue time" if table.cpu_time else MEAN, repeats=calls,
+        time_kind=table.time_kind or ("enqueue time" if table.cpu_time else MEAN), repeats=calls,
         p50_s=_us(half.p50_us), p95_s=_us(half.p95_us), p99_s=_us(half.p99_us),
         algbw_Bps=half.algbw.value * 1e9 if half.algbw else None,
         busbw_Bps=half.busbw.value * 1e9 if half.busbw else None,

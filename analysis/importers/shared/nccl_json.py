@@ -72,7 +72,9 @@ def _program(path: str) -> str:
 def _library(value: object) -> str | None:
     if isinstance(value, int) and value >= 10_000:
         return f"NCCL {value // 10000}.{value // 100 % 100}.{value % 100}"
-    return f"NCCL {value}"[:60] if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    return (f"NCCL {value}" if value[0].isdigit() else value)[:60]      # our own export names the library
 
 
 def _add_device(table: Table, device: dict) -> None:

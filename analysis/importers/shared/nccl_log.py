@@ -21,6 +21,8 @@ _DEVICE = re.compile(r"[#\s]*Rank\s+(\d{1,7})\s+(?:Group\s+(\d{1,7})\s+)?Pid\s+\
 _VERSION = re.compile(r"[#\s]*(nccl|rccl)-tests:?\s+[Vv]ersion\s+(\S+)(?:.*?-library=(\d+))?")
 _STARTING = re.compile(r"[#\s]*Collective test starting:\s*(\S+)")
 _LIBRARY = re.compile(r"\b([NR]CCL) version\s*:?\s*(\d+\.\d+\.\d+)")
+# What our own export says of a table: its library, transport and kind of time.
+_WRITTEN = re.compile(r"[#\s]*Written by collbench: (.{1,200}) over (\S{1,40}); time is (.{1,80})")
 _FOOTER = re.compile(r"[#\s]*(?:Avg bus bandwidth|Collective test concluded)\b")
 _BOUNDS = re.compile(r"[#\s]*Out of bounds values\s*:\s*(\d+)\s+(\w+)")
 _HEADING = re.compile(r"\s*(?:#{2,6}\s|={3,}\s)")
@@ -62,6 +64,8 @@ class Table:
     tool: str = "nccl-tests"
     version: str | None = None
     library: str | None = None
+    transport: str | None = None
+    time_kind: str | None = None
     program: str | None = None          # printed by the tool
     mention: str | None = None          # from a command or text above the table
     mention_line: int = 0
@@ -164,7 +168,7 @@ class _TableReader:
     def _note(self, number: int, text: str) -> None:
         """Store a setting from a line that is not a row."""
         table = self._table
-        if self._note_device(number, text):
+        if self._note_device(number, text) or self._note_written(text):
             return
         if config := config_of(text):
             table.config = config
@@ -196,6 +200,14 @@ class _TableReader:
         else:
             return False
         return True
+
+    def _note_written(self, text: str) -> bool:
+        """Store what our own export says of the table; returns whether the line does."""
+        written = _WRITTEN.match(text)
+        if written:
+            table = self._table
+            table.library, table.transport, table.time_kind = written[1], written[2], written[3].strip()
+        return written is not None
 
     def _note_prose(self, number: int, text: str) -> None:
         """Store settings from free text for the current table or the following ones."""
