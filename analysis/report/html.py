@@ -1,6 +1,7 @@
 """The report as one self-contained web page: styles, data, charts and the code that draws them are inside."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -86,7 +87,8 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
     return environment.get_template("report.html").render(
         story=story, head=story.overview, answer=story.answer, name=page_name(story), date=_date(story), first=first,
         numbers=_numbers(story), specs={chart.name: chart.spec for chart in charts},
-        sections=known, operations=operations, caveat=CAVEAT, method=METHOD, findings=story.findings,
+        sections=known, operations=operations, verdicts=_verdicts(story), caveat=CAVEAT, method=METHOD,
+        findings=story.findings,
         reading=_READING if any(part.choices or part.always for part in operations) else "",
         top=story.findings[:TOP_FINDINGS], quantities=QUANTITIES, answers=answers,
         predictions=predictions, known=any(row["kind"] != "refused" for row in predictions), files=_files(story),
@@ -118,6 +120,12 @@ def _date(story: Story) -> str:
     """The day of the measurement, or the first and the last one; empty where no run states it."""
     days = sorted({run.started[:10] for run in story.loaded.runs.values() if run.started})
     return "" if not days else days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+def _verdicts(story: Story) -> str:
+    """`8 normal, 1 low`: of the cases that the page compares."""
+    counts = Counter(row.case.text("verdict") for row in story.expected)
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
 def _files(story: Story) -> list[tuple[str, str]]:
