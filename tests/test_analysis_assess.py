@@ -307,7 +307,7 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
         at = [medium.index(sentence) for sentence in words]
         assert at == sorted(at)
         assert "450 GB/s one way per accelerator" in medium
-    assert text.index(document["verdict"]) < text.index(words[0]) < text.index("extrapolated to more ranks") \
+    assert text.index(document["verdict"]) < text.index(words[0]) < text.index("Measured here, and extrapolated") \
         < text.index("Is it normal?") < text.rindex("low: All 8 cases checked and right; of 8 points compared")
 
 

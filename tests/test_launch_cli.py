@@ -31,7 +31,7 @@ def test_the_main_job_measures_extrapolates_and_reports(collbench, tmp_path):
     runs, records, warnings = read_journal(latest / "journal.jsonl")
     assert warnings == []
     assert {run.transport for run in runs.values()} == {"torch", "mpi"}
-    assert {record.status for record in records} == {"ok"}
+    assert {record.status for record in records} <= {"ok", "unsupported"}
     page = (latest / "report.html").read_text()
     for word in ("72", "384", "extrapolated", "software path"):
         assert word in page

@@ -18,8 +18,9 @@ __all__ = ["as_json", "show_all", "show_one"]
 _NARROWEST = 130
 _UNITS = (
     ("_Bps", lambda value: f"{value / 1e12:.6g} TB/s" if value >= 1e12 else units.rate(value)),
-    ("_flops", lambda value: f"{value / 1e12:,.4g} TFLOP/s"), ("_bytes", lambda value: f"{value / 1e9:.4g} GB"),
-    ("_W", lambda value: f"{value / 1e3:.4g} kW"), ("_s", units.seconds))
+    ("_flops", lambda value: f"{units.digits(value / 1e12)} TFLOP/s"),
+    ("_bytes", lambda value: f"{value / 1e9:.4g} GB"), ("_W", lambda value: f"{value / 1e3:.4g} kW"),
+    ("_s", units.seconds))
 
 
 def as_json(domains: Mapping[str, Domain]) -> dict[str, object]:

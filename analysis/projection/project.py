@@ -18,6 +18,7 @@ from ..frames.bandwidth import busbw_Bps
 from ..frames.columns import PROJECTED
 from ..frames.load import with_text
 from ..text.json_text import json_rows
+from ..text.units import seconds
 from .head_to_head import DrawKey, Versus
 from .monte_carlo import Draws, Target, sample_times
 from .references import Reference, learn, shipped
@@ -192,7 +193,7 @@ def _series(target: Target, op: str, payloads: Sequence[int], own: Sequence[Refe
 
 def _row(drawn: Draws, payload: int) -> dict[str, object]:
     low, middle, high = np.quantile(drawn.time_s, _ENDS)
-    instead = "; ".join(f"if instead {name}: {time_s * 1e6:.4g} us" for name, _, time_s in drawn.instead)
+    instead = "; ".join(f"if instead {name}: {seconds(time_s)}" for name, _, time_s in drawn.instead)
     algorithm = drawn.algorithm if drawn.weight > 0.98 else f"{drawn.algorithm} ({drawn.weight:.0%})"
     return {"kind": "projected", "message_bytes": payload, "time_s": max(middle, drawn.bound_s), "time_lo_s": low,
             "time_hi_s": high, "level": LEVEL, "algorithm": algorithm, "bound_s": drawn.bound_s,

@@ -135,7 +135,10 @@ def _compare(console: Console, lines: Sequence[Versus]) -> None:
 
 
 def _range(values: tuple[float, float, float] | None) -> str:
-    return units.UNKNOWN if values is None else f"{values[1]:.3g} ({values[0]:.3g} to {values[2]:.3g})"
+    if values is None:
+        return units.UNKNOWN
+    low, middle, high = map(units.digits, values)
+    return f"{middle} ({low} to {high})"
 
 
 def _a(noun: str) -> str:

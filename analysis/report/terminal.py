@@ -39,6 +39,7 @@ _VERDICT = {"normal": "green", "low": "yellow", "high": "yellow"}
 _FRONT_OPS = 3
 _TIME, _BUSBW = ("time_s", "time_lo_s", "time_hi_s"), ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
 _MOST_TABLES = 12      # of operations
+_PERCENTILE_SAMPLES = 100
 _NARROWEST = 110       # columns: narrower tables are unreadable, and a pipe has no width of its own
 
 
@@ -220,10 +221,16 @@ def _operation(fabric: str, op: str, points: pd.DataFrame) -> Table:
         table.add_row(
             units.payload(row["message_bytes"]), units.microseconds(row["time_s isolated"]),
             units.span(units.microseconds(row["time_lo_s isolated"]), units.microseconds(row["time_hi_s isolated"])),
-            units.microseconds(row["p99_s isolated"]), units.microseconds(row["time_s streamed"]),
+            _p99(row), units.microseconds(row["time_s streamed"]),
             units.gigabytes(row["algbw_Bps streamed"]), units.gigabytes(row["busbw_Bps streamed"]), _samples(row),
             _flags(row))
     return table
+
+
+def _p99(row: dict[str, Any]) -> str:
+    """Unknown if there are too few samples for one in a hundred; a log that states it has one sample here."""
+    few = 1 < row["samples isolated"] < _PERCENTILE_SAMPLES
+    return units.UNKNOWN if few else units.microseconds(row["p99_s isolated"])
 
 
 def _table(title: str) -> Table:

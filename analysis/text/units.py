@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from collbench.collectives.cases.case import format_size
 
-__all__ = ["UNKNOWN", "gigabytes", "microseconds", "payload", "percent", "rate", "seconds", "span"]
+__all__ = ["UNKNOWN", "digits", "gigabytes", "microseconds", "payload", "percent", "rate", "seconds", "span"]
 
 UNKNOWN = "–"
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -25,12 +25,12 @@ def rate(value_Bps: float | None) -> str:
 
 def microseconds(value_s: float | None) -> str:
     """Microseconds without the unit, for a column whose header has it."""
-    return _digits(value_s * 1e6) if _known(value_s) else UNKNOWN
+    return digits(value_s * 1e6) if _known(value_s) else UNKNOWN
 
 
 def gigabytes(value_Bps: float | None) -> str:
     """Decimal GB/s without the unit, for a column whose header has it."""
-    return _digits(value_Bps / 1e9) if _known(value_Bps) else UNKNOWN
+    return digits(value_Bps / 1e9) if _known(value_Bps) else UNKNOWN
 
 
 def payload(size: float | None) -> str:
@@ -42,7 +42,7 @@ def payload(size: float | None) -> str:
         return exact
     scale, unit = next(pair for pair in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
                        if size >= pair[0])
-    return f"{_digits(size / scale)} {unit}"
+    return f"{digits(size / scale)} {unit}"
 
 
 def span(low: str, high: str) -> str:
@@ -64,10 +64,10 @@ def _scaled(value: float | None, units: tuple[tuple[float, str], ...]) -> str:
     if not _known(value):
         return UNKNOWN
     scale, unit = next((pair for pair in units if abs(value) >= pair[0] * 0.9995), units[-1])
-    return f"{_digits(value / scale)} {unit}"
+    return f"{digits(value / scale)} {unit}"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three significant digits without an exponent."""
     value = float(f"{value:.3g}") if abs(value) < 1000 else value
     if value == 0:
