@@ -5,13 +5,13 @@ middle rank counts, middle sizes, the smallest rank count, and the smallest size
 the headline operations over all ranks, and whatever has no size.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 
 from ..cases.case import Case, format_size
 
-__all__ = ["HEADLINE", "leave_out"]
+__all__ = ["HEADLINE", "is_twin", "leave_out"]
 
 # Operations that are given up last when time is short: those that decide how models are spread over ranks, messages
 # between two ranks, and the copies that bound them all. A sweep without any of these treats all its operations alike.
@@ -22,6 +22,11 @@ _ALIKE = 1.01            # ratios of neighbours that count as equal
 # A case that takes more than this share of the time is not worth the others: one of a headline operation over all
 # ranks, out of place; and any other.
 _MOST_OF_BUDGET, _MOST_OF_OTHERS = 0.25, 0.02
+
+
+def is_twin(case: Case, cases: Collection[Case]) -> bool:
+    """Whether it is the in-place form of another of `cases`."""
+    return case.in_place and msgspec.structs.replace(case, in_place=False) in cases
 
 
 def leave_out(cost_s: Mapping[Case, float], asked: Mapping[Case, int], budget_s: float) -> dict[Case, str]:
@@ -42,7 +47,7 @@ def _given_up(cost_s: Mapping[Case, float], asked: Mapping[Case, int],
     """The groups, and what each is in words."""
     cases = [case for case in cost_s if case.operation.has_payload]
     some = any(case.op in HEADLINE for case in cases)
-    twins = {case for case in cases if case.in_place and msgspec.structs.replace(case, in_place=False) in cost_s}
+    twins = {case for case in cases if is_twin(case, cost_s)}
     long = _too_long(cost_s, {case for case in cases if case.op in HEADLINE or not some} - twins, asked, budget_s)
     yield from (("too long for the time", [case]) for case in long)
     cases = [case for case in cases if case not in long]

@@ -12,7 +12,7 @@ from ..cases import catalog
 from ..cases.case import Case, Sweep
 from ..records.record import Policy
 from ..statistics.stopping import calls_per_block
-from .left_out import HEADLINE, leave_out
+from .left_out import HEADLINE, is_twin, leave_out
 
 __all__ = ["ForecastProbe", "Plan", "make_plan"]
 
@@ -90,8 +90,8 @@ def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Calla
               budget_s: float | None) -> Plan:
     """Fit a sweep into `budget_s` seconds: shorten the sampling first, then leave out cases, but never verification.
 
-    `left_out` has the order. Shuffled cases stay so, but those of headline operations come first: if the time is up
-    earlier than planned, the others are missing.
+    `left_out` has the order. Shuffled cases stay so, but those of headline operations come first, over all ranks before
+    fewer: if the time is up earlier than planned, the others are missing.
     """
     cases = sweep.cases()
     refused = {case: reason for case in cases if (reason := catalog.why_not(case) or why_not(case))}
@@ -103,7 +103,9 @@ def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Calla
         {case: fixed_s[case] + modes[case] * floor_s for case in fixed_s}, cases, budget_s)
     kept = [case for case in cases if (case in fixed_s or case in refused) and case not in dropped]
     if sweep.seed is not None:
-        kept.sort(key=lambda case: (case.op != "noop", case.op not in HEADLINE))
+        world = max(sweep.ranks)
+        kept.sort(key=lambda case: (case.op != "noop", case.op not in HEADLINE, case.ranks < world,
+                                    is_twin(case, fixed_s)))
     todo = [case for case in kept if case not in refused]
     total_s, units = sum(fixed_s[case] for case in todo), max(1, sum(modes[case] for case in todo))
     mode_s = policy.case_s if budget_s is None else max(floor_s, min(policy.case_s, (budget_s - total_s) / units))

@@ -76,7 +76,7 @@ class Table:
         precision = next((timing.precision for timing in record.timings if timing.mode == "isolated"), None)
         rate = _rate(record, median(streamed or isolated or [0.0]))
         empty_s = self._empty_s.get(case.ranks)
-        cells |= {"isolated": _micros(isolated), "+-": "-" if precision is None else f"{100 * precision:.1f}",
+        cells |= {"isolated": _micros(isolated), "+-": _percent(precision),
                   "empty": "-" if empty_s is None else f"{empty_s * 1e6:.2f}", "streamed": _micros(streamed),
                   "algbw": _gigabytes(rate), "busbw": _gigabytes(rate and rate * _factor(record)),
                   "#wrong": str(record.verification.wrong) if record.verification else "n/a",
@@ -137,6 +137,10 @@ def _micros(times_s: list[float] | None) -> str:
         return "-"
     time_us = median(times_s) * 1e6
     return f"{time_us:.2f}" if time_us < _LONG_US else f"{time_us:.0f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}" if share < 10 else f"{100 * share:.0f}"
 
 
 def _gigabytes(rate_Bps: float | None) -> str:
