@@ -14,12 +14,20 @@ ROOMS = ("collectives", "launch", "analysis")
 
 
 class CleanBuild(build_py):
-    """Build from nothing: a module that was renamed since the last build must not be installed again."""
+    """Build from nothing: a module that was renamed since the last build must not be installed again.
+
+    The example measurements are added, which `collbench example` writes.
+    """
 
     def run(self) -> None:
         if not self.editable_mode:
             shutil.rmtree(Path(self.build_lib) / "collbench", ignore_errors=True)
         super().run()
+        if not self.editable_mode:      # `collbench example` writes them
+            examples = Path("docs", "examples")
+            self.mkpath(str(Path(self.build_lib, "collbench", examples)))
+            for file in examples.glob("*.csv"):
+                self.copy_file(str(file), str(Path(self.build_lib, "collbench", file)))
 
 
 setup(

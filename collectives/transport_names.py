@@ -10,7 +10,8 @@ class TransportRow(NamedTuple):
     """One transport.
 
     Args:
-        name: value of `--transport`, and name of the package's extra that installs it.
+        name: value of `--transport`.
+        extra: the package's extra that installs all it needs.
         module: its module in `collectives.transports`.
         library: the package that must be importable.
         mpi_ranks: its ranks must be started as MPI ranks (mpirun, or srun with a PMI).
@@ -21,6 +22,7 @@ class TransportRow(NamedTuple):
     name: str
     module: str
     library: str
+    extra: str
     mpi_ranks: bool = False
     compiled_loop: bool = False
     backends: bool = False
@@ -28,10 +30,10 @@ class TransportRow(NamedTuple):
     @property
     def install(self) -> str:
         """The command that installs it."""
-        return f"pip install 'collbench[{self.name}]'"
+        return f"pip install 'collbench[{self.extra}]'"
 
 
 TRANSPORTS = MappingProxyType({row.name: row for row in (
-    TransportRow("torch", "torch_dist", "torch", backends=True),
-    TransportRow("mpi", "mpi", "mpi4py", mpi_ranks=True, compiled_loop=True),
+    TransportRow("torch", "torch_dist", "torch", "torch", backends=True),
+    TransportRow("mpi", "mpi", "mpi4py", "mpi-runtime", mpi_ranks=True, compiled_loop=True),
 )})

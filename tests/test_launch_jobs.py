@@ -317,3 +317,15 @@ def test_pbs_walks_the_rank_counts_and_stops_when_told(tmp_path):
     assert {call[call.index("--library-log-from") + 1] for call in calls} == {log[log.index("--library-log-to") + 1]}
     assert all(call[call.index("--out") + 1] == "results/x" for call in calls)
     assert all(call[-2:] == ["--ops", "all reduce"] for call in calls)
+
+
+@pytest.mark.parametrize(("words", "asked", "warned"), [
+    (("--device", "cuda"), ["--gpus-per-node=4"], False), ((), [], True),
+    (("--device", "npu", "--device-stride", 2), ["--gres=npu:8"], False),
+    (("--device", "cpu"), [], False), (("--directive=--gres=gpu:4",), ["--gres=gpu:4"], False),
+    (("--preset", "nvl72"), ["--gpus-per-node=4"], False)], ids=str)
+def test_a_slurm_script_asks_for_the_devices_of_its_ranks(collbench, words, asked, warned):
+    done = collbench("launch", "--launcher", "slurm", "--nodes", 2, "--ranks-per-node", 4, "--dry-run", *words)
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r"^#SBATCH (--g\S+)$", done.stdout, re.MULTILINE) == asked
+    assert ("asks Slurm for no devices" in done.stderr) == warned

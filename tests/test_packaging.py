@@ -60,6 +60,7 @@ def sources(tree):
     """Every file that belongs in the package, by its installed name."""
     found = {str(path.relative_to(tree)): path for path in (tree / "collbench").rglob("*")}
     found |= {f"collbench/{path.relative_to(tree)}": path for room in ROOMS for path in (tree / room).rglob("*")}
+    found |= {f"collbench/{path.relative_to(tree)}": path for path in (tree / "docs" / "examples").glob("*.csv")}
     return {name: path for name, path in found.items()
             if path.is_file() and path.suffix not in (".pyc", ".so")}
 
@@ -98,7 +99,8 @@ def test_an_editable_install_holds_the_same(built, tmp_path):
     site = unpacked(built["editable"], tmp_path / "site")
     names = [name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
              for name in contents(built["wheel"]) if name.endswith(".py")]
-    data = [name for name in contents(built["wheel"]) if ".dist-info" not in name and not name.endswith(".py")]
+    data = [name for name in contents(built["wheel"])
+            if ".dist-info" not in name and not name.endswith(".py") and not name.startswith("collbench/docs/")]
     probe = f"""import site, sys
 site.addsitedir({str(site)!r})
 sys.meta_path.insert(0, sys.meta_path.pop())     # the finder of this install, before another
@@ -150,14 +152,17 @@ def beside_strangers(built, tmp_path_factory):
     ("-m", "collbench", "--help"),
     ("-m", "collbench", "extrapolate", EXAMPLE, "--to", "72", "--json", "predictions.json"),
     ("-m", "collbench.rank", "--help"),
+    ("-m", "collbench", "example"),
     ("-c", "import collbench; print(collbench.load(" + repr(str(EXAMPLE)) + ").points)"),
-], ids=["help", "extrapolate", "rank", "api"])
+], ids=["help", "extrapolate", "rank", "example", "api"])
 def test_strangers_in_site_packages_and_in_the_directory_change_nothing(beside_strangers, tmp_path, words):
     strangers(tmp_path)
     (tmp_path / "collbench").mkdir()        # a clone of the repository, say, in the directory where one works
     where = run("-c", "import collbench; print(collbench.__file__)", python=beside_strangers, cwd=tmp_path).strip()
     assert Path(where).is_relative_to(beside_strangers.parent.parent)
     run(*words, python=beside_strangers, cwd=tmp_path)
+    if "example" in words:
+        assert (tmp_path / EXAMPLE.name).read_bytes() == EXAMPLE.read_bytes()
 
 
 def metadata(wheel):

@@ -18,7 +18,7 @@ from ..job import Job, parse_time
 from ..launchers import LAUNCHERS, open_launcher, titles
 from ..launchers.base import Launcher
 from ..presets import PRESETS
-from ..shared_options import RankList, library_log_option
+from ..shared_options import RankList, library_log_option, warn
 from ..workload import typed_command
 
 __all__ = ["SECTION", "command"]
@@ -26,6 +26,7 @@ __all__ = ["SECTION", "command"]
 SECTION = "measure"
 
 _PRESET_OPTIONS = ("transport", "device", "device_stride")
+_ASKS_FOR_DEVICES = ("--gpus", "--gres", "-G", "--tres-per")
 _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 
 
@@ -86,10 +87,30 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
         time_limit_s=parse_time(values["time"]) if values["time"] else preset.time_limit_s if preset else None,
         draw_seed=values["seed"] is None, library_log=values["library_log"],
         partition=values["partition"], account=values["account"],
-        directives=(*(preset.directives if preset else ()), *values["directives"]),
+        directives=_directives(starter, config, each, (*(preset.directives if preset else ()), *values["directives"])),
         container=values["container"], container_mounts=values["container_mounts"],
         python=values["python"] or ("python" if values["container"] else sys.executable),
         title=preset.title if preset else "", notes=preset.notes if preset else ())
+
+
+def _directives(starter: Launcher, config: RunConfig, each: int, given: tuple[str, ...]) -> tuple[str, ...]:
+    """Those given, and for a Slurm script with a rank per device the devices, without which Slurm may hide them.
+
+    This host may be a login node without devices: if the user has not said that there are some, a warning has to do.
+    """
+    asked = any(word.startswith(_ASKS_FOR_DEVICES) for word in given)
+    if asked or starter.name != "slurm" or config.device == "cpu" or config.transport != "torch":
+        return given
+    from ..device_choice import accelerators_for
+    found = accelerators_for(config.device) if config.device == "auto" else None
+    kind = found.kind if found else config.device
+    count = each * config.device_stride
+    request = f"--gres=npu:{count}" if kind == "npu" else f"--gpus-per-node={count}"
+    if kind == "auto":
+        warn(f"the job asks Slurm for no devices, and without them it measures CPUs: give --device cuda, or "
+             f"--directive {request}; --device cpu if that is meant")
+        return given
+    return (*given, request)
 
 
 def _config(starter: Launcher, values: dict[str, Any], preset: Job | None) -> RunConfig:

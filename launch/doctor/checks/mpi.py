@@ -87,8 +87,8 @@ def _version(mpirun: Mpirun, lack: str) -> CheckResult:
 
 def _no_library(why: str, lack: str, request: CheckRequest) -> CheckResult:
     if "No module named 'mpi4py'" in why:
-        return CheckResult(level=lack, what="mpi4py", found="not installed", do="pip install 'collbench[mpi]'",
-                           works={"mpi": False})
+        return CheckResult(level=lack, what="mpi4py", found="not installed", works={"mpi": False},
+                           do="pip install 'collbench[mpi]', or 'collbench[mpi-runtime]' without an MPI of its own")
     named = request.environment.get("MPI4PY_LIBMPI")
     return CheckResult(level=lack, what="mpi4py", found=f"does not load its MPI: {why}", works={"mpi": False},
                        do=f"MPI4PY_LIBMPI={named}: name the libmpi of your mpirun, or unset it" if named else
