@@ -241,7 +241,7 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     host = "<script>alert(1)</script>\"'&{{7*7}}"
     a_journal(folder, a_run(host=host), a_run(host=host, transport="mpi", cores=4))
-    return write_report(build_story(folder, page=True), folder / "out", figures=True).parent
+    return write_report(build_story(folder, page=True), folder / "out").parent
 
 
 def test_report_is_whole(report):
@@ -250,9 +250,9 @@ def test_report_is_whole(report):
                      "report.json"}
     kinds = {row["kind"] for row in json.loads((report / "predictions.json").read_text())["predictions"]}
     assert kinds == {"extrapolated", "refused"}
-    figures = {path.name: path.stat().st_size for path in (report / "figures").iterdir() if path.is_file()}
-    assert {"all_reduce-time-ranks.png", "all_reduce-busbw-size.svg"} <= set(figures)
-    assert min(figures.values()) > 1000
+    assert [path.name for path in (report / "figures").iterdir()] == ["data"]
+    charts = {path.stem for path in (report / "figures/data").iterdir()}
+    assert {"all_reduce-time-ranks", "all_reduce-time-size-2", "headline-all_reduce"} <= charts
 
 
 def test_page_loads_nothing_and_escapes_everything(report):
@@ -279,6 +279,9 @@ def test_characters_that_move_a_cursor_or_that_xml_has_not_are_escaped_in_every_
     assert told == []
     files = [path for path in out.rglob("*") if path.suffix in (".html", ".svg", ".csv", ".json")]
     assert {path.suffix for path in files} == {".html", ".svg", ".csv", ".json"}
+    drawn = {path.name: path.stat().st_size for path in (out / "figures").iterdir() if path.is_file()}
+    assert set(drawn) == {f"{path.stem}.{kind}" for path in (out / "figures/data").iterdir() for kind in ("png", "svg")}
+    assert min(drawn.values()) > 1000
     shown = r"x\x07\x0b\x1b[2J\ufffe\uffff\x85\u202ey"
     for path in files:
         text = re.sub(r"<script>.*?</script>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -171,15 +171,20 @@ def test_a_logarithmic_axis_has_a_few_ticks_between_its_ends(low, factor):
     assert ticks[-1] <= last * 1.01
 
 
-def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(tmp_path):
+@pytest.fixture
+def report_of_a_log(tmp_path):
+    """The story of three points at more ranks than the targets."""
     rows = [f"s,lib,all_reduce,default,float,512,8,{size},{size},,{10 + size / 1e4},src,mean"
             for size in (8, 4096, 65536)]
     (tmp_path / "data.csv").write_text("\n".join([
         "system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
         "time_us,source,statistic", *rows]) + "\n")
-    story = build_story(tmp_path / "data.csv", page=True)
-    assert {one.name for one in build_charts(story)} == {"headline-all_reduce", "all_reduce-time-size",
-                                                       "all_reduce-busbw-size"}
+    return build_story(tmp_path / "data.csv", page=True)
+
+
+def test_more_ranks_than_the_targets_leave_nothing_to_extrapolate(report_of_a_log):
+    assert {one.name for one in build_charts(report_of_a_log)} == {"headline-all_reduce", "all_reduce-time-size",
+                                                                   "all_reduce-busbw-size"}
 
 
 def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, monkeypatch):
@@ -192,38 +197,47 @@ def test_files_are_written_for_every_figure_or_it_is_an_error(drawn, tmp_path, m
     assert not any(b"currentColor" in text for text in written.values())
 
 
+def a_chart(name="dots"):
+    table = pd.DataFrame({"ranks": [2, 4], "time_s": [1e-6, 2e-6]})
+    dots = {"mark": "point", "encoding": {"x": {"field": "ranks"}, "y": {"field": "time_s"}}}
+    spec = chart.spec([dots], chart.rows(table, list(table)))
+    return chart.Chart(name, "section", "two dots (measured)", spec, table)
+
+
 @pytest.mark.parametrize(("program", "why"), [
     ("import sys; sys.stdin.readline()", "ended without an answer"),
     ("import os; os.kill(os.getpid(), 9)", "was ended by SIGKILL, usually for lack of memory"),
     ("import sys; sys.exit('no such\x07library')", r"ended with status 1: no such\x07library"),
     ("input(); print('half an ans', end='')", "ended without an answer")])
-def test_processes_that_end_leave_a_report_that_names_the_missing_figures(story, tmp_path, monkeypatch, program, why):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "ranks-begin.svg").write_text("of an earlier report")
+def test_it_is_said_how_a_drawing_process_ended(tmp_path, monkeypatch, program, why):
     monkeypatch.setattr(figure_files, "_PROGRAM", program)
+    assert figure_files.save_charts([a_chart()], tmp_path) == {"dots": f"the drawing process {why}"}
+
+
+def test_a_report_names_the_figures_that_are_missing(report_of_a_log, tmp_path, monkeypatch):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "all_reduce-time-size.svg").write_text("of an earlier report")
+    monkeypatch.setattr(figure_files, "_PROGRAM", "import sys; sys.stdin.readline()")
     told = []
-    page = write_report(story, tmp_path, told.append, figures=True).read_text()
+    page = write_report(report_of_a_log, tmp_path, told.append, figures=True).read_text()
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["data"]
-    assert sum(line.startswith("figure ranks-begin is missing in ") and line.endswith(why) for line in told) == 1
-    assert "ranks-begin (the drawing process" in page
+    assert len(told) == len(build_charts(report_of_a_log))
+    assert any(line.startswith("figure all_reduce-time-size is missing in ") for line in told)
+    assert "all_reduce-time-size (the drawing process ended without an answer)" in page
 
 
-def test_a_drawing_process_that_never_answers_is_not_waited_for(drawn, tmp_path, monkeypatch):
+def test_a_drawing_process_that_never_answers_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(figure_files, "_PROGRAM", "import time; time.sleep(3600)")
     monkeypatch.setattr(figure_files, "_LONGEST_S", 0.2)
-    assert figure_files.save_charts([drawn["ranks-begin"]], tmp_path) == {
-        "ranks-begin": "the drawing process did not answer for 0.2 s"}
+    assert figure_files.save_charts([a_chart()], tmp_path) == {"dots": "the drawing process did not answer for 0.2 s"}
 
 
-def test_a_figure_whose_process_panics_is_missing_alone(drawn, tmp_path):
+def test_a_figure_whose_process_panics_is_missing_alone(tmp_path):
     """The rendering library aborts its process over characters that XML has not."""
-    panics = dataclasses.replace(drawn["ranks-begin"], name="panics", caption="a\x07b")
-    few = [panics, *(drawn[name] for name in ("ranks-begin", "calls-1", "links-latency"))]
-    missing = figure_files.save_charts(few, tmp_path)
+    missing = figure_files.save_charts([dataclasses.replace(a_chart("panics"), caption="a\x07b"), a_chart()], tmp_path)
     assert set(missing) == {"panics"}
     assert "was ended by SIGABRT: " in missing["panics"]
-    assert {path.name for path in tmp_path.iterdir()} == {f"{one.name}.{kind}" for one in few[1:]
-                                                          for kind in ("png", "svg")}
+    assert {path.name for path in tmp_path.iterdir()} == {"dots.png", "dots.svg"}
 
 
 def test_a_page_needs_no_renderer_and_files_say_what_to_install(story, tmp_path, monkeypatch):
@@ -312,13 +326,13 @@ def digits(values):
 def written(story, tmp_path_factory):
     """A report on disk: its folder, and every CSV in it by name."""
     out = tmp_path_factory.mktemp("written")
-    write_report(story, out, figures=True)
+    write_report(story, out)
     return out, {path.stem: pd.read_csv(path) for path in [*out.glob("*.csv"), *(out / "figures/data").glob("*.csv")]}
 
 
 def test_every_number_in_a_figure_is_in_its_file(written, drawn):
     out, files = written
-    assert {path.stem for path in (out / "figures").glob("*.png")} == set(drawn)
+    assert {path.stem for path in (out / "figures/data").iterdir()} == set(drawn)
     checked = 0
     for name, one in drawn.items():
         for table in tables(one.spec):
