@@ -181,6 +181,10 @@ t_min[usec],t_max[usec],t_avg[usec],stddev[%],wait_t_avg[usec]
 [tuning] Best dispatch (BF16): SMs 24, NVL chunk 8, RDMA chunk 32: 25 + 2000 us, 17.77 GB/s (RDMA), 58.00 GB/s (NVL)
 [tuning] Best combine: SMs 24, NVL chunk 1, RDMA chunk 32, 25.00 + 2500.00 us, 22.66 GB/s (RDMA), 74.00 GB/s (NVL)
 """,
+    "deepep other versions": """[tuning] Best dispatch (FP8): SMs 24, NVL chunk 24: 300.00 GB/s (NVL), 255 us
+[tuning] Best combine: SMs 24, NVL chunk 4, RDMA chunk 8, transmit: 2500.00 us, notify: 30.00 us, \
+BW: 40.00 GB/s (RDMA), 80.00 GB/s (NVL)
+""",
     "deepep low latency": """Allocating buffer size: 2116.291072 MB ...
 [rank 1] Dispatch + combine bandwidth: 200.00 GB/s, avg_t=110.00 us, min_t=101.01 us, max_t=117.50 us
 [rank 0] Dispatch + combine bandwidth: 193.00 GB/s, avg_t=114.00 us, min_t=111.01 us, max_t=117.50 us
@@ -276,7 +280,7 @@ SUM host_device_latency_sm 1546.00
 
 # What some tools do not print, as options.
 ASKED = {"hccl_demo block": {"ranks": 8}, "nccom json": {"op": "all_gather"},
-         "deepep intranode": {"ranks": 8}, "deepep internode": {"ranks": 16}}
+         "deepep intranode": {"ranks": 8}, "deepep other versions": {"ranks": 8}, "deepep internode": {"ranks": 16}}
 PIECES = ["", "0", "-1", "9" * 30, "1e400", "nan", "inf", "N/A", "\x1b[31m", "\r", "\n", "|", ",", '"', "{", "]", "#",
           "٣", "0x10", "null", "{}", "-0.0", "\0"]
 
@@ -419,6 +423,8 @@ def test_perftest(tmp_path):
     assert (found.results[0].variant, found.results[2].p99_s) == ("RDMA write;RC;2 qps", pytest.approx(1.9e-6))
     # 400 = 65536 * 0.762939e6 in Gbit/s
     assert figures(read(tmp_path, SAMPLES["perftest json"])) == [("bandwidth", 2, 65536, 1.31072)]
+    unnamed = read(tmp_path, SAMPLES["perftest"].replace("   MsgRate[Mpps]", "", 1))
+    assert (figures(unnamed), len(unnamed.warnings)) == (figures(found), 1)
     wrong = read(tmp_path, SAMPLES["perftest"].replace("10000.00 ", "1000.00 "))
     assert (len(wrong.results), wrong.rows) == (2, 3)
     assert "not size times MsgRate" in wrong.warnings[0]
@@ -432,6 +438,8 @@ def test_nccl_inspector(tmp_path):
     assert figures(found) == [("all_gather", 2, 2 << 20, 107.0)]
     result, = found.results
     assert (result.time_kind, result.repeats, result.ranks_per_node, found.rows) == ("slowest rank", 2, 2, 5)
+    flat = re.sub(r'"(header|metadata)":\{([^{}]*)\}', r"\2", SAMPLES["nccl_inspector"])
+    assert figures(read(tmp_path, flat)) == figures(found)
     cut = read(tmp_path, SAMPLES["nccl_inspector"][:-60])
     assert (cut.rows, "1 of 5 objects are incomplete" in cut.warnings[0]) == (5, True)
     wrong = read(tmp_path, SAMPLES["nccl_inspector"].replace("1048576", "2097152"))
@@ -483,6 +491,8 @@ def test_deepep(tmp_path):
     found = read(tmp_path, SAMPLES["deepep internode"], ranks=16)
     assert figures(found) == [("moe_dispatch", 16, 116_000_000, 2000.0), ("moe_combine", 16, 185_000_000, 2500.0)]
     assert found.results[0].notes[:2] == ("17.77 GB/s by RDMA", "without the notify kernel, 25 us")
+    found = read(tmp_path, SAMPLES["deepep other versions"], ranks=8)
+    assert figures(found) == [("moe_dispatch", 8, 76_500_000, 255.0), ("moe_combine", 8, 200_000_000, 2500.0)]
     found = read(tmp_path, SAMPLES["deepep low latency"])
     # the slowest of two ranks
     assert figures(found) == [("moe_dispatch_combine", 2, 22_002_000, 114.0), ("moe_dispatch", 2, 8_000_000, 40.0),

@@ -28,13 +28,16 @@ _RANK = re.compile(r"\[rank (\d{1,7})\] Dispatch ")
 _CONFIG = re.compile(r"\bnum_tokens=(\d{1,9}), hidden=(\d{1,7})\b.*?num_topk=(\d{1,4})")
 _BEST = re.compile(r"\bBest (dispatch|combine)(?: \((FP8|BF16)\))?: SMs (\d{1,4})\b")
 _RATE = re.compile(_N + r" GB/s \((NVL|RDMA)\)")
-_TIME = re.compile(r"\bt: " + _N + r" us|" + _N + r" \+ " + _N + r" us")
+_T = _N.replace(r"(\d", r"(?:\d")
+# By version: `t: 400 us`; `25 + 2000 us`, or `transmit: 2000 us, notify: 25 us`; behind the rate, `(NVL), 400 us`.
+_TIME = re.compile(rf"\bt: (?P<t>{_T}) us|(?P<notify>{_T}) \+ (?P<both>{_T}) us|"
+                   rf"\btransmit: (?P<sent>{_T}) us, notify: (?P<told>{_T}) us|\(NVL\), (?P<alone>{_T}) us")
 _BOTH = re.compile(r"Dispatch \+ combine bandwidth: " + _N + r" GB/s, avg_t=" + _N + r" us")
 _EACH = re.compile(r"Dispatch bandwidth: " + _N + r" GB/s, avg_t=" + _N + r" us \| "
                    r"Combine bandwidth: " + _N + r" GB/s, avg_t=" + _N + r" us")
 _HOOK = re.compile(r"Dispatch send/recv time: " + _N + r"(?: \+ " + _N + r")? us \| "
                    r"Combine send/recv time: " + _N + r"(?: \+ " + _N + r")? us")
-_ELASTIC = re.compile(r"\bEP: {1,9}(\d{1,7})/ {0,9}(\d{1,7}) \| ((?:\w{1,20} )?(?:dispatch|combine)): " + _N
+_ELASTIC = re.compile(r"\bEP: {1,9}(\d{1,7})/ {0,9}(\d{1,7}) \| ((?:\w{1,20} )?(?:dispatch|combine)): {1,3}" + _N
                       + r" GB/s \(SO\), " + _N + r" GB/s \(SU\), " + _N + r" us, " + _N + r" bytes")
 _FACTS = (re.compile(r"\bExperts: (?P<topk>\d{1,4})/(?P<experts>\d{1,7})"),
           re.compile(r"\bTokens: \d{1,9} \(max: (?P<num_tokens_per_rank>\d{1,9})\), hidden: (?P<hidden>\d{1,7})"),
@@ -130,7 +133,8 @@ def _best(state: _State, line: int, best: re.Match, text: str) -> Iterator[_Figu
     rates = {kind: float(number) * 1e9 for number, kind in _RATE.findall(text)}
     time, notify = None, None
     if found := _TIME.search(text):
-        time, notify = float(found[1] or found[3]) / 1e6, found[2]
+        printed = found["t"] or found["both"] or found["sent"] or found["alone"]
+        time, notify = float(printed) / 1e6, found["notify"] or found["told"]
     if "NVL" not in rates or (time is None and " us" in text):
         return
     dtype = {"FP8": "fp8", "BF16": "bfloat16"}.get(best[2] or "BF16")

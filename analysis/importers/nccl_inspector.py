@@ -1,4 +1,4 @@
-"""The NCCL Inspector, a profiler plugin: a JSON object for each collective of each rank.
+"""The NCCL Inspector, a profiler plugin: a JSON object for each collective of each rank, with or without a header.
 
 `coll_msg_size_bytes` is count times the size of the type, which is a rank's block in all-gather, reduce-scatter and
 all-to-all (inspectorComputeOpBw in inspector.cc). One result stands for all calls of a communicator with the same
@@ -16,7 +16,7 @@ from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import ROOT, SLOWEST, UNSTATED, Collector, Origin
-from .shared.json_text import objects
+from .shared.json_text import documents
 from .shared.log import Log
 from .shared.printed_numbers import PrintedNumber, misfit, printed_number, whole
 
@@ -25,7 +25,7 @@ __all__ = ["TITLE", "read", "recognise"]
 TITLE = "NCCL Inspector"
 
 _MARK = re.compile(r"\"(?:coll|p2p)_exec_time_us\"\s*:")
-_OBJECT = re.compile(r"\"header\"\s*:")
+_OBJECT = re.compile(r"\"(?:coll|p2p)_perf\"\s*:")
 _ENOUGH = 20        # calls from which a 95th percentile is given
 
 
@@ -71,8 +71,10 @@ def read(log: Log, collector: Collector) -> None:
 
 def _calls(log: Log) -> Iterator[tuple[int, dict, dict, dict, str]]:
     """Line, header, metadata and figures of every complete object, and whether they are of a `coll` or a `p2p`."""
-    for line, document in objects(log.text, "header"):
-        header, about = document["header"], document.get("metadata")
+    for line, document in documents(log.text):
+        if not isinstance(document, dict):
+            continue
+        header, about = document.get("header", document), document.get("metadata", document)
         for kind in ("coll", "p2p"):
             call = document.get(f"{kind}_perf")
             if isinstance(header, dict) and isinstance(call, dict):

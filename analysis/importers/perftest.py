@@ -95,6 +95,10 @@ def _row(collector: Collector, test: _Test, line: int, text: str) -> None:
     collector.rows += 1
     cells = {name: number for name, cell in zip(test.columns, fields, strict=False) if (number := printed_number(cell))}
     size, calls = whole(fields[0]), cells.get("#iterations")
+    more = fields[len(test.columns):]
+    if more and not any(printed_number(field) is None for field in fields):
+        collector.warn(line, f"{len(fields)} cells under {len(test.columns)} column names: the last left out")
+        fields = fields[:len(test.columns)]
     if len(fields) != len(test.columns) or len(cells) != len(fields) or size is None or not calls:
         collector.warn(line, f"row skipped: expected {len(test.columns)} numbers: {', '.join(test.columns)}")
         return

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 __all__ = ["documents", "objects"]
 
-_MOST_TRIES = 2_000
+_MOST_TRIES = 2_000      # of text that looks like JSON and is not
 _DECODER = json.JSONDecoder(parse_int=lambda text: int(text) if len(text) < 19 else float(text))
 
 
 def documents(text: str) -> Iterator[tuple[int, object]]:
     """Every JSON object or list in `text` that begins a line, with its line number."""
     starts = re.compile(r"^[ \t]*(?=[\[{])", re.MULTILINE)
-    position, line, counted = 0, 1, 0
-    for _ in range(_MOST_TRIES):
+    position, line, counted, failures = 0, 1, 0, 0
+    while failures < _MOST_TRIES:
         found = starts.search(text, position)
         if not found:
             return
@@ -22,6 +22,8 @@ def documents(text: str) -> Iterator[tuple[int, object]]:
         value, end = _decode(text, found.end())
         if value is not None:
             yield line, value
+        else:
+            failures += 1
         position = max(end, found.end() + 1)
 
 
