@@ -40,7 +40,8 @@ _CELL = re.compile(r"[\w.+%*\u2212-]*\w[\w.+%*-]*")
 _DIGIT = re.compile(r"\d")
 
 
-def _disguises() -> Any:
+def log_disguises() -> Any:
+    """The module beside this one."""
     spec = importlib.util.spec_from_file_location("log_disguises", Path(__file__).with_name("log_disguises.py"))
     assert spec is not None
     assert spec.loader is not None
@@ -151,7 +152,8 @@ def fault_of(plain: Outcome, found: Outcome, line: int | None = None, cut: bool 
         return f"impossible: {found.impossible[0]}"
     if found.refused:
         told = cut or re.search(r":\d+: |line \d+", found.refused)
-        return None if told and (line is None or len(plain.figures) < 3) else f"refused: {found.refused}"
+        alone = line is None or len(plain.figures) < 3 or {at for at, _ in plain.figures} == {line}
+        return None if told and alone else f"refused: {found.refused}"
     told = bool(found.warnings - plain.warnings)
     lost, more = plain.ok() - found.ok(), found.ok() - plain.ok()
     if (lost or more) and not told and not cut and not (line and _another_number(plain, found, line)):
@@ -221,28 +223,30 @@ def cells(logs: list[Source], path: Path, only: str = "", rows: int = ROWS,
         numbers = sorted({line for line, _ in plain.figures if line})
         chosen = sorted({numbers[len(numbers) // 2], numbers[-1]})[:rows] if numbers else []
         for number in chosen:
-            for cell in _CELL.finditer(lines[number - 1]):
+            at = number if _CELL.search(lines[number - 1]) else number + 1      # an object of several lines
+            for cell in _CELL.finditer(lines[at - 1]):
                 for garble in garbles:
                     name = f"{log.name}:{number} {cell[0]!r} -> {garble!r}"
                     if only not in name:
                         continue
-                    row = lines[number - 1][:cell.start()] + garble + lines[number - 1][cell.end():]
-                    found = attempt(path, "\n".join([*lines[:number - 1], row, *lines[number:]]), log.hints)
+                    row = lines[at - 1][:cell.start()] + garble + lines[at - 1][cell.end():]
+                    found = attempt(path, "\n".join([*lines[:at - 1], row, *lines[at:]]), log.hints)
                     tally.add(name, plain, found, fault_of(plain, found, number))
     return tally
 
 
-def disguises(logs: list[Source], path: Path, only: str = "") -> Tally:
-    """Each log in each disguise, twice in one file, and interleaved with the next."""
-    tally, module = Tally(), _disguises()
+def disguises(logs: list[Source], path: Path, only: str = "", exactly: str = "") -> Tally:
+    """Each log in each disguise, or in that which is called `exactly`."""
+    tally, module = Tally(), log_disguises()
     for log in logs:
         plain = attempt(path, log.text, log.hints)
         for name, disguise in (module.DISGUISES | module.CUTS).items():
-            if only not in f"{log.name} {name}":
+            if only not in f"{log.name} {name}" or exactly not in ("", name):
                 continue
             found = attempt(path, disguise(log.text), log.hints)
-            fault = fault_of(plain, found, cut=name in module.CUTS)
-            readable = name in module.DISGUISES and name not in module.TOLD
+            fault = fault_of(plain, found, cut=name in module.CUTS or (bool(found.refused) and name in module.TOLD))
+            readable = name in module.DISGUISES and name not in module.TOLD and not (
+                name in module.BETWEEN and log.text.lstrip().startswith("{\n"))
             if not fault and readable and (found.refused or plain.ok() != found.ok()):
                 lost = plain.ok() - found.ok()
                 fault = f"{len(lost)} lost, told: {found.refused or [*(found.warnings - plain.warnings)][:1]}"

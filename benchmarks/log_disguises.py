@@ -11,7 +11,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
-__all__ = ["CUTS", "DISGUISES", "TOLD"]
+__all__ = ["BETWEEN", "CUTS", "DISGUISES", "TOLD"]
 
 Disguise = Callable[[str], str | bytes]
 
@@ -136,13 +136,15 @@ DISGUISES: dict[str, Disguise] = {
     # files
     "byte-order mark": lambda text: "\ufeff" + text, "UTF-16": lambda text: text.encode("utf-16"),
     "UTF-16 without a mark": lambda text: text.encode("utf-16-le"), "NUL in front": lambda text: "\0" * 64 + text,
-    "NUL in the middle": lambda text: text[:len(text) // 2].rpartition("\n")[0] + "\n" + "\0" * 512
-        + text[len(text[:len(text) // 2].rpartition("\n")[0]) + 1:],
+    "NUL in the middle": lambda text: text.replace("\n", "\n" + "\0" * 512, 1),
     "Latin-1": lambda text: ("# gemessen für Jörg\n" + text).encode("latin-1", "replace"),
     "gzip": lambda text: gzip.compress(text.encode()), "xz": lambda text: lzma.compress(text.encode()),
     "debug between": _debug_between, "another task between": _alternating, "blank lines between": each("", "\n"),
     "thousands": _thousands, "decimal comma": _decimal_comma,
 }
+
+# Lines between those of a document of several lines: no reader of JSON can tell them from it.
+BETWEEN = frozenset({"CR progress", "debug between", "another task between", "unknown", "unknown, with a blank"})
 
 # Figures that these make unreadable are told, not read.
 TOLD = frozenset({"thousands", "decimal comma", "wrapped at 60", "wrapped at 80", "wrapped at 100"})

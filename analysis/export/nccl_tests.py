@@ -127,8 +127,12 @@ def _line(op: str, ranks: int, pair: _Pair) -> str:
     dtype = _DTYPES.get(row["dtype"], row["dtype"])
     left = (f"{int(row['message_bytes']):12d}  {_count(op, ranks, row):12d}  {dtype:>8}  {_redop(op, row):>6}  "
             f"{0 if OPERATIONS[op].rooted else -1:6d}")
-    return left + "".join(_half_text(half, op == "send_recv" or op.startswith("all_to_all"), half is pair.inside)
-                          for half in pair)
+    return left + "".join(_half_text(half, _is_unchecked(op), half is pair.inside) for half in pair)
+
+
+def _is_unchecked(op: str) -> bool:
+    """Whether the program does not check its in-place results."""
+    return op == "send_recv" or op.startswith("all_to_all")
 
 
 def _half_text(half: pd.Series | None, unchecked: bool, in_place: bool) -> str:
@@ -178,7 +182,8 @@ def _document(rows: pd.DataFrame, run: Run) -> dict[str, object]:
 def _result(op: str, ranks: int, pair: _Pair) -> dict[str, object]:
     row = pair.present
     halves = {name: {"time": half["time_s"] * 1e6, "alg_bw": _GBps(half["algbw_Bps"]),
-                     "bus_bw": _GBps(half["busbw_Bps"]), "nwrong": 0.0}
+                     "bus_bw": _GBps(half["busbw_Bps"]),
+                     "nwrong": None if name == "in_place" and _is_unchecked(op) else 0.0}
               for name, half in zip(("out_of_place", "in_place"), pair, strict=True) if half is not None}
     return {"size": int(row["message_bytes"]), "count": _count(op, ranks, row),
             "type": _DTYPES.get(row["dtype"], row["dtype"]), "redop": _redop(op, row),

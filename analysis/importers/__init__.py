@@ -10,6 +10,7 @@ the numbers of their lines, which modules without it then find blank.
 import importlib
 import os
 import pkgutil
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ __all__ = [
 
 
 _MOST_FILES = 1000
+_NUMBER = re.compile(r"(?<![\w.])\d+(?:[.,]\d+)*(?![\w.])")
+_FEW = 1            # numbers of a line that is a title
 
 
 class UnknownFormatError(UnreadableError):
@@ -191,7 +194,8 @@ def _nothing(log: Log, collector: Collector, tools: list[ModuleType]) -> LogErro
     titles = " and ".join(module.TITLE for module in tools)
     words = f"{log.path}: looks like output of {titles}, but contains no complete row of measurements"
     if collector.warnings:
-        return LogError(f"{words} (line {collector.warnings[0].removeprefix(f'{log.path}:').strip()})")
+        first = collector.warnings[0].removeprefix(f"{log.path}:").strip()
+        return LogError(f"{words} ({'line ' if first[:1].isdigit() else ''}{first})")
     return LogError(words + _like_a_row(log))
 
 
@@ -199,6 +203,6 @@ def _like_a_row(log: Log) -> str:
     """The first line of numbers, for an error, since a reader sees what is in its way; empty if there is none."""
     for line in log.lines:
         fields = line.text.split()
-        if len(fields) > 1 and 2 * sum(any(map(str.isdigit, field)) for field in fields) > len(fields):
+        if len(_NUMBER.findall(line.text)) > max(_FEW, len(fields) // 2):
             return f"; the first line of numbers is line {line.number}: {line.text.strip()!r:.100}"
     return ""

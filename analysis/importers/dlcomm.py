@@ -124,6 +124,8 @@ def _end(collector: Collector, task: _Task) -> None:
             missing = "number of ranks" if not ranks else "buffer size" if op else "operation"
             collector.warn(task.line, f"{len(times)} iterations of {column} left out: the log states no {missing}")
             continue
+        if not is_known(op):
+            collector.warn(task.line, f"{op!r:.40} is not a collective of DLCOMM: kept, not analysed")
         _add(collector, task, column, name, op, ranks, int(stated[1]), times)
     task.name, task.columns, task.times = None, (), {}
 

@@ -26,6 +26,7 @@ TITLE = "NCCL Inspector"
 
 _MARK = re.compile(r"\"(?:coll|p2p)_exec_time_us\"\s*:")
 _OBJECT = re.compile(r"\"(?:coll|p2p)_perf\"\s*:")
+_ONE_SIDED = ("send", "recv")
 _ENOUGH = 20        # calls from which a 95th percentile is given
 
 
@@ -51,16 +52,18 @@ def recognise(text: str) -> bool:
 def read(log: Log, collector: Collector) -> None:
     """Add one result for each communicator, operation and size."""
     groups: dict[tuple[object, ...], _Group] = {}
-    found = 0
+    found, lines = 0, set[int]()
     for line, header, about, call, kind in _calls(log):
         found += 1
+        lines.add(line)
         reason = _take(groups, line, header, about, call, kind)
         if reason:
             collector.warn(line, f"call skipped: {reason}")
     printed = len(_OBJECT.findall(log.text))
     collector.rows += printed
     if found < printed:
-        collector.warn(None, f"{printed - found} of {printed} objects are incomplete: left out")
+        first = next(line.number for line in log.lines if _OBJECT.search(line.text) and line.number not in lines)
+        collector.warn(first, f"{printed - found} of {printed} objects are incomplete: left out")
     runs: dict[object, str] = {}
     for (communicator, *_, size), group in groups.items():
         if communicator not in runs:
@@ -105,6 +108,8 @@ def _take(groups: dict[tuple[object, ...], _Group], line: int, header: dict, abo
 def _add(collector: Collector, run: str, group: _Group, size: int) -> None:
     """Add the median over calls."""
     operation = OPERATIONS[group.op] if is_known(group.op) else None
+    if operation is None and group.op not in _ONE_SIDED:
+        collector.warn(group.line, f"{group.op!r:.40} is not a collective of NCCL: kept, not analysed")
     total = size * group.ranks if operation and operation.in_blocks else size
     for line, time, rate in group.rates:
         words = misfit(total, PrintedNumber(time.value / 1e6, time.error / 1e6),

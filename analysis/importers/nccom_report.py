@@ -43,13 +43,15 @@ def read(log: Log, collector: Collector) -> None:
     printed = len(_MARK.findall(log.text))
     collector.rows += printed
     if found < printed:
-        collector.warn(None, f"{printed - found} of {printed} rows are in an incomplete JSON document: left out")
+        collector.warn(next(line.number for line in log.lines if _MARK.search(line.text)),
+                       f"{printed - found} of {printed} rows are in an incomplete JSON document: left out")
 
 
 def _lines(text: str, first: int, rows: int) -> list[int]:
-    """The line of each row's size in a document that begins at line `first`."""
-    lines = [number for number, line in enumerate(split_lines(text), 1) if number >= first and _MARK.search(line)]
-    return lines[:rows] if len(lines) >= rows else [first] * rows
+    """The line at which each row begins, in a document that begins at line `first`."""
+    begun = [number for number, line in enumerate(split_lines(text), 1) if number >= first
+             for _ in range(line.count("{"))]
+    return begun[1:rows + 1] if len(begun) > rows else [first] * rows
 
 
 def _report(collector: Collector, rows: list[tuple[int, dict[str, object]]]) -> None:

@@ -57,9 +57,9 @@ def _from_text(log: Log, collector: Collector) -> list[CopyMatrix]:
         elif (title := _TITLE.search(text)) and '"' not in text:
             matrix = _matrix(name or title[1].strip(), line.number, title[1], title[2])
             found += [matrix] if matrix else []
-        elif not text.strip() or text.lstrip().startswith(_ENDS):
+        elif text.lstrip().startswith(_ENDS):
             matrix = None
-        elif matrix:
+        elif matrix and text.strip():
             _row(collector, matrix, line.number, text.split())
     return [one for one in found if one.rows]
 
@@ -78,8 +78,14 @@ def _matrix(test: str, line: int, title: str, unit: str) -> CopyMatrix | None:
 def _row(collector: Collector, matrix: CopyMatrix, line: int, fields: list[str]) -> None:
     """The labels of the columns, or a row: a label and as many cells."""
     if not matrix.columns:
-        matrix.columns = tuple(fields)
+        if 2 * sum(map(str.isdigit, fields)) >= len(fields):
+            matrix.columns = tuple(fields)
+        elif any(map(printed_number, fields)):
+            collector.warn(line, f"not read, since columns have no labels: {' '.join(fields)!r:.80}")
         return
+    numbers = sum(printed_number(field) is not None or field == "N/A" for field in fields)
+    if 2 * numbers < max(len(fields), len(matrix.columns)):
+        return      # another program's line in between
     collector.rows += 1
     cells = [printed_number(cell) for cell in fields[1:]]
     negative = any(cell and cell.value < 0 for cell in cells)

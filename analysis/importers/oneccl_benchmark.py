@@ -23,9 +23,9 @@ TITLE = "oneCCL benchmark"
 
 _MARK = re.compile(r"# Benchmarking: +\w|#bytes\s+#repetitions\s+(?:#usec\(latency\)|Mbytes/sec)|"
                    r"^.{0,80}#ranks,collective,reduction,dtype,", re.MULTILINE)
-_TITLE = re.compile(r"# Benchmarking: +(\w[\w -]*)")
-_RANKS = re.compile(r"#processes: +(\d{1,7})\b")
-_SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_count|inplace|processes): *(\S*)\s*$")
+_TITLE = re.compile(r"# Benchmarking:\s+(\w[\w -]*)")
+_RANKS = re.compile(r"#processes:\s+(\d{1,7})\b")
+_SETTING = re.compile(r"(?:^|\s)(datatype|datatypes|reduction|reductions|buf_count|inplace|processes):[ \t]*(\S*)\s*$")
 _COLUMNS = re.compile(r"[\s|>]*#bytes\s+(?:#elem_count\s+)?#repetitions\s+\S*(?:\[\w+\]|\(latency\)|Mbytes/sec)")
 _CSV = re.compile(r".{0,80}?(#ranks,collective,reduction,dtype,.*)")
 _END = re.compile(r"# All done")

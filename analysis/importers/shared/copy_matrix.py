@@ -50,6 +50,11 @@ def add_matrix(collector: Collector, tool: str, matrix: CopyMatrix, size: int, n
     Links are named `pair-SOURCE-TARGET`; a matrix of links has a run of its own, as it would have in collbench.
     """
     ranks = max(len(matrix.rows), len(matrix.columns)) if matrix.link else 1
+    if matrix.link:
+        collector.warn_of((line, f"{matrix.test}: no figure between some devices")
+                          for line, label, numbers in matrix.rows
+                          for column, number in zip(matrix.columns, numbers, strict=True)
+                          if label != column and not (number and number.value > 0))
     run = collector.run(Origin(tool, library=f"{tool} {matrix.test}", device="cuda", ranks=ranks))
     for line, label, column, value in matrix.cells():
         if not matrix.link:

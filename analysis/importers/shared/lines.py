@@ -41,6 +41,7 @@ _TAIL = re.compile(r"(?:\s*(?:[|;\\\"`]|,))+\s*$")
 
 _PLAIN = re.compile(r"\s*(?:#|\(|[\d.]+\s+[\d.]+(?:\s|$))")       # a comment, units, or numbers without units
 _DIFF = re.compile(r"\+\+\+ |--- |@@ |diff |index ")                    # lines of a diff about the file
+_FEW = 5                 # lines, of which the numbers in front may be sizes
 _MOST = 0.9              # of the lines that are not blank: what they share is no part of the log
 _NUMBERED = re.compile(r"\s{0,9}(\d{1,7})(?:[:|]\s?|\t| \| ?|\.\s|\s{1,2})")
 
@@ -63,10 +64,12 @@ def _unquoted(lines: list[str]) -> list[str]:
                if line.lstrip().startswith('"') and line.rstrip(", \t").endswith('"')]
     if not strings or len(strings) < _MOST * sum(len(line.strip()) > 1 for line in lines):
         return lines
-    for at in strings:
+    for at, line in enumerate(lines):
         with suppress(ValueError):
-            value = json.loads(lines[at].strip(" \t,"))
-            lines[at] = value.rstrip("\r\n").replace("\n", " ") if isinstance(value, str) else lines[at]
+            value = json.loads(line.strip(" \t,")) if line.lstrip().startswith('"') else None
+            lines[at] = value.rstrip("\r\n").replace("\n", " ") if isinstance(value, str) else line
+        if line.strip() in ("[", "]"):
+            lines[at] = ""
     return lines
 
 
@@ -139,7 +142,8 @@ def _without_numbers(lines: list[str]) -> list[str]:
     full = sum(bool(line.strip()) for line in lines)
     steps = sum(int(here[1][1]) == int(last[1][1]) + here[0] - last[0]
                 for last, here in pairwise(printed))
-    if full < 5 or steps < 0.9 * (full - 1) or any(int(found[1]) == 0 for _, found in printed):
+    few = full < _FEW and not all(lines[at][found.end():].lstrip()[:1] in ("{", '"', "#") for at, found in printed)
+    if not printed or few or steps < _MOST * (full - 1) or any(int(found[1]) == 0 for _, found in printed):
         return lines
     for at, found in printed:
         lines[at] = lines[at][found.end():]

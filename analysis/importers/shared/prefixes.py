@@ -49,10 +49,10 @@ _ANCHOR = re.compile(
     r"[#\s]*(?:nThread\s+\d+\s+nGpus\s|size\s+count\s+type\s|size\(B\)\s+count|OSU \S+ .{1,80}(?:Test|Benchmark)\b|"
     r"Size\s+(?:Avg |Latency|Bandwidth|MB/s)|data_size\s*\(Bytes\)|Collective:\s+\w+\s*$|Memory type:\s+\w+\s*$|"
     r"#bytes\s+#repetitions|Benchmarking:? +\w+|Number of GPUs:\s+\d|-{2,} Performance of \w+ on)|"
-    r"\{\s*\"(?:numCycle|name)\"\s*:\s*|"
+    r"\{\s*\"\w+\"\s*:\s*|#bytes\s+#iterations|memcpy \w+ [CG]PU\(row\)|"
     r"(?<!\S)\d{1,18}\s+\d{1,18}\s+(?:b?float(?:16)?|half|double|u?int(?:8|32|64)|fp32|fp16|bf16)\s")
 _ANCHORS = ("nThread", "count", "OSU", "Size", "data_size", "Collective:", "Memory type:", "#bytes", "Benchmarking",
-            "Number of GPUs:", "Performance of", '"numCycle"', '"name"', "float", " half", " double", "int8", "int32",
+            "Number of GPUs:", "Performance of", '{"', '{ "', "(row)", "float", " half", " double", "int8", "int32",
             "int64", " fp32", "p16", "bf16")      # quick to look for in a long log
 _WORD = re.compile(r"[A-Za-z]+|\d+|\s+|.")
 
@@ -85,8 +85,8 @@ def without_prefix(number: int, text: str) -> LogLine:
 
 
 def without_unknown_prefix(lines: list[LogLine]) -> list[LogLine]:
-    """Without a prefix that no pattern knows: what stands before headings and rows, and other lines begin with."""
-    for pattern in _prefixes(lines):
+    """Without what stands before headings and rows, and other lines begin with; or what every line begins with."""
+    for pattern in [*_prefixes(lines), *_common(lines)]:
         stripped = [(line, pattern.match(line.text)) for line in lines]
         tasks = Counter(found[0].strip() for _, found in stripped if found)
         if tasks.total() >= min(_LEAST_LINES, sum(bool(line.text) for line in lines)):
@@ -110,6 +110,23 @@ def _prefixes(lines: Sequence[LogLine]) -> Iterator[re.Pattern[str]]:
                 seen["".join(_loose(word) for word in _WORD.findall(prefix))] += 1
     for pattern, _ in seen.most_common(4):
         yield re.compile(pattern + r"[ \t]?")
+
+
+def _common(lines: Sequence[LogLine]) -> Iterator[re.Pattern[str]]:
+    """The pattern for what every line begins with, up to a blank, if it has digits and other signs."""
+    texts = [line.text for line in lines if line.text.strip()]
+    first, last = (texts[0], texts[-1]) if len(texts) > _LEAST_LINES else ("", "")
+    shared = 0
+    for one, other in zip(_WORD.findall(first), _WORD.findall(last), strict=False):
+        if one != other and not (one.isdigit() and other.isdigit()):
+            break
+        shared += len(one)
+    prefix = first[:first[:shared].rfind(" ") + 1]
+    if not re.search(r"\d", prefix) or not re.search(r"[~>|:/=\]]", prefix) or re.search(r"[{\"#]", prefix):
+        return
+    pattern = re.compile("".join(_loose(word) for word in _WORD.findall(prefix.rstrip())) + r"[ \t]?")
+    if all(map(pattern.match, texts)):
+        yield pattern
 
 
 def _loose(word: str) -> str:

@@ -46,8 +46,10 @@ def _is_broken(lines: Sequence[str], width: int) -> bool:
     """Whether lines of full width are followed by the rest of a row, or of a heading."""
     full = [at for at, line in enumerate(lines[:-1]) if len(line) == width]
     rows = [at for at in full if _ROW.match(without_prefix(0, lines[at]).text)]
+    behind = {at + 1 for at in full}
+    whole = {len(line.split()) for at, line in enumerate(lines) if at not in behind and _NUMBERS.fullmatch(line)}
     rests = [at for at in rows if _NUMBERS.fullmatch(lines[at + 1]) and len(lines[at + 1]) < width
-             and len(lines[at + 1].split()) != len(lines[at].split())]
+             and len(lines[at + 1].split()) not in {len(lines[at].split()), *whole}]
     if rows and 2 * len(rests) > len(rows):
         return True
     objects = [at for at in full if lines[at].startswith('{"') and not lines[at].endswith("}")]
