@@ -190,14 +190,14 @@ def only_data_on_stdout(*files: Path | None) -> Iterator[None]:
         os.close(kept)
 
 
-def report_on(data: Path, out: Path, verbose: bool = False) -> None:
-    """Write the page on `data` into `out`, and print the answer; with `verbose` everything else before it."""
+def report_on(data: Path, out: Path | None, verbose: bool = False) -> None:
+    """Write the page on `data` into `out`, if given; print the answer, and with `verbose` everything else before it."""
     from collbench.analysis.report.story import build_story
     from collbench.analysis.report.terminal import show
     from collbench.analysis.report.write import write_report
-    story = build_story(data, page=True)
-    page = write_report(story, out, warn)
-    show(story, verbose=verbose, page=str(page))
+    story = build_story(data, page=out is not None)
+    page = str(write_report(story, out, warn)) if out else ""
+    show(story, verbose=verbose, page=page)
 
 
 def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> None:

@@ -18,6 +18,7 @@ from ..shared_options import (
     only_data_on_stdout,
     report_on,
     verbose_option,
+    warn,
     write_points,
 )
 
@@ -53,6 +54,7 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
     Example: collbench bench --budget 60 --out results/first
     """
     from .. import bench as job
+    from ..supervise import was_stopped
     job.refuse_to_be_a_rank()
     transports = job.available_transports(transport)
     if resume and out is None:
@@ -64,6 +66,9 @@ def command(out: Path | None, budget: float | None, ranks: int | None, transport
         if not job.conclude(path, latest=True):
             click.echo("collbench: nothing was measured", err=True)
             sys.exit(status or 1)
-        report_on(path, path, verbose)
+        stopped = was_stopped(status)       # whoever stops it does not wait for a page
+        report_on(path, None if stopped else path, verbose)
+        if stopped:
+            warn(f"stopped; collbench report {path} writes the page, collbench bench --resume --out {path} goes on")
     write_points(path, json_file, csv_file)
     sys.exit(status)
