@@ -19,8 +19,7 @@ ROOT = Path(__file__).parent.parent
 HEAD = "system,library,collective,dtype,n_ranks,message_bytes,time_us\n"
 WITH_JSON = [name for name in cli.list_commands(None)
              if any("--json" in option.opts for option in cli.get_command(None, name).params)]
-RUN = ("--transport", "torch", "--ranks", 2, "--device", "cpu", "--out", "r")
-QUICK = ("--ops", "all_reduce", "--sizes", "1K", "--case-seconds", 0.02)
+RUN = ("run", "--ranks", 2, "--device", "cpu", "--ops", "AllReduce", "--sizes", "1K", "-n", 6, "-w", 2)
 
 
 @pytest.fixture
@@ -79,19 +78,21 @@ def test_rows_keep_every_digit_and_what_is_unknown_is_null():
 @pytest.mark.needs("torch")
 @pytest.mark.ranks
 def test_what_is_measured_is_all_that_standard_output_has(collbench, tmp_path):
-    done = collbench("run", *RUN, *QUICK, "--csv", "-", "--json", "points.json")
+    done = collbench(*RUN, "--csv", "-", "--json", "points.json")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert {row["op"] for row in rows} == {"noop", "all_reduce"}
+    assert {row["samples"] for row in rows} == {"6"}
     assert "all_reduce" in done.stderr, "the table is on standard error"
+    assert not (tmp_path / "results" / "latest").exists(), "that is the last bench"
     points = json.loads((tmp_path / "points.json").read_text())
     assert (points["document"], points["schema"]) == ("collbench run", 1)
     assert [point["time_s"] for point in points["points"]] == pytest.approx([float(row["time_s"]) for row in rows])
 
 
 def test_two_documents_on_standard_output_are_refused_before_anything_starts(collbench, tmp_path):
-    done = collbench("run", *RUN, *QUICK, "--json", "-", "--csv", "-")
+    done = collbench(*RUN, "--json", "-", "--csv", "-")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert not (tmp_path / "r").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [["domains"], ["domains", "--json", "-"], ["--help"]], ids=" ".join)
