@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import io
+import json
 import math
 import re
 import sys
@@ -363,6 +364,20 @@ def test_predicted_numbers_in_figures_are_those_of_the_report_s_tables(written, 
     between = set(files["curve"]["ranks"]) - set(files["predictions"]["ranks"])
     assert between
     assert between <= set(values(drawn["all_reduce-time-ranks"])["ranks"])
+
+
+def test_the_page_has_every_specification_and_long_texts_once(written, drawn):
+    page = (written[0] / "report.html").read_text()
+    embedded = json.loads(re.search(r'<script type="application/json" id="specs">(.*?)</script>', page, re.DOTALL)[1])
+
+    def restored(part):
+        if isinstance(part, list):
+            return [restored(one) for one in part]
+        if not isinstance(part, dict):
+            return part
+        return embedded["texts"][part["@"]] if "@" in part else {name: restored(one) for name, one in part.items()}
+    assert restored(embedded["specs"]) == json.loads(json.dumps({name: one.spec for name, one in drawn.items()}))
+    assert len(embedded["texts"]) == len(set(embedded["texts"])) > 5
 
 
 def test_a_figure_without_a_section_of_the_page_is_an_error(story, drawn):

@@ -16,6 +16,7 @@ from .answer_words import NumberWords, link_number_words, number_words
 from .figures import Chart, sections
 from .figures.headline import SECTION as FIRST
 from .page_data import PageData
+from .page_specs import share_texts
 from .story import Story
 from .text import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, answer_rows, domain_words, prediction_cell
 from .vega import library
@@ -86,7 +87,7 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
     first, known, operations = _placed(charts, _tables(story))
     return environment.get_template("report.html").render(
         story=story, head=story.overview, answer=story.answer, name=page_name(story), date=_date(story), first=first,
-        numbers=_numbers(story), specs={chart.name: chart.spec for chart in charts},
+        numbers=_numbers(story), specs=share_texts({chart.name: chart.spec for chart in charts}), drawn=len(charts),
         sections=known, operations=operations, verdicts=_verdicts(story), caveat=CAVEAT, method=METHOD,
         findings=story.findings,
         reading=_READING if any(part.choices or part.always for part in operations) else "",

@@ -1,7 +1,10 @@
 // Draws a chart when it comes into sight, saves charts as files, sorts tables, and opens the part that a link leads to.
 (() => {
   const embedded = document.getElementById("specs");
-  const specs = embedded ? JSON.parse(embedded.textContent) : {};
+  const { texts, specs: shared } = embedded ? JSON.parse(embedded.textContent) : { texts: [], specs: {} };
+  const restored = (part) => Array.isArray(part) ? part.map(restored) : part === null || typeof part !== "object" ? part
+    : "@" in part ? texts[part["@"]]
+      : Object.fromEntries(Object.entries(part).map(([key, value]) => [key, restored(value)]));
   const narrow = window.matchMedia("(max-width: 40rem)");
   const INK = "#1c2430";     // of a saved chart, which has a white background
   const config = () => ({
@@ -26,7 +29,7 @@
   const drawOne = async (place) => {
     views.set(place, null);
     try {
-      const spec = specs[name(place)];
+      const spec = restored(shared[name(place)]);
       const low = narrow.matches && typeof spec.height === "number" ? { height: Math.min(spec.height, 190) } : {};
       const drawn = await vegaEmbed(place, { ...spec, ...low },
         { config: config(), renderer: "svg", actions: false, tooltip: true });
