@@ -85,12 +85,14 @@ def test_time_that_jumps_between_rank_counts_of_one_host_is_found_and_leaving_th
 
 
 def test_a_host_that_is_slow_with_every_other_is_named_and_so_is_a_slow_link(tmp_path):
-    def pairs(slow):
+    def pairs(slow, hosts=4):
         return [nccl(tmp_path / f"all_reduce-{a}-{b}.log",
                      {kib: ((11 if slow(a, b) else 1) * (50 + kib / 10),) * 2 for kib in SLOW_SIZE}, 2,
-                     (f"host-{a}", f"host-{b}")) for a in range(4) for b in range(a + 1, 4)]
+                     (f"host-{a}", f"host-{b}")) for a in range(hosts) for b in range(a + 1, hosts)]
     host = kinds(*pairs(lambda a, b: 2 in (a, b)))["runs of one case disagree"].words
     assert "every run with host-2 is slow" in host
+    two = kinds(*pairs(lambda a, b: {2, 4} & {a, b}, 6))["runs of one case disagree"].words
+    assert "every run with host-2 or host-4 is slow" in two
     link = kinds(*pairs(lambda a, b: (a, b) == (1, 3)))["runs of one case disagree"].words
     assert "(host-1, host-3); both hosts are fast with others, so it is the link between them" in link
 

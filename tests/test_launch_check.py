@@ -116,6 +116,7 @@ def test_a_slowdown_that_a_second_measurement_does_not_confirm_passes(tmp_path, 
     assert passed.status == 0
     assert "did not confirm it" in passed.words[-1]
     assert check(baseline, launches(tmp_path, "d", 1.4, 1.01), Gate(0.1), first.slow).status == 1
+    assert check(baseline, slow, Gate(0.1), frozenset({"another case"})).status == 0
     noisy = check(launches(tmp_path, "e", 1.0, 40.0), launches(tmp_path, "f", 1.3, 40.0), Gate(0.1, notice=1000))
     assert noisy.status == 0
 

@@ -15,7 +15,7 @@ from .finding import Finding, evidence_of
 __all__ = ["find_disagreement"]
 
 _APART = 2.5        # times; runs of one case on a quiet system stay well below
-_SLOW = 1.5         # times the median run
+_SLOW = 1.5         # times the lower quartile of the runs: two slow hosts make most pairs of a few slow
 _NAMED = 5
 _SAME = [*FABRIC, *CASE, "mode", "time_kind", *BY_SOURCE]
 
@@ -40,7 +40,7 @@ def _finding(rows: pd.DataFrame, runs: Mapping[str, Run], points: int) -> Findin
     fast, slow = same.iloc[0], same.iloc[-1]
     figures = f"{rate(slow['busbw_Bps'])} to {rate(fast['busbw_Bps'])}" if pd.notna(fast["busbw_Bps"]) \
         else f"{seconds(fast['time_s'])} to {seconds(slow['time_s'])}"
-    limit = _SLOW * float(same["time_s"].median()) if len(same) > 2 else float(fast["time_s"]) * _SLOW
+    limit = _SLOW * float(same["time_s"].quantile(0.25) if len(same) > 2 else fast["time_s"])
     culprits = same[same["time_s"] > limit].iloc[::-1] if (same["time_s"] > limit).any() else same.tail(1)
     named = [_name(row, runs) for _, row in culprits.head(_NAMED).iterrows()]
     more = f" and {len(culprits) - _NAMED} more" if len(culprits) > _NAMED else ""
@@ -71,7 +71,7 @@ def _culprits(same: pd.DataFrame, slow: pd.DataFrame, runs: Mapping[str, Run]) -
     """Hosts all of whose runs are slow, if they have several; else the link, if one pair of hosts is slow."""
     slow_of, all_of = (Counter(host for run in rows["run"].unique() for host in _hosts(runs.get(run)))
                        for rows in (slow, same))
-    hosts = [host for host, count in slow_of.items() if count == all_of[host] and count > 1]
+    hosts = sorted(host for host, count in slow_of.items() if count == all_of[host] and count > 1)
     if hosts and len(hosts) < len(all_of):
         return f"; every run with {' or '.join(hosts[:_NAMED])} is slow"
     pairs = {tuple(_hosts(runs.get(run))) for run in slow["run"]}
