@@ -229,7 +229,7 @@ def test_a_report_with_a_baseline_never_contradicts_the_comparison(tmp_path, lau
     assert "the baseline is the same run, which shows nothing" in again.overview.verdict
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(
            st.sampled_from(["all_reduce", "all_gather", "all_to_all", "broadcast", "barrier", "its own"]),
            st.integers(1, 100), st.integers(0, 40), st.floats(1e-7, 10)), min_size=1, max_size=12),

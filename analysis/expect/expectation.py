@@ -154,7 +154,12 @@ def _payloads(op: str, ranks: int, sizes: Sequence[int]) -> list[int]:
 
 def _hosts(domain: Domain, ranks: int) -> int | None:
     each = domain.accelerators_per_host
-    return -(-ranks // int(each.value * domain.dies)) if each else None
+    return -(-ranks // (int(each.value) * (domain.dies if _on_dies(domain, ranks) else 1))) if each else None
+
+
+def _on_dies(domain: Domain, ranks: int) -> bool:
+    """Whether there are more ranks than accelerators, so that a rank is a die."""
+    return domain.dies > 1 and domain.accelerators is not None and ranks > domain.accelerators.value
 
 
 def _assumption(key: str, domain: Domain, ranks: int, hosts: int | None) -> str | None:
@@ -195,7 +200,7 @@ def _published(op: str, domain: Domain, ranks: int, hosts: int | None,
 def _modelled(op: str, key: str, domain: Domain, ranks: int, payloads: Floats) -> list[_Figure] | None:
     """Within the domain a projection, beyond it an extrapolation of published runs inside; None if there is neither."""
     if domain.accelerators is not None and ranks <= domain.accelerators.value * domain.dies:
-        target = Target(key, domain, ranks, ranks > domain.accelerators.value)
+        target = Target(key, domain, ranks, _on_dies(domain, ranks))
         drawn = [sample_times(target, op, float(payload), shipped(), ()) for payload in payloads]
         if any(one is None for one in drawn):
             return None
