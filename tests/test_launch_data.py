@@ -103,5 +103,8 @@ def test_extrapolate_says_the_headline_and_what_was_measured(collbench, tmp_path
     refused = collbench("extrapolate", "mine.csv", "--ops", "gather")
     assert refused.returncode == 2
     assert refused.stderr == "collbench: --ops: not in the data, which contain all_reduce, broadcast\n"
-    whole = collbench("extrapolate", "mine.csv", "-v").stdout
+    whole = collbench("extrapolate", "mine.csv", "--to", "16", "-v", "--json", "all.json").stdout
     assert "hold-out error" in whole
+    every = json.loads((tmp_path / "all.json").read_text())["predictions"]
+    same = [row for row in every if (row["op"], row["asked_bytes"]) == ("all_reduce", 1 << 26)]
+    assert same == [row for row in found if row["ranks"] == 16], "a selection changes no figure"

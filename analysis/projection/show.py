@@ -66,7 +66,8 @@ def _chance(value: float) -> str:
 def _operation(system: object, op: str, variant: tuple[Any, ...], rows: pd.DataFrame,
                lines: Sequence[Versus]) -> Table:
     words = ", ".join(str(value) for value in (op, *variant) if pd.notna(value))
-    table = Table(title=escape(f"{words}: projected (from {system})"), box=box.SIMPLE_HEAD, title_justify="left",
+    source = system if isinstance(system, str) else "an unknown system"
+    table = Table(title=escape(f"{words}: projected (from {source})"), box=box.SIMPLE_HEAD, title_justify="left",
                   pad_edge=False, caption_justify="left")
     table.add_column("message size", justify="right", no_wrap=True)
     keys = list(dict.fromkeys(rows["domain"]))

@@ -40,5 +40,5 @@ def command(files: tuple[Path, ...], train_max_ranks: int | None, measured_on: s
     lines = summarise(points)
     if json_file:
         write_text(json_file, json_text("backtest", as_json(points, lines)))
-    else:
+    if str(json_file) != "-":
         click.echo(table(lines))

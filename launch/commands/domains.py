@@ -31,7 +31,9 @@ def command(name: str | None, file: Path | None, json_file: Path | None) -> None
         domains = {key: domains[key]}
     if json_file:
         write_text(json_file, json_text("domains", {"domains": as_json(domains)}))
-    elif name:
+    if str(json_file) == "-":
+        return
+    if name:
         show_one(key, domains[key])
     else:
         show_all(domains)

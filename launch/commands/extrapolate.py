@@ -43,6 +43,8 @@ def command(data: tuple[Path, ...], targets: tuple[int, ...], ops: tuple[str, ..
 
     Example: collbench extrapolate results/latest --to 72,384 --ops all_reduce --json predictions.json
     """
+    import pandas as pd
+
     from collbench.analysis.forecast import as_json
     from collbench.analysis.forecast import extrapolate as predict
     from collbench.analysis.projection import home_of
@@ -51,8 +53,11 @@ def command(data: tuple[Path, ...], targets: tuple[int, ...], ops: tuple[str, ..
     for warning in read.loaded.warnings:
         warn(warning)
     home = read.measured_on or home_of(read.loaded.points, read.domains)
-    points = selected(read.loaded.points, ops, sizes)
+    points = selected(read.loaded.points, ops, ())
     frame = predict(points, targets, (home, read.domains[home]) if home else None)
+    points = selected(points, (), sizes)
+    refused = frame["kind"] == "refused"            # for all sizes of a series
+    frame = pd.concat([selected(frame[~refused], (), sizes), frame[refused]]) if sizes and not refused.all() else frame
     if json_file:
         write_text(json_file, json_text("extrapolate", {"predictions": as_json(frame)}))
     if str(json_file) != "-":

@@ -8,8 +8,17 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.option_groups import GroupedCommand
 from collbench.collectives.option_types import RankCount
 
-from ..data_arguments import ALL_DATA, read_data
-from ..shared_options import DomainNames, domains_options, json_option, log_options, warn, write_text
+from ..data_arguments import ALL_DATA, read_data, selected
+from ..shared_options import (
+    DomainNames,
+    domains_options,
+    json_option,
+    log_options,
+    ops_option,
+    sizes_option,
+    warn,
+    write_text,
+)
 
 __all__ = ["SECTION", "command"]
 
@@ -23,12 +32,14 @@ SECTION = "forecast"
 @click.option("--to", "at_ranks", type=RankCount(2), default=None,
               help="Ranks in each domain.  [default: the whole domain]")
 @click.option("--dies", is_flag=True, help="One rank per die rather than per accelerator.")
+@ops_option("Project only these operations.")
+@sizes_option("Project only these message sizes.")
 @domains_options
 @json_option("Write the projections as JSON; - is standard output.")
 @log_options
-def command(data: tuple[Path, ...], names: str, file: Path | None, at_ranks: int | None, dies: bool,
-            measured_on: str | None, nic: str | None, json_file: Path | None, log_ranks: int | None,
-            log_op: str | None) -> None:
+def command(data: tuple[Path, ...], names: str, ops: tuple[str, ...], sizes: tuple[int, ...], file: Path | None,
+            at_ranks: int | None, dies: bool, measured_on: str | None, nic: str | None, json_file: Path | None,
+            log_ranks: int | None, log_op: str | None) -> None:
     """Predict how long the operations and sizes of DATA would take on other scale-up domains, side by side.
 
     Example: collbench project results/latest --domain nvl72,cm384
@@ -47,12 +58,15 @@ def command(data: tuple[Path, ...], names: str, file: Path | None, at_ranks: int
     frame = project(read.loaded.points, keys, domains, at_ranks, dies, read.measured_on, kept)
     if not len(frame):
         raise UsageError(f"{data[0]}: contains no collective over 2 or more ranks, so there is nothing to project")
+    frame = selected(frame, ops, sizes)     # every projection learns from all of DATA
     counts = dict(zip(frame["domain"], frame["ranks"], strict=True))
     lines = [line for first, second in combinations(keys, 2)
              for line in versus(kept, first, second, domains, counts)]
+    shown = {*zip(frame["op"], frame["asked_bytes"], strict=True)}
+    lines = [line for line in lines if (line.op, line.asked_bytes) in shown]
     if json_file:
         write_text(json_file, json_text("project", {"projections": as_json(frame, lines)}))
-    else:
+    if str(json_file) != "-":
         from collbench.analysis.projection.show import show
         show(frame, lines, domains)
     if (frame["kind"] == "refused").all():
