@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from collbench.analysis.importers import LogHints
 from collbench.analysis.links import CELLS, LinkMatrix
 from collbench.analysis.projection.side_by_side import PAIR
 from collbench.analysis.report import figure_files, figures, html, render_chart, vega
@@ -280,6 +281,14 @@ def test_the_first_chart_is_the_first_result_and_its_size_is_marked(story, drawn
     assert units.rate(result.busbw_Bps) in one.caption
     bounded = "ceiling" in set(one.data["kind"])
     assert bounded == story.points["device"].ne("cpu").all()
+
+
+def test_without_a_bandwidth_the_first_screen_says_which_operation_its_numbers_are_of(tmp_path):
+    (tmp_path / "log.txt").write_text("# OSU MPI Barrier Latency Test v7.4\n# Avg Latency(us)\n  12.5\n")
+    story = build_story(tmp_path / "log.txt", asked=LogHints(8, None), page=True)
+    page = write_report(story, tmp_path / "out").read_text()
+    assert "<h2>barrier, 8 ranks: 12.5 µs measured, no reference</h2>" in page
+    assert 'class="hero"' not in page
 
 
 def test_over_ranks_a_message_is_the_same_at_every_rank_count(drawn):

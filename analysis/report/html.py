@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ..frames.columns import SHOWN
 from ..frames.representative import operation_table
 from ..text import units
-from .answer_words import NumberWords, link_number_words, number_words
+from .answer_words import NumberWords, headline_words, link_number_words, number_words
 from .figures import Chart, sections
 from .figures.headline import SECTION as FIRST
 from .page_data import PageData
@@ -80,7 +80,8 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
                               trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"seconds": units.seconds, "rate": units.rate, "size": units.payload,
                             "percent": units.percent, "microseconds": units.microseconds,
-                            "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words}
+                            "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words,
+                            "headline": headline_words}
     environment.globals |= {"count": _count}
     answers = {quantity: answer_rows(story.headline, quantity, story.targets) for quantity in QUANTITIES}
     predictions = _predictions(story, page_data(story).predictions)
