@@ -186,11 +186,12 @@ def test_a_host_without_loopback_says_what_to_do(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("launcher", "status"), faults(("torchrun", FAULT), ("local", FAULT), ("mpirun", FAULT)))
+@pytest.mark.parametrize(("launcher", "status"), faults(("mpirun", FAULT), ("local", FAULT), ("torchrun", FAULT)))
 def test_a_loopback_that_goes_down_at_the_end_does_not_keep_the_job(tmp_path, launcher, status):
+    """The ranks end themselves: with this rendezvous limit, the parent would wait for more than ten minutes."""
     done = in_a_network_of_its_own(tmp_path, f"""
 ip link set lo up
-{COMMAND} {' '.join((*LAUNCH[launcher], *SWEEP))} --rendezvous-seconds 20 --case-seconds 0.1 --out r & job=$!
+{COMMAND} {' '.join((*LAUNCH[launcher], *SWEEP))} --rendezvous-seconds 200 --case-seconds 0.1 --out r & job=$!
 until [ "$(wc -l < r/journal.jsonl)" -ge 19 ]; do sleep 0.01; done 2>/dev/null
 ip link set lo down
 wait $job""")

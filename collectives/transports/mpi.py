@@ -20,7 +20,7 @@ mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # MPI_Init ends the 
 from mpi4py import MPI  # noqa: E402
 
 from ..cases.case import Case  # noqa: E402
-from ..errors import UsageError, write_error  # noqa: E402
+from ..errors import CollbenchError, UsageError, write_error  # noqa: E402
 from ..interfaces import (  # noqa: E402
     NO_DEVICE,
     CallSettings,
@@ -34,7 +34,14 @@ from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
-from .mpi_buffers import HOST, BufferKind, ask_support, choose_device, settle_device  # noqa: E402
+from .mpi_buffers import (  # noqa: E402
+    HOST,
+    BufferKind,
+    ask_support,
+    choose_device,
+    loaded_library,
+    settle_device,
+)
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 
@@ -198,7 +205,9 @@ class MpiTransport:
 
     def close(self) -> None:
         MPI.COMM_WORLD.Barrier()
-        MPI.Finalize()
+        # MPI.Finalize() would hold the interpreter lock, and with it the watchdog, while it waits for other processes.
+        if status := loaded_library().MPI_Finalize():
+            raise CollbenchError(f"MPI_Finalize failed with error {status}")
 
     def abort(self, status: int) -> None:
         forget_shared_memory()

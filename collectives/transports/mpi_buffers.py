@@ -21,7 +21,7 @@ from ..topology import accelerators_present
 from ..topology.device_identity import RankDevice
 
 __all__ = ["HOST", "BufferKind", "Device", "DeviceChoice", "RowMemory", "ask_support", "choose_device",
-           "settle_device"]
+           "loaded_library", "settle_device"]
 
 Device = Any    # a torch.device; torch is imported only if there may be one
 
@@ -83,7 +83,7 @@ def _may_use_devices() -> bool:
     """Whether to look for a device. That imports torch, which takes seconds and, on a GPU host, memory of the device.
     """
     library = MPI.Get_library_version()
-    return may_take_devices(_loaded(), library) and bool(accelerators_present() or switched_on(library))
+    return may_take_devices(loaded_library(), library) and bool(accelerators_present() or switched_on(library))
 
 
 def ask_support() -> DeviceSupport:
@@ -91,10 +91,11 @@ def ask_support() -> DeviceSupport:
     hints = MPI.COMM_WORLD.Get_info()
     kinds = hints.Get("mpi_memory_alloc_kinds")
     hints.Free()
-    return device_support(_loaded(), MPI.Get_library_version(), kinds)
+    return device_support(loaded_library(), MPI.Get_library_version(), kinds)
 
 
-def _loaded() -> ctypes.CDLL:
+def loaded_library() -> ctypes.CDLL:
+    """The MPI that mpi4py uses, for calls that it lacks or makes with the interpreter lock held."""
     return ctypes.CDLL(MPI.__file__)
 
 
