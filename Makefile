@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke first-day test test-all test-mpich faults speed overhead startup validate judge check lint types mutants clean distclean
+.PHONY: soak help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ test-mpich: setup ## repeat every test that needs MPI under MPICH
 
 faults: setup ## inject every kind of fault at every phase over every launcher (15 minutes; ARGS="-k mpirun")
 	@$(RUN)/python -m pytest --every-fault tests/test_collectives_watchdog.py tests/test_launch_supervise.py $(ARGS)
+
+campaign: setup ## inject 150 faults at random moments and report what became of the jobs (an hour; ARGS="--count 20 --seed 2")
+	@$(RUN)/python benchmarks/fault_campaign.py $(ARGS)
 
 speed: setup ## time reading and reporting a journal of 100,000 records
 	@$(RUN)/python benchmarks/report_speed.py $(ARGS)
