@@ -191,7 +191,8 @@ def test_a_loopback_that_goes_down_at_the_end_does_not_keep_the_job(tmp_path, la
     """The ranks end themselves: with this rendezvous limit, the parent would wait for more than ten minutes."""
     done = in_a_network_of_its_own(tmp_path, f"""
 ip link set lo up
-{COMMAND} {' '.join((*LAUNCH[launcher], *SWEEP))} --place in --rendezvous-seconds 200 --case-seconds 0.1 --out r & job=$!
+{COMMAND} {' '.join((*LAUNCH[launcher], *SWEEP))} --place in --rendezvous-seconds 200 --case-seconds 0.1 \\
+    --out r & job=$!
 while kill -0 $job && ! [ "$(wc -l < r/journal.jsonl)" -ge 11 ]; do sleep 0.01; done 2>/dev/null
 ip link set lo down
 wait $job""")
