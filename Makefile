@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate judge check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ speed: setup ## time reading and reporting a journal of 100,000 records
 
 overhead: setup ## measure the harness overhead against minimal loops in C and Python (4 minutes)
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
+
+garble: setup ## import logs with garbled cells, in disguise and mutated (20 minutes; ARGS="cells --logs FOLDER")
+	@$(RUN)/python benchmarks/log_campaigns.py $(ARGS)
 
 soak: setup ## check that memory, descriptors and threads stay constant in a long run (ARGS="MINUTES RANKS")
 	@$(RUN)/python benchmarks/soak.py $(or $(ARGS),10 2)

@@ -39,6 +39,7 @@ _ELIDED = re.compile(r"[#\s]*[\[<(]?\s?(?:\.{3,}|\u2026|snip\w*|truncated|omitte
 _RANK_LINE = re.compile(r"[#\s]*Rank\s+\S+\s.{0,80}\bdevice\b|"
                          r"[#\s]*\S+\s+\d+\s.{0,40}\bPid\s+\d+\s.{0,80}\bdevice\b|"
                         r"[#\s]*Rank\s+\S+\s+(?:Group\s+\S+\s+)?Pid\s+\d+\s")
+_WORDS = ("ALGO", "PROTO", "Algo ", "_perf", " version", "rror", "ailure", "launch failed", "Blocking")
 _DEBUG_HOST = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
 _GLUED = re.compile(r"(?:\[\d{1,7}\] )?(\S{0,160}):\d{1,10}:\d{1,10} \[\d{1,4}\]?.*")
 _ALGORITHMS = ("Tree", "Ring", "CollNetDirect", "CollNetChain", "NVLS", "NVLSTree", "PAT")
@@ -168,7 +169,7 @@ class _TableReader:
     def _note(self, number: int, text: str) -> None:
         """Store a setting from a line that is not a row."""
         table = self._table
-        if self._note_device(number, text) or self._note_written(text):
+        if self._note_debug(number, text) or self._note_device(number, text) or self._note_written(text):
             return
         if config := config_of(text):
             table.config = config
@@ -189,6 +190,14 @@ class _TableReader:
             table.closed = True
         else:
             self._note_prose(number, text)
+
+    def _note_debug(self, number: int, text: str) -> bool:
+        """Whether a line is debug output of the library, which most lines of a long log are; stores its settings."""
+        if "] NCCL INFO " not in text or not _DEBUG_HOST.match(text):
+            return False
+        if any(map(text.__contains__, _WORDS)):
+            self._note_prose(number, text)
+        return True
 
     def _note_device(self, number: int, text: str) -> bool:
         """Store a line of the device list; returns whether it is one."""
