@@ -148,6 +148,7 @@ def figures(found):
             for figure in found.results]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", TOOLS)
 def test_disguises_change_nothing(tmp_path, tool):
     plain = read_log(write(tmp_path, TOOLS[tool]()))
@@ -322,6 +323,16 @@ def test_lines_wrapped_at_the_width_of_a_terminal(tmp_path):
         text = "".join(line[start:start + width] + "\n" for line in nccl().splitlines()
                        for start in range(0, max(len(line), 1), width))
         assert figures(read_log(write(tmp_path, text))) == plain, width
+
+
+def test_a_row_with_a_field_too_many_is_not_joined_to_the_next(tmp_path):
+    head = "# Benchmarking: allreduce\n# #processes: 2\n\n" \
+        "        #bytes  #repetitions   t_min[usec]   t_max[usec]   t_avg[usec]  stddev[%]\n"
+    rows = [f"{size:14} {16:13} {30.5:13.2f} {30.9:13.2f} {30.7:13.2f} {0.6:10.2f}\n" for size in (4, 8, 16)]
+    rows[1] = rows[1].replace("            16", "            1 2", 1)
+    found = read_log(write(tmp_path, head + "".join(rows)))
+    assert [figure.message_bytes for figure in found.results] == [4, 16]
+    assert len(found.warnings) == 1
 
 
 def test_a_failure_after_good_rows_is_told(tmp_path):
