@@ -25,7 +25,7 @@ def brief(story: Story, width: int, page: str = "") -> list[Text]:
         page: path of the page, if one was written.
     """
     answer = story.answer
-    above, last = [*_verdict(answer, width), *_error(story, width)], _where_the_rest_is(story, page)
+    above, last = [*_verdict(answer, width), *_error(story, width)], _where_the_rest_is(story, width, page)
     room = MOST_LINES - len(above) - 2      # without the head of the table and the last line
     results = _chosen(answer.results, _MOST_ROWS)
     outlook = _outlook(results, width)[:room - min(_FEWEST_ROWS, len(results))] if results else []
@@ -45,11 +45,13 @@ def _error(story: Story, width: int) -> list[Text]:
     return [Text(textwrap.shorten(f"error: {words}", width, placeholder=_MORE), style="red")] if words else []
 
 
-def _where_the_rest_is(story: Story, page: str) -> Text:
+def _where_the_rest_is(story: Story, width: int, page: str) -> Text:
     severities = [finding.severity for finding in story.findings]
     counts = [f"{count} {name}{'s' if count > 1 else ''}" for name in ("error", "warning")
               if (count := severities.count(name))]
     more = f"{', '.join(counts)} and all tables: -v" if counts else "all tables: -v"
+    if page and len(f"report: {page}  ({more})") > width:
+        more = "more: -v"
     return Text(f"report: {page}  ({more})" if page else more, style="dim")
 
 
