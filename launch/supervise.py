@@ -117,9 +117,9 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         _say(f"the launcher (pid {process.pid}) died of {signal.Signals(-status).name}: the job ends; "
              f"{_whereabouts(job.config.journal)}")
         return FAULT
-    status = 128 - status if status < 0 else status
-    if received and (status == _STOPPED or launcher.hides_status):
+    if received and (status == _STOPPED or -status in _SIGNALS or launcher.hides_status):
         return _INTERRUPTED if received[0] == signal.SIGINT else _STOPPED
+    status = 128 - status if status < 0 else status
     if status and not received and STATUS_FILE in own and not Path(own[STATUS_FILE]).exists():
         _say(f"the launcher ended with status {status}, and no rank has said why; {_whereabouts(job.config.journal)}")
     if not received and (status - 128 in _CRASHES or status in _BARE_CRASHES):
