@@ -27,7 +27,7 @@ def test_a_killed_run_resumes_and_ends_with_the_cases_of_an_undisturbed_one(coll
     words = [sys.executable, "-m", "collbench.launch.cli", "run", *map(str, SWEEP), "--out", str(tmp_path / "cut")]
     process = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = tmp_path / "cut" / "journal.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and not (journal.exists() and len(journal.read_bytes().splitlines()) > 4):
         time.sleep(0.02)
     subprocess.run(["pkill", "-KILL", "-f", "--", f"--out {tmp_path / 'cut'}"], check=False)

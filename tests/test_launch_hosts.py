@@ -72,7 +72,7 @@ class Hosts:
         self.started.append((process, log))
         return process
 
-    def end(self, process, timeout_s=100):
+    def end(self, process, timeout_s=240):
         """Exit status and everything that was said."""
         process.wait(timeout_s)
         log = next(log for started, log in self.started if started is process)
@@ -240,7 +240,7 @@ def test_a_host_that_never_comes_up_is_named_within_the_time_out(hosts):
     status, said = hosts.end(ranks(hosts, 0, 0, 3, "--ops", "all_reduce", "--rendezvous-seconds", "3"))
     assert status == 3, said
     assert "ranks 1-2 of 3 did not arrive within 3 s" in said
-    assert time.monotonic() - begin < 60
+    assert time.monotonic() - begin < 200      # 300 s without the option
     assert not (hosts.folder / "r" / "journal.jsonl").exists()
 
 
@@ -256,7 +256,7 @@ def test_a_host_that_vanishes_ends_the_job_with_the_names_of_its_ranks(hosts):
                       "--place", "in", "--modes", "isolated", "--min-samples", "50", "--precision", "0",
                       "--case-limit", "8") for host in (0, 1))
     journal = hosts.folder / "r" / "journal.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not (journal.exists() and measured(journal) > 1):
         assert first.poll() is None, hosts.end(first)[1]
         assert time.monotonic() < deadline
@@ -266,7 +266,7 @@ def test_a_host_that_vanishes_ends_the_job_with_the_names_of_its_ranks(hosts):
     status, said = hosts.end(first)
     assert status not in (0, None), said
     assert re.search(r"rank 1 \(pid \d+ on h1\).* did not arrive", said), said
-    assert time.monotonic() - begin < 45
+    assert time.monotonic() - begin < 200      # 300 s without the option
     assert measured(journal) > 1
     assert read_journal(journal)[1][-1].status == "timeout"
 
