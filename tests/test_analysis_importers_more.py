@@ -442,6 +442,8 @@ def test_nccl_inspector(tmp_path):
     assert figures(read(tmp_path, flat)) == figures(found)
     cut = read(tmp_path, SAMPLES["nccl_inspector"][:-60])
     assert (cut.rows, "1 of 5 objects are incomplete" in cut.warnings[0]) == (5, True)
+    joined = read(tmp_path, SAMPLES["nccl_inspector"].replace("}\n{", "}{", 1))       # one object is read of a line
+    assert (joined.rows, "1 of 5 objects are incomplete" in joined.warnings[0]) == (5, True)
     wrong = read(tmp_path, SAMPLES["nccl_inspector"].replace("1048576", "2097152"))
     assert "not size over time: it counts the message twice" not in wrong.warnings[0]
     assert "not size over time" in wrong.warnings[0]

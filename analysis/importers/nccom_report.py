@@ -43,7 +43,7 @@ def read(log: Log, collector: Collector) -> None:
     printed = len(_MARK.findall(log.text))
     collector.rows += printed
     if found < printed:
-        collector.warn(next(line.number for line in log.lines if _MARK.search(line.text)),
+        collector.warn(next((line.number for line in log.lines if _MARK.search(line.text)), None),
                        f"{printed - found} of {printed} rows are in an incomplete JSON document: left out")
 
 
