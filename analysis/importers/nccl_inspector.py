@@ -62,7 +62,8 @@ def read(log: Log, collector: Collector) -> None:
     printed = len(_OBJECT.findall(log.text))
     collector.rows += printed
     if found < printed:
-        first = next((line.number for line in log.lines if _OBJECT.search(line.text) and line.number not in lines), None)
+        first = next((line.number for line in log.lines if line.number not in lines and _OBJECT.search(line.text)),
+                     None)
         collector.warn(first, f"{printed - found} of {printed} objects are incomplete: left out")
     runs: dict[object, str] = {}
     for (communicator, *_, size), group in groups.items():
