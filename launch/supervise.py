@@ -117,7 +117,7 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
         _say(f"the launcher (pid {process.pid}) died of {signal.Signals(-status).name}: the job ends; "
              f"{_whereabouts(job.config.journal)}")
         return FAULT
-    if received and (status == _STOPPED or -status in _SIGNALS or launcher.hides_status):
+    if received and (status == _STOPPED or -status in (*_SIGNALS, launcher.stop_signal) or launcher.hides_status):
         return _INTERRUPTED if received[0] == signal.SIGINT else _STOPPED
     status = 128 - status if status < 0 else status
     if status and not received and STATUS_FILE in own and not Path(own[STATUS_FILE]).exists():
