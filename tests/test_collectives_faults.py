@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import threading
 import time
 
 import pytest
@@ -78,6 +79,7 @@ def test_one_wrong_call_in_a_thousand_is_located_and_gives_no_time(collbench, tm
 def test_a_barrier_that_is_skipped_in_one_timed_sample_is_wrong_and_has_no_time(tmp_path, monkeypatch, mode):
     """Every rank leaves at once, rank 0 a millisecond before rank 1 enters."""
     prepare, blocks = LoopbackCommunicator.prepare, [itertools.count(), itertools.count()]
+    left = threading.Event()
 
     def prepared(communicator, case, slots):
         made = prepare(communicator, case, slots)
@@ -85,8 +87,12 @@ def test_a_barrier_that_is_skipped_in_one_timed_sample_is_wrong_and_has_no_time(
         def block(start_ns):
             if next(blocks[communicator.rank]) != 20:
                 return made.block(start_ns)
-            time.sleep(1e-3 * communicator.rank)
-            return communicator.now_ns(), communicator.now_ns()
+            if communicator.rank:
+                assert left.wait(60)
+                time.sleep(1e-3)
+            times = communicator.now_ns(), communicator.now_ns()
+            left.set()
+            return times
         return made._replace(block=block) if case.op == "barrier" else made
     monkeypatch.setattr(LoopbackCommunicator, "prepare", prepared)
     policy = Policy(alignment="barrier", min_samples=60, max_samples=60, precision=0.0, case_s=60.0, modes=(mode,))

@@ -138,14 +138,14 @@ def test_a_wrong_result_fails_the_check_whatever_its_time(collbench, tmp_path, h
 
 
 def test_one_failed_launch_is_reported_and_the_others_decide(collbench, tmp_path, healthy):
-    runs, records, _ = read_journal(measured(tmp_path / "now") / "journal.jsonl")
+    runs, records, _ = read_journal(scaled(healthy, tmp_path / "now.jsonl", 1))
     for failing, status in ((1, 0), (2, 1)):
         path = tmp_path / f"{failing}.jsonl"
         with Journal(path) as journal:
             journal.extend(runs.values())
             journal.extend(_failed(record) if record.run in list(runs)[:failing] and record.case.op == "all_reduce"
                            else record for record in records)
-        done = collbench("check", "--baseline", healthy, "--data", path, "--max-slowdown", 1000)
+        done = collbench("check", "--baseline", healthy, "--data", path, "--allow-inconclusive")
         assert done.returncode == status, done.stderr
         assert f"failed in {failing} of 4 launches" in done.stderr
 

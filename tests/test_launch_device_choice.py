@@ -57,7 +57,7 @@ def test_the_reason_is_said_and_what_to_do(here, torch, environment, found, do):
 
 
 @pytest.mark.parametrize(("devices", "profile", "ranks"), [
-    (8, "full", [8, 8]), (8, "smoke", [4] * 4), (2, "smoke", [2] * 4), (8, "check", [8] * 12), (1, "full", [1, 8, 8])])
+    (8, "full", [8, 8]), (8, "smoke", [4] * 4), (2, "smoke", [2] * 4), (8, "check", [8] * 16), (1, "full", [1, 8, 8])])
 def test_a_profile_starts_as_many_ranks_as_there_are_devices(monkeypatch, devices, profile, ranks):
     monkeypatch.setattr(bench, "accelerators_for", lambda device: Accelerators("cuda", devices))
     monkeypatch.setattr(bench, "default_ranks", lambda usable, allocation: usable.count if usable else 8)
