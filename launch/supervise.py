@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType, MappingProxyType
@@ -134,7 +134,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job, journal: KeptJournal, mark
     at the job's time limit.
     """
     begin = looked = time.monotonic()
-    quiet_s, size, seen = 0.0, -1, 0
+    quiet_s, size, seen, had_ranks = 0.0, -1, 0, False
     while (status := _wait_for(process, _LOOK_S)) is None:
         now = time.monotonic()
         if job.time_limit_s is not None and now - begin > job.time_limit_s:
@@ -144,7 +144,8 @@ def _wait(process: subprocess.Popen[bytes], job: Job, journal: KeptJournal, mark
         if (found := journal.look()) != size:
             quiet_s, size = 0.0, found
         limit_s = job.config.limit_s
-        why = _why_it_stands_still(process, mark) if mark and quiet_s > _QUIET_S else None
+        had_ranks = had_ranks or bool(mark and _has_ranks(process, job_members(process.pid, mark)))
+        why = _why_it_stands_still(process, mark, had_ranks) if mark and quiet_s > _QUIET_S else None
         if why is None and mark and quiet_s > _QUIET_S + _MOST_STEPS * (limit_s + job.config.meeting_s):
             why = "no case has ended, and the ranks have not ended the job themselves"
         seen = seen + 1 if why else 0
@@ -169,20 +170,27 @@ def _wait_for(process: subprocess.Popen[bytes], wait_s: float) -> int | None:
     return process.poll()
 
 
-def _why_it_stands_still(process: subprocess.Popen[bytes], mark: str) -> str | None:
-    """Which processes of the job are stopped, or that the launcher has outlived its ranks; None if neither."""
+def _why_it_stands_still(process: subprocess.Popen[bytes], mark: str, had_ranks: bool) -> str | None:
+    """Which processes of the job are stopped, or that the launcher has outlived its ranks; None if neither.
+
+    A launcher that has not had ranks yet is importing their library, which may take minutes from a shared disk.
+    """
     members = job_members(process.pid, mark)
     stopped = {pid: why for pid in members if (why := why_stopped(pid))}
-    if process.pid in members and not any(map(_is_rank, members.keys() - {process.pid})):
+    if had_ranks and process.pid in members and not _has_ranks(process, members):
         why = f", {stopped[process.pid]}," if process.pid in stopped else ""
         return f"the launcher (pid {process.pid}){why} {_ALONE}"
     words = [f"{'the launcher, ' if pid == process.pid else ''}pid {pid} is {why}" for pid, why in stopped.items()]
     return ", ".join(words[:_SHOWN]) + (f" and {len(words) - _SHOWN} more" if len(words) > _SHOWN else "") or None
 
 
-def _is_rank(pid: int) -> bool:
-    with suppress(OSError):
-        return any(name in Path(f"/proc/{pid}/cmdline").read_bytes() for name in _RANK_PROGRAMS)
+def _has_ranks(process: subprocess.Popen[bytes], members: Iterable[int]) -> bool:
+    """Whether a rank is among the processes of a job; the program of a launcher may have the name of the ranks'."""
+    for pid in members:
+        with suppress(OSError):
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if pid != process.pid and any(name in command for name in _RANK_PROGRAMS):
+                return True
     return False
 
 

@@ -153,8 +153,8 @@ def test_a_makespan_across_hosts_is_reported_only_if_the_clocks_allow_it(tmp_pat
     local = threading.local()
     facts = session.rank_facts
 
-    def two_hosts(local_rank):
-        return msgspec.structs.replace(facts(local_rank), boot=f"host {local.rank // 2}")
+    def two_hosts(*words):
+        return msgspec.structs.replace(facts(*words), boot=f"host {local.rank // 2}")
     monkeypatch.setattr(session, "rank_facts", two_hosts)
     recipe = Sweep(ops=("noop", "all_reduce"), sizes=(64,), ranks=(4,))
     request = RunConfig(transport="loopback", sweep=recipe,

@@ -22,9 +22,13 @@ from collbench.collectives.ranks.processes import job_members
 from collbench.collectives.records.journal import Journal, read_journal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Run
 from collbench.collectives.watchdog.ending import FAULT
+from collbench.launch import supervise
 from collbench.launch.bench import conclude
+from collbench.launch.job import Job
 from collbench.launch.job_tmpdir import job_tmpdir, remove_abandoned
 from collbench.launch.kept_journal import KeptJournal
+from collbench.launch.launchers.local import Local
+from collbench.launch.workload import Workload
 
 pytestmark = [pytest.mark.ranks, pytest.mark.needs("torch", "mpi")]
 COMMAND = str(Path(sys.executable).parent / "collbench")
@@ -92,6 +96,20 @@ def test_a_job_of_which_all_that_could_end_it_is_stopped_is_ended(job, launcher,
     assert "stopped by a signal" in line
     assert line.endswith(f"the job ends; everything measured is in {journal}")
     assert read_journal(journal)[2] == []
+
+
+def test_a_launcher_that_takes_long_to_start_its_ranks_has_not_outlived_them(tmp_path, monkeypatch, capfd):
+    """It may import their library from a busy disk; one that stays although they have ended does not keep the job."""
+    rank = f"{sys.executable} -c 'import time; time.sleep(2)' collbench.rank"
+    late, lingering = f"sleep 2; {rank}; true", f"{rank}; sleep 300; true"
+    monkeypatch.setattr(supervise, "_QUIET_S", 0.2)
+    monkeypatch.setattr(supervise, "_LOOK_S", 0.2)
+    job = Job(config=Workload().config("torch", tmp_path / "r", on_device=False), ranks=1)
+    for script, status, said in ((late, 0, ""), (lingering, FAULT, "has not ended, though all its ranks have")):
+        launcher = Local()
+        monkeypatch.setattr(launcher, "command", lambda job, script=script: ["bash", "-c", script])
+        assert supervise.run_job(launcher, job) == status
+        assert said in capfd.readouterr().err
 
 
 @pytest.mark.slow
