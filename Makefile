@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate judge check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,10 @@ startup: setup ## measure start-up time and memory of up to 384 ranks (10 minute
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for your own)
 	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
 	@$(if $(DATA),,echo && $(RUN)/python -m collbench.analysis.projection.leave_one_out)
+
+learn: setup ## learn from the shipped measurements again; the files that ship result (8 minutes; OUT=folder)
+	@$(RUN)/python -m collbench.analysis.backtest.learn $(wildcard analysis/data/validation/*.csv) \
+		--others analysis/data/experience -o $(or $(OUT),analysis/data/experience)
 
 judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (ARGS=--simulate: rerun it)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)

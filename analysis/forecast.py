@@ -25,8 +25,9 @@ TARGETS = (72, 384)      # accelerators of one NVL72 and of one CloudMatrix 384
 
 COLUMNS = (*SERIES, "algorithm", "message_bytes", "asked_bytes", "ranks", "kind", "time_s", "time_lo_s", "time_hi_s",
            "level", "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "distance", "holdout_error", "bound_s", "domain",
-           "reason", "parameters")
-_TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters")
+           "reason", "parameters",
+           "track_record")
+_TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters", "track_record")
 _NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_error", "bound_s")
 
 
@@ -45,7 +46,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home
         none can; `reason` gives the cause, or warnings. `bound_s` is a lower bound on the time at that rank count; no
         forecast is below it. The prediction interval has coverage `level` on cases like those of the calibration.
         `distance` is the rank count over the largest measured one below it, `holdout_error` the median relative error
-        when the largest rank count is held out.
+        when the largest rank count is held out, `track_record` how such forecasts did on public measurements.
 
     Raises:
         UsageError: a rank count is below 2.

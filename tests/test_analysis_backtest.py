@@ -2,17 +2,21 @@
 
 import json
 import math
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from collbench.analysis.backtest import backtest, load_rows, summarise
-from collbench.analysis.backtest.series import curves_of, read_data, rows_of
+from collbench.analysis.backtest.learn import main as learn_main
 from collbench.analysis.backtest.show import as_json, table
+from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
 from collbench.analysis.models.series import series_of
+from collbench.analysis.projection import home_of
 from collbench.collectives.errors import CollbenchError, UsageError
 
 
@@ -67,16 +71,16 @@ def test_table_has_the_baselines_and_no_gaps(tidy):
 
 
 def test_a_full_node_continues_the_series_of_full_nodes(tidy):
-    rows = read_data(tidy).assign(ranks_per_node=lambda frame: frame["ranks"].clip(upper=8))
-    assert max(len(series.curve.counts) for series in curves_of(rows_of(load_rows([tidy])))) == 6
-    assert set(rows["ranks_per_node"]) == {2, 4, 8}
+    rows = load_rows([tidy])
+    rows = rows.assign(ranks_per_node=rows["ranks"].clip(upper=8))
+    assert [len(np.unique(points.ranks)) for _, points in series_of(rows)] == [6]
 
 
 def test_a_file_without_measurements_is_one_clear_line(tmp_path):
     path = tmp_path / "other.csv"
     path.write_text("a,b\n1,2\n")
     with pytest.raises(CollbenchError, match=r"other\.csv"):
-        read_data(path)
+        load_rows([path])
 
 
 def test_backtest_reads_what_every_other_command_reads(tmp_path):
@@ -102,9 +106,6 @@ def test_tokens_per_rank_are_sizes_where_a_table_states_no_bytes(tmp_path):
     rows = [f"moe_dispatch,{ranks},,num_tokens_per_rank={tokens};hidden=7168,{tokens * math.log2(ranks)}"
             for ranks in (4, 8, 16) for tokens in (8, 64, 512)]
     (tmp_path / "moe.csv").write_text("collective,n_ranks,message_bytes,variant,time_us\n" + "\n".join(rows) + "\n")
-    data = read_data(tmp_path / "moe.csv")
-    assert sorted(data["size"].unique()) == [8, 64, 512]
-    assert {len(series.curve.sizes) for series in curves_of(data)} == {3}
     series = [points for _, points in series_of(load(tmp_path / "moe.csv").points)]
     assert [sorted(set(points.size)) for points in series] == [[8, 64, 512]]
 
@@ -118,3 +119,46 @@ def test_what_is_validated_is_what_extrapolate_shows(tidy):
         shown = extrapolate(frame[frame["ranks"] <= point.train_max_ranks], [point.ranks])
         row = shown[shown["asked_bytes"] == point.size].iloc[0]
         assert (row["time_s"], row["time_lo_s"], row["time_hi_s"]) == (point.predicted_s, point.lo_s, point.hi_s)
+
+
+def shipped(name):
+    return Path(resources.files("collbench.analysis").joinpath("data", "validation", f"{name}.csv"))
+
+
+@pytest.mark.slow
+def test_learning_from_the_data_that_ship_gives_the_files_that_ship(tmp_path):
+    """Two sets learned again, the statistics of the others taken over: byte for byte what is in the repository."""
+    folder = Path(resources.files("collbench.analysis").joinpath("data", "experience"))
+    learn_main([*map(str, map(shipped, ("meta_ctran_gb200_ib_ring_srd", "oci_gb200_b300_mi355x_collectives"))),
+                "--others", str(folder), "-o", str(tmp_path)])
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == sorted({path.name for path in folder.iterdir()} - {"machines.csv"})
+    assert [name for name in written if (tmp_path / name).read_bytes() != (folder / name).read_bytes()] == []
+
+
+def test_inside_one_switched_domain_no_forecast_is_worse_than_constant_bus_bandwidth():
+    """From 4 and 8 GPUs of an NVL72 to 64, as published; the error by operation, the interval, and its record."""
+    points = load_rows([shipped("oci_gb200_b300_mi355x_collectives")])
+    inside = [point for point in backtest(points) if point.case and point.case.regime == "switched"
+              and point.train_max_ranks >= 4 and point.ranks == 64]
+    assert {point.op for point in inside} == {"all_reduce", "all_to_all"}
+    for op in ("all_reduce", "all_to_all"):
+        ours, simple = (np.median([abs(math.log(time(point) / point.actual_s)) for point in inside if point.op == op])
+                        for time in (lambda point: point.predicted_s,
+                                     lambda point: point.baselines["last value scaled by busbw factor"]))
+        assert ours <= simple + 0.005, op
+    assert all(point.lo_s <= point.actual_s <= point.hi_s for point in inside)
+    assert np.median([point.hi_s / point.lo_s for point in inside]) < 3
+
+
+def test_every_forecast_carries_the_record_of_such_forecasts(tidy):
+    said = extrapolate(load_rows([tidy]), [128])["track_record"]
+    assert said.str.fullmatch(r"in \d+ public series of \d+ systems like this \(NCCL and RCCL, .*up to 2x, .*\): "
+                              r"median error \d+ %, \d+ % inside the interval").all()
+
+
+def test_links_that_were_not_used_do_not_make_a_domain():
+    known = load_domains()
+    homes = {name: home_of(pd.DataFrame({"system": [name]}), known) for name in
+             ("Meta GB200, NVLink disabled (nolocal), IB", "Meta GB200, 4 GPUs per node", "OCI BM.GPU.MI355X.8")}
+    assert list(homes.values()) == [None, "nvl72", "mi350x_8"]

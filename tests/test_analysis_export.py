@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from collbench.analysis.backtest.series import read_data
 from collbench.analysis.compare import compare, match, sides
 from collbench.analysis.compare import show as compare_show
 from collbench.analysis.domains.facts import load_domains
@@ -188,7 +187,7 @@ def test_untrusted_names_survive_a_tidy_csv_unchanged(loaded, tmp_path, texts):
     assert len(read) == len(points)
     for name, value in names.items():
         assert set(read[name]) == {value}, name
-    tidy = read_data(tmp_path / "exported.csv")
+    tidy = load(tmp_path / "exported.csv").points
     assert set(tidy["system"]) == {names["system"]}
     assert set(tidy["algorithm"]) == {names["algorithm"]}
 

@@ -17,14 +17,15 @@ from collbench.analysis.cost.algorithms import ALGORITHMS, profile
 from collbench.analysis.cost.levels import Assumed, tiers_of
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.forecast import COLUMNS, as_json, extrapolate
-from collbench.analysis.models.calibration import FEATURES, Widths, load_calibration
+from collbench.analysis.models.calibration import load_calibration
 from collbench.analysis.models.changepoints import jump_counts
 from collbench.analysis.models.curve import curve_of
-from collbench.analysis.models.ensemble import Forecast, forecast, interval
+from collbench.analysis.models.ensemble import Forecast, forecast
 from collbench.analysis.models.fit import anchored, fit_algorithm, fitted_level, size_by_size
 from collbench.analysis.models.holdout import hold_trials
 from collbench.analysis.models.single_algorithm import exact
 from collbench.analysis.models.trends import bus_scale
+from collbench.analysis.models.widths import Widths, log_ends
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
@@ -193,7 +194,7 @@ def test_known_algorithms_are_predicted_at_72_from_8_and_at_384_from_16(name):
     shape = _algorithm("all_reduce", name)
     for ranks, levels, target, close in (([2, 4, 6, 8], (), 72, 0.025), ([2, 4, 6, 8, 12, 16], (8,), 384, 0.04)):
         trials = hold_trials(_curve(shape, ranks, levels, noise=0.02))
-        said = forecast(trials, len(ranks), target, np.array(SIZES, dtype=float), "mpi", load_calibration())
+        said = forecast(trials, len(ranks), target, np.array(SIZES, dtype=float), "mpi", load_calibration().history)
         truth = _curve(shape, [target], levels, noise=0.0).log_time_s[:, 0]
         assert np.median(np.abs(np.expm1(said.log_time_s - truth))) < close
 
@@ -427,12 +428,12 @@ def test_a_named_algorithm_is_believed_alone_only_if_it_is_off_by_no_more_than_t
 def test_an_interval_never_gets_narrower_with_distance(high, low):
     """Whatever quantiles of error were learned for 2, 4, 8 times as many ranks, and more."""
     sure = Forecast(*(np.zeros(1) for _ in range(7)))
-    widths = Widths(np.zeros(len(FEATURES)), np.array(low), np.array(high))
-    ends = [interval(sure, doublings, 3, widths) for doublings in (1, 2, 3, 4)]
-    lows, highs = [float(end[0][0]) for end in ends], [float(end[1][0]) for end in ends]
-    assert lows == sorted(lows, reverse=True)
-    assert highs == sorted(highs)
-    assert (lows[0], highs[0]) == (-high[0], -low[0])
+    widths = Widths(np.array([0.0, 0.0, 0.0, 0.0, -0.5, 0.0, 0.0, 1.0]), np.array(low), np.array(high), np.zeros(4))
+    typical = [-1.0, -1.2, -1.4, -1.6]        # even where the errors learned shrink with distance
+    ends = [log_ends(sure, 2.0**doublings, 3, typical[:doublings], widths) for doublings in (1, 2, 3, 4)]
+    for side in (0, 1):
+        found = [float(end[side][0]) for end in ends]
+        assert found == sorted(found)
 
 
 def test_trends_count_for_little_beside_an_algorithm_that_the_data_name():
@@ -441,19 +442,19 @@ def test_trends_count_for_little_beside_an_algorithm_that_the_data_name():
     trend = np.array([candidate.algorithm is None for candidate in named.candidates])
     odds = []
     for trials in (named, replace(named, curve=replace(curve, algorithm=None))):
-        weights = forecast(trials, 4, 64, curve.sizes, "mpi", load_calibration()).weights
+        weights = forecast(trials, 4, 64, curve.sizes, "mpi", load_calibration().history).weights
         odds.append(weights[trend].sum(axis=0) / weights[~trend].sum(axis=0))
     assert (odds[0] < odds[1] / 5).all()
     assert (odds[0] > 0).all()          # and still count, should all of the algorithm's fits be wrong
 
 
-def test_a_level_never_crossed_adds_its_error_of_0_45_to_the_interval():
-    """As docs/models.md states, one standard deviation in log: 1.645 * 0.45 = 0.74 either way, a factor of 2.1."""
-    frame = points(ring, [2, 4, 8, 16], noise=0.0).assign(algorithm="ring")
+def test_a_level_never_crossed_gets_a_wider_interval_and_the_record_of_such_crossings():
+    frame = points(ring, [8, 16], noise=0.0)
     inside, beyond = extrapolate(frame, [32]), extrapolate(frame.assign(ranks_per_node=16), [32])
-    assert (np.log(inside["time_hi_s"] / inside["time_s"]) < 0.5).all()
-    assert (np.log(beyond["time_hi_s"] / beyond["time_s"]) >= 0.74).all()
-    assert (np.log(beyond["time_s"] / beyond["time_lo_s"]).max()) >= 0.74       # where the bound does not cut it
+    widths = [np.log(found["time_hi_s"] / found["time_s"]).median() for found in (inside, beyond)]
+    assert widths[1] > 1.4 * widths[0]
+    assert beyond["track_record"].str.contains("beyond a level that was not crossed").all()
+    assert inside["track_record"].str.contains("over nodes").all()
 
 
 def test_an_interval_holds_the_noise_of_the_measurement_that_it_starts_from():

@@ -44,7 +44,7 @@ def test_the_headline_has_the_predictions_of_the_same_case_nearest_in_payload():
                       ("all_gather", "isolated", 4, 64, 5), ("all_gather", "streamed", 4, 64, 2))
     said = points(("all_gather", "isolated", 72, 288, 50), ("all_gather", "isolated", 72, 144, 40),
                   ("all_gather", "streamed", 72, 144, 20)).assign(kind="extrapolated", reason=None, distance=18.0,
-                                                                  holdout_error=0.1, level=0.9)
+                                                                  holdout_error=0.1, level=0.9, track_record=None)
     answer = headline(measured, pd.concat([said, said.assign(dtype="int8", time_s=1.0)]), (72,))
     rows = answer[["quantity", "ranks", "message_bytes", "time_s", "kind"]].itertuples(index=False, name=None)
     assert list(rows) == [("time", 4, 8, 4e-6, "measured"), ("time", 72, 144, 40e-6, "extrapolated"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..cost.algorithms import algorithms_of
-from ..models import trends
+from ..models import growth, trends
 from ..models.curve import Curve, Floats, Ints
 from ..models.fit import design, fit_algorithm
 from .normal_form import normal_form
@@ -23,10 +23,16 @@ def _hockney(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     return np.log(np.maximum(terms @ fit_algorithm(flat, algorithm).parameters(), 1e-12))
 
 
+def _growth_table(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """Constant bus bandwidth, and the growth per doubling that is typical of library family and operation."""
+    return curve.level[:, None] + growth.growth_of_family(curve, ranks, payload, persists=1.0)
+
+
 BASELINES: dict[str, Callable[[Curve, Ints, Floats], Floats]] = {
     "last value": lambda curve, ranks, payload: curve.level[:, None] + trends.constant(curve, ranks, payload),
     "last value scaled by busbw factor":
         lambda curve, ranks, payload: curve.level[:, None] + trends.bus_scale(curve, ranks, payload),
+    "growth table": _growth_table,
     "power law": lambda curve, ranks, payload: curve.level[:, None] + trends.power_law(curve, ranks, payload),
     "latency-bandwidth": _hockney,
     "Extra-P's normal form": normal_form,

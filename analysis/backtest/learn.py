@@ -1,197 +1,232 @@
-"""Calibrate the models on measurements at several rank counts: errors of the candidates, widths of the intervals.
+"""Learn what forecasts know of earlier measurements: errors of the candidates, drift, interval widths, track record.
 
-    python -m collbench.analysis.backtest.learn CSV... -o analysis/data/experience
+    python -m collbench.analysis.backtest.learn CSV... --others FOLDER -o FOLDER
 
-Each CSV is one data set. Sums are stored by data set, so that any of them can be left out later. The widths are fitted
-once with all data sets, and once without each: quantile regressions (Koenker and Bassett, 1978) of the log of the
-absolute error, then quantiles of error over scale by distance class.
+Each CSV is one data set. Statistics are stored by machine, so that any machine can be left out later. Of data sets that
+are not given, because their licence forbids to ship them, statistics are taken over from the folder of `--others`. On
+the data that ship, with the folder that ships, the same files result, byte for byte.
 """
 
 import argparse
+import csv
+import gzip
+import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.optimize import minimize
 
-from ..models.calibration import (
-    BUCKETS,
-    COUNTS,
-    FEATURES,
-    Calibration,
-    History,
-    Row,
-    Widths,
-    bucket,
-    history_class,
-    scope_of,
-)
-from ..models.curve import Floats, Ints
-from ..models.ensemble import features, weigh
-from ..models.growth import Growth, GrowthRow, growths_of
-from ..models.holdout import Trials, hold_trials
+from ..domains.facts import Domain, load_domains
+from ..frames.load import load
+from ..models.calibration import Calibration, case_of, experience
+from ..models.estimate import whole_series
+from ..models.growth import Growth, growths_of
+from ..models.history import History, history_class, scope_of
+from ..models.holdout import hold_trials
+from ..models.offsets import Offsets
+from ..models.regime import COUNTS, Case, kind_of
+from ..models.track_record import TrackRecord
+from ..models.widths import FEATURES, Widths
 from ..text.safe_csv import to_csv
-from .series import Series, curves_of, read_data
+from ..text.significant import significant
+from .fit_widths import learned
+from .outcomes import Measured, Outcomes, measured, outcomes_of
+from .run import backtest
+from .scores import by_series
 
-__all__ = ["Case", "fit_widths", "learn", "learned_rows", "main"]
+__all__ = ["learn", "main"]
 
-_LEVEL = 0.9
 _BEST = 0.01        # smaller log errors count as this one
+_CASE = ("counts", "bucket", "regime", "kind", "op")
+
+Table = list[dict[str, Any]]
 
 
-class Case(NamedTuple):
-    """One data set's series with its trials."""
+class _Sets(NamedTuple):
+    """Frames of the given data sets by name, and rows of the other ones by file."""
 
-    data_set: str
-    series: Series
-    trials: Trials
+    frames: Mapping[str, pd.DataFrame]
+    others: Mapping[str, Table]
+
+    def add_others(self, name: str, rows: Table) -> Table:
+        """The rows with those of the data sets that were not given, in a fixed order of data sets."""
+        both = [*rows, *self.others.get(name, ())]
+        return sorted(both, key=lambda row: str(row["data_set"]))
 
 
-def growth_rows(series: Sequence[tuple[str, Series]]) -> list[GrowthRow]:
-    """Growth per doubling by system and band: the median over the curves of an operation."""
+def learn(paths: Sequence[Path], others: Path | None = None) -> dict[str, Table]:
+    """Rows of the files of the calibration, by file name, from tidy CSV files.
+
+    Args:
+        others: a folder of such files, from which rows of other data sets are taken.
+    """
+    domains, aliases = load_domains(), {row["system"]: row["machine"] for row in experience("machines.csv")}
+    sets = _sets(paths, others)
+    series = [one for name, frame in sets.frames.items()
+              for one in measured(name, frame, domains, lambda system: aliases.get(system, system))]
+    growth = sets.add_others("growth.csv", _growth(series))
+    errors = sets.add_others("errors.csv", _errors(series, growth))
+    found: dict[str, Table] = {"systems.csv": _systems(series, sets), "growth.csv": growth, "errors.csv": errors}
+
+    def without(machine: str) -> tuple[History, Growth]:
+        return (History((row["machine"], row["op"], row["kind"], row["scope"], row["candidate"], int(row["bucket"]),
+                         float(row["sum_log_error"]), int(row["curves"])) for row in errors
+                        if row["machine"] != machine), _growth_of(growth, machine))
+    bare = cache(lambda machine: Calibration(*without(machine), Offsets((), ()), {}, TrackRecord(())))
+    outcomes = Outcomes.none()
+    for one in series:
+        outcomes.extend(outcomes_of(one, bare(one.machine)))
+    found["outcomes.csv.gz"] = sets.add_others("outcomes.csv.gz", _outcome_table(outcomes))
+    outcomes = _outcomes_from(found["outcomes.csv.gz"])
+    drift, typical, widths = learned(outcomes)
+    found["drift.csv"] = [{"machine": machine, **_columns(case), "band": band, "drift": value}
+                          for machine, case, band, value in drift]
+    found["typical.csv"] = [{"machine": machine, **_columns(case), "log_error": value}
+                            for machine, case, value in typical]
+    found["widths.csv"] = _width_table(widths)
+
+    @cache
+    def calibrated(machine: str) -> Calibration:
+        offsets = Offsets((row for row in drift if row[0] != machine), (row for row in typical if row[0] != machine))
+        return Calibration(*without(machine), offsets,
+                           {counts: widths.get((machine, counts), widths["", counts]) for counts in COUNTS},
+                           TrackRecord(()), machine)
+    named = {str(row["system"]): str(row["machine"]) for row in found["systems.csv"]}
+    found["record.csv"] = sets.add_others("record.csv", _record(
+        sets.frames, domains, lambda system: calibrated(named.get(system, "")), named))
+    return found
+
+
+def _sets(paths: Sequence[Path], others: Path | None) -> _Sets:
+    frames = {path.name.split(".")[0]: load(path).points for path in paths}
+    rows: dict[str, Table] = {}
+    for name in ("systems.csv", "growth.csv", "errors.csv", "outcomes.csv.gz", "record.csv") if others else ():
+        assert others is not None
+        rows[name] = [row for row in _read(others / name) if row["data_set"] not in frames]
+    return _Sets(frames, rows)
+
+
+def _systems(series: Sequence[Measured], sets: _Sets) -> Table:
+    found = {(one.data_set, str(one.key["system"])): one.machine for one in series}
+    return sets.add_others("systems.csv", [{"data_set": data_set, "system": system, "machine": machine}
+                                           for (data_set, system), machine in sorted(found.items())])
+
+
+def _growth(series: Sequence[Measured]) -> Table:
+    """Growth per doubling by machine and band: the median over the curves of an operation."""
     table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
-    for data_set, one in series:
-        for band, growth in growths_of(one.curve).items():
-            table[(data_set, one.system, one.curve.op, one.kind, scope_of(one.curve), band)].append(growth)
-    return [(*key, float(np.median(values))) for key, values in sorted(table.items())]
+    for one in series:
+        curve = whole_series(one.key, one.points, one.home)
+        for band, growth in growths_of(curve).items():
+            table[(one.data_set, one.machine, curve.op, _kind(one), scope_of(curve), band)].append(growth)
+    return [dict(zip(("data_set", "machine", "op", "kind", "scope", "band", "growth"),
+                     (*key, significant(float(np.median(values)))), strict=True))
+            for key, values in sorted(table.items())]
 
 
-class _Errors(NamedTuple):
-    """[point] forecasts with a known outcome: features, signed log error, classes of distance and counts, data set."""
-
-    features: Floats
-    error: Floats
-    distance: Ints
-    counts: Ints
-    data_set: NDArray[np.object_]
-
-    def only(self, chosen: NDArray[np.bool_]) -> "_Errors":
-        return _Errors(self.features[chosen], self.error[chosen], self.distance[chosen], self.counts[chosen],
-                       self.data_set[chosen])
+def _growth_of(rows: Iterable[Mapping[str, Any]], without: str) -> Growth:
+    return Growth((row["machine"], row["op"], row["kind"], row["scope"], int(row["band"]), float(row["growth"]))
+                  for row in rows if row["machine"] != without)
 
 
-def learned_rows(cases: Sequence[Case]) -> list[Row]:
+def _kind(one: Measured) -> str:
+    library = one.key["library"]
+    return kind_of(library if isinstance(library, str) else None, str(one.key["op"]))
+
+
+def _errors(series: Sequence[Measured], growth: Table) -> Table:
     """Sums of mean log errors by data set, group and candidate; every curve counts once per distance class."""
-    table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
-    for data_set, series, trials in cases:
-        curve, errors = trials.curve, trials.errors()
+    table: dict[tuple[str, str, str, str, str, str, int], list[float]] = defaultdict(list)
+    growths = cache(lambda machine: _growth_of(growth, machine))
+    for one in series:
+        curve = whole_series(one.key, one.points, one.home)
+        kind, scope = _kind(one), scope_of(curve)
+        trials = hold_trials(replace(curve, growth=growths(one.machine).of(curve.op, kind, scope)))
+        errors = trials.errors()
         for name, at in {candidate.name: at for at, candidate in enumerate(trials.candidates)}.items():
             of: dict[int, list[float]] = defaultdict(list)
             for i in range(1, len(curve.counts)):
                 for j in range(i, len(curve.counts)):
                     here = errors[at, i, :, j]
                     if np.isfinite(here).any():
-                        of[history_class(curve.counts[j] / curve.counts[i - 1], i)].append(float(np.nanmedian(here)))
+                        start = int(curve.counts[i - 1])
+                        of[history_class(curve.counts[j] / start, i, start)].append(float(np.nanmedian(here)))
             for distance, found in of.items():
-                key = (data_set, curve.op, series.kind, scope_of(curve), name, distance)
+                key = (one.data_set, one.machine, curve.op, kind, scope, name, distance)
                 table[key].append(float(np.log(max(float(np.mean(found)), _BEST))))
-    return [(*key, sum(values), len(values)) for key, values in sorted(table.items())]
+    names = ("data_set", "machine", "op", "kind", "scope", "candidate", "bucket", "sum_log_error", "curves")
+    return [dict(zip(names, (*key, significant(sum(values)), len(values)), strict=True))
+            for key, values in sorted(table.items())]
 
 
-def _errors(cases: Sequence[Case], rows: Sequence[Row]) -> _Errors:
-    """All forecasts from one rank count or more, each data set with the calibration of the others."""
-    known = {name: Calibration(History(row for row in rows if row[0] != name), Growth(()), {})
-             for name in {case.data_set for case in cases}}
-    found: list[tuple[Floats, Floats, int, int, str]] = []
-    for data_set, series, trials in cases:
-        curve = trials.curve
-        for i in range(1, len(curve.counts)):
-            for j in range(i, len(curve.counts)):
-                estimate = weigh(trials, i, int(curve.counts[j]), trials.log_time_s[:, i, :, j], series.kind,
-                             known[data_set])
-                away = curve.counts[j] / curve.counts[i - 1]
-                error = estimate.log_time_s - curve.log_time_s[:, j]
-                keep = np.isfinite(error)
-                found.append((features(estimate, float(np.log2(away)), i)[keep], error[keep], bucket(away),
-                              min(i, COUNTS[-1]), data_set))
-    sizes = [len(error) for _, error, *_ in found]
-    return _Errors(np.concatenate([rows for rows, *_ in found]), np.concatenate([error for _, error, *_ in found]),
-                   np.repeat([distance for *_, distance, _, _ in found], sizes),
-                   np.repeat([counts for *_, counts, _ in found], sizes),
-                   np.repeat([name for *_, name in found], sizes))
+def _columns(case: Case) -> dict[str, object]:
+    return dict(zip(_CASE, case, strict=True))
 
 
-def fit_widths(errors: _Errors) -> Widths:
-    """Coefficients by a smoothed quantile regression, then quantiles of error over scale.
-
-    A data set of n points has weight n ** 0.75, so that one large data set does not dominate.
-    """
-    names, many = np.unique(errors.data_set, return_counts=True)
-    weight = dict(zip(names, many**-0.25, strict=True))
-    weights = np.array([weight[name] for name in errors.data_set])
-    weights = weights / weights.sum()
-    wanted = np.log(np.abs(errors.error) + 0.005)
-
-    def loss(coefficients: Floats) -> tuple[float, Floats]:
-        left = wanted - errors.features @ coefficients
-        smooth = np.sqrt(left**2 + 0.05**2)
-        ridge = np.r_[0.0, coefficients[1:]]
-        value = weights @ (0.5 * smooth + (_LEVEL - 0.5) * left) + 1e-3 * ridge @ ridge
-        slope = -errors.features.T @ (weights * (0.5 * left / smooth + _LEVEL - 0.5)) + 2e-3 * ridge
-        return float(value), slope
-    found = minimize(loss, np.zeros(len(FEATURES)), jac=True, method="BFGS").x
-    ratio = errors.error / np.exp(errors.features @ found)
-    low, high = (np.array([_quantile(errors.distance, ratio, weights, at, share) for at in range(len(BUCKETS) + 1)])
-                 for share in ((1 - _LEVEL) / 2, (1 + _LEVEL) / 2))
-    return Widths(found, low, high)
+def _outcome_table(outcomes: Outcomes) -> Table:
+    return [{name: value for name, value in zip(Outcomes._fields, row, strict=True) if name != "case"}
+            | _columns(row[3]) for row in zip(*outcomes, strict=True)]
 
 
-def _quantile(distances: Ints, ratio: Floats, weights: Floats, at: int, share: float) -> float:
-    """Weighted quantile of the points in a distance class; an empty class uses the nearest one that has points."""
-    there = distances[np.abs(distances - at).argmin()]
-    chosen = distances == there
-    order = np.argsort(ratio[chosen])
-    reached = weights[chosen][order].cumsum() / weights[chosen].sum()
-    return float(ratio[chosen][order][min(int(np.searchsorted(reached, share)), len(order) - 1)])
+def _outcomes_from(rows: Table) -> Outcomes:
+    whole, text = {"series", "band", "rank_counts"}, {"data_set", "machine"}
+    kinds = {name: str if name in text else int if name in whole else float
+             for name in Outcomes._fields if name != "case"}
+    columns: dict[str, Any] = {name: [kind(row[name]) for row in rows] for name, kind in kinds.items()}
+    return Outcomes(**columns, case=[case_of(row) for row in rows])
 
 
-def learn(paths: Sequence[Path]) -> dict[str, list[dict[str, object]]]:
-    """Rows of the files of the calibration, by name, from tidy CSV files."""
-    found = [(path.stem, series) for path in paths for series in curves_of(read_data(path))]
-    growth = growth_rows(found)
-    others = {path.stem: Growth(row for row in growth if row[0] != path.stem) for path in paths}
-    cases = [Case(name, series, hold_trials(replace(series.curve, growth=others[name].of(
-                 series.curve.op, series.kind, scope_of(series.curve)))))
-             for name, series in found if len(series.curve.counts) >= 2]
-    rows = learned_rows(cases)
-    errors = _errors(cases, rows)
-    widths: list[dict[str, object]] = []
-    for without in ["", *sorted({case.data_set for case in cases})]:
-        for counts in COUNTS:
-            fitted = fit_widths(errors.only((errors.data_set != without) & (errors.counts == counts)))
-            widths.append({
-                "without": without, "counts": counts,
-                **dict(zip(FEATURES, map(_short, fitted.coefficients), strict=True)),
-                **{f"low {i}": _short(value) for i, value in enumerate(fitted.low)},
-                **{f"high {i}": _short(value) for i, value in enumerate(fitted.high)}})
-    names = ("data_set", "op", "kind", "scope", "candidate", "bucket", "sum_log_error", "curves")
-    return {
-        "errors": [{**dict(zip(names, row, strict=True)), "sum_log_error": _short(row[6])} for row in rows],
-        "growth": [dict(zip(("data_set", "system", "op", "kind", "scope", "band", "growth"),
-                            (*row[:-1], _short(row[-1])), strict=True)) for row in growth],
-        "widths": widths,
-        "systems": [{"system": system, "data_set": name}
-                    for system, name in sorted({series.system: name for name, series in found}.items())]}
+def _width_table(widths: Mapping[tuple[str, int], Widths]) -> Table:
+    def row(without: str, counts: int, fitted: Widths) -> dict[str, object]:
+        return {"without": without, "counts": counts,
+                **dict(zip(FEATURES, fitted.coefficients.tolist(), strict=True)),
+                **{f"{name} {i}": value for name, values in
+                   (("drift", fitted.drift), ("low", fitted.low), ("high", fitted.high))
+                   for i, value in enumerate(values.tolist())}}
+    return [row(*key, fitted) for key, fitted in widths.items()]
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.5g}")
+def _record(frames: Mapping[str, pd.DataFrame], domains: Mapping[str, Domain],
+            calibration: Callable[[str], Calibration], machines: Mapping[str, str]) -> Table:
+    """Error and coverage of the forecasts that a user would have seen, by series and case."""
+    return [{"data_set": name, "machine": machines.get(row.system, row.system), **_columns(row.case),
+             "points": row.points, "error": significant(row.error), "inside": significant(row.inside)}
+            for name, frame in frames.items() for row in by_series(backtest(frame, None, None, domains, calibration))]
+
+
+def _read(path: Path) -> Table:
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _write(path: Path, rows: Table) -> None:
+    # As text, because a column is written in another way if rows that were read stand among the new ones.
+    cells = [{name: repr(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows]
+    content = to_csv(pd.DataFrame(cells)).encode("utf-8")
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
+            stream.write(content)
+        content = packed.getvalue()
+    path.write_bytes(content)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write errors.csv, growth.csv, widths.csv and systems.csv."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Write the files of the calibration."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("csv", nargs="+", type=Path)
+    parser.add_argument("--others", type=Path, help="folder with the statistics of data sets that are not given")
     parser.add_argument("-o", "--out", type=Path, required=True)
     given = parser.parse_args(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
-    for name, rows in learn(given.csv).items():
-        (given.out / f"{name}.csv").write_text(to_csv(pd.DataFrame(rows)), encoding="utf-8")
+    for name, rows in learn(given.csv, given.others).items():
+        _write(given.out / name, rows)
 
 
 if __name__ == "__main__":

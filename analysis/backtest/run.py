@@ -17,9 +17,10 @@ from collbench.collectives.errors import UsageError
 from ..cost.algorithms import ALGORITHMS, canonical_name
 from ..domains.facts import Domain, load_domains
 from ..frames.load import load
-from ..models.calibration import data_set_of, load_calibration
+from ..models.calibration import Calibration, load_calibration, machine_of
 from ..models.curve import Curve, Floats, Ints, gridded
 from ..models.predict import Home, predict_series
+from ..models.regime import Case, kind_of
 from ..models.series import Points, series_of
 from ..projection import home_of
 from ..projection.library_switch import follow_rule
@@ -38,8 +39,9 @@ class Point:
         message_bytes: at the predicted rank count; `size` is the key of the size over rank counts.
         distance: ranks over `train_max_ranks`.
         baselines: predicted time by name; baselines without an estimate are left out.
-        data_set: the data set left out of the calibration because it contains the system; else empty.
+        left_out: the machine left out of the calibration because it is this system; else empty.
         domain: the domain that the series was measured in, whose facts the prediction used; None if unknown.
+        case: the class of the prediction, by which it is calibrated; None where refused.
     """
 
     system: str
@@ -57,9 +59,10 @@ class Point:
     lo_s: float | None
     hi_s: float | None
     refused: bool
-    data_set: str
+    left_out: str
     inside_one_domain: bool
     domain: str | None = None
+    case: Case | None = None
     baselines: dict[str, float] = field(default_factory=dict)
 
 
@@ -73,7 +76,8 @@ def load_rows(paths: Iterable[Path], warn: Callable[[str], object] | None = None
 
 
 def backtest(points: pd.DataFrame, train_max_ranks: int | None = None, measured_on: str | None = None,
-             domains: Mapping[str, Domain] | None = None) -> list[Point]:
+             domains: Mapping[str, Domain] | None = None,
+             calibration: Callable[[str], Calibration] | None = None) -> list[Point]:
     """All predictions that the series in `points` allow.
 
     Args:
@@ -82,6 +86,7 @@ def backtest(points: pd.DataFrame, train_max_ranks: int | None = None, measured_
             and one to predict.
         measured_on: short name of the domain of all systems; None: of each system, the one that its names give.
         domains: facts of domains; None for the shipped ones.
+        calibration: of a system; None for what was learned from all machines but that one.
 
     Raises:
         UsageError: no series has rank counts on both sides of the split.
@@ -92,21 +97,22 @@ def backtest(points: pd.DataFrame, train_max_ranks: int | None = None, measured_
     found: list[Point] = []
     for key, series in series_of(points[(points["ranks"] >= 2) & (points["time_s"] > 0)]):
         name = names[str(key["system"]) if isinstance(key["system"], str) else "unknown"]
-        found += predictions(key, series, (name, domains[name]) if name else None, train_max_ranks)
+        found += predictions(key, series, (name, domains[name]) if name else None, train_max_ranks, calibration)
     if not found:
         raise UsageError("nothing to test: no series has a rank count up to the split and one beyond it")
     return found
 
 
 def predictions(key: dict[str, object], series: Points, home: Home | None = None,
-                train_max_ranks: int | None = None) -> Iterator[Point]:
-    """Predictions of one series for each split, calibrated on other data sets."""
+                train_max_ranks: int | None = None,
+                calibration: Callable[[str], Calibration] | None = None) -> Iterator[Point]:
+    """Predictions of one series for each split, calibrated on other machines; see `backtest`."""
     op = str(key["op"])
     if op in OPERATIONS and op not in ALGORITHMS:       # pairs of ranks, or one rank alone
         return
-    curve = _curve(key, series)
-    data_set = data_set_of(_text(key["system"], "unknown"))
-    known = load_calibration(data_set)
+    system = _text(key["system"], "unknown")
+    known = calibration(system) if calibration else load_calibration(machine_of(system))
+    curve = known.curve(_curve(key, series), kind_of(_text(key["library"], ""), op))
     for until in _splits(curve.counts, train_max_ranks):
         largest = int(curve.counts[until - 1])
         seen = series.where(series.ranks <= largest)
@@ -114,7 +120,7 @@ def predictions(key: dict[str, object], series: Points, home: Home | None = None
         rows: dict[tuple[int, float], Mapping[str, object]] = {
             (int(row["ranks"]), float(row["size"])): row
             for row in predict_series(key, seen, targets, home, follow_rule, known) if row["kind"] == "extrapolated"}
-        yield from _points(key, series, curve, until, home, data_set, rows)
+        yield from _points(key, series, curve, until, home, known.without, rows)
 
 
 def _text(value: object, otherwise: str) -> str:
@@ -145,7 +151,7 @@ def _baselines(seen: Curve, curve: Curve, until: int) -> dict[str, Floats]:
         return {name: baseline(seen, ranks, payload) for name, baseline in BASELINES.items()}
 
 
-def _points(key: dict[str, object], series: Points, curve: Curve, until: int, home: Home | None, data_set: str,
+def _points(key: dict[str, object], series: Points, curve: Curve, until: int, home: Home | None, left_out: str,
             rows: Mapping[tuple[int, float], Mapping[str, object]]) -> Iterator[Point]:
     largest = int(curve.counts[until - 1])
     seen = curve.until(largest)
@@ -156,12 +162,14 @@ def _points(key: dict[str, object], series: Points, curve: Curve, until: int, ho
         ranks = int(curve.counts[at])
         for size in np.nonzero(np.isfinite(curve.log_time_s[:, at]) & (seen.last >= 0))[0]:
             row = rows.get((ranks, float(curve.sizes[size])), {})
+            case = row.get("case")
             time_s, lo_s, hi_s = (_number(row.get(name)) for name in ("time_s", "time_lo_s", "time_hi_s"))
             yield Point(
                 _text(key["system"], "unknown"), _text(key["library"], ""), curve.op,
                 _text(key.get("algorithm"), "default"), float(curve.payload_bytes[size, at]), float(curve.sizes[size]),
                 largest, until, ranks, ranks / largest, float(np.exp(curve.log_time_s[size, at])), time_s, lo_s, hi_s,
-                time_s is None, data_set, one_node or ranks <= accelerators, home[0] if home else None,
+                time_s is None, left_out, one_node or ranks <= accelerators, home[0] if home else None,
+                case if isinstance(case, Case) else None,
                 {name: float(np.exp(log_s[size, at - until])) for name, log_s in simple.items()
                  if np.isfinite(log_s[size, at - until])})
 

@@ -1,16 +1,19 @@
 """Scores of predictions: errors, coverage and width by distance, and the errors of the baselines."""
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..cost.algorithms import algorithms_of, canonical_name
+from ..models.regime import Case
 from .run import Point
 
-__all__ = ["LABELS", "BacktestScores", "summarise"]
+__all__ = ["LABELS", "BacktestScores", "SeriesScore", "by_series", "summarise"]
 
 LABELS = ("up to 2x", "2x to 4x", "4x to 8x", "more than 8x")
 _EDGES = (0.0, 2.01, 4.01, 8.01, np.inf)
@@ -49,23 +52,53 @@ class BacktestScores(NamedTuple):
     baseline_winkler: dict[str, float]
 
 
+class SeriesScore(NamedTuple):
+    """Predictions of one case in one series: number of points, median absolute log error, share inside the interval."""
+
+    system: str
+    case: Case
+    points: int
+    error: float
+    inside: float
+
+
+def by_series(points: Sequence[Point]) -> list[SeriesScore]:
+    """Scores of each series and case; refused predictions have none."""
+    found: dict[tuple[object, ...], list[tuple[float, bool]]] = defaultdict(list)
+    for point in points:
+        if point.case is not None and point.predicted_s and point.lo_s and point.hi_s:
+            found[point.system, point.library, point.algorithm, point.case].append(
+                (abs(math.log(point.predicted_s / point.actual_s)), point.lo_s <= point.actual_s <= point.hi_s))
+    return [SeriesScore(str(key[0]), point_case, len(rows), float(np.median([error for error, _ in rows])),
+                        float(np.mean([inside for _, inside in rows])))
+            for key, rows in found.items() if isinstance(point_case := key[-1], Case)]
+
+
 def summarise(points: Sequence[Point]) -> list[BacktestScores]:
-    """Scores by distance, for all points, for those within one scale-up domain, and for each system."""
+    """Scores by distance, for all points, for parts of them, and for each system."""
     frame = pd.DataFrame([point.__dict__ for point in points])
-    parts: list[tuple[str, Callable[[pd.DataFrame], pd.Series]]] = [("all", lambda rows: rows["refused"].notna())]
-    if frame["train_counts"].min() == 1 < frame["train_counts"].max():
-        parts += [("from 2 or more rank counts", lambda rows: rows["train_counts"] > 1),
-                  ("from one rank count", lambda rows: rows["train_counts"] == 1)]
-    if frame["inside_one_domain"].any() and not frame["inside_one_domain"].all():
-        parts.append(("inside one scale-up domain", lambda rows: rows["inside_one_domain"]))
+    parts = [("all", frame["system"].notna())]
+    parts += [(name, chosen) for name, chosen in _parts(frame) if chosen.any() and not chosen.all()]
     systems = frame["system"].unique()
     if len(systems) > 1:
-        parts += [(str(system), partial(_of_system, system)) for system in systems]
-    return [line for name, chosen in parts for line in _lines(name, frame[chosen(frame)])]
+        parts += [(str(system), frame["system"] == system) for system in systems]
+    return [line for name, chosen in parts for line in _lines(name, frame[chosen])]
 
 
-def _of_system(system: str, rows: pd.DataFrame) -> pd.Series:
-    return rows["system"] == system
+def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """Subsets that are scored apart: what was measured, and what lies between it and the target."""
+    regime = frame["case"].map(lambda case: case.regime if case else "")
+    yield "from 2 or more rank counts", frame["train_counts"] > 1
+    yield "from 3 or more rank counts", frame["train_counts"] > 2
+    yield "from one rank count", frame["train_counts"] == 1
+    named = [canonical_name(op, name) in {known.name for known in algorithms_of(op)}
+             for op, name in zip(frame["op"], frame["algorithm"], strict=True)]
+    yield "algorithm named, from 2 or more", pd.Series(named, frame.index) & (frame["train_counts"] > 1)
+    yield "inside one switched domain", regime == "switched"
+    yield "inside one switched domain, all_reduce and all_to_all from 4 ranks or more", (regime == "switched") \
+        & frame["op"].isin(["all_reduce", "all_to_all"]) & (frame["train_max_ranks"] >= 4)
+    yield "from published step times, over cards", regime == "tables"
+    yield "a level that was not crossed", regime == "crossing"
 
 
 def _lines(name: str, frame: pd.DataFrame) -> Iterator[BacktestScores]:

@@ -21,6 +21,8 @@ from .schedules import Schedule, Step, direct, folded, log2_ceil, log2_floor, pa
 
 __all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "canonical_name", "profile"]
 
+_LIBRARY_CHOSE = ("default", "auto", "automatic")
+
 
 class Algorithm(NamedTuple):
     """An algorithm for an operation.
@@ -303,7 +305,12 @@ def algorithm_named(op: str, name: str | None) -> Algorithm | None:
 
 
 def canonical_name(op: str, name: str | None) -> str | None:
-    """The name in the registry of the algorithm that `name` stands for; `name` itself if the registry lacks it."""
+    """The name in the registry of the algorithm that `name` stands for; `name` itself if the registry lacks it.
+
+    None if it only says that the library chose.
+    """
+    if name is not None and name.lower() in _LIBRARY_CHOSE:
+        return None
     found = algorithm_named(op, name)
     return found.name if found else name
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ..domains.facts import Domain
 from ..text.units import rate, seconds
 
-__all__ = ["Assumed", "Tiers", "tiers_of"]
+__all__ = ["Assumed", "Tiers", "one_switch_apart", "tiers_of"]
 
 _OUTSIDE_S = 5e-6      # extra latency of a step through a network card over one inside a scale-up domain
 
@@ -61,6 +61,11 @@ def tiers_of(node: int | None, one_node: bool, largest: int, target: int, home: 
     return Tiers(levels)
 
 
+def one_switch_apart(domain: Domain) -> bool:
+    """Whether every pair of accelerators is one switch apart, so that hosts make no difference."""
+    return len(domain.tiers) == 1 and domain.tiers[0].topology == "switched"
+
+
 def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: int) -> Tiers:
     """Levels from the domain's facts; a level not crossed gets its nominal rate and latency relative to the inner one.
     """
@@ -68,7 +73,8 @@ def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: i
     size, most = int(domain.accelerators.value), max(target, largest)
     inside = tuple(tier.accelerators for tier in domain.tiers[:-1]
                    if tier.accelerators is not None and 1 < tier.accelerators < most)
-    levels = tuple(sorted({*inside, *((node,) if node and 1 < node < size else ())}))
+    hosts = (node,) if node and 1 < node < size and not one_switch_apart(domain) else ()
+    levels = tuple(sorted({*inside, *hosts}))
     beyond: list[Assumed] = []
     words: list[str] = []
     for inner, outer in pairwise(domain.tiers):

@@ -107,7 +107,8 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
     """The answer in a few rows: latency of the smallest and bandwidth of the largest size, measured and predicted.
 
     Long form, one row per fabric, op, quantity (`time` or `busbw`) and rank count: the largest one measured, then
-    each target. Further columns: message_bytes, kind, reason, distance, holdout_error, level, and the values.
+    each target. Further columns: message_bytes, kind, reason, distance, holdout_error, level, track_record, and
+    the values.
     """
     read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES]
     known = Predicted(predictions)
@@ -115,7 +116,7 @@ def headline(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequence[
             for _, group in points.loc[points["mode"] == mode, read].groupby(["fabric", "op"], sort=False)
             for row in _answer(group, known, targets, quantity)]
     columns = ["fabric", "op", "quantity", "ranks", "message_bytes", "kind", "reason", "distance", "holdout_error",
-               "level", *_VALUES]
+               "level", "track_record", *_VALUES]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -125,7 +126,7 @@ class Predicted:
     def __init__(self, predictions: pd.DataFrame) -> None:
         self._rows: dict[tuple[object, ...], list[Row]] = {}
         read = [*SHOWN, "ranks", "message_bytes", "asked_bytes", *_VALUES, "kind", "reason", "distance",
-                "holdout_error", "level"]
+                "holdout_error", "level", "track_record"]
         for row in predictions[read].sort_values("message_bytes", kind="stable").to_dict("records"):
             self._rows.setdefault((*self._case(row), row["ranks"]), []).append(row)
 

@@ -8,7 +8,9 @@ from . import growth, trends
 from .curve import Curve, Floats, Ints
 from .fit import anchored, fitted_level, size_by_size
 
-__all__ = ["TRENDS", "Candidate", "candidates_for"]
+__all__ = ["STEADY", "TRENDS", "Candidate", "candidates_for"]
+
+STEADY = "constant bus bandwidth"
 
 
 class Candidate(NamedTuple):
@@ -26,7 +28,7 @@ class Candidate(NamedTuple):
     algorithm: Algorithm | None = None
 
 
-TRENDS = (Candidate("constant", trends.constant), Candidate("constant bus bandwidth", trends.bus_scale),
+TRENDS = (Candidate("constant", trends.constant), Candidate(STEADY, trends.bus_scale),
           Candidate("power law", trends.power_law), Candidate("last slope", trends.last_slope(1.0)),
           Candidate("last slope, damped", trends.last_slope(0.6)),
           Candidate("growth of the library", growth.growth_of_family))

@@ -35,6 +35,7 @@ class Curve:
         sliced: the library is known to slice rings, so that only hops between groups pay the latency of a level.
         beyond: assumptions about the outermost levels that were not crossed; empty means the same as inside.
         growth: [band] log growth of time per doubling that is typical of the library (see `growth`); empty if unknown.
+        switched: all ranks, those of the target too, are in one domain in which every pair is one switch apart.
     """
 
     op: str
@@ -49,6 +50,7 @@ class Curve:
     sliced: bool = False
     beyond: tuple[Assumed, ...] = ()
     growth: tuple[float, ...] = ()
+    switched: bool = False
 
     def until(self, ranks: int) -> "Curve":
         """The part with at most this many ranks; all sizes stay, even those without a time."""

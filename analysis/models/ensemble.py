@@ -9,11 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calibration import Calibration, Widths, bucket, history_class, scope_of
+from .candidates import STEADY
 from .curve import Curve, Floats
+from .history import History, history_class, scope_of
 from .holdout import Trials, extended
+from .regime import BANDS_BYTES
 
-__all__ = ["Forecast", "features", "forecast", "interval", "weigh"]
+__all__ = ["Forecast", "forecast"]
 
 _POWER = 2.0           # weight is score to minus this power
 _HISTORY = 8.0         # number of trials that earlier measurements count as
@@ -51,30 +53,34 @@ class Forecast:
     spread: Floats
 
 
-def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, known: Calibration,
-             algorithms_only: bool = False) -> Forecast:
+def forecast(trials: Trials, until: int, ranks: int, payload: Floats, kind: str, history: History,
+             algorithms_only: bool = False, steady: bool = False) -> Forecast:
     """Forecast of `ranks` ranks from the first `until` rank counts of a curve.
 
     Args:
         trials: of the curve, which may have more rank counts than `until`.
         payload: [size] message size there.
         algorithms_only: leave out trends, which cannot represent a level whose rate is assumed.
+        steady: messages travel as far as where they were measured, so that large ones keep their bus bandwidth.
     """
     seen = trials.curve.until(int(trials.curve.counts[until - 1]))
     estimates = np.stack([extended(candidate, seen, np.array([ranks]), payload[:, None])[:, 0]
                      for candidate in trials.candidates])
     if algorithms_only:
         estimates[[candidate.algorithm is None for candidate in trials.candidates]] = np.nan
-    return weigh(trials, until, ranks, estimates, kind, known)
+    if steady:
+        others = np.array([candidate.name != STEADY for candidate in trials.candidates])
+        estimates[np.ix_(others, payload > BANDS_BYTES[-1])] = np.nan
+    return _weigh(trials, until, ranks, estimates, kind, history)
 
 
-def weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, known: Calibration) -> Forecast:
+def _weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str, history: History) -> Forecast:
     """As `forecast`, from the estimates of the candidates: [candidate][size] log of time."""
     curve = trials.curve
     total, logs, count = _trial_errors(trials, until, ranks)
-    distance = history_class(ranks / curve.counts[until - 1], until)
+    distance = history_class(ranks / curve.counts[until - 1], until, int(curve.counts[until - 1]))
     scope = scope_of(curve.until(int(curve.counts[until - 1])))
-    past = np.array([known.history.log_error(candidate.name, distance, curve.op, kind, scope)
+    past = np.array([history.log_error(candidate.name, distance, curve.op, kind, scope)
                      for candidate in trials.candidates])[:, None]
     able = np.isfinite(estimates)
     with np.errstate(all="ignore"):
@@ -140,22 +146,3 @@ def _median(estimates: Floats, weight: Floats) -> Floats:
     reached = np.take_along_axis(weight, order, axis=0).cumsum(axis=0) >= 0.5
     middle = np.take_along_axis(ordered, reached.argmax(axis=0)[None], axis=0)[0]
     return np.where(reached.any(axis=0), middle, np.nan)
-
-
-def features(estimate: Forecast, doublings: float, counts: int) -> Floats:
-    """[size][feature] in the order of `calibration.FEATURES`, from which the width of the interval follows."""
-    def log(values: Floats) -> Floats:
-        return np.log(np.minimum(values, 0.7) + 0.01)
-    tried = np.log(np.minimum(estimate.tried, 0.5) + 0.01)
-    away = np.full(len(tried), np.log(max(doublings, 0.25)))
-    return np.column_stack([np.ones(len(tried)), log(estimate.score), log(estimate.tried), log(estimate.history), away,
-                            tried * min(doublings - 1, 3.0), np.full(len(tried), np.log(counts)), log(estimate.spread)])
-
-
-def interval(estimate: Forecast, doublings: float, counts: int, widths: Widths) -> tuple[Floats, Floats]:
-    """[size] log of the lower and upper end of the 90 % prediction interval, calibrated on earlier measurements."""
-    scale = np.exp(features(estimate, doublings, counts) @ widths.coefficients)
-    at = bucket(2.0**doublings)
-    # Errors are forecast minus truth, so a high quantile gives the lower end. Widths never shrink with distance.
-    below, above = widths.high[:at + 1].max(), widths.low[:at + 1].min()
-    return estimate.log_time_s - below * scale, estimate.log_time_s - above * scale

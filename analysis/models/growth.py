@@ -10,24 +10,24 @@ from collections.abc import Iterable
 import numpy as np
 
 from .curve import Curve, Floats, Ints
+from .regime import BANDS_BYTES
 from .trends import bus_scale
 
-__all__ = ["BANDS_BYTES", "Growth", "GrowthRow", "growth_of_family", "growths_of"]
+__all__ = ["Growth", "GrowthRow", "growth_of_family", "growths_of"]
 
-BANDS_BYTES = (64 << 10, 4 << 20)       # message sizes that divide the classes
 _SHRINK = 2.0                           # number of systems that the wider group counts as
 _PERSISTS = 0.5                         # share of the growth that is expected to go on
 _STEEPEST = 1.0                         # log growth per doubling beyond which a pair says nothing of the trend
 
-GrowthRow = tuple[str, str, str, str, str, int, float]      # data set, system, op, kind, scope, band, growth
+GrowthRow = tuple[str, str, str, str, int, float]      # machine, op, kind, scope, band, growth
 
 
 class Growth:
-    """Median over systems of the log growth per doubling, for successively narrower groups."""
+    """Median over machines of the log growth per doubling, for successively narrower groups."""
 
     def __init__(self, rows: Iterable[GrowthRow]) -> None:
         table: dict[tuple[object, ...], list[float]] = defaultdict(list)
-        for _, _, op, kind, scope, band, growth in rows:
+        for _, op, kind, scope, band, growth in rows:
             for group in ((), (kind,), (kind, scope), (kind, scope, op)):
                 table[(band, *group)].append(growth)
         self._table = {key: (float(np.median(values)), len(values)) for key, values in table.items()}
@@ -44,19 +44,28 @@ class Growth:
         return tuple(found)
 
 
-def growth_of_family(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """[size][target] log change of time: constant bus bandwidth, and the learned growth for each doubling."""
+def growth_of_family(curve: Curve, ranks: Ints, payload: Floats, persists: float = _PERSISTS) -> Floats:
+    """[size][target] log change of time: constant bus bandwidth, and the learned growth for each doubling.
+
+    Args:
+        persists: share of the growth that is expected to go on.
+    """
     growth = np.array(curve.growth or (0.0,) * (len(BANDS_BYTES) + 1))
     band = np.searchsorted(BANDS_BYTES, payload)
     doublings = np.log2(ranks.astype(float))[None, :] - np.log2(curve.counts[curve.last])[:, None]
-    change: Floats = bus_scale(curve, ranks, payload) + _PERSISTS * growth[band] * doublings
+    change: Floats = bus_scale(curve, ranks, payload) + persists * growth[band] * doublings
     return change
 
 
 def growths_of(curve: Curve) -> dict[int, float]:
-    """By band, the median over sizes and neighbouring rank counts of the log growth per doubling in a curve."""
+    """By band, the median over sizes and neighbouring rank counts of the log growth per doubling in a curve.
+
+    The step from 2 ranks says nothing of the trend: a pair neither shares links nor forwards.
+    """
     found: dict[int, list[float]] = defaultdict(list)
     for i in range(1, len(curve.counts)):
+        if curve.counts[i - 1] <= 2:
+            continue
         seen = curve.until(int(curve.counts[i - 1]))
         flat = seen.level + bus_scale(seen, curve.counts[i:i + 1], curve.payload_bytes[:, i:i + 1])[:, 0]
         away = np.log2(curve.counts[i] / curve.counts[seen.last])

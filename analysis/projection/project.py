@@ -31,6 +31,7 @@ COLUMNS = ("system", "op", "algorithm", "dtype", "traffic", "message_bytes", "as
            "domain", "rank_is", "instead", "basis", "variance_shares", "reason")
 _TEXT = ("system", "op", "algorithm", "dtype", "traffic", "domain", "rank_is", "instead", "basis", "reason")
 _ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+_UNLINKED = re.compile(r"NVLink (?:is )?(?:disabled|off)|(?:no|not|without) NVLink", re.IGNORECASE)
 
 
 def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Domain] | None = None,
@@ -100,17 +101,21 @@ def home_of(points: pd.DataFrame, domains: Mapping[str, Domain]) -> str | None:
     """The domain whose accelerator is named in system, device or variant of the data; None if there is none.
 
     Names are compared as whole words. If the data name several accelerators (a GB200 system with B200 devices), the
-    longest name wins; of domains with the same accelerator, the smallest.
+    longest name wins; of domains with the same accelerator, the smallest. None too if a name says that the links were
+    not used.
     """
     columns = [name for name in ("system", "device", "variant") if name in points.columns]
     text = " ".join(str(value) for name in columns for value in points[name].dropna().unique())
+    if _UNLINKED.search(text):
+        return None
     words = set(re.findall(r"[A-Za-z0-9]+", text.upper()))
     found = []
     for key, domain in domains.items():
-        name = re.match(r"[A-Za-z0-9]+", (domain.accelerator or "").removeprefix("Ascend ").removeprefix("NVIDIA "))
-        if name and len(name.group()) >= 3 and name.group().upper() in words:
-            size = domain.accelerators.value if domain.accelerators else float("inf")
-            found.append((-len(name.group()), size, key))
+        size = domain.accelerators.value if domain.accelerators else float("inf")
+        for alternative in (domain.accelerator or "").split("/"):       # "MI350X/MI355X" are two names
+            name = re.match(r"[A-Za-z0-9]+", alternative.removeprefix("Ascend ").removeprefix("NVIDIA "))
+            if name and len(name.group()) >= 3 and name.group().upper() in words:
+                found.append((-len(name.group()), size, key))
     return min(found)[2] if found else None
 
 

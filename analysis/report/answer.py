@@ -68,6 +68,7 @@ class Outlook:
         command: what to run to measure them.
         assumption: hosts and links that the extrapolation assumes, in a few words; empty where it needs none.
         why: why the value is not known; empty where it is.
+        record: how forecasts of this class did on public measurements; empty where nothing is forecast.
     """
 
     ranks: int
@@ -79,6 +80,7 @@ class Outlook:
     command: str = ""
     assumption: str = ""
     why: str = ""
+    record: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,12 +212,13 @@ def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlo
                        why=str(there["reason"]))
     ratio = there["time_hi_s"] / there["time_lo_s"]
     assumption = _assumption(row, target, home) if there["kind"] == "extrapolated" else ""
+    record = str(there["track_record"]) if isinstance(there["track_record"], str) else ""
     if ratio > _WIDEST:
         measure = _next_counts(int(row["ranks"]), target)
         return Outlook(target, "not known", None, None, there["level"], measure, _command(row, measure, home),
-                       assumption, f"its interval spans a factor of {ratio:.0f}")
+                       assumption, f"its interval spans a factor of {ratio:.0f}", record)
     return Outlook(target, str(there["kind"]), _triple(there, "time_s"), _triple(there, "busbw_Bps"), there["level"],
-                   assumption=assumption)
+                   assumption=assumption, record=record)
 
 
 def _next_counts(largest: int, target: int) -> tuple[int, ...]:

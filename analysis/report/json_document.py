@@ -12,7 +12,8 @@ from .text import CAVEAT, METHOD
 __all__ = ["document"]
 
 _HEADLINE = ("fabric", "op", "quantity", "kind", "ranks", "message_bytes", "time_s", "time_lo_s", "time_hi_s",
-             "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason")
+             "busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps", "level", "distance", "holdout_error", "reason",
+             "track_record")
 _WHOLE = ("ranks", "message_bytes")
 
 

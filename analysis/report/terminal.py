@@ -74,6 +74,8 @@ def show_predictions(predictions: pd.DataFrame, console: Console | None = None) 
         console.print(_series(rows))
         for reason in rows["reason"].dropna().unique():
             console.print(Text(f"warning: {reason}", style="yellow"))
+        for record in rows["track_record"].dropna().unique():
+            console.print(Text(f"track record: {record}", style="dim"))
         console.print()
     console.print(Text(f"{CAVEAT} {METHOD}", style="dim"))
 
