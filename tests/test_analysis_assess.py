@@ -106,7 +106,7 @@ def test_ranks_on_several_hosts_are_held_against_network_cards():
     # What leaves a host, not NVLink's 450 GB/s, however fast that is; no facts on cards, no ceiling.
     (two,) = judged({"ranks": 16, "busbw": 339})
     assert (two["ceiling_kind"], two["ceiling_Bps"]) == (BETWEEN, pytest.approx(2 * 15 / 16 * 8 * 50 * GB))
-    assert two["ceiling_assumes"] == "8x400G cards per host, of hgx_h100_8's facts"
+    assert two["ceiling_assumes"] == "8x400G cards per host, from the facts of hgx_h100_8"
     faster = ("hgx_h100_8", with_cards(DOMAINS, "8x800G")["hgx_h100_8"])
     (doubled,) = judged({"ranks": 16, "busbw": 339}, home=faster)
     assert doubled["ceiling_Bps"] == pytest.approx(2 * two["ceiling_Bps"])
@@ -315,9 +315,9 @@ def test_the_percentile_counts_slower_published_runs_of_the_same_accelerator_hos
     (row,) = judged({"busbw": 385, "message_bytes": 8 << 30, "ranks": 16})
     slower = [run for run in published_runs() if run.place == Place("H100", "NCCL", "all_reduce", 16, 2)]
     rates = [run.busbw_Bps(np.array([8.0 * (1 << 30)]))[0] for run in slower]
-    assert row["reference_runs"] == len(rates) >= 8
+    assert row["reference_runs"] == len(rates) >= 5
     assert row["percentile"] == pytest.approx(100 * sum(rate < 385 * GB for rate in rates) / len(rates))
-    assert row["reference_sources"] >= 6
+    assert row["reference_sources"] >= 5
     assert row["reference"] == "H100, 16 ranks on 2 hosts, NCCL"
     assert row["expected_Bps"] == pytest.approx(np.median(rates))
     # Other hosts, another library, a rank count or an accelerator that nobody published: nothing to compare with.
@@ -329,15 +329,15 @@ def test_the_percentile_counts_slower_published_runs_of_the_same_accelerator_hos
 
 
 def test_published_runs_are_possible_cited_and_never_interpolated_far():
-    assert len(published_runs()) > 500
+    permissive = ("Apache-2.0", "MIT", "MIT-0", "UPL-1.0", "BSD-3-Clause")
+    assert len(published_runs()) > 400
     for run in published_runs():
         assert (np.diff(run.sizes) > 0).all()
         assert (run.times_s > 0).all()
         assert run.source
-        assert run.licence
+        assert run.licence in (*permissive, "cited figure")      # no other may ship
         assert run.place.accelerator == "CPU" or accelerator_named(run.place.accelerator) == run.place.accelerator
-        quoted = run.licence not in ("Apache-2.0", "MIT", "MIT-0", "UPL-1.0")
-        assert len(run.sizes) <= 8 or not quoted
+        assert len(run.sizes) <= 8 or run.licence in permissive
         beyond = run.busbw_Bps(np.array([run.sizes[0] / 8, run.sizes[-1] * 8]))
         assert np.isnan(beyond[0]) == (run.sizes[0] > 64)
         assert np.isnan(beyond[1]) == (run.sizes[-1] < 256 << 20)

@@ -22,9 +22,8 @@ def test_the_most_important_finding_goes_first():
     assert [finding.words for finding in sort_findings(found)] == ["e", "a", "b", "c", "n"]
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory):
-    """A log of nccl-tests from 8 H100, one size far below what was published; rows as that tool prints them."""
+def write_log(path, *rows):
+    """A log of nccl-tests from 8 H100, as that tool prints it: rows of log2 of the size and busbw in GB/s."""
     lines = ["# nThread 1 nGpus 8 minBytes 67108864 maxBytes 8589934592 step: 2(factor) warmup iters: 5 iters: 20 agg "
              "iters: 1 validation: 1 graph: 0", "#", "# Using devices",
              *(f"#  Rank  {rank} Group  0 Pid  10 on  node-1 device  {rank} [0x00] NVIDIA H100 80GB HBM3"
@@ -32,15 +31,20 @@ def log(tmp_path_factory):
              "#       size         count      type   redop    root     time   algbw   busbw #wrong     time   algbw   "
              "busbw #wrong", "#        (B)    (elements)                               (us)  (GB/s)  (GB/s)            "
              "(us)  (GB/s)  (GB/s)"]
-    for power, busbw in ((26, 380), (27, 200), (29, 440), (33, 478)):
+    for power, busbw in rows:
         size, cells = 1 << power, []
         for _ in range(2):
             time_us = size * 1.75 / busbw / 1e3
             cells.append(f"{time_us:9.1f} {size / time_us / 1e3:7.2f} {busbw:7.2f} {0:6d}")
         lines.append(f"{size:13d} {size // 4:13d} {'float':>9} {'sum':>7} {-1:7d} {cells[0]} {cells[1]}")
-    path = tmp_path_factory.mktemp("h100") / "log.txt"
     path.write_text("\n".join([*lines, "# Out of bounds values : 0 OK", ""]))
     return path
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A log with one size far below what was published."""
+    return write_log(tmp_path_factory.mktemp("h100") / "log.txt", (26, 380), (27, 200), (29, 440), (33, 478))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_terminal_page_and_document_tell_the_same_findings_in_the_same_order(rep
         assert at == sorted(at)
         assert "450 GB/s one way per accelerator" in medium
     assert text.index(document["verdict"]) < text.index(words[0]) < text.index("Measured here, and extrapolated") \
-        < text.index("Is it normal?") < text.rindex("low: All 8 cases checked and right; of 8 points compared")
+        < text.index("Is it normal?") < text.rindex("normal: All 8 cases checked and right; largest")
 
 
 def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be_found_again(log, report):
@@ -87,6 +91,16 @@ def test_the_document_holds_verdict_expectations_answer_and_evidence_that_can_be
     evidence = document["findings"][0]["evidence"]
     assert set(points.loc[points["verdict"] == LOW, "record"]) == {one["record"] for one in evidence}
     assert record_ids(load(log).points) == points["record"].tolist()
+
+
+def test_the_verdict_is_that_of_the_headline_and_its_sentence_names_the_lowest_of_the_others(log):
+    answer = build_story(log).answer
+    assert {result.reference.word for result in answer.results} == {NORMAL}
+    assert answer.verdict == (NORMAL, "All 8 cases checked and right; largest messages normal; 2 of 7 other points low "
+                              "against published runs, worst all_reduce 128 MiB.")
+    slow = write_log(log.parent / "slow.txt", (26, 380), (27, 200), (29, 440), (33, 48))
+    assert build_story(slow).answer.verdict == (LOW, "All 8 cases checked and right; of 8 points compared with "
+                                                "published runs, 4 are normal, 4 low, worst all_reduce 8 GiB, 128 MiB.")
 
 
 def test_a_baseline_without_a_common_case_is_refused(log):

@@ -39,7 +39,7 @@ def test_published_runs_go_first_then_a_projection_or_an_extrapolation_then_the_
     assert (two_hosts.kind, two_hosts.hosts) == (PUBLISHED, 2)
     assert 200e9 < two_hosts.busbw_Bps(two_hosts.time_s) < 450e9
     assert "oracle-quickstart/oci-hpc" in two_hosts.source
-    assert two_hosts.assumption == "2 hosts, 8x400G cards per host, of hgx_h100_8's facts"
+    assert two_hosts.assumption == "2 hosts, 8x400G cards per host, from the facts of hgx_h100_8"
     # The same cards, stated; half of them: nobody published that, so the runs of one host are extrapolated over them.
     assert one("all_reduce", "hgx_h100_8", 16, GIB, "8x400G").time_s == two_hosts.time_s
     slow = one("all_reduce", "hgx_h100_8", 16, GIB, "4x200G")

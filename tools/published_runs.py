@@ -3,9 +3,10 @@
     python tools/published_runs.py RAW
 
 RAW holds what published_sources.csv names: logs that the importers read, tidy CSVs, and tables of quoted figures.
-published_sources.csv says of each file where it was published, under which licence, and what the file leaves out: the
-accelerator, ranks, ranks per host, the library. Only figures are taken: from a source with a permissive licence those
-of all powers of two, from any other at most eight sizes of a run, as quotations.
+published_sources.csv says of each file where it was published and what the file leaves out: the accelerator, ranks,
+ranks per host, the library. Only figures are taken, and only from sources that published_licences.csv lists: those of
+all powers of two if the licence is permissive; at most eight sizes of a run if somebody quoted them in a public thread
+or document (`cited figure`). A repository with another licence, or without one, is not listed.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from collbench.analysis.assess.reference_runs import accelerator_named, library_family
+from collbench.analysis.assess.reference_runs import CPU, accelerator_named, library_family
 from collbench.analysis.frames.bandwidth import bus_factor
 from collbench.analysis.frames.load import load
 from collbench.analysis.importers import LogHints
@@ -48,13 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("raw", type=Path)
     raw = parser.parse_args().raw
+    licences = {row["source"]: row["licence"] for row in _rows(HERE / "published_licences.csv")}
     runs: dict[tuple[object, ...], dict[int, float]] = {}
     for row in _rows(HERE / "published_sources.csv"):
         for point, source in _read(raw, row):
-            if point.message_bytes < 1:
+            if point.message_bytes < 1 or source not in licences:
                 continue
-            key = (point.accelerator, point.library, point.op, point.ranks, point.hosts or "", source, row["licence"],
-                   point.detail)
+            key = (point.accelerator, point.library, point.op, point.ranks, point.hosts or "", source,
+                   licences[source], point.detail)
             runs.setdefault(key, {}).setdefault(point.message_bytes, point.time_us)
     OUT.mkdir(exist_ok=True)
     with (OUT / "runs.csv").open("w", newline="") as about, (OUT / "points.csv").open("w", newline="") as figures:
@@ -80,19 +82,19 @@ def _kept(times: dict[int, float], licence: str) -> list[int]:
 def _read(raw: Path, row: dict[str, str]) -> Iterator[tuple[Point, str]]:
     path = raw / row["raw"]
     if row["raw"] == "quoted.csv":
-        yield from _quoted(_rows(HERE / "published_quoted.csv"), row)
+        yield from _quoted(_rows(HERE / "published_quoted.csv"))
     elif row["raw"].startswith("logs/"):
         yield from ((point, row["source"]) for point in _log(path, row))
     elif row["raw"].startswith("scaling/"):
         yield from ((point, row["source"]) for point in _scaling(path, row))
     else:
-        yield from _quoted(_rows(path), row)
+        yield from _quoted(_rows(path))
 
 
 def _log(path: Path, row: dict[str, str]) -> Iterator[Point]:
     points = load(path, LogHints(int(row["ranks"]) if row["ranks"] else None, None)).points
     points = points[(points["time_s"] > 0) & (points["message_bytes"] > 0) & points["variant"].isna()]
-    cpu = row["accelerator"] == "CPU"
+    cpu = row["accelerator"] == CPU
     points = points[points["device"].eq("CPU") if cpu else ~points["device"].eq("CPU")]
     points = points.sort_values("place", ascending=False, kind="stable")      # out-of-place first
     per, library = row["ranks_per_host"], library_family(row["library"], row["accelerator"])
@@ -105,7 +107,7 @@ def _log(path: Path, row: dict[str, str]) -> Iterator[Point]:
 def _scaling(path: Path, row: dict[str, str]) -> Iterator[Point]:
     for one in _rows(path):
         op, ranks, per = op_name(one["collective"]), int(one["n_ranks"]), int(one["ranks_per_node"] or 0)
-        variant, mpi = one["variant"], "MPI" in one["library"].upper() and row["accelerator"] != "CPU"
+        variant, mpi = one["variant"], "MPI" in one["library"].upper() and row["accelerator"] != CPU
         if not is_known(op) or not one["message_bytes"] or not one["time_us"] or "env:" in variant \
                 or "wrong_results" in variant or variant.startswith("in-place") or "placement=" in variant \
                 or (mpi and op != "all_gather"):       # its reductions are staged through the host
@@ -122,24 +124,30 @@ def _scaling(path: Path, row: dict[str, str]) -> Iterator[Point]:
                     float(one["time_us"]))
 
 
-def _quoted(rows: list[dict[str, str]], row: dict[str, str]) -> Iterator[tuple[Point, str]]:
+def _quoted(rows: list[dict[str, str]]) -> Iterator[tuple[Point, str]]:
     """Figures one by one, with their source; those without a message size or rank count are of no use."""
     for one in rows:
         op = op_name(one["collective"])
-        accelerator = accelerator_named(one["accelerators"])
-        source = one["source"].removeprefix("github.com/").split(" @")[0]
-        if not is_known(op) or accelerator is None or not (one["message_bytes"] and one["world_size"]) \
-                or "alps-2025" in source:
+        accelerator = CPU if one["accelerators"] == CPU else accelerator_named(one["accelerators"])
+        if not is_known(op) or accelerator is None or not (one["message_bytes"] and one["world_size"]):
             continue
         ranks, size = _ranks(one, op), int(float(one["message_bytes"]))
-        per = _per_host(one["system"], accelerator)
+        hosts = int(one.get("hosts") or max(1, -(-ranks // _per_host(one["system"], accelerator))))
         time_us, rate = float(one.get("time_us") or 0), float(one["busbw_GBps"] or 0)
         time_us = time_us or (size * bus_factor(op, ranks) / rate / 1e3 if rate else 0.0)
-        library = library_family("RCCL" if accelerator.startswith("MI") else "NCCL", accelerator)
+        named = one.get("library") or ("RCCL" if accelerator.startswith("MI") else "NCCL")
+        library = library_family(named, accelerator)
         assert library
+        detail = f"{one['system']}; {named}" if one.get("library") else one["system"]
         if time_us > 0:
-            yield Point(accelerator, library, op, ranks, max(1, -(-ranks // per)), one["system"], size, time_us), \
-                re.split(r" (?:README|Azure_Results|network|pull|results|multi-node|single-node)\b", source)[0]
+            yield Point(accelerator, library, op, ranks, hosts, detail, size, time_us), _source(one["source"])
+
+
+def _source(told: str) -> str:
+    """A repository, or the thread of one, as "owner/name issue 7"."""
+    thread = re.match(r"(?:github.com/)?([\w.-]+/[\w.-]+)(?: (issue|pull)(?: request)? #?(\d+))?", told)
+    assert thread, told
+    return " ".join(part for part in thread.groups() if part)
 
 
 def _ranks(one: dict[str, str], op: str) -> int:

@@ -16,11 +16,12 @@ from .verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
 
 __all__ = ["ExpectationRow", "attainable", "expectation_row", "legend", "outcome", "ranked", "standing", "why"]
 
-_ATTAINABLE = {LINK: "its links carry", BETWEEN: "the network cards carry", MEMORY: "memory allows",
+_ATTAINABLE = {LINK: "its links can carry", BETWEEN: "its network cards can carry", MEMORY: "memory allows",
               DEVICE_MEMORY: "device memory allows"}
 _OWN = "--baseline DATA compares with a run or log of yours"
 _RANKED = 3         # runs from which a percentile says something
 _ENOUGH = 3         # sources
+_WORST = 3          # cases that a clause names
 _CALL_S = 1e-4      # below, a call is known by its time rather than its bandwidth
 _CEILINGS = {LINK: "link", BETWEEN: "network card of a rank", MEMORY: "copying, each rank",
              DEVICE_MEMORY: "device memory"}
@@ -69,17 +70,17 @@ def _expected(case: AssessedCase) -> str:
 
 def attainable(kind: str, assumes: object) -> str:
     """What bounds a bandwidth, in a clause; `assumes` is a value of `ceiling_assumes`."""
-    return f"{assumes} carry" if isinstance(assumes, str) and assumes else _ATTAINABLE[kind]
+    return _ATTAINABLE[kind] + (f" ({assumes})" if isinstance(assumes, str) and assumes else "")
 
 
 def standing(percentile: float, runs: float, sources: float) -> str:
-    """Where a figure stands among published runs: "29th percentile of 7 runs from 7 sources"."""
+    """Where a figure stands among published runs: "33rd percentile of 6 runs from 6 sources"."""
     place = ranked(percentile, runs) or f"range of {_counted(int(runs), 'run')}"
     return f"{place} from {_counted(int(sources), 'source')}" + (" only" if sources < _ENOUGH else "")
 
 
 def ranked(percentile: float, runs: float) -> str:
-    """As in "29th percentile of 7 runs"; empty where there are too few."""
+    """As in "33rd percentile of 6 runs"; empty where there are too few."""
     return f"{_ordinal(percentile)} percentile of {int(runs)} runs" if runs >= _RANKED else ""
 
 
@@ -148,19 +149,24 @@ def _reason(name: str, case: AssessedCase) -> str:
     return evidence.get(name) or REASONS[name]
 
 
-def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
-    """How the assessed points compare with expectations, as a clause."""
-    compared = points.loc[points["basis"].notna(), ["basis", "verdict"]]
+def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase], leading: pd.Index) -> str:
+    """How the assessed points compare with expectations, as a clause.
+
+    Args:
+        leading: labels in `points` of the headline results, whose verdict comes first.
+    """
+    compared = points[points["basis"].notna()]
     if len(compared):
-        counts = compared["verdict"].value_counts()
         against = " and ".join("the baseline" if basis == "baseline" else "published runs"
                                for basis in sorted({basis.split()[0] for basis in compared["basis"].unique()}))
-        slow, fast = counts.get(LOW, 0), counts.get(HIGH, 0)
-        if not slow and not fast:
+        if not compared["verdict"].isin((LOW, HIGH)).any():
             return f"all {len(compared)} comparable points are normal relative to {against}"
-        others = [f"{count} {word}" for count, word in ((slow, LOW), (fast, HIGH)) if count]
-        return f"of {len(compared)} points compared with {against}, {counts.get(NORMAL, 0)} are normal, " + \
-            " and ".join(others)
+        foremost, others = compared[compared.index.isin(leading)], compared[~compared.index.isin(leading)]
+        if len(foremost) and foremost["verdict"].eq(NORMAL).all():
+            unusual = _counts(others, f"of {len(others)} other points", (LOW, HIGH))
+            return f"largest messages normal; {unusual} against {against}{_worst(others)}"
+        shown = _counts(compared, "are", (NORMAL, LOW, HIGH))
+        return f"of {len(compared)} points compared with {against}, {shown}{_worst(compared)}"
     first = next((case for case in cases if case.knows("share")), None)
     if first is None:
         return f"no reference: nothing comparable is known ({_OWN})"
@@ -169,6 +175,24 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
     return (f"no reference: {first.text('op')} at {first.ranks} ranks and {payload(first.message_bytes)} reaches "
             f"{percent(first.number('share'))} of what "
             f"{attainable(first.text('ceiling_kind'), first.text('ceiling_assumes'))} ({_OWN})")
+
+
+def _counts(points: pd.DataFrame, words: str, verdicts: Sequence[str]) -> str:
+    """As in "20 are normal, 8 low": how many points have each verdict, with `words` after the first number."""
+    counts = points["verdict"].value_counts()
+    first, *others = [(counts[verdict], verdict) for verdict in verdicts if verdict in counts]
+    return ", ".join([f"{first[0]} {words} {first[1]}", *(f"{count} {verdict}" for count, verdict in others)])
+
+
+def _worst(points: pd.DataFrame) -> str:
+    """Operations and sizes that are furthest below expectation, worst first, as a clause."""
+    slow = points[points["verdict"].eq(LOW)].sort_values("of_expected", kind="stable")
+    cases = slow.drop_duplicates(["op", "message_bytes"])[["op", "message_bytes"]].head(_WORST)
+    words, before = [], ""
+    for op, size in cases.itertuples(index=False):
+        words.append(payload(size) if op == before else f"{op} {payload(size)}")
+        before = op
+    return f", worst {', '.join(words)}" if words else ""
 
 
 def legend(points: pd.DataFrame, home: tuple[str, Domain] | None) -> list[str]:

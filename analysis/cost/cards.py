@@ -89,9 +89,10 @@ def with_cards(domains: Mapping[str, Domain], text: str | None) -> dict[str, Dom
 
 
 def cards_in_words(key: str, domain: Domain) -> str | None:
-    """The cards of a host and where they come from: "8x400G cards per host, of hgx_h100_8's facts"; None if unknown.
+    """The cards of a host and where they come from: "8x400G cards per host, from the facts of hgx_h100_8".
 
-    "8x400G" stands for a rate of 400 Gb/s out of the host for each of 8 accelerators, in whatever cards it comes.
+    None if unknown. "8x400G" stands for a rate of 400 Gb/s out of the host for each of 8 accelerators, in whatever
+    cards it comes.
     """
     card = domain.scaleout_Bps
     if card is None:
@@ -100,7 +101,7 @@ def cards_in_words(key: str, domain: Domain) -> str | None:
         return f"{card.source.removeprefix(_STATED)} cards per host, as stated"
     each = domain.accelerators_per_host or domain.accelerators
     count = f"{each.value:g}x" if each else ""
-    return f"{count}{card.value * 8 / 1e9:.4g}G cards per host, of {key}'s facts"
+    return f"{count}{card.value * 8 / 1e9:.4g}G cards per host, from the facts of {key}"
 
 
 def parse_nic(text: str) -> Cards:

@@ -17,7 +17,7 @@ from ..frames.representative import Predicted
 from ..text.units import percent, rate, span
 from .header import Overview
 
-__all__ = ["WRONG", "Answer", "Outlook", "Reference", "Result", "Verdict", "build_answer"]
+__all__ = ["WRONG", "Answer", "Outlook", "Reference", "Result", "Verdict", "build_answer", "headline_points"]
 
 WRONG = "wrong"
 # The order in which results are listed: those that decide how a model is spread over accelerators come first.
@@ -132,23 +132,26 @@ def build_answer(overview: Overview, shown: pd.DataFrame, predictions: pd.DataFr
         predictions: the series of `shown` at every target, with `fabric`.
         home: key and facts of the domain that was measured.
     """
-    points = _headline_points(shown)
+    points = headline_points(shown).to_dict("records")
     predicted, named = Predicted(predictions), _libraries(points)
     results = tuple(_result(row, predicted, named[row["fabric"]], targets, home) for row in points)
     return Answer(_verdict(overview, results, shown.loc[shown["basis"].notna(), "verdict"]), results)
 
 
 def _verdict(overview: Overview, results: Sequence[Result], compared: pd.Series) -> Verdict:
-    """That of the headline results; low also if so many of all compared points are that chance does not explain it."""
-    words = {result.reference.word for result in results}
-    if len(compared) and compared.eq(LOW).mean() > _BY_CHANCE:
+    """That of the headline results.
+
+    Where none of them has a reference, low if so many of all compared points are that chance does not explain it.
+    """
+    words = {result.reference.word for result in results} - {NO_REFERENCE}
+    if not words and len(compared) and compared.eq(LOW).mean() > _BY_CHANCE:
         words.add(LOW)
     word = WRONG if not overview.sound else next((one for one in (LOW, HIGH, NORMAL) if one in words), NO_REFERENCE)
     judgement = overview.judgement.removeprefix(f"{word}: ")
     return Verdict(word, f"{overview.trust}; {judgement}." if judgement else f"{overview.trust}.")
 
 
-def _headline_points(shown: pd.DataFrame) -> list[_Row]:
+def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     """The largest message at the most ranks of each operation and fabric; streamed, where both modes were measured.
 
     Steps in the life of a communicator, empty calls and local copies are left out unless there is nothing else.
@@ -161,8 +164,7 @@ def _headline_points(shown: pd.DataFrame) -> list[_Row]:
     most = wanted[wanted["ranks"].eq(wanted.groupby(keys)["ranks"].transform("max"))]
     ordered = most.assign(order=most["op"].map(order)).sort_values(["order", "fabric", "mode", "message_bytes"],
                                                                    kind="stable")
-    last = ordered.drop_duplicates(keys, keep="last")      # `streamed` sorts after `isolated`
-    return [*last.to_dict("records")]
+    return ordered.drop_duplicates(keys, keep="last")      # `streamed` sorts after `isolated`
 
 
 def _libraries(points: Sequence[_Row]) -> dict[str, str]:

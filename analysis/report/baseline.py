@@ -25,15 +25,20 @@ def held_against(baseline: Path, paths: Sequence[Path], loaded: Loaded, asked: L
     return compare(match(sides(str(baseline), asked), Side(", ".join(map(str, paths)), (loaded,))))
 
 
-def judgement(comparison: Comparison | None, points: pd.DataFrame, cases: Sequence[AssessedCase]) -> str:
-    """How the points compare with a baseline, and with published measurements, as a clause."""
+def judgement(comparison: Comparison | None, points: pd.DataFrame, cases: Sequence[AssessedCase],
+              leading: pd.Index) -> str:
+    """How the points compare with a baseline, and with published measurements, as a clause.
+
+    Args:
+        leading: labels in `points` of the headline results.
+    """
     if comparison is None:
-        return outcome(points, cases)
+        return outcome(points, cases, leading)
     if comparison.match.identical:
         return "the baseline is the same run, which shows nothing"
     clauses = [f"against the baseline, {standing(comparison)}"]
     published = points[points["basis"].notna() & points["basis"].ne("baseline")]
-    return "; ".join([*clauses, *([outcome(published, cases)] if len(published) else [])])
+    return "; ".join([*clauses, *([outcome(published, cases, leading)] if len(published) else [])])
 
 
 def find_movers(comparison: Comparison | None) -> Iterator[Finding]:

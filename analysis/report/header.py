@@ -169,10 +169,12 @@ def _trust(records: pd.DataFrame, points: int) -> str:
     if not points:
         return f"Nothing was measured: {others or 'no samples'}"
     unchecked = _unchecked(records)
-    measured = f"All {total}" if right == total else f"{right} of {total}"
-    words = f"{measured} cases checked and right" if not unchecked else \
-        f"{right} cases, of which {right - unchecked} were checked and right" if unchecked < right else \
-        f"{right} cases ok according to their log: no result was checked"
+    all_right = f"All {total} cases" if total > 1 else "The only case"
+    measured = all_right if right == total else f"{right} of {total} cases"
+    known = f"{right} case{'' if right == 1 else 's'}"
+    words = f"{measured} checked and right" if not unchecked else \
+        f"{known}, of which {right - unchecked} were checked and right" if unchecked < right else \
+        f"{known} ok according to {'its' if right == 1 else 'their'} log: no result was checked"
     return words + (f"; {others}" if others else "")
 
 

@@ -33,7 +33,7 @@ from ..importers import LogHints
 from ..importers.collbench import is_journal
 from ..links import LinkMatrix, read_links
 from ..projection import home_of
-from .answer import Answer, build_answer
+from .answer import Answer, build_answer, headline_points
 from .baseline import find_movers, held_against, judgement
 from .baseline import legend as baseline_legend
 from .header import Overview, build_overview
@@ -127,7 +127,8 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     every, few, between = predicted()
     details = build_page_data(paths, shown, points, findings, loaded.lateness, loaded.runs, home, every, between) \
         if page else None
-    overview = build_overview(loaded, findings, home, measured_on is not None, judgement(held, points, cases))
+    overview = build_overview(loaded, findings, home, measured_on is not None,
+                              judgement(held, points, cases, headline_points(shown).index))
     return Story(loaded, points, shown, findings, overview, _domains_of_size(known, targets), tuple(targets), few,
                  headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
