@@ -139,7 +139,7 @@ def test_learning_from_the_data_that_ship_gives_the_files_that_ship(tmp_path):
 def test_inside_one_switched_domain_no_forecast_is_worse_than_constant_bus_bandwidth():
     """From 4 and 8 GPUs of an NVL72 to 64, as published; the error by operation, the interval, and its record."""
     points = load_rows([shipped("oci_gb200_b300_mi355x_collectives")])
-    inside = [point for point in backtest(points) if point.case and point.case.regime == "switched"
+    inside = [point for point in backtest(points) if point.category and point.category.regime == "switched"
               and point.train_max_ranks >= 4 and point.ranks == 64]
     assert {point.op for point in inside} == {"all_reduce", "all_to_all"}
     for op in ("all_reduce", "all_to_all"):

@@ -24,8 +24,6 @@ FLOORS = {
         ("transports",),
         ("option_types",),
         ("option_groups",),
-        ("option_types",),
-        ("option_groups",),
         ("options",),
         ("program",),
     ),

@@ -2,7 +2,8 @@
 
 Every machine is forecast with what was learned from the others. The widths are smoothed quantile regressions (Koenker
 and Bassett, 1978) of the log of the absolute error, then quantiles of error over scale by distance class, once with all
-machines and once without each. So is the share of the drift that is used: the one with the least error on the others.
+machines and once without each. The share of the drift that is applied is learned the same way: it is the one with the
+least error.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from ..models.curve import Floats, Ints
 from ..models.ensemble import Forecast
 from ..models.offsets import DriftRow, Offsets, TypicalRow, log_error, within_score
-from ..models.regime import BANDS_BYTES, BUCKETS, COUNTS, Case, away_at
+from ..models.regime import BANDS_BYTES, BUCKETS, COUNTS, Category, away_at
 from ..models.widths import FEATURES, Widths, features
 from ..text.significant import significant
 from .outcomes import Outcomes
@@ -32,10 +33,11 @@ _FEWEST = 50            # points of a distance class that has quantiles of its o
 
 
 def _drift_rows(outcomes: Outcomes) -> list[DriftRow]:
-    """Median signed log error by machine, case and band of message sizes."""
-    table: dict[tuple[str, Case, int], list[float]] = defaultdict(list)
-    for machine, case, band, error in zip(outcomes.machine, outcomes.case, outcomes.band, outcomes.error, strict=True):
-        table[machine, case, band].append(float(np.clip(error, -_MOST_DRIFT, _MOST_DRIFT)))
+    """Median signed log error by machine, category and band of message sizes."""
+    table: dict[tuple[str, Category, int], list[float]] = defaultdict(list)
+    for machine, category, band, error in zip(outcomes.machine, outcomes.category, outcomes.band, outcomes.error,
+                                              strict=True):
+        table[machine, category, band].append(float(np.clip(error, -_MOST_DRIFT, _MOST_DRIFT)))
     return [(*key, significant(float(np.median(values)))) for key, values in sorted(table.items())]
 
 
@@ -55,7 +57,7 @@ def learned(outcomes: Outcomes) -> Learned:
         np.array(outcomes.score))
     shares = {(without, counts): _shares(points, moved, points.among(without, counts))
               for without in ("", *points.machines) for counts in COUNTS}
-    used = np.array([shares["", case.counts][case.bucket] for case in outcomes.case])
+    used = np.array([shares["", category.counts][category.bucket] for category in outcomes.category])
     typical = _typical(outcomes, log_error(points.error - used * moved))
     expected = _of_others(outcomes, lambda machine: _typical_of(
         Offsets((), (row for row in typical if row[0] != machine))))
@@ -87,9 +89,11 @@ class _Points(NamedTuple):
         series = list(zip(outcomes.data_set, outcomes.series, strict=True))
         number = {key: at for at, key in enumerate(sorted(set(series)))}
         return cls(np.array(outcomes.error), np.array([names.index(name) for name in outcomes.machine]),
-                   np.array([number[key] for key in series]), np.array([case.counts for case in outcomes.case]),
-                   np.array([case.bucket for case in outcomes.case]),
-                   np.array([case.reach(band) for case, band in zip(outcomes.case, outcomes.band, strict=True)]),
+                   np.array([number[key] for key in series]),
+                   np.array([category.counts for category in outcomes.category]),
+                   np.array([category.bucket for category in outcomes.category]),
+                   np.array([category.reach(band)
+                             for category, band in zip(outcomes.category, outcomes.band, strict=True)]),
                    tuple(names))
 
     def among(self, without: str, counts: int) -> NDArray[np.bool_]:
@@ -110,28 +114,32 @@ class _Points(NamedTuple):
         return normal
 
 
-def _of_others(outcomes: Outcomes, learned_without: Callable[[str], Callable[[Case, Floats], Floats]]) -> Floats:
-    """[point] what a function of case and message size says that was learned without the machine of the point."""
+def _of_others(outcomes: Outcomes, learned_without: Callable[[str], Callable[[Category, Floats], Floats]]) -> Floats:
+    """[point] values of a function of category and message size that was learned without the machine of the point.
+
+    Args:
+        learned_without: maps a machine to the function that was learned without it.
+    """
     known = cache(learned_without)
     sizes = np.array([0.0, *(edge + 1.0 for edge in BANDS_BYTES)])      # one message size of each band
 
     @cache
-    def said(machine: str, case: Case) -> list[float]:
-        found: list[float] = known(machine)(case, sizes).tolist()
+    def said(machine: str, category: Category) -> list[float]:
+        found: list[float] = known(machine)(category, sizes).tolist()
         return found
-    return np.array([said(machine, case)[band] for machine, case, band in
-                     zip(outcomes.machine, outcomes.case, outcomes.band, strict=True)])
+    return np.array([said(machine, category)[band] for machine, category, band in
+                     zip(outcomes.machine, outcomes.category, outcomes.band, strict=True)])
 
 
-def _typical_of(offsets: Offsets) -> Callable[[Case, Floats], Floats]:
-    return lambda case, sizes: np.full(len(sizes), offsets.typical(case))
+def _typical_of(offsets: Offsets) -> Callable[[Category, Floats], Floats]:
+    return lambda category, sizes: np.full(len(sizes), offsets.typical(category))
 
 
 def _typical(outcomes: Outcomes, errors: Floats) -> list[TypicalRow]:
-    """Median of `errors`, logs of absolute errors, by machine and case."""
-    table: dict[tuple[str, Case], list[float]] = defaultdict(list)
-    for machine, case, value in zip(outcomes.machine, outcomes.case, errors.tolist(), strict=True):
-        table[machine, case].append(value)
+    """Median of `errors`, logs of absolute errors, by machine and category."""
+    table: dict[tuple[str, Category], list[float]] = defaultdict(list)
+    for machine, category, value in zip(outcomes.machine, outcomes.category, errors.tolist(), strict=True):
+        table[machine, category].append(value)
     return [(*key, significant(float(np.median(values)))) for key, values in sorted(table.items())]
 
 
@@ -139,14 +147,15 @@ def _features(outcomes: Outcomes, at: int, typical: float) -> Floats:
     one = {name: np.array([getattr(outcomes, name)[at]]) for name in ("score", "tried", "history", "spread")}
     unknown = np.zeros(1)
     return features(Forecast(unknown, unknown, one["score"], one["tried"], one["history"], unknown, one["spread"]),
-                    away_at(outcomes.case[at].reach(outcomes.band[at]), outcomes.distance[at]),
+                    away_at(outcomes.category[at].reach(outcomes.band[at]), outcomes.distance[at]),
                     outcomes.rank_counts[at], typical)
 
 
 def _shares(points: _Points, moved: Floats, chosen: NDArray[np.bool_]) -> Floats:
-    """[bucket] the least share of the drift with about the least error: the mean of its root, machines alike.
+    """[bucket] the smallest share of the drift whose error is within 1 % of the least one.
 
-    The root keeps forecasts that miss by far from deciding for all others.
+    The error is the mean square root of absolute log errors, every machine counting the same. The square root keeps
+    forecasts that miss by far from deciding for all others.
     """
     errors = {share: np.sqrt(np.abs(points.error - share * moved)) for share in _SHARES}
     found = []

@@ -23,13 +23,13 @@ import pandas as pd
 
 from ..domains.facts import Domain, load_domains
 from ..frames.load import load
-from ..models.calibration import Calibration, case_of, experience
+from ..models.calibration import Calibration, category_of, experience
 from ..models.estimate import whole_series
 from ..models.growth import Growth, growths_of
 from ..models.history import History, history_class, scope_of
 from ..models.holdout import hold_trials
 from ..models.offsets import Offsets
-from ..models.regime import COUNTS, Case, kind_of
+from ..models.regime import COUNTS, Category, kind_of
 from ..models.track_record import TrackRecord
 from ..models.widths import FEATURES, Widths
 from ..text.safe_csv import to_csv
@@ -42,7 +42,7 @@ from .scores import by_series
 __all__ = ["learn", "main"]
 
 _BEST = 0.01        # smaller log errors count as this one
-_CASE = ("counts", "bucket", "regime", "kind", "op")
+_CATEGORY = ("counts", "bucket", "regime", "kind", "op")
 
 Table = list[dict[str, Any]]
 
@@ -84,10 +84,10 @@ def learn(paths: Sequence[Path], others: Path | None = None) -> dict[str, Table]
     found["outcomes.csv.gz"] = sets.add_others("outcomes.csv.gz", _outcome_table(outcomes))
     outcomes = _outcomes_from(found["outcomes.csv.gz"])
     drift, typical, widths = learned(outcomes)
-    found["drift.csv"] = [{"machine": machine, **_columns(case), "band": band, "drift": value}
-                          for machine, case, band, value in drift]
-    found["typical.csv"] = [{"machine": machine, **_columns(case), "log_error": value}
-                            for machine, case, value in typical]
+    found["drift.csv"] = [{"machine": machine, **_columns(category), "band": band, "drift": value}
+                          for machine, category, band, value in drift]
+    found["typical.csv"] = [{"machine": machine, **_columns(category), "log_error": value}
+                            for machine, category, value in typical]
     found["widths.csv"] = _width_table(widths)
 
     @cache
@@ -164,21 +164,21 @@ def _errors(series: Sequence[Measured], growth: Table) -> Table:
             for key, values in sorted(table.items())]
 
 
-def _columns(case: Case) -> dict[str, object]:
-    return dict(zip(_CASE, case, strict=True))
+def _columns(category: Category) -> dict[str, object]:
+    return dict(zip(_CATEGORY, category, strict=True))
 
 
 def _outcome_table(outcomes: Outcomes) -> Table:
-    return [{name: value for name, value in zip(Outcomes._fields, row, strict=True) if name != "case"}
+    return [{name: value for name, value in zip(Outcomes._fields, row, strict=True) if name != "category"}
             | _columns(row[3]) for row in zip(*outcomes, strict=True)]
 
 
 def _outcomes_from(rows: Table) -> Outcomes:
     whole, text = {"series", "band", "rank_counts"}, {"data_set", "machine"}
     kinds = {name: str if name in text else int if name in whole else float
-             for name in Outcomes._fields if name != "case"}
+             for name in Outcomes._fields if name != "category"}
     columns: dict[str, Any] = {name: [kind(row[name]) for row in rows] for name, kind in kinds.items()}
-    return Outcomes(**columns, case=[case_of(row) for row in rows])
+    return Outcomes(**columns, category=[category_of(row) for row in rows])
 
 
 def _width_table(widths: Mapping[tuple[str, int], Widths]) -> Table:
@@ -193,8 +193,8 @@ def _width_table(widths: Mapping[tuple[str, int], Widths]) -> Table:
 
 def _record(frames: Mapping[str, pd.DataFrame], domains: Mapping[str, Domain],
             calibration: Callable[[str], Calibration], machines: Mapping[str, str]) -> Table:
-    """Error and coverage of the forecasts that a user would have seen, by series and case."""
-    return [{"data_set": name, "machine": machines.get(row.system, row.system), **_columns(row.case),
+    """Error and coverage of the forecasts that a user would have seen, by series and category."""
+    return [{"data_set": name, "machine": machines.get(row.system, row.system), **_columns(row.category),
              "points": row.points, "error": significant(row.error), "inside": significant(row.inside)}
             for name, frame in frames.items() for row in by_series(backtest(frame, None, None, domains, calibration))]
 

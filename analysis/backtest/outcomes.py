@@ -13,14 +13,14 @@ from ..domains.facts import Domain
 from ..models.calibration import Calibration
 from ..models.curve import Floats
 from ..models.estimate import Estimate, Home, estimates
-from ..models.regime import BANDS_BYTES, Case
+from ..models.regime import BANDS_BYTES, Category
 from ..models.series import Points, series_of
 from ..projection import home_of
 from ..text.significant import significant
 
 __all__ = ["Measured", "Outcomes", "measured", "outcomes_of"]
 
-_MOST_SIZES = 8         # of a series at one rank count; more say the same again
+_MOST_SIZES = 8         # message sizes taken of a series at one rank count; more would add little
 
 
 class Measured(NamedTuple):
@@ -38,8 +38,8 @@ class Outcomes(NamedTuple):
     """[point] forecasts from the ensemble alone, whose true time is known.
 
     Args:
-        data_set, machine, series: where from; series are numbered within a data set.
-        case: as `models.regime.Case`.
+        data_set, machine, series: the origin; series are numbered within a data set.
+        category: see `models.regime.Category`.
         band: class of the message size.
         rank_counts: number of rank counts fitted to.
         distance: target ranks over the largest fitted.
@@ -50,7 +50,7 @@ class Outcomes(NamedTuple):
     data_set: list[str]
     machine: list[str]
     series: list[int]
-    case: list[Case]
+    category: list[Category]
     band: list[int]
     rank_counts: list[int]
     distance: list[float]
@@ -114,7 +114,7 @@ def _outcomes(one: Measured, estimate: Estimate) -> Outcomes:
     kept = kept[::max(1, -(-len(kept) // _MOST_SIZES))]
     many = len(kept)
     band = np.searchsorted(BANDS_BYTES, estimate.sizes[kept])
-    return Outcomes([one.data_set] * many, [one.machine] * many, [one.number] * many, [estimate.case] * many,
+    return Outcomes([one.data_set] * many, [one.machine] * many, [one.number] * many, [estimate.category] * many,
                     band.tolist(), [estimate.base.counts] * many, [significant(estimate.distance)] * many,
                     *([significant(value) for value in values[kept].tolist()]
                       for values in (combined.score, combined.tried, combined.history, combined.spread, error)))

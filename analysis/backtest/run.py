@@ -20,7 +20,7 @@ from ..frames.load import load
 from ..models.calibration import Calibration, load_calibration, machine_of
 from ..models.curve import Curve, Floats, Ints, gridded
 from ..models.predict import Home, predict_series
-from ..models.regime import Case, kind_of
+from ..models.regime import Category, kind_of
 from ..models.series import Points, series_of
 from ..projection import home_of
 from ..projection.library_switch import follow_rule
@@ -41,7 +41,7 @@ class Point:
         baselines: predicted time by name; baselines without an estimate are left out.
         left_out: the machine left out of the calibration because it is this system; else empty.
         domain: the domain that the series was measured in, whose facts the prediction used; None if unknown.
-        case: the class of the prediction, by which it is calibrated; None where refused.
+        category: decides drift, width and track record of the prediction; None where refused.
     """
 
     system: str
@@ -62,7 +62,7 @@ class Point:
     left_out: str
     inside_one_domain: bool
     domain: str | None = None
-    case: Case | None = None
+    category: Category | None = None
     baselines: dict[str, float] = field(default_factory=dict)
 
 
@@ -162,14 +162,14 @@ def _points(key: dict[str, object], series: Points, curve: Curve, until: int, ho
         ranks = int(curve.counts[at])
         for size in np.nonzero(np.isfinite(curve.log_time_s[:, at]) & (seen.last >= 0))[0]:
             row = rows.get((ranks, float(curve.sizes[size])), {})
-            case = row.get("case")
+            category = row.get("category")
             time_s, lo_s, hi_s = (_number(row.get(name)) for name in ("time_s", "time_lo_s", "time_hi_s"))
             yield Point(
                 _text(key["system"], "unknown"), _text(key["library"], ""), curve.op,
                 _text(key.get("algorithm"), "default"), float(curve.payload_bytes[size, at]), float(curve.sizes[size]),
                 largest, until, ranks, ranks / largest, float(np.exp(curve.log_time_s[size, at])), time_s, lo_s, hi_s,
                 time_s is None, left_out, one_node or ranks <= accelerators, home[0] if home else None,
-                case if isinstance(case, Case) else None,
+                category if isinstance(category, Category) else None,
                 {name: float(np.exp(log_s[size, at - until])) for name, log_s in simple.items()
                  if np.isfinite(log_s[size, at - until])})
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ..cost.algorithms import algorithms_of, canonical_name
-from ..models.regime import Case
+from ..models.regime import Category
 from .run import Point
 
 __all__ = ["LABELS", "BacktestScores", "SeriesScore", "by_series", "summarise"]
@@ -53,25 +53,31 @@ class BacktestScores(NamedTuple):
 
 
 class SeriesScore(NamedTuple):
-    """Predictions of one case in one series: number of points, median absolute log error, share inside the interval."""
+    """Predictions of one category in one series.
+
+    Args:
+        points: how many predictions.
+        error: median absolute log error.
+        inside: share of true values inside the interval.
+    """
 
     system: str
-    case: Case
+    category: Category
     points: int
     error: float
     inside: float
 
 
 def by_series(points: Sequence[Point]) -> list[SeriesScore]:
-    """Scores of each series and case; refused predictions have none."""
+    """Scores of each series and category; refused predictions have none."""
     found: dict[tuple[object, ...], list[tuple[float, bool]]] = defaultdict(list)
     for point in points:
-        if point.case is not None and point.predicted_s and point.lo_s and point.hi_s:
-            found[point.system, point.library, point.algorithm, point.case].append(
+        if point.category is not None and point.predicted_s and point.lo_s and point.hi_s:
+            found[point.system, point.library, point.algorithm, point.category].append(
                 (abs(math.log(point.predicted_s / point.actual_s)), point.lo_s <= point.actual_s <= point.hi_s))
-    return [SeriesScore(str(key[0]), point_case, len(rows), float(np.median([error for error, _ in rows])),
+    return [SeriesScore(str(key[0]), category, len(rows), float(np.median([error for error, _ in rows])),
                         float(np.mean([inside for _, inside in rows])))
-            for key, rows in found.items() if isinstance(point_case := key[-1], Case)]
+            for key, rows in found.items() if isinstance(category := key[-1], Category)]
 
 
 def summarise(points: Sequence[Point]) -> list[BacktestScores]:
@@ -87,7 +93,7 @@ def summarise(points: Sequence[Point]) -> list[BacktestScores]:
 
 def _parts(frame: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
     """Subsets that are scored apart: what was measured, and what lies between it and the target."""
-    regime = frame["case"].map(lambda case: case.regime if case else "")
+    regime = frame["category"].map(lambda category: category.regime if category else "")
     yield "from 2 or more rank counts", frame["train_counts"] > 1
     yield "from 3 or more rank counts", frame["train_counts"] > 2
     yield "from one rank count", frame["train_counts"] == 1

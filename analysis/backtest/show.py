@@ -12,7 +12,7 @@ __all__ = ["as_json", "table"]
 
 def as_json(points: Sequence[Point], lines: Sequence[BacktestScores]) -> dict[str, list[dict[str, object]]]:
     """{"points": [...], "summary": [...]}; None if unknown."""
-    return {"points": [{**asdict(point), "case": point.case and point.case._asdict()} for point in points],
+    return {"points": [{**asdict(point), "category": point.category and point.category._asdict()} for point in points],
             "summary": [_known(line._asdict()) for line in lines]}
 
 

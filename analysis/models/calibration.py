@@ -16,11 +16,11 @@ from .curve import Curve, Floats
 from .growth import Growth
 from .history import History, scope_of
 from .offsets import Offsets
-from .regime import BUCKETS, COUNTS, Case
+from .regime import BUCKETS, COUNTS, Category
 from .track_record import TrackRecord
 from .widths import FEATURES, Widths
 
-__all__ = ["Calibration", "case_of", "experience", "load_calibration", "machine_of"]
+__all__ = ["Calibration", "category_of", "experience", "load_calibration", "machine_of"]
 
 @dataclass(frozen=True)
 class Calibration:
@@ -28,7 +28,7 @@ class Calibration:
 
     Args:
         widths: by class of the rank counts fitted to.
-        record: how such forecasts did.
+        record: outcomes of earlier forecasts by category.
         without: the machine that is left out; empty if none is.
     """
 
@@ -60,9 +60,9 @@ def machine_of(system: str | None) -> str:
     return _machines().get(system or "", "")
 
 
-def case_of(row: Mapping[str, str]) -> Case:
-    """The case that a row names in its columns."""
-    return Case(int(row["counts"]), int(row["bucket"]), row["regime"], row["kind"], row["op"])
+def category_of(row: Mapping[str, str]) -> Category:
+    """The category in the columns of a row of the experience tables."""
+    return Category(int(row["counts"]), int(row["bucket"]), row["regime"], row["kind"], row["op"])
 
 
 @lru_cache(maxsize=64)
@@ -74,13 +74,13 @@ def load_calibration(without: str = "") -> Calibration:
                float(row["sum_log_error"]), int(row["curves"])) for row in kept("errors.csv")]
     growth = [(row["machine"], row["op"], row["kind"], row["scope"], int(row["band"]), float(row["growth"]))
               for row in kept("growth.csv")]
-    offsets = Offsets(((row["machine"], case_of(row), int(row["band"]), float(row["drift"]))
+    offsets = Offsets(((row["machine"], category_of(row), int(row["band"]), float(row["drift"]))
                        for row in kept("drift.csv")),
-                      ((row["machine"], case_of(row), float(row["log_error"])) for row in kept("typical.csv")))
+                      ((row["machine"], category_of(row), float(row["log_error"])) for row in kept("typical.csv")))
     widths = {(row["without"], int(row["counts"])): row for row in experience("widths.csv")}
     return Calibration(History(errors), Growth(growth), offsets,
                        {counts: _widths(widths.get((without, counts), widths["", counts])) for counts in COUNTS},
-                       TrackRecord((row["machine"], case_of(row), float(row["error"]), float(row["inside"]))
+                       TrackRecord((row["machine"], category_of(row), float(row["error"]), float(row["inside"]))
                                    for row in kept("record.csv")), without)
 
 

@@ -22,7 +22,7 @@ from .ensemble import Forecast, forecast
 from .holdout import Trials, hold_trials
 from .message_sizes import sizes_at
 from .published import Published, published_times
-from .regime import Case, bucket, counts_class, is_switched, kind_of, regime_of
+from .regime import Category, bucket, counts_class, is_switched, kind_of, regime_of
 from .series import Points
 
 __all__ = ["Estimate", "Home", "Refused", "estimates", "text_of", "whole_series"]
@@ -70,7 +70,7 @@ class Estimate(NamedTuple):
         sizes: [size] message sizes there, in bytes; `asked` as requested by the user of a benchmark.
         tiers: the levels of the machine, and assumptions about those that no measurement crossed.
         published: what the library's published tables say where measurements say too little; None if nothing.
-        case: the class of the forecast, by which it is calibrated.
+        category: decides drift, width and track record.
     """
 
     target: int
@@ -80,7 +80,7 @@ class Estimate(NamedTuple):
     asked: Ints
     tiers: Tiers
     published: Published | None
-    case: Case
+    category: Category
 
     @property
     def distance(self) -> float:
@@ -131,11 +131,11 @@ def _estimate(key: dict[str, object], points: Points, trials: Trials, target: in
     away = max(target / base.largest, base.largest / target)
     regime = "tables" if published else regime_of(curve.until(base.largest), target, bool(tiers.words),
                                                   bool(points.one_node.all()))
-    case = Case(counts_class(base.counts, base.largest), bucket(away), regime, kind, curve.op)
+    category = Category(counts_class(base.counts, base.largest), bucket(away), regime, kind, curve.op)
     combined = forecast(base.trials, base.counts, target, sizes, kind, known.history,
                         algorithms_only=bool(tiers.beyond and tiers.words),
-                        steady=case.level and case.bucket > 0 and 0 < case.counts <= _FEW_COUNTS)
-    return Estimate(target, base, combined, sizes, asked, tiers, published, case)
+                        steady=category.level and category.bucket > 0 and 0 < category.counts <= _FEW_COUNTS)
+    return Estimate(target, base, combined, sizes, asked, tiers, published, category)
 
 
 def _consistent(home: Home | None, key: dict[str, object]) -> Home | None:

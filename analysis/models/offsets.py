@@ -1,9 +1,9 @@
-"""What earlier forecasts of a case missed by: a typical drift, to be added, and a typical error, which sets the width.
+"""Errors of earlier forecasts of a category: their drift, added to a forecast, and their size, which sets the width.
 
-Real times exceed simple forecasts by amounts that are typical of library family, operation and distance, and of how
-little was measured. Each statistic is a median over systems. A group of few systems is shrunk towards the wider group
-that contains it. Groups are divided by distance before all else, but where messages travel as far as before
-(`Case.level`), by library family first.
+Drift is the median signed log error: real times exceed simple forecasts by amounts that are typical of library family,
+operation and distance, and of how little was measured. Each statistic is a median over systems. A group of few systems
+is shrunk towards the wider group that contains it. Groups are split by distance first; for large messages that take the
+same path as before (`Category.level`), by regime and library family first.
 """
 
 from collections import defaultdict
@@ -12,16 +12,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from .curve import Floats
-from .regime import BANDS_BYTES, Case
+from .regime import BANDS_BYTES, Category
 
 __all__ = ["DriftRow", "Offsets", "TypicalRow", "log_error", "within_score"]
 
 _SHRINK = 2.0           # number of systems that the wider group counts as
 _FLOOR = 0.01           # added to an absolute log error before its log is taken
-_UNKNOWN = -2.0         # log of the error of a case of which nothing is known
+_UNKNOWN = -2.0         # log of the error assumed where no group has any data
 
-DriftRow = tuple[str, Case, int, float]         # system, case, band of message sizes, median signed log error
-TypicalRow = tuple[str, Case, float]            # system, case, median of `log_error`
+DriftRow = tuple[str, Category, int, float]         # system, category, band of message sizes, median signed log error
+TypicalRow = tuple[str, Category, float]            # system, category, median of `log_error`
 
 
 def log_error(error: Floats) -> Floats:
@@ -31,34 +31,37 @@ def log_error(error: Floats) -> Floats:
 
 
 def within_score(drift: Floats, score: Floats) -> Floats:
-    """The drift, but no more than the error that the forecast's own hold-outs lead to expect (`Forecast.score`)."""
+    """The drift, limited to the error that the hold-outs of the forecast itself suggest (`Forecast.score`)."""
     found: Floats = np.clip(drift, -score, score)
     return found
 
 
 class Offsets:
-    """Typical drift and error of a case, from the rows of systems."""
+    """Typical drift and error of a category, from the rows of systems."""
 
     def __init__(self, drift: Iterable[DriftRow], typical: Iterable[TypicalRow]) -> None:
-        self._drift = _medians((system, (*_groups(case), band), value) for system, case, band, value in drift)
-        self._typical = _medians((system, _groups(case), value) for system, case, value in typical)
+        self._drift = _medians((system, (*_groups(category), band), value) for system, category, band, value in drift)
+        self._typical = _medians((system, _groups(category), value) for system, category, value in typical)
 
-    def drift(self, case: Case, payload: Floats) -> Floats:
-        """[size] log of true over forecast time that is typical of `case`, by message size in bytes.
+    def drift(self, category: Category, payload: Floats) -> Floats:
+        """[size] typical log of true over forecast time.
 
-        None of large messages that travel as before, but from a pair and up to twice as many ranks: what a pair shows
-        of the others, and the last doubling, are known to drift.
+        Large messages that take the same path as before (`Category.level`) have none, with two exceptions in which
+        drift was observed: forecasts from 2 ranks alone, and forecasts up to twice the ranks measured.
+
+        Args:
+            payload: [size] message sizes in bytes.
         """
-        bands = np.array([self._shrunk(self._drift, (*_groups(case), band), 0.0)
+        bands = np.array([self._shrunk(self._drift, (*_groups(category), band), 0.0)
                           for band in range(len(BANDS_BYTES) + 1)])
-        if case.level and case.counts > 0 and case.bucket > 0:
+        if category.level and category.counts > 0 and category.bucket > 0:
             bands[-1] = 0.0
         found: Floats = bands[np.searchsorted(BANDS_BYTES, payload)]
         return found
 
-    def typical(self, case: Case) -> float:
-        """Median of `log_error` that is typical of `case`."""
-        return self._shrunk(self._typical, _groups(case), _UNKNOWN)
+    def typical(self, category: Category) -> float:
+        """Median of `log_error` that is typical of `category`."""
+        return self._shrunk(self._typical, _groups(category), _UNKNOWN)
 
     @staticmethod
     def _shrunk(table: dict[tuple[object, ...], tuple[float, int]], key: tuple[object, ...], value: float) -> float:
@@ -68,11 +71,11 @@ class Offsets:
         return value
 
 
-def _groups(case: Case) -> tuple[object, ...]:
-    """The parts of a case, from the widest group to the narrowest."""
-    if case.level:
-        return (case.counts, case.regime, case.kind, case.bucket, case.op)
-    return (case.counts, case.bucket, case.regime, case.kind, case.op)
+def _groups(category: Category) -> tuple[object, ...]:
+    """The fields of a category in the order in which they narrow a group."""
+    if category.level:
+        return (category.counts, category.regime, category.kind, category.bucket, category.op)
+    return (category.counts, category.bucket, category.regime, category.kind, category.op)
 
 
 def _medians(rows: Iterable[tuple[str, tuple[object, ...], float]]) -> dict[tuple[object, ...], tuple[float, int]]:

@@ -101,9 +101,9 @@ def _predicted(key: dict[str, object], points: Points, estimate: Estimate, home:
         times = _Times(*(np.where(stated, there, here) for there, here in zip(published[:3], times, strict=True)))
     rows = _rows(base, estimate, times, home, text_of(key["traffic"]))
     caution = warnings(points, base.whole, target, tiers, base.jumps, base.fitted_from)
-    record = known.record.of(estimate.case)
+    record = known.record.of(estimate.category)
     rows = [{**row, "reason": _joined(published.words if published else None, caution), "track_record": record,
-             "case": estimate.case} for row in rows]
+             "category": estimate.category} for row in rows]
     if revise is not None and home is not None and curve.algorithm is None and curve.offered:
         rows = revise(rows, curve.op, base.largest, target, home)
     advice = next_measurement(rows, curve, target)
@@ -119,20 +119,20 @@ def _times(estimate: Estimate, known: Calibration) -> _Times:
     Beyond a level that was not crossed, hold-outs inside it promise too much: the error of the level is added, and the
     disagreement of the candidates if the algorithm is not known.
     """
-    case, combined = estimate.case, estimate.combined
-    widths = known.widths[case.counts]
-    typical = [known.offsets.typical(case._replace(bucket=at)) for at in range(case.bucket + 1)]
+    category, combined = estimate.category, estimate.combined
+    widths = known.widths[category.counts]
+    typical = [known.offsets.typical(category._replace(bucket=at)) for at in range(category.bucket + 1)]
     below, above = log_ends(combined, estimate.distance, estimate.base.counts, typical, widths)
-    if case.level:
+    if category.level:
         near = log_ends(combined, estimate.distance, estimate.base.counts, [max(typical)], widths)
         large = estimate.sizes > BANDS_BYTES[-1]
         below, above = np.where(large, near[0], below), np.where(large, near[1], above)
     noise: float | Floats = _Z90 * estimate.base.trials.curve.noise_log
-    if case.regime == "crossing" and case.counts >= _TRUSTING:
+    if category.regime == "crossing" and category.counts >= _TRUSTING:
         unseen = 0.0 if estimate.base.trials.curve.algorithm else combined.spread
         noise = np.hypot(noise, _Z90 * np.hypot(_NEW_LEVEL, unseen))
-    drift = within_score(known.offsets.drift(case, estimate.sizes), combined.score)
-    return _Times(combined.log_time_s + widths.drift[case.bucket] * drift,
+    drift = within_score(known.offsets.drift(category, estimate.sizes), combined.score)
+    return _Times(combined.log_time_s + widths.drift[category.bucket] * drift,
                   np.hypot(below, noise), np.hypot(above, noise))
 
 

@@ -1,4 +1,4 @@
-"""Classes of forecasts that err alike: what was measured, how far away the target is, and what lies between."""
+"""Categories of forecasts with similar errors: what was measured, how far the target is, and what lies between."""
 
 from typing import NamedTuple
 
@@ -6,22 +6,22 @@ from ..cost.levels import one_switch_apart
 from ..domains.facts import Domain
 from .curve import Curve
 
-__all__ = ["BANDS_BYTES", "BUCKETS", "COUNTS", "REGIMES", "Case", "away_at", "bucket", "counts_class", "is_switched",
-           "kind_of", "regime_of"]
+__all__ = ["BANDS_BYTES", "BUCKETS", "COUNTS", "REGIMES", "Category", "away_at", "bucket", "counts_class",
+           "is_switched", "kind_of", "regime_of"]
 
-COUNTS = (0, 1, 2, 3)             # classes of what was fitted to: one count, of 2 ranks; another one; two; more
+COUNTS = (0, 1, 2, 3)             # rank counts fitted: only 2 ranks; one other count; two counts; three or more
 BANDS_BYTES = (64 << 10, 4 << 20)       # message sizes that divide the classes; one more class lies beyond the last
 BUCKETS = (2.01, 4.01, 8.01)      # upper ends of the distance classes; one more class lies beyond the last
 REGIMES = ("switched", "inside", "crossing", "hosts", "tables")
 
 
-class Case(NamedTuple):
-    """The class of a forecast, from the widest group to the narrowest.
+class Category(NamedTuple):
+    """The category of a forecast. Leaving out fields from the end gives successively wider groups.
 
     Args:
-        counts: of COUNTS.
-        bucket: class of the distance.
-        regime: of REGIMES.
+        counts: one of COUNTS.
+        bucket: class of the distance, see `bucket`.
+        regime: one of REGIMES.
         kind: family of the library, see `kind_of`.
         op: the operation.
     """
@@ -34,18 +34,18 @@ class Case(NamedTuple):
 
     @property
     def level(self) -> bool:
-        """Whether a large message of a collective library travels as at the rank counts measured.
+        """Whether a large message takes the same path as at the rank counts measured.
 
-        Inside one switched domain every pair of ranks is one switch apart, however many there are. Kernels made for
-        one exchange switch between implementations there, so that they are no such case.
+        It does for a collective library inside one switched domain, where every pair of ranks is one switch apart
+        however many there are. Kernels made for one exchange change their implementation with the rank count.
         """
         return self.regime == "switched" and self.kind in ("nccl", "hccl")
 
     def reach(self, band: int) -> int:
-        """Class of the distance as far as it makes the forecast of a message less certain.
+        """Class of the distance that counts for the width: 0 for large messages where `level` holds, else `bucket`.
 
         Args:
-            band: class of the message size; large ones take the time of moving them.
+            band: class of the message size, an index into BANDS_BYTES; one past its end for the largest messages.
         """
         return 0 if self.level and band == len(BANDS_BYTES) else self.bucket
 
@@ -61,9 +61,9 @@ def away_at(bucket_at: int, distance: float) -> float:
 
 
 def counts_class(counts: int, largest: int) -> int:
-    """Class of a fit to `counts` rank counts up to `largest`.
+    """Class of a fit to `counts` rank counts up to `largest`, one of COUNTS.
 
-    A pair has a link to itself in one sense only: it neither shares links nor forwards, so it tells less than others.
+    Two ranks neither share links nor forward messages, so a measurement of them alone tells less than any other.
     """
     return (0 if largest <= 2 else 1) if counts == 1 else min(counts, COUNTS[-1])
 

@@ -1,4 +1,4 @@
-"""Widths of 90 % prediction intervals, as a function of what a forecast knows of itself.
+"""Widths of 90 % prediction intervals as a function of the features of a forecast.
 
 The log of the scale is linear in the features; quantiles of error over scale, by distance class, give the ends. Both
 are learned from forecasts whose outcome is known (`backtest.learn`).
@@ -42,7 +42,7 @@ def features(estimate: Forecast, distance: float, counts: int, typical: float) -
     Args:
         distance: target ranks over the largest fitted.
         counts: number of rank counts fitted to.
-        typical: log of the error that is typical of the case (`offsets.Offsets`).
+        typical: log of the error that is typical of its category (`offsets.Offsets`).
     """
     def log(values: Floats, most: float = 0.7) -> Floats:
         return np.log(np.minimum(values, most) + 0.01)
@@ -57,7 +57,7 @@ def log_ends(estimate: Forecast, distance: float, counts: int, typical: Sequence
     """[size] log widths below and above a forecast; nowhere less than they would be at a smaller distance.
 
     Args:
-        typical: [bucket] log of the typical error in each distance class up to `Case.reach`.
+        typical: [bucket] log of the typical error in each distance class up to `Category.reach`.
     """
     below, above = (np.full(len(estimate.tried), _LEAST) for _ in range(2))
     for at, known in enumerate(typical):
