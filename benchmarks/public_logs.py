@@ -32,7 +32,8 @@ def main():
     found_by_figures = published.own_sources
     for row in csv.DictReader((options.logs / "index.csv").open(encoding="utf-8")):
         repository = row["source"].split(":")[0].split("@")[0].replace("#", " issue ")
-        same = frozenset(run.source for run in published_runs() if run.source.lower() == repository.lower())
+        same = frozenset(run.source for run in published_runs()
+                         if f"{run.source} ".lower().startswith(f"{repository} ".lower()))
         published.own_sources = lambda groups, same=same: found_by_figures(groups) | same
         home = domains.get(accelerator_named(row["accelerator"])) if options.told else None
         outcome = answer(options.logs / row["file"], LogHints(ranks_of(row)), home)

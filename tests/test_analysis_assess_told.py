@@ -15,6 +15,9 @@ from collbench.analysis.frames.record_id import record_ids
 from collbench.analysis.report.story import build_story
 from collbench.collectives.errors import UsageError
 
+HEADER = ("system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
+          "time_us,source,statistic")
+
 
 def test_the_most_important_finding_goes_first():
     found = [Finding("note", "n", effect=0.9), Finding("warning", "b", effect=0.1), Finding("warning", "c"),
@@ -110,11 +113,9 @@ def test_a_baseline_without_a_common_case_is_refused(log):
 
 
 def test_each_system_of_a_file_is_held_against_its_own_domain(tmp_path):
-    rows = ["system,library,collective,algorithm,dtype,n_ranks,ranks_per_node,message_bytes,native_size_bytes,variant,"
-            "time_us,source,statistic"]
-    rows += [f"{system},NCCL 2.29,all_gather,default,half,8,8,{1 << 29},{1 << 29},,{time_us},s,"
+    rows = [f"{system},NCCL 2.29,all_gather,default,half,8,8,{1 << 29},{1 << 29},,{time_us},s,"
              "nccl-tests mean over ranks" for system, time_us in (("8x A100", 2300), ("8x H100", 1400))]
-    (tmp_path / "both.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "both.csv").write_text("\n".join([HEADER, *rows, ""]))
     points = build_story(tmp_path / "both.csv").points.set_index("system")
     assert points["ceiling_Bps"].to_dict() == {"8x A100": 300e9, "8x H100": 450e9}
     assert set(points["verdict"]) == {NORMAL}
@@ -124,3 +125,14 @@ def test_a_document_alone_writes_no_page(log, collbench, tmp_path):
     other = collbench("report", str(log), "--json", "-", "--measured-on", "hgx_h200_8")
     assert (other.returncode, other.stderr, list(tmp_path.iterdir())) == (0, "", [])
     assert json.loads(other.stdout)["on"]["Domain"].endswith("--measured-on: hgx_h200_8")
+
+
+@pytest.mark.parametrize(("time_us", "word"), [(1400, NORMAL), (14000, LOW)])
+def test_a_single_case_is_told_in_the_singular(tmp_path, time_us, word):
+    row = f"8x H100,NCCL 2.29,all_gather,default,half,8,8,{1 << 29},{1 << 29},,{time_us},s,nccl-tests mean over ranks"
+    (tmp_path / "one.csv").write_text(f"{HEADER}\n{row}\n")
+    overview = build_story(tmp_path / "one.csv").overview
+    assert overview.measured.endswith("1 case, 1 measured point")
+    assert overview.trust == "1 case ok according to its log: no result was checked"
+    assert overview.judgement.startswith("the only ")
+    assert word in overview.judgement

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ..cost.cards import cards_in_words
 from ..domains.facts import Domain
-from ..text.units import UNKNOWN, payload, percent, rate, seconds, span
+from ..text.units import UNKNOWN, counted, payload, percent, rate, seconds, span
 from .ceilings import BETWEEN, DEVICE_MEMORY, LINK, MEMORY, on_cpu
 from .diagnosis import REASONS
 from .expectations import CHANGEPOINT, HOSTS, AssessedCase
@@ -75,17 +75,13 @@ def attainable(kind: str, assumes: object) -> str:
 
 def standing(percentile: float, runs: float, sources: float) -> str:
     """Where a figure stands among published runs: "33rd percentile of 6 runs from 6 sources"."""
-    place = ranked(percentile, runs) or f"range of {_counted(int(runs), 'run')}"
-    return f"{place} from {_counted(int(sources), 'source')}" + (" only" if sources < _ENOUGH else "")
+    place = ranked(percentile, runs) or f"range of {counted(int(runs), 'run')}"
+    return f"{place} from {counted(int(sources), 'source')}" + (" only" if sources < _ENOUGH else "")
 
 
 def ranked(percentile: float, runs: float) -> str:
     """As in "33rd percentile of 6 runs"; empty where there are too few."""
     return f"{_ordinal(percentile)} percentile of {int(runs)} runs" if runs >= _RANKED else ""
-
-
-def _counted(many: int, noun: str) -> str:
-    return f"{many} {noun}" + ("" if many == 1 else "s")
 
 
 def _ordinal(value: float) -> str:
@@ -159,11 +155,13 @@ def outcome(points: pd.DataFrame, cases: Sequence[AssessedCase], leading: pd.Ind
     if len(compared):
         against = " and ".join("the baseline" if basis == "baseline" else "published runs"
                                for basis in sorted({basis.split()[0] for basis in compared["basis"].unique()}))
+        if len(compared) == 1:
+            return f"the only point compared with {against} is {compared['verdict'].iloc[0]}"
         if not compared["verdict"].isin((LOW, HIGH)).any():
             return f"all {len(compared)} comparable points are normal relative to {against}"
         foremost, others = compared[compared.index.isin(leading)], compared[~compared.index.isin(leading)]
         if len(foremost) and foremost["verdict"].eq(NORMAL).all():
-            unusual = _counts(others, f"of {len(others)} other points", (LOW, HIGH))
+            unusual = _counts(others, f"of {counted(len(others), 'other point')}", (LOW, HIGH))
             return f"largest messages normal; {unusual} against {against}{_worst(others)}"
         shown = _counts(compared, "are", (NORMAL, LOW, HIGH))
         return f"of {len(compared)} points compared with {against}, {shown}{_worst(compared)}"

@@ -11,7 +11,7 @@ from ..domains.facts import Domain
 from ..findings.collect import Finding
 from ..findings.library import unused_between_hosts
 from ..frames.load import Loaded
-from ..text.units import payload, rate
+from ..text.units import counted, payload, rate
 
 __all__ = ["Overview", "build_overview"]
 
@@ -110,10 +110,10 @@ def _measured(loaded: Loaded) -> str:
     records, points = loaded.records, loaded.points
     sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
     ops = records["op"].nunique()
-    words = [f"{ops} operation{'' if ops == 1 else 's'}", f"{_list(records['ranks'])} ranks"]
+    words = [counted(ops, "operation"), f"{_list(records['ranks'])} ranks"]
     if len(sizes):
         words.append(f"message sizes {payload(sizes.min())} to {payload(sizes.max())}")
-    words.append(f"{len(records)} cases, {len(points)} measured points")
+    words.append(f"{counted(len(records), 'case')}, {counted(len(points), 'measured point')}")
     return ", ".join(words)
 
 
@@ -171,7 +171,7 @@ def _trust(records: pd.DataFrame, points: int) -> str:
     unchecked = _unchecked(records)
     all_right = f"All {total} cases" if total > 1 else "The only case"
     measured = all_right if right == total else f"{right} of {total} cases"
-    known = f"{right} case{'' if right == 1 else 's'}"
+    known = counted(right, "case")
     words = f"{measured} checked and right" if not unchecked else \
         f"{known}, of which {right - unchecked} were checked and right" if unchecked < right else \
         f"{known} ok according to {'its' if right == 1 else 'their'} log: no result was checked"

@@ -100,7 +100,7 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
 
 
 def _count(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}{'' if len(things) == 1 else 's'}"
+    return units.counted(len(things), noun)
 
 
 def _numbers(story: Story) -> list[NumberWords]:

@@ -6,7 +6,7 @@ from typing import TypeGuard
 
 from collbench.collectives.cases.case import format_size
 
-__all__ = ["UNKNOWN", "digits", "gigabytes", "microseconds", "payload", "percent", "rate", "seconds", "span"]
+__all__ = ["UNKNOWN", "counted", "digits", "gigabytes", "microseconds", "payload", "percent", "rate", "seconds", "span"]
 
 UNKNOWN = "–"
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -43,6 +43,11 @@ def payload(size: float | None) -> str:
     scale, unit = next(pair for pair in ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
                        if size >= pair[0])
     return f"{digits(size / scale)} {unit}"
+
+
+def counted(many: int, noun: str) -> str:
+    """As in "1 run" and "2 runs"."""
+    return f"{many} {noun}{'' if many == 1 else 's'}"
 
 
 def span(low: str, high: str) -> str:
