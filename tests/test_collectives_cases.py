@@ -175,10 +175,12 @@ def test_what_ranks_send_of_a_traffic_pattern_is_what_ranks_receive(traffic, ran
     most = busiest(traffic.text, ranks)
     assert most == max(max(sum(row) for row in rows), max(sum(row[to] for row in rows) for to in range(ranks))) > 0
     case = Case(op="all_to_all_v", ranks=ranks, bytes=8 * most, dtype="float32", traffic=traffic.text)
+    outgoing, incoming = ([list(pieces(case, rank)) for rank in range(ranks)]
+                          for pieces in (catalog.sent, catalog.received))
     for source in range(ranks):
         for to in range(ranks):
-            sent = [piece for piece in catalog.sent(case, source) if piece.block == to]
-            assert sent == [piece for piece in catalog.received(case, to) if piece.source == source]
+            sent = [piece for piece in outgoing[source] if piece.block == to]
+            assert sent == [piece for piece in incoming[to] if piece.source == source]
             assert [piece.count for piece in sent] == [2 * rows[source][to]] * (rows[source][to] > 0)
 
 
