@@ -15,6 +15,8 @@ from collbench.analysis.backtest.show import as_json, table
 from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
+from collbench.analysis.models.calibration import load_calibration
+from collbench.analysis.models.regime import Case
 from collbench.analysis.models.series import series_of
 from collbench.analysis.projection import home_of
 from collbench.collectives.errors import CollbenchError, UsageError
@@ -149,6 +151,24 @@ def test_inside_one_switched_domain_no_forecast_is_worse_than_constant_bus_bandw
         assert ours <= simple + 0.005, op
     assert all(point.lo_s <= point.actual_s <= point.hi_s for point in inside)
     assert np.median([point.hi_s / point.lo_s for point in inside]) < 3
+
+
+def test_distance_does_not_widen_the_interval_of_a_large_message_inside_one_switched_domain():
+    frame = load_rows([shipped("oci_gb200_b300_mi355x_collectives")])
+    frame = frame[(frame["ranks"] <= 8) & (frame["op"] == "all_to_all") & frame["system"].str.contains("GB200")]
+    found = extrapolate(frame, [32, 64], ("nvl72", load_domains()["nvl72"]))
+    ratio = found.assign(width=found["time_hi_s"] / found["time_lo_s"]).groupby("ranks")["width"].median()
+    assert ratio[64] == pytest.approx(ratio[32], rel=0.02)
+
+
+def test_what_was_learned_from_the_same_machine_is_left_out():
+    case = Case(2, 0, "hosts", "mpi", "all_reduce")
+    whole, without = load_calibration(), load_calibration("NASA Pleiades (see source README for node type)")
+    size = np.array([1024.0])
+    assert whole.offsets.typical(case) != without.offsets.typical(case)
+    assert whole.offsets.drift(case, size) != without.offsets.drift(case, size)
+    assert whole.record.of(case) != without.record.of(case)
+    assert load_calibration("no such machine").record.of(case) == whole.record.of(case)
 
 
 def test_every_forecast_carries_the_record_of_such_forecasts(tidy):

@@ -23,6 +23,8 @@ from collbench.analysis.models.curve import curve_of
 from collbench.analysis.models.ensemble import Forecast, forecast
 from collbench.analysis.models.fit import anchored, fit_algorithm, fitted_level, size_by_size
 from collbench.analysis.models.holdout import hold_trials
+from collbench.analysis.models.offsets import within_score
+from collbench.analysis.models.regime import is_switched
 from collbench.analysis.models.single_algorithm import exact
 from collbench.analysis.models.trends import bus_scale
 from collbench.analysis.models.widths import Widths, log_ends
@@ -455,6 +457,28 @@ def test_a_level_never_crossed_gets_a_wider_interval_and_the_record_of_such_cros
     assert widths[1] > 1.4 * widths[0]
     assert beyond["track_record"].str.contains("beyond a level that was not crossed").all()
     assert inside["track_record"].str.contains("over nodes").all()
+
+
+def test_good_hold_outs_inside_a_level_do_not_narrow_a_forecast_beyond_it():
+    """As docs/models.md states, 0.45 in log is added: 1.645 * 0.45 = 0.74 either way, a factor of 2.1."""
+    frame = points(ring, [2, 4, 8, 16], noise=0.0).assign(algorithm="ring")
+    inside, beyond = extrapolate(frame, [32]), extrapolate(frame.assign(ranks_per_node=16), [32])
+    assert (np.log(inside["time_hi_s"] / inside["time_s"]) < 0.5).all()
+    assert (np.log(beyond["time_hi_s"] / beyond["time_s"]) >= 0.74).all()
+
+
+@given(st.floats(-3, 3), st.floats(0.001, 1))
+def test_a_drift_is_no_larger_than_hold_outs_leave_room_for(drift, score):
+    moved = float(within_score(np.array([drift]), np.array([score]))[0])
+    assert abs(moved) <= score
+    assert moved == drift or abs(moved) == score
+
+
+@pytest.mark.parametrize(("name", "ranks", "one_switch"), [
+    ("nvl72", 72, True), ("nvl72", 73, False), ("hgx_h100_8", 8, True), ("cm384", 64, False),
+    ("atlas_800_a2", 8, False), ("mi300x_8", 8, False), ("tpu_v5e", 64, False), ("rubin_ultra_nvl576", 72, False)])
+def test_one_switch_apart_is_told_by_the_tiers_of_a_domain(name, ranks, one_switch):
+    assert is_switched(load_domains()[name], ranks) is one_switch
 
 
 def test_an_interval_holds_the_noise_of_the_measurement_that_it_starts_from():
