@@ -351,7 +351,7 @@ def test_times_that_cannot_be_are_not_analysed(tmp_path):
     csv = "collective,n_ranks,message_bytes,time_us\nall_reduce,8,1073741824,7.3\nall_reduce,8,1073741824,7300\n"
     found = read_log(write(tmp_path, csv))
     assert [figure.status for figure in found.results] == ["unsupported", "ok"]
-    assert "GB/s in each rank cannot be" in found.warnings[0]
+    assert "GB/s in each rank is impossible" in found.warnings[0]
 
 
 def test_folders_compressed_files_and_standard_input(tmp_path):

@@ -31,16 +31,16 @@ def loaded(tmp_path, *lines):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"time_s": 0.0}, "a time of 0 s cannot be: it is left out"),
-    ({"time_s": None}, "a time of 0 s cannot be: it is left out"),
-    ({"time_s": -3e-6}, "a time of -3e-06 s cannot be: it is left out"),
-    ({"time_s": 1e-12, "message_bytes": 4}, "a time of 1e-12 s cannot be: light is not that fast: it is left out"),
-    ({"time_s": 1e7}, "a time of 1e+07 s cannot be: it is left out"),
-    ({"message_bytes": 1 << 40}, "1.924e+08 GB/s in each rank cannot be: no memory is that fast: it is left out"),
-    ({"message_bytes": -1}, "a message of -1 bytes cannot be: the row is left out"),
-    ({"message_bytes": 1 << 61}, "a message of 2.305843e+18 bytes cannot be: the row is left out"),
-    ({"ranks": 0}, "0 ranks cannot be: the row is left out"),
-    ({"ranks": MOST_RANKS + 1}, "2097153 ranks cannot be: the row is left out")])
+    ({"time_s": 0.0}, "a time of 0 s is impossible: it is left out"),
+    ({"time_s": None}, "a time of 0 s is impossible: it is left out"),
+    ({"time_s": -3e-6}, "a time of -3e-06 s is impossible: it is left out"),
+    ({"time_s": 1e-12, "message_bytes": 4}, "a time of 1e-12 s is impossible: light is not that fast: it is left out"),
+    ({"time_s": 1e7}, "a time of 1e+07 s is impossible: it is left out"),
+    ({"message_bytes": 1 << 40}, "1.924e+08 GB/s in each rank is impossible: no memory is that fast: it is left out"),
+    ({"message_bytes": -1}, "a message of -1 bytes is impossible: the row is left out"),
+    ({"message_bytes": 1 << 61}, "a message of 2.305843e+18 bytes is impossible: the row is left out"),
+    ({"ranks": 0}, "0 ranks are impossible: the row is left out"),
+    ({"ranks": MOST_RANKS + 1}, "2097153 ranks are impossible: the row is left out")])
 def test_what_cannot_be_is_left_out_and_told_with_its_source(tmp_path, change, words):
     found = loaded(tmp_path, replace(GOOD, source="a.log:3"), replace(GOOD, **change), replace(GOOD, source="a.log:9"))
     assert found.points["source"].tolist() == ["a.log:3", "a.log:9"]

@@ -468,4 +468,4 @@ def test_every_reader_tells_what_was_left_out(things, words):
     (things / "mine.csv").write_text(GOOD.replace(",4096,9", ",4096,1e-5"))
     status, shown, said = attempt(words)
     assert status == 0
-    assert "mine.csv:3: 6.144e+05 GB/s in each rank cannot be" in " ".join((shown + said).split())
+    assert "mine.csv:3: 6.144e+05 GB/s in each rank is impossible" in " ".join((shown + said).split())

@@ -37,11 +37,11 @@ Bools = NDArray[np.bool_]
 
 def only_possible(records: pd.DataFrame, points: pd.DataFrame, data: str) -> tuple[pd.DataFrame, pd.DataFrame,
                                                                                     list[str]]:
-    """Records and points without those whose numbers cannot be, and a warning for each.
+    """Records and points without those that have impossible numbers, and a warning for each.
 
-    A record whose counts or sizes cannot be is dropped. A point whose time cannot be is dropped; a record that is left
-    without points becomes `unsupported`, with the reason. What else of a point cannot be (an interval that ends before
-    it begins, a negative quantile) becomes unknown.
+    A record with an impossible count or size is dropped. A point with an impossible time is dropped; a record that is
+    left without points becomes `unsupported`, with the reason. What else is impossible in a point (an interval that
+    ends before it begins, a negative quantile) becomes unknown.
 
     Args:
         records, points: as `load` joins them: `record` of a point is the position of its record, `origin` of a record
@@ -92,7 +92,7 @@ def _place(row: pd.Series, data: str) -> str:
 
 
 def _impossible_counts(records: pd.DataFrame) -> dict[int, str]:
-    """By position, why a record cannot be."""
+    """By position, why a record is impossible."""
     sizes, asked, ranks = (_floats(records[name]) for name in ("message_bytes", "asked_bytes", "ranks"))
     suspects = {*_outside(ranks, 1, MOST_RANKS).tolist(), *_outside(sizes, 0, MOST_BYTES).tolist(),
                 *_outside(asked, 0, MOST_BYTES).tolist()}
@@ -102,7 +102,7 @@ def _impossible_counts(records: pd.DataFrame) -> dict[int, str]:
 
 
 def _impossible_times(records: pd.DataFrame, points: pd.DataFrame) -> dict[int, str]:
-    """By position, why a point cannot be."""
+    """By position, why a point is impossible."""
     at = points["record"].to_numpy(np.int64)
     time, size = _floats(points["time_s"]), _floats(records["message_bytes"].loc[at])
     with np.errstate(all="ignore"):
@@ -116,17 +116,18 @@ def _impossible_times(records: pd.DataFrame, points: pd.DataFrame) -> dict[int, 
 
 
 def _without_impossible_details(points: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
-    """Points with what cannot be as NaN, and the position and the reason of each."""
+    """Points with impossible values as NaN, and the position and the reason of each."""
     unknown: list[tuple[int, str]] = []
     columns: dict[str, Floats] = {"time_s": _floats(points["time_s"])}
     for name, (least, most) in {**dict.fromkeys(_SPREAD, (0.0, MOST_S)), **_OTHERS}.items():
         values = columns[name] = _floats(points[name])
         for row in _outside(values, least, most, missing=True).tolist():
-            unknown.append((row, f"{name} of {values[row]:g} cannot be"))
+            unknown.append((row, f"{name} of {values[row]:g} is impossible"))
             values[row] = np.nan
     low, middle, high = columns["time_lo_s"], columns["time_s"], columns["time_hi_s"]
     for row in np.nonzero((low > middle * (1 + _SLACK)) | (high < middle * (1 - _SLACK)))[0].tolist():
-        unknown.append((row, f"an interval from {low[row]:g} to {high[row]:g} s around {middle[row]:g} s cannot be"))
+        unknown.append((row, f"an interval from {low[row]:g} to {high[row]:g} s around {middle[row]:g} s is "
+                        "impossible"))
         low[row] = high[row] = np.nan
     blank = np.isnan(low) | np.isnan(high)
     columns["precision"] = np.where(blank, np.nan, _floats(points["precision"]))

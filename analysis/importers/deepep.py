@@ -174,7 +174,7 @@ def _flush(collector: Collector, state: _State) -> None:
         seen = len(group.times)
         ranks = group.ranks or collector.hints.ranks or (highest + 1 if group.algorithm == "ll" else None)
         if not ranks:
-            collector.need(group.line, f"the number of ranks of {group.op}", "--log-ranks N", 1)
+            collector.need_ranks(group.line, 1, group.op)
             continue
         notes = group.notes
         if group.algorithm == "ll" and not collector.hints.ranks:

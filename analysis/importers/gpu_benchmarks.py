@@ -51,7 +51,7 @@ def read(log: Log, collector: Collector) -> None:
     collector.rows += len(rows)
     op = op or (requested_op(collector.hints.op) if collector.hints.op else None)
     if rows and not op:
-        collector.need(rows[0][0], "the operation", "--log-op NAME", len(rows))
+        collector.need_op(rows[0][0], len(rows))
     if rows and op and ranks:
         _warn_if_constant(collector, rows)
         _add(collector, op, ranks, calls, rows)

@@ -204,7 +204,7 @@ def _end(collector: Collector, table: _Table | None, commanded: int | None) -> N
         collector.warn(table.line, f"--log-ranks {given} is ignored: the command above starts {commanded}")
     ranks = commanded or given or implied
     if not ranks:
-        collector.need(table.line, "the number of ranks", "--log-ranks N", len(table.rows))
+        collector.need_ranks(table.line, len(table.rows))
         return
     notes = () if commanded or given else (f"{ranks} ranks inferred from the two bandwidths",)
     run = collector.run(Origin("hccl_demo", library="HCCL of Habana, version not stated", device="hpu", ranks=ranks))

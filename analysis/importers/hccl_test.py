@@ -52,12 +52,12 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += len(table.rows)
         op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
         ranks = collector.hints.ranks if table.ranks is None else table.ranks
-        missing = [words for known, words in ((op, ("the operation", "--log-op NAME")),
-                                              (ranks, ("the number of ranks", "--log-ranks N"))) if not known]
-        for words in missing if table.rows else ():
-            collector.need(table.line, *words, len(table.rows))
-        if not missing and table.rows:
-            _add(collector, table, str(op), int(ranks or 0))
+        if table.rows and not op:
+            collector.need_op(table.line, len(table.rows))
+        if table.rows and not ranks:
+            collector.need_ranks(table.line, len(table.rows))
+        if table.rows and op and ranks:
+            _add(collector, table, op, ranks)
 
 
 def _tables(log: Log, collector: Collector) -> list[_HcclTable]:

@@ -74,9 +74,9 @@ def read(log: Log, collector: Collector) -> None:
         ranks = block.ranks or collector.hints.ranks
         op = _operation(block)
         if ranks is None or not block.name:
-            missing = ("the number of ranks", "--log-ranks N") if ranks is None else ("the operation", "--log-op NAME")
             if block.rows:
-                collector.need(block.line, *missing, len(block.rows))
+                need = collector.need_ranks if ranks is None else collector.need_op
+                need(block.line, len(block.rows))
             continue
         if not block.rows and not block.troubles:
             continue

@@ -63,10 +63,12 @@ def _report(collector: Collector, rows: list[tuple[int, dict[str, object]]]) -> 
         op, notes = "all_reduce", ("an all_reduce: busbw is above algbw",)
     implied = _implied(op, pairs) if op else None
     ranks = collector.hints.ranks or implied
-    for known, words in ((op, ("the operation", "--log-op NAME")), (ranks, ("the number of ranks", "--log-ranks N"))):
-        if rows and not known:
-            collector.need(rows[0][0], *words, len(rows))
-            return
+    if rows and not op:
+        collector.need_op(rows[0][0], len(rows))
+        return
+    if rows and not ranks:
+        collector.need_ranks(rows[0][0], len(rows))
+        return
     if rows and op and ranks:
         if not collector.hints.ranks:
             notes = (*notes, f"{ranks} ranks inferred from the two bandwidths")

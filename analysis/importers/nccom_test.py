@@ -66,10 +66,10 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += len(table.rows) + len(table.failed)
         op = table.op or (requested_op(collector.hints.op) if collector.hints.op else None)
         ranks = table.ranks or collector.hints.ranks
-        missing = [words for known, words in ((op, ("the operation", "--log-op NAME")),
-                                              (ranks, ("the number of ranks", "--log-ranks N"))) if not known]
-        for words in missing if table.rows else ():
-            collector.need(table.line, *words, len(table.rows))
+        if table.rows and not op:
+            collector.need_op(table.line, len(table.rows))
+        if table.rows and not ranks:
+            collector.need_ranks(table.line, len(table.rows))
         if op and ranks and (table.rows or table.failed):
             _add(collector, table, op, ranks)
     collector.warn_of(faults)

@@ -87,7 +87,7 @@ def _test(collector: Collector, table: OsuTable, hosts: int) -> _Test | None:
         op = f"{table.library[4:]} {name}".lower()
     if not table.title:
         if not collector.hints.op:
-            collector.need(table.line, "the operation of rows without a title", "--log-op NAME", len(table.rows))
+            collector.need_op(table.line, len(table.rows), " of rows without a title")
             return None
         op = requested_op(collector.hints.op)
     if table.window and table.window != str(WINDOW):
@@ -95,7 +95,7 @@ def _test(collector: Collector, table: OsuTable, hosts: int) -> _Test | None:
     notes: list[str] = []
     ranks = _ranks(collector, table, op, hosts, notes)
     if ranks is None:
-        collector.need(table.line, f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
+        collector.need_ranks(table.line, len(table.rows), op)
         return None
     return _Test(op, ranks, joined(settings), tuple(notes))
 

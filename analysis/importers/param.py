@@ -46,7 +46,7 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += 1
         known = ranks or _implied_ranks(op, cells, dtype)
         if not known:
-            collector.need(line, "the number of ranks", "--log-ranks N", 1)
+            collector.need_ranks(line, 1)
             continue
         if not runs:
             runs.append(collector.run(Origin("param", library="torch.distributed backend not stated", ranks=known)))

@@ -42,7 +42,7 @@ def read(log: Log, collector: Collector) -> None:
         collector.rows += 1
         ranks = whole(cells.get("ranks") or cells.get("gpus") or "") or collector.hints.ranks
         if not ranks or ranks < 1:
-            collector.need(line, "the number of ranks", "--log-ranks N", 1)
+            collector.need_ranks(line, 1)
             continue
         if ranks not in runs:
             runs[ranks] = collector.run(Origin("rccl-tests", library="RCCL, version not stated", ranks=ranks))

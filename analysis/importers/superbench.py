@@ -84,7 +84,7 @@ def _end(collector: Collector, series: _Series) -> None:
     implied = implied_ranks(OPERATIONS[series.op].bus_factor, pairs) if is_known(series.op) else None
     ranks = collector.hints.ranks or implied
     if not ranks:
-        collector.need(series.line, f"the number of ranks of {series.op}", "--log-ranks N", len(series.sizes))
+        collector.need_ranks(series.line, len(series.sizes), series.op)
         return
     if implied and implied != ranks:
         collector.warn(series.line, f"busbw over algbw of {series.op} is that of {implied} ranks, not {ranks} as given")

@@ -57,7 +57,7 @@ def read(log: Log, collector: Collector) -> None:
         if not ranks and (ranks := _implied_ranks(table, op, faults)):
             notes = (f"{ranks} ranks inferred from the bandwidth",)
         if not ranks:
-            collector.need(table.rows[0][0], f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
+            collector.need_ranks(table.rows[0][0], len(table.rows), op)
             continue
         if (op, ranks) not in runs:
             runs[op, ranks] = collector.run(Origin("ucc_perftest", library="UCC, version not stated",

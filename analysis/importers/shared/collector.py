@@ -122,8 +122,15 @@ class Collector:
             more = len(where) - 1
             self.warn(min(where), reason + (f" (and {more} more line{'' if more == 1 else 's'})" if more else ""))
 
-    def need(self, line: int, what: str, option: str, rows: int) -> None:
-        """Warn that rows are left out because an option is missing."""
+    def need_ranks(self, line: int, rows: int, op: str | None = None) -> None:
+        """Warn that rows are left out because the log does not state the rank count (of `op`) and the user does not."""
+        self._need(line, f"the number of ranks{f' of {op}' if op else ''}", "--log-ranks N", rows)
+
+    def need_op(self, line: int, rows: int, detail: str = "") -> None:
+        """Warn that rows are left out because the log does not name the operation and the user does not."""
+        self._need(line, f"the operation{detail}", "--log-op NAME", rows)
+
+    def _need(self, line: int, what: str, option: str, rows: int) -> None:
         count = f"{rows} row{'' if rows == 1 else 's'}"
         words = f"{what} is not in the log: {count} left out; give it with {option}"
         self.question = self.question or f"{self.log.path}:{line}: {words}"

@@ -31,29 +31,29 @@ FASTEST_Bps = 2e13
 
 _OVERLAPPING = frozenset({"bandwidth", "bi_bandwidth", "link_bandwidth", "link_bi_bandwidth"})
 # Nothing travels between ranks, so light does not limit them.
-_AT_HOME = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
+_WITHIN_A_RANK = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
 
 
 def impossible_count(message_bytes: float, ranks: float) -> str | None:
-    """Why a size or a rank count cannot be; None if both can."""
+    """Why a size or a rank count is impossible; None if both are possible."""
     if not 1 <= ranks <= MOST_RANKS:
-        return f"{ranks:.7g} ranks cannot be"
+        return f"{ranks:.7g} ranks are impossible"
     if not 0 <= message_bytes <= MOST_BYTES:
-        return f"a message of {message_bytes:.7g} bytes cannot be"
+        return f"a message of {message_bytes:.7g} bytes is impossible"
     return None
 
 
 def impossible_time(op: str, ranks: int, message_bytes: float, time_s: float) -> str | None:
-    """Why a time per message cannot be; None if it can, or if its operation has no time, like an empty call."""
+    """Why a time per message in seconds is impossible; None if it is possible, or if the operation is an empty call."""
     if time_s == 0 and op == "noop":        # an empty call may take less than a clock can tell
         return None
     if not (math.isfinite(time_s) and 0 < time_s <= MOST_S):
-        return f"a time of {time_s:g} s cannot be"
+        return f"a time of {time_s:g} s is impossible"
     factor = OPERATIONS[op].bus_factor(ranks) if op in OPERATIONS else 1.0
     rate_Bps = message_bytes * factor / time_s
     if rate_Bps > FASTEST_Bps:
-        return f"{rate_Bps / 1e9:.4g} GB/s in each rank cannot be: no memory is that fast"
+        return f"{rate_Bps / 1e9:.4g} GB/s in each rank is impossible: no memory is that fast"
     least_s = LEAST_S if op in _OVERLAPPING else LEAST_CALL_S
-    if time_s < least_s and ranks > 1 and op not in _AT_HOME:
-        return f"a time of {time_s:g} s cannot be: light is not that fast"
+    if time_s < least_s and ranks > 1 and op not in _WITHIN_A_RANK:
+        return f"a time of {time_s:g} s is impossible: light is not that fast"
     return None

@@ -134,7 +134,7 @@ def _meaning(collector: Collector, table: Table) -> _Meaning | None:
         notes.append(f"{ranks} ranks inferred from the columns")
     _warn_of_gaps(collector, table, op, listed)
     if ranks is None:
-        collector.need(table.rows[0].line, f"the number of ranks of {op}", "--log-ranks N", len(table.rows))
+        collector.need_ranks(table.rows[0].line, len(table.rows), op)
         return None
     return _Meaning(op, ranks, tuple(notes))
 
@@ -176,7 +176,7 @@ def _operation(collector: Collector, table: Table, fits: dict[str, int | None], 
                        "columns: give --log-op send_recv if it is one")
         return "all_reduce"
     choice = f" (it could be {', '.join(fits)})" if fits else ""
-    collector.need(table.rows[0].line, f"the operation{choice}", "--log-op NAME", len(table.rows))
+    collector.need_op(table.rows[0].line, len(table.rows), choice)
     return None
 
 
