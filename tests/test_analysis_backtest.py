@@ -16,7 +16,7 @@ from collbench.analysis.domains.facts import load_domains
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
 from collbench.analysis.models.calibration import load_calibration
-from collbench.analysis.models.regime import Case
+from collbench.analysis.models.regime import Category
 from collbench.analysis.models.series import series_of
 from collbench.analysis.projection import home_of
 from collbench.collectives.errors import CollbenchError, UsageError
@@ -162,13 +162,13 @@ def test_distance_does_not_widen_the_interval_of_a_large_message_inside_one_swit
 
 
 def test_what_was_learned_from_the_same_machine_is_left_out():
-    case = Case(2, 0, "hosts", "mpi", "all_reduce")
+    category = Category(2, 0, "hosts", "mpi", "all_reduce")
     whole, without = load_calibration(), load_calibration("NASA Pleiades (see source README for node type)")
     size = np.array([1024.0])
-    assert whole.offsets.typical(case) != without.offsets.typical(case)
-    assert whole.offsets.drift(case, size) != without.offsets.drift(case, size)
-    assert whole.record.of(case) != without.record.of(case)
-    assert load_calibration("no such machine").record.of(case) == whole.record.of(case)
+    assert whole.offsets.typical(category) != without.offsets.typical(category)
+    assert whole.offsets.drift(category, size) != without.offsets.drift(category, size)
+    assert whole.record.of(category) != without.record.of(category)
+    assert load_calibration("no such machine").record.of(category) == whole.record.of(category)
 
 
 def test_every_forecast_carries_the_record_of_such_forecasts(tidy):
