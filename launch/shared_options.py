@@ -175,7 +175,7 @@ def only_data_on_stdout(*files: Path | None) -> Iterator[None]:
     """
     wanted = [file for file in files if str(file) == "-"]
     if len(wanted) > 1:
-        raise UsageError("standard output can take one of --json and --csv: give a file to the other")
+        raise UsageError("only one output can be -, which is standard output: give a file to each other one")
     if not wanted:
         yield
         return

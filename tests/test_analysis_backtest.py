@@ -173,7 +173,7 @@ def test_what_was_learned_from_the_same_machine_is_left_out():
 
 def test_every_forecast_carries_the_record_of_such_forecasts(tidy):
     said = extrapolate(load_rows([tidy]), [128])["track_record"]
-    assert said.str.fullmatch(r"in \d+ public series of \d+ systems like this \(NCCL and RCCL, .*up to 2x, .*\): "
+    assert said.str.fullmatch(r"on \d+ public series of \d+ systems \(NCCL and RCCL, .*up to 2x, .*\): "
                               r"median error \d+ %, \d+ % inside the interval").all()
 
 

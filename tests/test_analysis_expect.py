@@ -15,6 +15,7 @@ from collbench.analysis.expect.expectation import BOUND, EXTRAPOLATED, PROJECTED
 from collbench.analysis.expect.thresholds import least_busbw_Bps, metric
 from collbench.analysis.frames.load import load
 from collbench.collectives.errors import UsageError
+from collbench.launch.commands.expect import command
 
 DOMAINS = load_domains()
 GIB = 1 << 30
@@ -112,5 +113,7 @@ def test_the_command_prints_a_table_a_document_and_a_gate(collbench, tmp_path):
     assert (document["document"], document["schema"], len(document["expectations"])) == ("collbench expect", 1, 8)
     assert {"time_s", "algbw_Bps", "busbw_Bps", "busbw_lo_Bps", "source", "reason", "assumption"} <= \
         set(document["expectations"][0])
+    (form,) = (one for one in command.params if one.name == "form")
+    assert set(form.type.choices) == set(FORMATS)
     refused = collbench("expect", "all_reduce", "--ranks", "16")
     assert (refused.returncode, "--domain is missing" in refused.stderr) == (2, True)

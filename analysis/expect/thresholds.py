@@ -1,8 +1,9 @@
 """Thresholds for the gates of other tools, from expectations: SuperBench rules, ReFrame references, plain YAML.
 
-A threshold is the least bus bandwidth that passes. Of the user's own system it lies a tolerance below the expectation:
-the default, 10 %, is half way to what is slower by a fifth. Of published runs and projections, which are of other
-systems, it is the lower end of the interval. A bound gives no threshold: less than a limit is not wrong.
+A threshold is the least bus bandwidth that passes. For extrapolations of the user's own system it lies a tolerance
+below the expectation; the default, 10 %, lies midway between the expectation and a system that is 20 % slower. For
+published runs and projections, which are of other systems, it is the lower end of the interval. A bound gives no
+threshold: less than a limit is not wrong.
 """
 
 import json

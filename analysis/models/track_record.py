@@ -42,7 +42,7 @@ class TrackRecord:
             if len(alike) >= _FEWEST:
                 error = np.expm1(np.median([row[2] for row in alike]))
                 inside = np.mean([row[3] for row in alike])
-                return (f"in {len(alike)} public series of {len({row[0] for row in alike})} systems like this "
+                return (f"on {len(alike)} public series of {len({row[0] for row in alike})} systems "
                         f"({_words(category, length)}): median error {error:.0%}, {inside:.0%} inside the interval"
                         ).replace("%", " %")
         return None
