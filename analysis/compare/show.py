@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from ..text import units
 from ..text.json_text import json_rows
-from ..text.safe_console import Screen
+from ..text.safe_console import Screen, fits, print_whole
 from .verdict import ALPHA, Comparison
 from .words import factor, movers, same_runs, summary
 
@@ -23,6 +24,7 @@ __all__ = ["as_json", "page", "show", "show_differences", "verdict_words"]
 
 _STYLE = {"slower": "bold red", "faster": "green", "same": "dim", "cannot tell": "yellow"}
 _NARROWEST = 185
+_NARROW = {"case": 16, "verdict": 11}      # columns on a narrow terminal: with the figures 80
 _SHOWN = 40                 # rows on a terminal; the page and the JSON have all
 _MANY = 100                 # launches; larger estimates are not shown
 _RATIOS = (1e-3, 1e3)       # intervals beyond are not shown
@@ -54,17 +56,27 @@ def show_differences(comparison: Comparison, console: Console | None = None) -> 
 def _print_table(comparison: Comparison, shown: pd.DataFrame, console: Console) -> None:
     if not console.is_terminal and console.width < _NARROWEST:
         console = Screen(width=_NARROWEST, file=console.file)
-    table = Table(header_style="bold")
-    for name in ("case", "mode", "A", "B", "B / A", "interval", "launches", "verdict"):
-        table.add_column(name, justify="left" if name in ("case", "mode", "verdict") else "right",
-                         no_wrap=name == "case")
-    for row in shown.to_dict("records"):
-        table.add_row(escape(row["label"]), row["mode"], units.seconds(row["a_s"]), units.seconds(row["b_s"]),
-                      f"{row['ratio']:.3f}", escape(_interval(row)), f"{row['launches_a']}, {row['launches_b']}",
-                      Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
-    console.print(table)
+    table = _table(comparison, shown)
+    print_whole(table if fits(table, console) else _table(comparison, shown, narrow=True), console)
     if len(comparison.rows) > len(shown):
         console.print(f"and {len(comparison.rows) - len(shown)} more rows; --json lists all")
+
+
+def _table(comparison: Comparison, shown: pd.DataFrame, narrow: bool = False) -> Table:
+    """A row for each case; if `narrow`, it wraps the case and the verdict, and leaves out the launches."""
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False) if narrow else Table(header_style="bold")
+    left = ("case",) if narrow else ("case", "mode")
+    for name in (*left, "A", "B", "B / A", "interval", *(() if narrow else ("launches",)), "verdict"):
+        words = name in ("case", "mode", "verdict")
+        table.add_column(name, justify="left" if words else "right", no_wrap=not (words and narrow),
+                         max_width=_NARROW.get(name) if narrow else None)
+    for row in shown.to_dict("records"):
+        case = (f"{row['label']}, {row['mode']}",) if narrow else (row["label"], row["mode"])
+        launches = () if narrow else (f"{row['launches_a']}, {row['launches_b']}",)
+        table.add_row(*map(escape, case), units.seconds(row["a_s"]), units.seconds(row["b_s"]), f"{row['ratio']:.3f}",
+                      escape(_interval(row)), *launches,
+                      Text(verdict_words(row, comparison.band), style=_STYLE[row["verdict"]]))
+    return table
 
 
 def verdict_words(row: _Row, band: float) -> str:

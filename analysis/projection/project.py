@@ -31,6 +31,7 @@ COLUMNS = ("system", "op", "algorithm", "dtype", "traffic", "message_bytes", "as
            "domain", "rank_is", "instead", "basis", "variance_shares", "reason")
 _TEXT = ("system", "op", "algorithm", "dtype", "traffic", "domain", "rank_is", "instead", "basis", "reason")
 _ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+_SET_UP = "making and freeing communicators is work of the software, of which a domain's facts say nothing"
 _UNLINKED = re.compile(r"NVLink (?:is )?(?:disabled|off)|(?:no|not|without) NVLink", re.IGNORECASE)
 
 
@@ -61,8 +62,8 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
         why_not = _why_not(key, domain, ranks)
         for (system, op, dtype, traffic), sizes in _wanted(points):
             common: dict[str, object] = {"system": system, "op": op, "dtype": dtype, "traffic": traffic, "domain": key}
-            if why_not:
-                rows.append({**common, "kind": "refused", "reason": why_not})
+            if why_not or _is_set_up(op):
+                rows.append({**common, "kind": "refused", "reason": why_not or _SET_UP})
                 continue
             target = _target(key, domain, ranks, dies)
             common |= {"ranks": target.ranks, "rank_is": _rank_is(target)}
@@ -82,6 +83,10 @@ def project(points: pd.DataFrame, keys: Sequence[str], domains: Mapping[str, Dom
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
         frame[rate] = busbw_Bps(*known, frame[time].astype(float))
     return frame
+
+
+def _is_set_up(op: str) -> bool:
+    return op in OPERATIONS and OPERATIONS[op].lifecycle
 
 
 def as_json(frame: pd.DataFrame, lines: Sequence[Versus] = ()) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from ..domains.facts import Domain
 from ..frames.columns import PROJECTED
 from ..text import units
-from ..text.safe_console import Screen
+from ..text.safe_console import Screen, fits, print_whole
 from .head_to_head import NORMALISATIONS, Versus, crossovers
 
 __all__ = ["METHOD", "show", "verdict"]
@@ -35,13 +35,16 @@ def show(frame: pd.DataFrame, lines: Sequence[Versus], domains: Mapping[str, Dom
     good = frame[frame["kind"] == "projected"]
     for (system, op, dtype, traffic), rows in _groups(good, [*PROJECTED]):
         its = [line for line in lines if line.op == op and line.traffic in (None, traffic)]
-        console.print(_operation(system, op, (dtype, traffic), rows, its))
+        table = _operation(system, op, (dtype, traffic), rows, its)
+        print_whole(table if fits(table, console) else _operation(system, op, (dtype, traffic), rows, its, narrow=True),
+                    console)
     for pair in dict.fromkeys(line.domains for line in lines):
         _compare(console, [line for line in lines if line.domains == pair])
     for (domain, basis), rows in _groups(good, ["domain", "basis"]):
         first = rows.iloc[0]
-        console.print(Text(f"{domain}: {domains[domain].name}, {first['ranks']} ranks, a rank is {_a(first['rank_is'])}"
-                           f"; {', '.join(dict.fromkeys(rows['op']))}: efficiencies: {basis}", style="dim"))
+        ops = ", ".join(dict.fromkeys(rows["op"]))
+        console.print(Text(f"{domain}: {domains[domain].name}, {int(first['ranks'])} ranks, a rank is "
+                           f"{_a(first['rank_is'])}; {ops}: efficiencies: {basis}", style="dim"))
     for reason in good["reason"].dropna().unique():
         console.print(Text(f"warning: {reason}", style="yellow"))
     console.print(Text(METHOD, style="dim"))
@@ -64,17 +67,19 @@ def _chance(value: float) -> str:
 
 
 def _operation(system: object, op: str, variant: tuple[Any, ...], rows: pd.DataFrame,
-               lines: Sequence[Versus]) -> Table:
+               lines: Sequence[Versus], narrow: bool = False) -> Table:
+    """A row for each message size; if `narrow`, two lines a row: time and bandwidth above the interval of the time."""
     words = ", ".join(str(value) for value in (op, *variant) if pd.notna(value))
     source = system if isinstance(system, str) else "an unknown system"
     table = Table(title=escape(f"{words}: projected (from {source})"), box=box.SIMPLE_HEAD, title_justify="left",
                   pad_edge=False, caption_justify="left")
-    table.add_column("message size", justify="right", no_wrap=True)
+    table.add_column("message\nsize" if narrow else "message size", justify="right", no_wrap=True)
     keys = list(dict.fromkeys(rows["domain"]))
     for key in keys:
-        ranks = rows.loc[rows["domain"] == key, "ranks"].iloc[0]
+        ranks = int(rows.loc[rows["domain"] == key, "ranks"].iloc[0])
         table.add_column(f"{key}, {ranks} ranks", justify="right", no_wrap=True)
-        table.add_column("busbw", justify="right", no_wrap=True)
+        if not narrow:
+            table.add_column("busbw", justify="right", no_wrap=True)
     by_size = {line.asked_bytes: line for line in sorted(lines, key=lambda line: line.asked_bytes)}
     if by_size:
         table.add_column("faster", justify="right", no_wrap=True)
@@ -83,15 +88,16 @@ def _operation(system: object, op: str, variant: tuple[Any, ...], rows: pd.DataF
         cells = []
         for key in keys:
             found = part[part["domain"] == key]
-            cells += _cells(found.iloc[0].to_dict()) if len(found) else [units.UNKNOWN] * 2
+            cells += _cells(found.iloc[0].to_dict(), narrow) if len(found) else [units.UNKNOWN] * (1 if narrow else 2)
         table.add_row(units.payload(asked), *cells, *([verdict(by_size[asked])] if asked in by_size else []))
     table.caption = escape("\n".join(f"{key}: {_runs(rows[rows['domain'] == key])}" for key in keys))
     return table
 
 
-def _cells(row: dict[Any, Any]) -> list[str]:
+def _cells(row: dict[Any, Any], narrow: bool) -> list[str]:
     interval = units.span(units.seconds(row["time_lo_s"]), units.seconds(row["time_hi_s"]))
-    return [escape(f"{units.seconds(row['time_s'])} ({interval})"), units.rate(row["busbw_Bps"])]
+    time, busbw = units.seconds(row["time_s"]), units.rate(row["busbw_Bps"])
+    return [escape(f"{time}, {busbw}\n({interval})")] if narrow else [escape(f"{time} ({interval})"), busbw]
 
 
 def _runs(rows: pd.DataFrame) -> str:
@@ -109,22 +115,8 @@ def _runs(rows: pd.DataFrame) -> str:
 
 
 def _compare(console: Console, lines: Sequence[Versus]) -> None:
-    first, second = lines[0].domains
-    table = Table(title=f"{first} against {second} at the largest message size, by normalisation",
-                  box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in ("operation", "message size", "normalised", "unit", first, second, "higher"):
-        table.add_column(name, justify="left" if name in ("operation", "normalised", "unit") else "right", no_wrap=True)
-    for op in dict.fromkeys(line.op for line in lines):
-        line = max((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
-        if not line.asked_bytes:
-            continue
-        for at, (measure, unit) in enumerate(NORMALISATIONS.items()):
-            ahead = line.ahead[measure]
-            more = units.UNKNOWN if ahead is None else \
-                f"{first} {_chance(ahead)}" if ahead >= 0.5 else f"{second} {_chance(1 - ahead)}"
-            table.add_row(op if not at else "", units.payload(line.asked_bytes) if not at else "", measure, unit,
-                          *(_range(values) for values in line.figures[measure]), more)
-    console.print(table)
+    table = _normalised(lines)
+    print_whole(table if fits(table, console) else _normalised(lines, narrow=True), console)
     changes = crossovers(lines)
     for change in changes:
         console.print(f"{change.op}: the faster domain changes between {units.payload(change.low_bytes)} and "
@@ -135,11 +127,35 @@ def _compare(console: Console, lines: Sequence[Versus]) -> None:
     console.print()
 
 
-def _range(values: tuple[float, float, float] | None) -> str:
+def _normalised(lines: Sequence[Versus], narrow: bool = False) -> Table:
+    """Two domains side by side; if `narrow`, operations have a row of their own, and intervals a second line."""
+    first, second = lines[0].domains
+    table = Table(title=f"{first} against {second} at the largest message size, by normalisation",
+                  box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    left = ("operation",) if narrow else ("operation", "message size", "normalised", "unit")
+    for name in (*left, first, second, "higher"):
+        table.add_column(name, justify="left" if name in ("operation", "normalised", "unit") else "right", no_wrap=True)
+    for op in dict.fromkeys(line.op for line in lines):
+        line = max((line for line in lines if line.op == op), key=lambda line: line.asked_bytes)
+        if not line.asked_bytes:
+            continue
+        size = units.payload(line.asked_bytes)
+        if narrow:
+            table.add_row(f"{escape(op)}, {size}", style="bold")
+        for at, (measure, unit) in enumerate(NORMALISATIONS.items()):
+            ahead = line.ahead[measure]
+            more = units.UNKNOWN if ahead is None else \
+                f"{first} {_chance(ahead)}" if ahead >= 0.5 else f"{second} {_chance(1 - ahead)}"
+            names = (f"{measure}\n{unit}",) if narrow else ("" if at else op, "" if at else size, measure, unit)
+            table.add_row(*names, *(_range(values, "\n" if narrow else " ") for values in line.figures[measure]), more)
+    return table
+
+
+def _range(values: tuple[float, float, float] | None, between: str) -> str:
     if values is None:
         return units.UNKNOWN
     low, middle, high = map(units.digits, values)
-    return f"{middle} ({low} to {high})"
+    return f"{middle}{between}({low} to {high})"
 
 
 def _a(noun: str) -> str:

@@ -17,7 +17,7 @@ from ..findings.finding import Finding
 from ..frames.columns import SERIES
 from ..frames.representative import HEADLINE_OPS, fabrics, headline, operation_table, representative, with_fabric
 from ..text import units
-from ..text.safe_console import Screen
+from ..text.safe_console import Screen, fits, print_whole
 from .brief import brief
 from .story import Story
 from .text import (
@@ -37,6 +37,7 @@ __all__ = ["show", "show_forecast", "show_predictions"]
 _STYLE = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _VERDICT = {"normal": "green", "low": "yellow", "high": "yellow"}
 _FRONT_OPS = 3
+_FRONT_WIDTH = 14      # of its first column on a narrow console: the longest name of an operation
 _TIME, _BUSBW = ("time_s", "time_lo_s", "time_hi_s"), ("busbw_Bps", "busbw_lo_Bps", "busbw_hi_Bps")
 _MOST_TABLES = 12      # of operations
 _PERCENTILE_SAMPLES = 100
@@ -54,8 +55,8 @@ def show(story: Story, console: Console | None = None, ops: Collection[str] | No
     console = console or Screen()
     if verbose or ops is not None:
         wide = _wide(console)
-        for part in _parts(story, _usual(story) if ops is None else ops):
-            wide.print(part)
+        for part in _parts(story, _usual(story) if ops is None else ops, wide):
+            print_whole(part, wide) if isinstance(part, Table) else wide.print(part)
     for line in brief(story, console.width, page):
         console.print(line, soft_wrap=True)
 
@@ -71,7 +72,7 @@ def show_predictions(predictions: pd.DataFrame, console: Console | None = None) 
     """Print a frame of `extrapolate`: one table per series with its model and warnings."""
     console = _wide(console or Screen())
     for _, rows in predictions.groupby(list(SERIES), dropna=False, sort=False):
-        console.print(_series(rows))
+        print_whole(_series(rows), console)
         for reason in rows["reason"].dropna().unique():
             console.print(Text(f"warning: {reason}", style="yellow"))
         for record in rows["track_record"].dropna().unique():
@@ -89,7 +90,7 @@ def show_forecast(points: pd.DataFrame, predictions: pd.DataFrame, targets: Sequ
     names = fabrics(points)
     answer = headline(representative(with_fabric(points, names)), with_fabric(predictions, names), targets)
     here = set(answer.loc[answer["distance"] == 1, "ranks"])      # where that is all, the column "measured" has it
-    console.print(_front(answer, [target for target in targets if {target} != here]))
+    print_whole(_front(answer, [target for target in targets if {target} != here], console), console)
     for reason in answer.loc[answer["kind"] == "refused", "reason"].unique():
         console.print(Text(f"not extrapolated: {reason}", style="yellow"))
     if not verbose:
@@ -100,12 +101,16 @@ def _series(rows: pd.DataFrame) -> Table:
     first = rows.iloc[0]
     names = [first[name] for name in ("op", "mode", "dtype", "redop", "traffic", "place", "transport", "library")]
     table = _table(escape(", ".join(str(name) for name in names if pd.notna(name))))
-    for name in ("ranks", "size", "kind", "time", "interval", "busbw", "interval", "distance"):
-        table.add_column(name, justify="right", no_wrap=name != "interval")
+    for name in ("size", "time", "interval", "busbw", "interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    above = None
     for row in records_of(rows[rows["kind"] != "refused"]):
+        if (row["ranks"], row["kind"]) != above:
+            above = (row["ranks"], row["kind"])
+            table.add_row(f"[bold]{row['ranks']} ranks[/bold]", "", row["kind"], "", f"distance {row['distance']:.3g}x")
         time, busbw = (prediction_cell(row, quantity, row["message_bytes"]) for quantity in QUANTITIES)
-        table.add_row(str(row["ranks"]), units.payload(row["message_bytes"]), row["kind"], time.value,
-                      escape(time.detail), busbw.value, escape(busbw.detail), f"{row['distance']:.3g}x")
+        table.add_row(units.payload(row["message_bytes"]), time.value, escape(time.detail), busbw.value,
+                      escape(busbw.detail))
     for model in rows[rows["kind"] == "extrapolated"].head(1).to_dict("records"):
         table.caption = escape(f"{model['algorithm']}: {model['parameters']}; hold-out error "
                                f"{units.percent(model['holdout_error'])}")
@@ -119,13 +124,13 @@ def _wide(console: Console) -> Console:
     return Screen(width=_NARROWEST, file=console.file) if unknown and console.width < _NARROWEST else console
 
 
-def _parts(story: Story, ops: Collection[str]) -> Iterator[RenderableType]:
+def _parts(story: Story, ops: Collection[str], console: Console) -> Iterator[RenderableType]:
     """The first screen: what was measured, the verdict, top findings, headline numbers; then everything else."""
     yield _header(story)
     yield _findings(story.findings[:TOP_FINDINGS], "Findings")
     answer = story.headline[story.headline["op"].isin(ops)]
     if len(answer):
-        yield _front(answer, story.targets)
+        yield _front(answer, story.targets, console)
     if story.expected:
         yield _expected(story)
     yield _facts(story)
@@ -159,16 +164,22 @@ def _facts(story: Story) -> Group:
     return Group(Text("Measured on", style="bold"), *lines, Text())
 
 
-def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
-    """One line for each quantity of a few operations; the tables below have the rest."""
+def _front(answer: pd.DataFrame, targets: Sequence[int], console: Console) -> Table:
+    """A row for each quantity of a few operations, intervals on a second line if the console is narrow."""
+    table = _front_table(answer, targets, " ")
+    return table if fits(table, console) else _front_table(answer, targets, "\n")
+
+
+def _front_table(answer: pd.DataFrame, targets: Sequence[int], between: str) -> Table:
     table = _table("Measured here, and extrapolated to other rank counts of this fabric (90 % prediction intervals)")
     rows = [row for quantity in QUANTITIES for row in answer_rows(answer, quantity, targets)]
     at_ranks = {row.at_ranks for row in rows}
     alike = f"{at_ranks.pop()} ranks" if len(at_ranks) == 1 else ""       # in the column head, or with each row
-    table.add_column("operation\nmessage size", no_wrap=True)
+    one_line = between == " "
+    table.add_column("operation\nmessage size", no_wrap=one_line, max_width=None if one_line else _FRONT_WIDTH)
     table.add_column(f"measured\n{alike}", justify="right", no_wrap=True)
     for target in targets:
-        table.add_column(f"{target} ranks\n{_kind_at(target, answer)}", justify="right")
+        table.add_column(f"{target} ranks\n{_kind_at(target, answer)}", justify="right", no_wrap=True)
     known = list(dict.fromkeys(row.op for row in rows))
     wanted = ([op for op in HEADLINE_OPS if op in known] or known)[:_FRONT_OPS]
     for fabric in dict.fromkeys(row.fabric for row in rows):
@@ -176,8 +187,8 @@ def _front(answer: pd.DataFrame, targets: Sequence[int]) -> Table:
         table.add_row(f"[bold]{escape(fabric)}[/bold]")
         for row in sorted(mine, key=lambda row: wanted.index(row.op)):
             ranks = "" if alike else f" [dim]{row.at_ranks} ranks[/dim]"
-            table.add_row(f"{escape(row.op)} {row.payload}{ranks}", row.measured,
-                          *(f"{cell.value} [dim]{escape(cell.detail) if cell.kind != 'refused' else ''}[/dim]"
+            table.add_row(f"{escape(row.op)}{between}{row.payload}{ranks}", row.measured,
+                          *(f"{cell.value}{between}[dim]{escape(cell.detail) if cell.kind != 'refused' else ''}[/dim]"
                             for cell in row.cells))
     return table
 
