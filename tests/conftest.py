@@ -33,7 +33,7 @@ def load():
 @pytest.fixture
 def collbench(tmp_path):
     """Run the collbench command in an empty directory; returns the finished process."""
-    def run(*words, timeout_s=120, **environment):
+    def run(*words, timeout_s=240, **environment):
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run([str(Path(sys.executable).parent / "collbench"), *map(str, words)], cwd=tmp_path,
                               text=True, capture_output=True, timeout=timeout_s, env={**clean, **environment},

@@ -55,7 +55,7 @@ def report(log):
     """The report on it: what the terminal said, the document, the folder."""
     folder = log.parent / "out"
     done = subprocess.run([Path(sys.executable).parent / "collbench", "report", log, "-v", "-o", folder, "--json",
-                           log.parent / "report.json"], capture_output=True, text=True, timeout=120, check=True)
+                           log.parent / "report.json"], capture_output=True, text=True, timeout=240, check=True)
     return done.stdout, json.loads((log.parent / "report.json").read_text()), folder
 
 

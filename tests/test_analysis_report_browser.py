@@ -137,7 +137,7 @@ def look(chromium, tmp_path_factory):
              f"--user-data-dir={tmp_path / f'profile-{width}'}", "--window-size=1400,1000", "--hide-scrollbars",
              "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0", f"--log-net-log={net}",
              "--virtual-time-budget=40000", *more, "--dump-dom", frame.as_uri()],
-            capture_output=True, text=True, timeout=120, check=True)
+            capture_output=True, text=True, timeout=240, check=True)
         # What the browser asks for on its own account has no page to belong to.
         asked = [line for line in net.read_text().splitlines() if '"network_isolation_key":"file:' in line]
         seen = json.loads(unescape(re.search(r'<pre id="seen">(.*?)</pre>', done.stdout, re.DOTALL).group(1)))

@@ -44,7 +44,7 @@ def started(device, *words, local_ranks="0,1", **more):
                                DEMO_LOCAL_RANKS=local_ranks, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
                                GLOO_SOCKET_IFNAME="lo", **more))
     try:
-        output, errors = job.communicate(timeout=120)
+        output, errors = job.communicate(timeout=240)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(job.pid, signal.SIGKILL)
@@ -108,7 +108,7 @@ def test_the_device_keeps_freed_memory_and_hides_what_it_is(switches):
 
 
 def answered(device, **more):
-    done = subprocess.run([sys.executable, PROGRAM, device, "device"], capture_output=True, text=True, timeout=120,
+    done = subprocess.run([sys.executable, PROGRAM, device, "device"], capture_output=True, text=True, timeout=240,
                           check=False, env=environment(**more))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -116,7 +116,7 @@ def run(device, folder, ranks, *options, **variables):
     mpirun = [BESIDE / "mpirun", "-n", ranks, "--map-by", ":OVERSUBSCRIBE", "--bind-to", "none", "--allow-run-as-root"]
     command = [*mpirun, sys.executable, folder / "run.py", device, "--transport", "mpi", "--display", "quiet",
                "--out", folder / "r", "--min-samples", 2, "--case-seconds", 0.005, *options]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False,
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=240, check=False,
                           env={**os.environ, "PYTHONPATH": f"{HERE.parent}:{HERE}", "DEMO_COPY_BPS": "100e6",
                                "DEMO_VISIBLE": "2", "DEMO_UUID": "own", "AWARE": "1", **variables})
 
@@ -199,7 +199,7 @@ def test_without_torch_devices_are_refused_where_they_would_be_used(request, tmp
     (tmp_path / "torch.py").write_text("raise ImportError('libc10.so: cannot open shared object file')\n")
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, "--transport", "mpi", "--device", wanted, "--ops",
                            "noop", "--display", "quiet", "--out", tmp_path / "r"], capture_output=True, text=True,
-                          timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path), "AWARE": aware,
+                          timeout=240, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path), "AWARE": aware,
                                                        "PRESENT": "1"})
     if (wanted, aware) == ("auto", "0"):
         assert (done.returncode, done.stderr) == (0, "")

@@ -62,7 +62,7 @@ def test_torchrun_starts_the_rank_program(tmp_path):
         pytest.skip("SKIPPED: no torchrun beside this Python")
     done = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", "-m", "collbench.rank", "--ops",
                            "all_reduce", "-b", "64", "-e", "64", "--out", tmp_path / "r", "--case-seconds", "0.01"],
-                          capture_output=True, text=True, timeout=120, check=False)
+                          capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     _, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
     assert [record.case.op for record in records] == ["noop", "all_reduce"]
@@ -88,7 +88,7 @@ def test_a_killed_rank_ends_the_job_and_keeps_what_was_measured(long_job):
     ranks = subprocess.run(["ps", "-o", "pid=", "--ppid", str(job.pid)], capture_output=True, text=True,
                            check=True).stdout.split()
     subprocess.run(["kill", "-KILL", ranks[-1]], check=True)
-    _, errors = job.communicate(timeout=30)
+    _, errors = job.communicate(timeout=240)
     assert job.returncode == 3
     assert "died" in errors
     _, records, warnings = read_journal(journal)
@@ -109,7 +109,7 @@ def test_a_stop_signal_ends_the_run_after_the_case_with_everything_saved(tmp_pat
         assert time.monotonic() < deadline
         time.sleep(0.05)
     job.terminate()
-    output, _ = job.communicate(timeout=30)
+    output, _ = job.communicate(timeout=240)
     assert job.returncode == 128 + signal.SIGTERM, output
     assert "the run was stopped" in output
     assert read_journal(journal)[2] == []
@@ -124,7 +124,7 @@ def under_mpirun(ranks, program, tmp_path):
     config = Workload().config("mpi", tmp_path / "r", on_device=False)
     command = find_mpirun().command(Job(config=config, ranks=ranks))
     launch = command[:command.index(sys.executable) + 1]
-    done = subprocess.run([*launch, str(tmp_path / "program.py")], capture_output=True, text=True, timeout=120,
+    done = subprocess.run([*launch, str(tmp_path / "program.py")], capture_output=True, text=True, timeout=240,
                           check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -134,7 +134,7 @@ def under_torchrun(ranks, program, tmp_path):
     """As `under_mpirun`, as ranks of torch.distributed."""
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node",
-                           str(ranks), str(tmp_path / "program.py")], capture_output=True, text=True, timeout=120,
+                           str(ranks), str(tmp_path / "program.py")], capture_output=True, text=True, timeout=240,
                           check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

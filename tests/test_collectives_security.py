@@ -114,7 +114,7 @@ def test_ranks_of_one_host_listen_only_on_loopback_and_files_belong_to_the_user(
     pids = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     addresses = _listening([*pids, job.pid])
     job.terminate()
-    job.wait(60)
+    job.wait(240)
     assert addresses, "nothing listens: the test looks at the wrong place"
     loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
     assert addresses <= loopback, addresses

@@ -286,7 +286,7 @@ def program(transport, place):
     watch.enter_case(None)
     watch.leave()
 run_ranks(2, program)
-"""], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+"""], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240)
     assert done.returncode == status, done.stderr
     assert ("did not end within 0 s" in done.stderr) == (status == FAULT)
 
@@ -304,6 +304,6 @@ for _ in range(3):
     if {again}:
         guard.renew()
 guard.disarm()
-"""], capture_output=True, text=True, check=False, timeout=60)
+"""], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == status, done.stderr
     assert ("rank 2 (pid" in done.stderr and "did not start within 4 s" in done.stderr) == (status == FAULT)

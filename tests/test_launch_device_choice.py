@@ -103,7 +103,7 @@ def unusable(tmp_path):
     def run(*words):
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run([sys.executable, "-c", RUNNER, *map(str, words)], cwd=tmp_path, capture_output=True,
-                              text=True, timeout=120, check=False,
+                              text=True, timeout=240, check=False,
                               env={**environment, "PYTHONPATH": str(Path(__file__).parent.parent)})
     return run
 

@@ -23,7 +23,7 @@ def doctor(tmp_path):
             for which, value in limits:
                 resource.setrlimit(which, (value, value))
         done = subprocess.run([python, "-m", "collbench", "doctor", "--json", "found.json", *map(str, words)],
-                              cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False,
+                              cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
                               preexec_fn=lower, env={**clean, **environment})
         assert "Traceback" not in done.stderr, done.stderr
         written = json.loads((tmp_path / "found.json").read_text())
@@ -77,7 +77,7 @@ def test_without_mpirun_there_is_no_mpi_but_torch_is_enough(doctor, tmp_path):
     done = subprocess.run([elsewhere, "-c", code, "doctor", "--transport", "mpi", "--json", "-"], cwd=empty,
                           env={"PATH": str(empty), "PYTHONPATH": os.pathsep.join(
                               [str(Path(__file__).parent.parent), packages]), "HOME": str(tmp_path)},
-                          capture_output=True, text=True, timeout=100, check=False)
+                          capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1, done.stderr
     written = json.loads(done.stdout)
     assert written["document"] == "collbench doctor"

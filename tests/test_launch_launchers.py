@@ -198,7 +198,7 @@ def started(tmp_path, temporary):
         while not (journal.exists() and journal.read_text().count('"status":"ok"') > 2):
             if job.poll() is not None or time.monotonic() > deadline:
                 job.terminate()
-                pytest.fail(f"nothing measured: {job.communicate(timeout=90)[0]}")
+                pytest.fail(f"nothing measured: {job.communicate(timeout=240)[0]}")
             time.sleep(0.05)
         return job, journal
     return start
@@ -211,7 +211,7 @@ def test_it_measures_and_ends_in_order_when_told(started, name):
     """Through each launcher: told to stop, everything measured is in the journal, and the status says so."""
     job, journal = started(name)
     job.terminate()
-    output, _ = job.communicate(timeout=90)
+    output, _ = job.communicate(timeout=240)
     assert job.returncode == 128 + signal.SIGTERM, output
     assert "the run was stopped" in output
     runs, records, warnings = read_journal(journal)
@@ -234,7 +234,7 @@ def test_a_killed_launcher_leaves_no_files(started, temporary):
     assert not abandoned.exists()
     children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
-    output, _ = job.communicate(timeout=60)
+    output, _ = job.communicate(timeout=240)
     assert job.returncode not in (0, 2), output
     assert read_journal(journal)[2] == []
 
@@ -248,6 +248,6 @@ def test_too_little_shared_memory_is_said_before_the_start(tmp_path):
     command = [Path(sys.executable).parent / "collbench", "launch", "--launcher", "mpirun", "--transport", "mpi",
                "--ranks-per-node", "2", "--ops", "noop", "--case-seconds", "0.01", "--out", tmp_path / "r"]
     done = subprocess.run(["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=12m tmpfs /dev/shm && exec "
-                           + shlex.join(map(str, command))], capture_output=True, text=True, timeout=120, check=False)
+                           + shlex.join(map(str, command))], capture_output=True, text=True, timeout=240, check=False)
     assert "/dev/shm has 12 MiB free, and 2 ranks need up to 32 MiB" in done.stderr.splitlines()[0]
     assert read_journal(tmp_path / "r" / "journal.jsonl")[1][0].status == "ok"

@@ -101,4 +101,4 @@ def test_a_reader_that_has_read_enough_is_no_error(words):
                                stderr=subprocess.PIPE)
     command.stdout.close()
     said = command.stderr.read()
-    assert (command.wait(60), said) == (141, b"")
+    assert (command.wait(240), said) == (141, b"")

@@ -25,7 +25,7 @@ def fork(folder, ranks, *options, limit=None):
     return subprocess.run([sys.executable, "-m", FORK, str(ranks), "--group-ranks", str(ranks), "--modes",
                            "isolated", "--case-seconds", "0.001", "--min-samples", "1", "--out", str(folder / "r"),
                            *options], cwd=folder, env={**clean, "PYTHONSAFEPATH": "1"}, preexec_fn=lower, text=True,
-                          capture_output=True, timeout=200, check=False)
+                          capture_output=True, timeout=240, check=False)
 
 
 @pytest.mark.slow

@@ -127,7 +127,7 @@ class Cluster:
 
     def call(self, *words, cwd=None):
         done = subprocess.run([*map(str, words)], env=self.environment, cwd=cwd or self.root, capture_output=True,
-                              text=True, timeout=180, check=False)
+                              text=True, timeout=240, check=False)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
@@ -278,7 +278,7 @@ def test_a_launch_is_submitted_and_keeps_script_and_log_with_the_results(cluster
     done = subprocess.run([Path(sys.executable).parent / "collbench", "launch", "--launcher", "slurm", "--nodes", "2",
                            "--ranks-per-node", "1", "--time", "5", "--name", "mine", "--out", out, "--ops",
                            "all_reduce", "--sizes", "64", "--case-seconds", "0.01"], env=cluster.environment,
-                          cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+                          cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     job = re.search(r"Submitted batch job (\d+)", done.stdout)[1]
     state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED")
@@ -297,7 +297,7 @@ def test_launchers_inside_each_other_are_explained_before_anything_is_started(cl
              "torchrun was started 2 times on this host by Slurm"),
             ([*python, "collbench.rank", "--transport", "mpi"], "use srun --mpi=pmix")):
         done = subprocess.run([*step, *words, "--ops", "barrier", "--out", "r"], env=cluster.environment, cwd=tmp_path,
-                              capture_output=True, text=True, timeout=60, check=False)
+                              capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode != 0
         assert said in done.stderr
     assert not (tmp_path / "r").exists()
@@ -308,7 +308,7 @@ def test_why_open_mpi_refuses_a_third_rank_of_a_node_is_said(cluster, protocol, 
     if protocol == "pmix":
         done = subprocess.run(["srun", "--nodes=1", "--ntasks=3", "--mpi=pmix", sys.executable, "-m", "collbench.rank",
                                "--transport", "mpi", "--ops", "barrier", "--out", "r"], env=cluster.environment,
-                              cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+                              cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
         assert re.search(r"rank 2: Slurm calls this host n\d, but it calls itself", done.stderr), done.stderr
 
 
@@ -333,10 +333,10 @@ def test_a_container_needs_pyxis_which_this_slurm_lacks(cluster, tmp_path):
     words = ["--container", "image.sqsh", "--ranks-per-node", "1", "--ops", "barrier"]
     collbench = Path(sys.executable).parent / "collbench"
     done = subprocess.run([collbench, "launch", "--launcher", "srun", *words, "--out", tmp_path / "r"], cwd=tmp_path,
-                          env=cluster.environment, capture_output=True, text=True, timeout=60, check=False)
+                          env=cluster.environment, capture_output=True, text=True, timeout=240, check=False)
     assert (done.returncode, "it needs the plugin Pyxis" in done.stderr) == (2, True), done.stderr
     script = subprocess.run([collbench, "launch", "--launcher", "slurm", *words, "--out", tmp_path / "r", "--dry-run"],
-                            env=cluster.environment, capture_output=True, text=True, timeout=60, check=True).stdout
+                            env=cluster.environment, capture_output=True, text=True, timeout=240, check=True).stdout
     (tmp_path / "job.sbatch").write_text(script)
     job = cluster.submit(tmp_path / "job.sbatch", cwd=tmp_path)
     state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED")

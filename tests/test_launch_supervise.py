@@ -148,7 +148,7 @@ def test_a_killed_collbench_takes_its_job_and_its_files_along(job, temporary, la
     """By then nobody could stop it or would show its results."""
     process, _, _, journal = job(launcher)
     process.send_signal(getattr(signal, f"SIG{name}"))
-    process.wait(10)
+    process.wait(240)
     wait_until(lambda: not list(temporary.iterdir()))
     assert read_journal(journal)[2] == []
 
@@ -192,7 +192,7 @@ def in_a_network_of_its_own(tmp_path, script):
     if subprocess.run(["unshare", "-n", "true"], check=False).returncode:
         pytest.skip("SKIPPED: network namespaces need root and unshare")
     return subprocess.run(["unshare", "-n", "sh", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-                          timeout=180, check=False)
+                          timeout=240, check=False)
 
 
 def test_a_host_without_loopback_says_what_to_do(tmp_path):
