@@ -18,8 +18,8 @@ FEW = ("", "nan", "-1", "1 2", "0|")
 
 def test_every_tool_has_logs():
     names = {log.name.partition("/")[2].partition("_")[0] for log in LOGS}
-    assert {"hccl", "imb", "inspector", "mscclpp", "nccl", "nccom", "nvbandwidth", "oneccl", "osu", "perftest", "rccl",
-            "superbench", "ucc", "umd", "dlcomm"} <= names
+    assert {"hccl", "imb", "inspector", "mscclpp", "nccl", "nccom", "nvbandwidth", "oneccl", "osu", "perftest",
+            "superbench", "ucc", "umd"} <= names
 
 
 def test_a_disguise_of_each_kind(tmp_path):
