@@ -144,7 +144,7 @@ def fault_of(plain: Outcome, found: Outcome, line: int | None = None, cut: bool 
 
     Args:
         line: the line that was garbled: nothing may be lost or changed in others; without, nothing silently.
-        cut: lines are missing, of which nothing can be told.
+        cut: lines are missing, about which no warning is possible.
     """
     if found.crashed:
         return f"crash: {found.crashed}"

@@ -146,7 +146,7 @@ DISGUISES: dict[str, Disguise] = {
 # Lines between those of a document of several lines: no reader of JSON can tell them from it.
 BETWEEN = frozenset({"CR progress", "debug between", "another task between", "unknown, with a blank"})
 
-# Figures that these make unreadable are told, not read.
+# Figures that these make unreadable are reported, not read.
 TOLD = frozenset({"thousands", "decimal comma", "wrapped at 60", "wrapped at 80", "wrapped at 100"})
 
 CUTS: dict[str, Disguise] = {

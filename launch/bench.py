@@ -284,7 +284,7 @@ def _where(devices: Accelerators | None, allocation: Allocation | None) -> str:
 
 
 def _say(text: str) -> None:
-    with suppress(BrokenPipeError):     # nobody reads on, as after `| head`: the measurement does not end for that
+    with suppress(BrokenPipeError):     # the reader has closed the pipe, as `| head` does: the measurement goes on
         print(text, flush=True)
 
 

@@ -121,7 +121,7 @@ def test_a_lateness_below_what_a_clock_can_tell_is_not_named(mean_late_s, accuse
 @pytest.mark.parametrize(("cases_last", "late_s", "accused"), [(46, 2.5, True), (46, 0.05, False), (40, 2.5, False),
                                                                (66, 0.05, True)])
 def test_time_counts_as_well_as_cases(cases_last, late_s, accused):
-    """Of 66 cases over two ranks, in which all calls take 0.06 s: late by 2.5 s is something, in 40 it is not."""
+    """Of 66 cases, whose calls take 0.06 s in all: a rank that is last in 46, by 2.5 s in all, is named."""
     row = last_by_most(cases_last, 66, 2, late_s=late_s).assign(total_s=0.06)
     assert bool(list(find_stragglers(row, {"r": RUN}))) == accused
 

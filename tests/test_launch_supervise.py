@@ -130,7 +130,7 @@ def test_a_rank_that_a_debugger_holds_is_named_and_the_job_ends(job, held):
 @pytest.mark.parametrize(("launcher", "killed"), faults(
     ("mpirun", "ranks"), ("local", "launcher"), ("mpirun", "launcher"), ("torchrun", "launcher"), ("local", "ranks"),
     ("torchrun", "ranks")))
-def test_a_job_of_which_nobody_is_left_to_say_so_ends_with_a_line(job, launcher, killed):
+def test_a_job_whose_ranks_or_launcher_are_killed_ends_with_a_line_that_says_why(job, launcher, killed):
     process, first, ranks, journal = job(launcher)
     for pid in ranks if killed == "ranks" else [first]:
         os.kill(pid, signal.SIGKILL)

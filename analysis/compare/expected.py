@@ -14,8 +14,8 @@ def expected_of(comparison: Comparison) -> pd.DataFrame:
     """What A lets expect of the points of B, which is one launch or several of one frame; indexed as that frame.
 
     Returns:
-        `baseline_s`, the time in A; `within`, the ratio up to which no difference is told; `verdict` (slower, faster,
-        same, cannot tell). Points are left out if nothing could be told of their case.
+        `baseline_s`, the time in A; `within`, the ratio up to which no difference is detected; `verdict` (slower,
+        faster, same, cannot tell). Points whose case allows no verdict are left out.
     """
     points = comparison.match.points
     points = points[points["side"].eq("b")]

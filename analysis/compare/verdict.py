@@ -10,7 +10,7 @@ next to each other, it is the signed-rank test of the differences within pairs, 
 With fewer launches the scatter is modelled in two parts: a shift common to all cases of a launch, from the medians over
 cases and a stated prior, and each case's own, its variance shrunk towards that of all (Smyth, Stat. Appl. Genet. Mol.
 Biol. 3(1), 2004). One launch per side has no repeats to learn from: the scatter is assumed (`scatter`), and only large
-differences are told.
+differences are detected.
 
 A machine that is slower in everything shows first in all cases together: each launch then has one value, the median
 over cases of its deviations, which scatters less than any case. It is one more hypothesis for each fabric.
@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def noticed(self) -> float:
-        """The ratio from which a slowdown of a usual case is told: the median over the cases."""
+        """The ratio from which a slowdown of a usual case is detected: the median over the cases."""
         return float(self.rows["noticed"].median())
 
 

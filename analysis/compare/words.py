@@ -32,7 +32,7 @@ def same_runs(comparison: Comparison) -> list[str]:
 
 
 def limits(comparison: Comparison, least: float | None = None) -> str:
-    """From what ratio on a difference is told.
+    """The ratio from which a difference is detected, as a clause.
 
     Args:
         least: the ratio up to which sides count as the same; None: that of the comparison.
@@ -40,7 +40,7 @@ def limits(comparison: Comparison, least: float | None = None) -> str:
     floor = 1 + comparison.band if least is None else least
     usual = factor(max(comparison.noticed, floor))
     if comparison.one_launch:
-        return f"one launch a side: differences below about {usual} cannot be told"
+        return f"one launch a side: differences below about {usual} cannot be detected"
     if len(comparison.rows) == 1:
         return f"a slowdown is noticed from {usual}"
     low, high = (factor(max(value, floor)) for value in comparison.rows["noticed"].agg(["min", "max"]))
@@ -89,7 +89,7 @@ def summary(comparison: Comparison) -> list[str]:
         lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
     lines += [*match.notes, *comparison.scatter]
     if comparison.one_launch:
-        lines.append("Several launches a side, run alternately (A, B, A, B ...), tell smaller differences.")
+        lines.append("Several launches a side, run alternately (A, B, A, B ...), detect smaller differences.")
     return lines
 
 

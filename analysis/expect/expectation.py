@@ -30,6 +30,7 @@ from ..frames.bandwidth import bus_factor
 from ..frames.load import load
 from ..projection.monte_carlo import Target, sample_times
 from ..projection.references import measured, shipped
+from ..text.units import counted
 
 __all__ = ["BOUND", "EXTRAPOLATED", "MEASURED", "PROJECTED", "PUBLISHED", "Expectation", "expect", "expect_from"]
 
@@ -166,7 +167,7 @@ def _assumption(key: str, domain: Domain, ranks: int, hosts: int | None) -> str 
     """The hosts and, where ranks leave the domain, the cards."""
     inside = domain.accelerators is not None and ranks <= domain.accelerators.value * domain.dies
     cards = None if inside else cards_in_words(key, domain)
-    parts = [f"{hosts} host{'s' if hosts > 1 else ''}" if hosts else None, cards]
+    parts = [counted(hosts, "host") if hosts else None, cards]
     return ", ".join(part for part in parts if part) or None
 
 
@@ -192,8 +193,8 @@ def _published(op: str, domain: Domain, ranks: int, hosts: int | None,
         sources = sorted({run.source for run, rate in zip(runs, found.rates[:, at], strict=True) if not np.isnan(rate)})
         figures.append(_Figure(
             PUBLISHED, payload * factor / found.median[at], low, high, "; ".join(sources),
-            f"median of {found.runs[at]} published run{'s' if found.runs[at] > 1 else ''} from {len(sources)} "
-            f"source{'s' if len(sources) > 1 else ''}: {readable(runs)}"))
+            f"median of {counted(int(found.runs[at]), 'published run')} from {counted(len(sources), 'source')}: "
+            f"{readable(runs)}"))
     return figures, f"no published run of this size: {readable(runs)}"
 
 

@@ -6,10 +6,11 @@ whether it is always a little late or occasionally very late. Begins and ends ar
 begins last arrives late (busy elsewhere, a slow loop before the call); one that ends last but began with the others
 transfers slowly (its core, its link, its device).
 
-What is certain need not matter: of thousands of cases, one rank of two is last by most in 51 % as surely as never. A
-rank is therefore named only if its lateness is a share of the time of all calls, is longer than what the start of a
-sample and the reading of a clock leave uncertain, and befalls this rank clearly more often than others. Time counts as
-well as cases: a rank whose lateness adds up to more than all calls take needs fewer cases to be named.
+A difference may be statistically certain and still not matter: with thousands of cases it is certain that one rank of
+two is last in 51 % of them. A rank is therefore named only if its lateness is a share of the time of all calls, is
+longer than what the start of a sample and the reading of a clock leave uncertain, and happens to this rank clearly more
+often than to others. Time counts as well as cases: a rank whose lateness adds up to more than all calls take needs
+fewer cases to be named.
 """
 
 import math

@@ -156,7 +156,7 @@ class Display:
             self._how, self._progress = "quiet", None
             with suppress(OSError), open(os.devnull, "w") as nothing:     # for what is in its buffer still
                 os.dup2(nothing.fileno(), sys.stdout.fileno())
-            if not isinstance(error, BrokenPipeError):      # after `| head` nobody reads on, as was wanted
+            if not isinstance(error, BrokenPipeError):      # after `| head` the reader has what it wanted
                 write_error(f"collbench: warning: results can no longer be shown ({error.strerror}); the run goes on, "
                             "and the journal has them all")
 

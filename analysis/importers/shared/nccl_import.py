@@ -217,7 +217,7 @@ def _warn_about(collector: Collector, table: Table, meaning: _Meaning, misprinte
 
 
 def _warn_of_busbw(collector: Collector, table: Table, meaning: _Meaning) -> None:
-    """Warn of bus bandwidths that do not belong to the operation, unless all do not, which is told elsewhere."""
+    """Warn of bus bandwidths that do not belong to the operation, unless none does, which is reported elsewhere."""
     factor = factor_of(meaning.op, meaning.ranks)
     ratios = [(row.line, bus_ratio(row, half)) for row in table.rows for half in row.halves]
     contrary = [line for line, (low, high) in ratios if factor is not None and not low <= factor <= high]
