@@ -24,6 +24,7 @@ from .job import Job
 from .job_tmpdir import job_tmpdir
 from .kept_journal import KeptJournal
 from .launchers.base import Launcher
+from .relay import relayed_output
 
 __all__ = ["FAULT", "TIMED_OUT", "run_job", "run_through_faults", "submit", "was_stopped"]
 
@@ -69,7 +70,8 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
         if launcher.only_here and "TMPDIR" in own:
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
-        status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own})
+        with relayed_output() as output:
+            status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own}, output)
         return (_recorded_status(status_file) or status) if status == 1 and launcher.hides_status else status
 
 
@@ -78,7 +80,7 @@ def was_stopped(status: int) -> bool:
     return status in (_STOPPED, _INTERRUPTED)
 
 
-def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
+def _run(launcher: Launcher, job: Job, own: dict[str, str], output: int | None) -> int:
     """The exit status of the job; forwards signals meanwhile, and ends what is left of it afterwards.
 
     `own` are variables that it has in addition to those of this process.
@@ -87,7 +89,7 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str]) -> int:
     journal = KeptJournal(job.config.journal)
     begin = journal.look()
     process = subprocess.Popen(launcher.command(job), start_new_session=True, stdin=subprocess.DEVNULL,
-                               env=environment)
+                               stdout=output, env=environment)
     mark = f"TMPDIR={environment['TMPDIR']}" if job.nodes == 1 and "TMPDIR" in own else ""
 
     def forward(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,7 @@ FLOORS = {
     ),
     "launch": (
         ("torch_wheels",),
-        ("render_options", "workload", "allocation", "job_tmpdir", "kept_journal", "bootstrap"),
+        ("render_options", "workload", "allocation", "job_tmpdir", "kept_journal", "relay", "bootstrap"),
         ("job", "device_choice"),
         ("launchers",),
         ("presets", "supervise"),

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from collbench.analysis.text.json_text import DOCUMENTS, json_rows
+from collbench.collectives.records.journal import read_journal
 from collbench.launch.cli import cli
 
 ROOT = Path(__file__).parent.parent
@@ -102,3 +103,18 @@ def test_a_reader_that_has_read_enough_is_no_error(words):
     command.stdout.close()
     said = command.stderr.read()
     assert (command.wait(240), said) == (141, b"")
+
+
+@pytest.mark.slow
+def test_a_reader_that_leaves_early_ends_no_mpi_job(tmp_path):
+    """Open MPI's mpirun aborts the job once some ten writes to its output have failed."""
+    words = ("run", "--transport", "mpi", "--ranks", "2", "--ops", "all", "-b", "64", "-e", "64", "--in-order",
+             "-n", "6", "-w", "2", "--out", tmp_path / "r")
+    command = subprocess.Popen([Path(sys.executable).parent / "collbench", *words], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    command.stdout.close()
+    said = command.stderr.read()
+    assert (command.wait(240), said) == (141, b"")
+    _, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
+    assert len(records) > 20
+    assert {record.status for record in records} == {"ok"}
