@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from ..text.units import counted
 from .verdict import ALPHA, Comparison
 
 __all__ = ["VERDICTS", "counts", "factor", "limits", "movers", "named", "same_runs", "standing", "summary"]
@@ -84,7 +85,7 @@ def summary(comparison: Comparison) -> list[str]:
     match = comparison.match
     lines += [f"failed in B: {label}" for label in match.broken]
     lines += [f"failed in some launches of B; the others count: {label}" for label in match.excused]
-    lines += [f"not compared, {count} case{'' if count == 1 else 's'}: {words}" for words, count in match.refused]
+    lines += [f"not compared, {counted(count, 'case')}: {words}" for words, count in match.refused]
     if any(match.alone):
         lines.append(f"on one side only: {match.alone[0]} cases of A, {match.alone[1]} of B")
     lines += [*match.notes, *comparison.scatter]

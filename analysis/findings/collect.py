@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..frames.load import Loaded
-from ..text.units import percent
+from ..text.units import counted, percent
 from .device_health import find_device_trouble
 from .finding import Finding, evidence_of, sort_findings
 from .guidelines import find_violations
@@ -47,7 +47,8 @@ def _wrong(records: pd.DataFrame) -> Iterator[Finding]:
     wrong = records[records["status"] == "wrong"]
     if len(wrong):
         first = wrong["fault"].iloc[0]
-        yield Finding("error", f"{_cases(len(wrong))} of {len(records)} gave wrong results; no time is shown for them"
+        yield Finding("error", f"{counted(len(wrong), 'case')} of {len(records)} gave wrong results; no time is shown "
+                      "for them"
                       + (f" (first: {first})" if pd.notna(first) else ""), effect=len(wrong) / len(records),
                       kind="wrong result", advice="run the command of a record alone (column reproduce); trust no time "
                       "of this library on this machine before it is right", **evidence_of(wrong))
@@ -57,9 +58,9 @@ def _failed(records: pd.DataFrame) -> Iterator[Finding]:
     for status, words in (("timeout", "timed out"), ("failed", "failed")):
         some = records[records["status"] == status]
         if len(some):
-            yield Finding("error", f"{_cases(len(some))} {words}{_reasons(some)}", effect=len(some) / len(records),
-                          kind=status, advice="run the command of a record alone (column reproduce)",
-                          **evidence_of(some))
+            yield Finding("error", f"{counted(len(some), 'case')} {words}{_reasons(some)}",
+                          effect=len(some) / len(records), kind=status,
+                          advice="run the command of a record alone (column reproduce)", **evidence_of(some))
 
 
 def _crowded(points: pd.DataFrame) -> Iterator[Finding]:
@@ -111,12 +112,8 @@ def _not_measured(records: pd.DataFrame) -> Iterator[Finding]:
     for status, words in (("unsupported", "not supported here"), ("skipped-memory", "skipped for lack of memory")):
         some = records[records["status"] == status]
         if len(some):
-            yield Finding("note", f"{_cases(len(some))} of {len(records)} {words}{_reasons(some)}",
+            yield Finding("note", f"{counted(len(some), 'case')} of {len(records)} {words}{_reasons(some)}",
                           effect=len(some) / len(records), **evidence_of(some))
-
-
-def _cases(count: int) -> str:
-    return f"{count} case{'' if count == 1 else 's'}"
 
 
 def _reasons(records: pd.DataFrame) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from collbench.collectives.records.record import Imported
 
+from ..text.units import counted
 from .shared.collector import ROOT, SLOWEST, UNSTATED, Collector, Origin, joined
 from .shared.log import Log, split_lines
 
@@ -190,7 +191,7 @@ def _flush(collector: Collector, state: _State) -> None:
         collector.add(Imported(
             run=runs[ranks], op=group.op, ranks=ranks, message_bytes=size, native_size_bytes=size or None,
             dtype=group.dtype, mode="streamed", time_s=slowest,
-            statistic=f"slowest of {seen} rank{'' if seen == 1 else 's'} in the log, mean over calls",
+            statistic=f"slowest of {counted(seen, 'rank')} in the log, mean over calls",
             time_kind=SLOWEST if seen == ranks else ROOT if seen == 1 else UNSTATED,
             rank_min_s=min(group.times.values(), default=None) if seen > 1 else None, rank_max_s=slowest,
             algbw_Bps=rate, notes=notes, algorithm=group.algorithm, variant=group.variant,

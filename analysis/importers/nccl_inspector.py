@@ -15,6 +15,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.cases.names import is_known, op_name
 from collbench.collectives.records.record import Imported
 
+from ..text.units import counted
 from .shared.collector import ROOT, SLOWEST, UNSTATED, Collector, Origin
 from .shared.json_text import documents
 from .shared.log import Log
@@ -125,7 +126,7 @@ def _add(collector: Collector, run: str, group: _Group, size: int) -> None:
     collector.add(Imported(
         run=run, op=group.op, ranks=group.ranks, message_bytes=total, native_size_bytes=size,
         redop=None, mode="isolated", time_s=median(slowest),
-        statistic=f"median over calls of the slowest of {len(seen)} rank{'' if len(seen) == 1 else 's'} in the log",
+        statistic=f"median over calls of the slowest of {counted(len(seen), 'rank')} in the log",
         time_kind=kind, repeats=len(slowest),
         p50_s=median(slowest), p95_s=quantiles(slowest, n=20)[-1] if len(slowest) >= _ENOUGH else None,
         ranks_per_node=group.ranks // group.nodes if group.nodes and group.ranks % group.nodes == 0 else None,

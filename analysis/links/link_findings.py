@@ -12,7 +12,7 @@ from collbench.collectives.cases.case import Case
 from collbench.collectives.records.record import Run
 
 from ..findings.finding import Evidence, Finding, Severity, evidence_of
-from ..text.units import rate, seconds
+from ..text.units import counted, rate, seconds
 from .pair_kinds import Places
 from .structure import Group, SlowRank, Structure
 
@@ -232,7 +232,7 @@ class _Faults:
                 worst = float(ratio.max())
                 pairs = [(row.src, row.dst) for row in hindered.itertuples()]
                 names = ", ".join(f"{source} -> {target}" for source, target in pairs[:_NAMED])
-                yield _LinkFault(f"{len(hindered)} link{'s' if len(hindered) > 1 else ''} that looked slow in "
+                yield _LinkFault(f"{counted(len(hindered), 'link')} that looked slow in "
                              f"{quantity.words} {'are' if len(hindered) > 1 else 'is'} up to {worst:.3g} times as "
                              f"fast while all other ranks are idle ({names}): the link itself is healthy, but contends "
                              "with others",

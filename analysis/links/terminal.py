@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from ..text.units import gigabytes, microseconds, payload
+from ..text.units import counted, gigabytes, microseconds, payload
 from .link_findings import QUANTITIES
 from .matrix import LinkMatrix
 
@@ -19,7 +19,7 @@ def as_text(matrix: LinkMatrix) -> str:
     """Tiers and findings, and the matrix itself if it fits on a screen: rows send, columns receive."""
     hosts = len(set(matrix.hosts))
     lines = [f"links: {matrix.transport} ({matrix.library}) on {matrix.device}: {matrix.ranks} ranks"
-             + (f" on {hosts} host{'s' if hosts > 1 else ''}" if hosts else "")]
+             + (f" on {counted(hosts, 'host')}" if hosts else "")]
     for quantity, (name, unit, show) in zip(QUANTITIES, _SHOWN, strict=True):
         if name in matrix.message_bytes and matrix.ranks <= _MOST_COLUMNS:
             lines += ["", f"{quantity.words} in {unit} of {payload(matrix.message_bytes[name])}"

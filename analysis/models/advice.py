@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..cost.levels import Tiers
+from ..text.units import counted
 from ..text.units import payload as size_text
 from .curve import Curve
 from .series import Points
@@ -28,7 +29,7 @@ def warnings(points: Points, curve: Curve, target: int, tiers: Tiers, jumps: Seq
     if target / largest > _FAR:
         found.append(f"speculative: {target / largest:.3g} times the largest measured rank count")
     if counts < 3:
-        found.append(f"only {counts} rank count{'s' if counts > 1 else ''} measured, too few for a hold-out: the "
+        found.append(f"only {counted(counts, 'rank count')} measured, too few for a hold-out: the "
                      "interval is as wide as public measurements with so few were off")
     for at, sizes in jumps:
         fitted = "; only larger rank counts were fitted" if at == fitted_from else ""

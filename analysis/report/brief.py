@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from rich.text import Text
 
 from ..assess.verdicts import HIGH, LOW, NORMAL
-from ..text.units import payload, percent, rate, seconds, span
+from ..text.units import counted, payload, percent, rate, seconds, span
 from .answer import WRONG, Answer, Outlook, Result
 from .story import Story
 
@@ -48,7 +48,7 @@ def _error(story: Story, width: int) -> list[Text]:
 
 def _where_the_rest_is(story: Story, width: int, page: str) -> Text:
     severities = [finding.severity for finding in story.findings]
-    counts = [f"{count} {name}{'s' if count > 1 else ''}" for name in ("error", "warning")
+    counts = [counted(count, name) for name in ("error", "warning")
               if (count := severities.count(name))]
     more = f"{', '.join(counts)} and all tables: -v" if counts else "all tables: -v"
     if page and len(f"report: {page}  ({more})") > width:

@@ -130,7 +130,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         pairs.append(("Processor", str(known["cpu"])))
     hosts, cores = known.get("hosts"), known.get("cores")
     if isinstance(hosts, list) and hosts:
-        pairs.append(("Ranks", f"{run.world} on {len(set(hosts))} host{'s' if len(set(hosts)) > 1 else ''}"
+        pairs.append(("Ranks", f"{run.world} on {counted(len(set(hosts)), 'host')}"
                       + (f", {cores[0]} usable cores on the first" if isinstance(cores, list) and cores else "")))
     topology = known.get("topology")
     if isinstance(topology, dict) and topology.get("words"):

@@ -10,6 +10,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.cases.names import ITEMSIZES, is_known
 from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy, Record, Run
 
+from ...text.units import counted
 from .limits import impossible_count, impossible_time
 from .log import Log
 
@@ -120,7 +121,7 @@ class Collector:
             lines.setdefault(reason, set()).add(line)
         for reason, where in lines.items():
             more = len(where) - 1
-            self.warn(min(where), reason + (f" (and {more} more line{'' if more == 1 else 's'})" if more else ""))
+            self.warn(min(where), reason + (f" (and {counted(more, 'more line')})" if more else ""))
 
     def need_ranks(self, line: int, rows: int, op: str | None = None) -> None:
         """Warn that rows are left out because the log does not state the rank count (of `op`) and the user does not."""
@@ -131,8 +132,7 @@ class Collector:
         self._need(line, f"the operation{detail}", "--log-op NAME", rows)
 
     def _need(self, line: int, what: str, option: str, rows: int) -> None:
-        count = f"{rows} row{'' if rows == 1 else 's'}"
-        words = f"{what} is not in the log: {count} left out; give it with {option}"
+        words = f"{what} is not in the log: {counted(rows, 'row')} left out; give it with {option}"
         self.question = self.question or f"{self.log.path}:{line}: {words}"
         self.warn(line, words)
 
