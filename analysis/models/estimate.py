@@ -157,7 +157,7 @@ def _tiers(key: dict[str, object], points: Points, target: int, home: Home | Non
 def _why_not(op: str, points: Points) -> str | None:
     """Why this series cannot be extrapolated to more ranks, or None."""
     if op in OPERATIONS and OPERATIONS[op].pairs:
-        return "involves pairs of ranks: more ranks means more pairs at once, which was not measured"
+        return "involves pairs of ranks; more were not measured"
     if op in OPERATIONS and op not in ALGORITHMS:
         return "involves no other rank"
     if not len(points.ranks):
