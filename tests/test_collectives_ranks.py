@@ -46,7 +46,8 @@ def test_every_element_type_and_reduce_operation_is_right(collbench, tmp_path, t
                      "isolated", "--out", "r", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     _, records, _ = read_journal(tmp_path / "r" / "journal.jsonl")
-    assert {r.status for r in records} == {"ok"}     # what the library cannot do was not asked for by name
+    # What is known not to work was not asked for by name; what else the library refuses is found by trying.
+    assert all(r.status == "ok" or r.reason.startswith("the library refused it") for r in records)
     right = {(r.case.op, r.case.dtype, r.case.redop) for r in records if r.status == "ok"}
     for dtype in ("float32", "float64", "int8", "int32", "int64"):
         for redop in ("sum", "prod", "min", "max"):

@@ -109,9 +109,9 @@ def unusable(tmp_path):
 
 
 @pytest.mark.needs("torch")
-@pytest.mark.parametrize("words", [("bench", "--budget", 5),
-                                   ("check", "--save", "kept.jsonl"), ("run", "--ranks", 2), ("links",),
-                                   ("launch", "--launcher", "local")])
+@pytest.mark.parametrize("words", [("bench", "--budget", 5), ("run", "--ranks", 2), *(
+    pytest.param(words, marks=pytest.mark.slow)
+    for words in (("check", "--save", "kept.jsonl"), ("links",), ("launch", "--launcher", "local")))])
 def test_cpus_are_not_measured_unless_asked_for(unusable, tmp_path, words):
     done = unusable(*words)
     assert done.returncode == 2, done.stdout + done.stderr
