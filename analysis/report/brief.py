@@ -16,7 +16,7 @@ MOST_LINES = 10
 _MOST_ROWS, _FEWEST_ROWS = 5, 2
 _STYLE = {WRONG: "bold red", LOW: "bold yellow", HIGH: "bold yellow", NORMAL: "bold green"}
 _MORE = " ..."
-_MINUTES = "3 minutes"      # the budget of `collbench bench`, which the advised commands keep to
+_MINUTES = "3 minutes"      # the budget of `collbench bench`
 
 
 def brief(story: Story, width: int, page: str = "") -> list[Text]:
@@ -140,6 +140,7 @@ def _not_known(targets: Sequence[int], results: Sequence[Result], width: int) ->
     if advised is None:
         return [Text(textwrap.shorten(f"{at}: not known: {outlooks[0].why}", width, placeholder=_MORE))]
     counts = " and ".join(map(str, advised.measure))
-    text = f"{at}: too uncertain; measure {counts} ranks ({_MINUTES}):"
+    lasts = f" ({_MINUTES})" if advised.command.startswith("collbench bench") else ""
+    text = f"{at}: too uncertain; measure {counts} ranks{lasts}:"
     both = f"{text} {advised.command}"
     return [Text(both)] if len(both) <= width else [Text(text), Text(f"    {advised.command}")]
