@@ -18,6 +18,9 @@ from hypothesis import settings
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
 
+# readline, which pytest imports, sets it for processes started later; but what is not a terminal has no width.
+os.environ.pop("COLUMNS", None)
+
 HERE = Path(__file__).parent
 DEVICE_SOURCE = HERE / "third_party_device.cpp"
 DEVICE_LOADER = """

@@ -13,7 +13,10 @@ import pytest
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="SKIPPED: no /proc here")
 def test_memory_descriptors_and_threads_stay_flat():
     script = Path(__file__).parent.parent / "benchmarks" / "soak.py"
-    done = subprocess.run([sys.executable, script, "0.2", "2"], capture_output=True, text=True, timeout=240,
-                          check=False)
+    for minutes in ("0.2", "1", "5"):
+        done = subprocess.run([sys.executable, script, minutes, "2"], capture_output=True, text=True, timeout=900,
+                              check=False)
+        if "run for longer" not in done.stdout:     # a busy machine measures few cases
+            break
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("rank ") == 2
