@@ -164,6 +164,7 @@ def equal_sides(rng, cases, launches):
     return Match(pd.DataFrame(rows), (), (), (0, 0), ())
 
 
+@pytest.mark.slow
 def test_the_family_wise_error_is_held_over_200_tables():
     """With 12 independent cases per table, testing each at 5 % would raise an alarm in 46 % of tables."""
     rng = np.random.default_rng(8)

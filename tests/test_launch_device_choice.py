@@ -138,6 +138,7 @@ def test_cpus_are_measured_if_asked_for(unusable, tmp_path):
     assert (tmp_path / "r" / "journal.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_the_doctor_says_it_too(unusable, tmp_path):
     done = unusable("doctor", "--json", "found.json")

@@ -101,6 +101,7 @@ def test_libraries_that_break_when_imported_are_findings_not_crashes(doctor, tmp
     assert "ERROR" in said
 
 
+@pytest.mark.slow
 def test_limits_too_low_for_so_many_ranks_are_errors_with_the_number_needed(doctor):
     status, found, _ = doctor("--ranks", 384, limits=[(resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_MEMLOCK, 65536)])
     assert status == 1

@@ -218,7 +218,11 @@ def held(words, folder, pristine):
     return status
 
 
-@pytest.mark.parametrize("name", SUBCOMMANDS)
+QUICK = ("domains", "report", "run")       # tried in every run of the tests; the others among the slow ones
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+                                  for name in SUBCOMMANDS])
 def test_every_option_takes_or_refuses_every_value(things, pristine, name):
     taken = refused = 0
     for parameter in cli.get_command(None, name).params:

@@ -59,8 +59,9 @@ def test_every_command_with_json_has_a_documented_form():
 
 @pytest.mark.parametrize(("words", "document"), [
     (("extrapolate", "a.csv", "--to", "72"), "extrapolate"), (("project", "a.csv"), "project"),
-    (("report", "a.csv"), "report"), (("backtest", "a.csv"), "backtest"), (("domains", "nvl72"), "domains"),
-    (("compare", "a.csv", "b.csv"), "compare"), (("check", "--data", "a.csv", "--baseline", "b.csv"), "check")],
+    (("report", "a.csv"), "report"), pytest.param(("backtest", "a.csv"), "backtest", marks=pytest.mark.slow),
+    (("domains", "nvl72"), "domains"), pytest.param(("compare", "a.csv", "b.csv"), "compare", marks=pytest.mark.slow),
+    pytest.param(("check", "--data", "a.csv", "--baseline", "b.csv"), "check", marks=pytest.mark.slow)],
     ids=lambda value: value if isinstance(value, str) else "")
 def test_json_is_all_that_standard_output_has(collbench, some, words, document):
     found = printed(collbench(*words, "--json", "-"), document)
