@@ -141,6 +141,6 @@ def _not_known(targets: Sequence[int], results: Sequence[Result], width: int) ->
         return [Text(textwrap.shorten(f"{at}: not known: {outlooks[0].why}", width, placeholder=_MORE))]
     counts = " and ".join(map(str, advised.measure))
     lasts = f" ({_MINUTES})" if advised.command.startswith("collbench bench") else ""
-    text = f"{at}: too uncertain; measure {counts} ranks{lasts}:"
+    text = f"{at}: {'too uncertain' if advised.record else 'not known'}; measure {counts} ranks{lasts}:"
     both = f"{text} {advised.command}"
     return [Text(both)] if len(both) <= width else [Text(text), Text(f"    {advised.command}")]
