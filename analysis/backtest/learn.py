@@ -24,6 +24,7 @@ import pandas as pd
 from ..domains.facts import Domain, load_domains
 from ..frames.load import load
 from ..models.calibration import Calibration, category_of, experience
+from ..models.curve import Curve
 from ..models.estimate import whole_series
 from ..models.growth import Growth, growths_of
 from ..models.history import History, history_class, scope_of
@@ -69,8 +70,9 @@ def learn(paths: Sequence[Path], others: Path | None = None) -> dict[str, Table]
     sets = _sets(paths, others)
     series = [one for name, frame in sets.frames.items()
               for one in measured(name, frame, domains, lambda system: aliases.get(system, system))]
-    growth = sets.add_others("growth.csv", _growth(series))
-    errors = sets.add_others("errors.csv", _errors(series, growth))
+    curves = [whole_series(one.key, one.points, one.home) for one in series]
+    growth = sets.add_others("growth.csv", _growth(series, curves))
+    errors = sets.add_others("errors.csv", _errors(series, curves, growth))
     found: dict[str, Table] = {"systems.csv": _systems(series, sets), "growth.csv": growth, "errors.csv": errors}
 
     def without(machine: str) -> tuple[History, Growth]:
@@ -117,11 +119,10 @@ def _systems(series: Sequence[Measured], sets: _Sets) -> Table:
                                            for (data_set, system), machine in sorted(found.items())])
 
 
-def _growth(series: Sequence[Measured]) -> Table:
+def _growth(series: Sequence[Measured], curves: Sequence[Curve]) -> Table:
     """Growth per doubling by machine and band: the median over the curves of an operation."""
     table: dict[tuple[str, str, str, str, str, int], list[float]] = defaultdict(list)
-    for one in series:
-        curve = whole_series(one.key, one.points, one.home)
+    for one, curve in zip(series, curves, strict=True):
         for band, growth in growths_of(curve).items():
             table[(one.data_set, one.machine, curve.op, _kind(one), scope_of(curve), band)].append(growth)
     return [dict(zip(("data_set", "machine", "op", "kind", "scope", "band", "growth"),
@@ -139,12 +140,11 @@ def _kind(one: Measured) -> str:
     return kind_of(library if isinstance(library, str) else None, str(one.key["op"]))
 
 
-def _errors(series: Sequence[Measured], growth: Table) -> Table:
+def _errors(series: Sequence[Measured], curves: Sequence[Curve], growth: Table) -> Table:
     """Sums of mean log errors by data set, group and candidate; every curve counts once per distance class."""
     table: dict[tuple[str, str, str, str, str, str, int], list[float]] = defaultdict(list)
     growths = cache(lambda machine: _growth_of(growth, machine))
-    for one in series:
-        curve = whole_series(one.key, one.points, one.home)
+    for one, curve in zip(series, curves, strict=True):
         kind, scope = _kind(one), scope_of(curve)
         trials = hold_trials(replace(curve, growth=growths(one.machine).of(curve.op, kind, scope)))
         errors = trials.errors()
