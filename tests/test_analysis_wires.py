@@ -68,11 +68,12 @@ def test_no_forecast_is_faster_than_its_wires(key):
                 assert row.time_lo_s <= row.time_s <= row.time_hi_s, (op, row)
 
 
-def test_an_all_reduce_gets_no_faster_with_more_ranks():
+@pytest.mark.parametrize("op", ["all_reduce", "broadcast", "reduce"])
+def test_a_whole_message_for_each_rank_gets_no_faster_with_more_ranks(op):
     """Times that fall from 4 to 8 ranks do not go on falling."""
     times = {(ranks, size): time_s * (1 + size / (1 << 20)) for ranks, time_s in ((2, 3e-5), (4, 2e-5), (8, 1e-5))
              for size in SIZES}
-    found = extrapolate(frame("all_reduce", times), [16, 72])
+    found = extrapolate(frame(op, times), [16, 72])
     last = {size: 1e-5 * (1 + size / (1 << 20)) for size in SIZES}
     assert len(found) == 6
     assert all(row.time_s >= last[row.asked_bytes] * 0.999 for row in found.itertuples())

@@ -134,7 +134,7 @@ def _estimate(key: dict[str, object], points: Points, trials: Trials, target: in
     category = Category(counts_class(base.counts, base.largest), bucket(away), regime, kind, curve.op)
     combined = forecast(base.trials, base.counts, target, sizes, kind, known.history,
                         algorithms_only=bool(tiers.beyond and tiers.words),
-                        steady=category.level and category.bucket > 0 and 0 < category.counts <= _FEW_COUNTS)
+                        steady=category.same_path and category.bucket > 0 and 0 < category.counts <= _FEW_COUNTS)
     return Estimate(target, base, combined, sizes, asked, tiers, published, category)
 
 

@@ -3,7 +3,7 @@
 Drift is the median signed log error: real times exceed simple forecasts by amounts that are typical of library family,
 operation and distance, and of how little was measured. Each statistic is a median over systems. A group of few systems
 is shrunk towards the wider group that contains it. Groups are split by distance first; for large messages that take the
-same path as before (`Category.level`), by regime and library family first.
+same path as before (`Category.same_path`), by regime and library family first.
 """
 
 from collections import defaultdict
@@ -46,7 +46,7 @@ class Offsets:
     def drift(self, category: Category, payload: Floats) -> Floats:
         """[size] typical log of true over forecast time.
 
-        Large messages that take the same path as before (`Category.level`) have none, with two exceptions in which
+        Large messages that take the same path as before (`Category.same_path`) have none, with two exceptions in which
         drift was observed: forecasts from 2 ranks alone, and forecasts up to twice the ranks measured.
 
         Args:
@@ -54,7 +54,7 @@ class Offsets:
         """
         bands = np.array([self._shrunk(self._drift, (*_groups(category), band), 0.0)
                           for band in range(len(BANDS_BYTES) + 1)])
-        if category.level and category.counts > 0 and category.bucket > 0:
+        if category.same_path and category.counts > 0 and category.bucket > 0:
             bands[-1] = 0.0
         found: Floats = bands[np.searchsorted(BANDS_BYTES, payload)]
         return found
@@ -73,7 +73,7 @@ class Offsets:
 
 def _groups(category: Category) -> tuple[object, ...]:
     """The fields of a category in the order in which they narrow a group."""
-    if category.level:
+    if category.same_path:
         return (category.counts, category.regime, category.kind, category.bucket, category.op)
     return (category.counts, category.bucket, category.regime, category.kind, category.op)
 

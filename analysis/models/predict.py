@@ -30,6 +30,7 @@ PREDICTION_LEVEL = 0.9
 _MAGNITUDE = 10              # high over low end of an interval beyond which a forecast gives an order of magnitude
 _LEAST_LOG = 0.02            # of an interval above a time that was raised to a bound
 _NEW_LEVEL = 0.45            # log error of a machine level that was not crossed, which no hold-out shows
+_TO_ALL = ("all_reduce", "broadcast", "reduce")      # operations in which each rank takes part in the whole message
 _TRUSTING = 2                # class of rank counts from which the width follows the hold-outs
 _Z90 = 1.645
 
@@ -123,7 +124,7 @@ def _times(estimate: Estimate, known: Calibration) -> _Times:
     widths = known.widths[category.counts]
     typical = [known.offsets.typical(category._replace(bucket=at)) for at in range(category.bucket + 1)]
     below, above = log_ends(combined, estimate.distance, estimate.base.counts, typical, widths)
-    if category.level:
+    if category.same_path:
         near = log_ends(combined, estimate.distance, estimate.base.counts, [max(typical)], widths)
         large = estimate.sizes > BANDS_BYTES[-1]
         below, above = np.where(large, near[0], below), np.where(large, near[1], above)
@@ -163,11 +164,11 @@ def _seen(curve: Curve) -> list[tuple[int, Floats, Floats]]:
 
 
 def _no_faster_s(curve: Curve, target: int, sizes: Floats) -> Floats:
-    """[size] the time measured at the largest rank count, for an all-reduce over more ranks; 0 otherwise.
+    """[size] the time measured at the largest rank count, where more ranks take part in the same message; 0 otherwise.
 
     More ranks never make it faster unless the library changes its algorithm, which `revise` states by name.
     """
-    if curve.op != "all_reduce" or target <= curve.counts[-1]:
+    if curve.op not in _TO_ALL or target <= curve.counts[-1]:
         return np.zeros(len(sizes))
     with np.errstate(all="ignore"):
         grown = sizes / curve.payload_bytes[:, -1]

@@ -33,7 +33,7 @@ class Category(NamedTuple):
     op: str
 
     @property
-    def level(self) -> bool:
+    def same_path(self) -> bool:
         """Whether a large message takes the same path as at the rank counts measured.
 
         It does for a collective library inside one switched domain, where every pair of ranks is one switch apart
@@ -42,12 +42,12 @@ class Category(NamedTuple):
         return self.regime == "switched" and self.kind in ("nccl", "hccl")
 
     def reach(self, band: int) -> int:
-        """Class of the distance that counts for the width: 0 for large messages where `level` holds, else `bucket`.
+        """Class of the distance that counts for the width: 0 for large messages where `same_path` holds, else `bucket`.
 
         Args:
             band: class of the message size, an index into BANDS_BYTES; one past its end for the largest messages.
         """
-        return 0 if self.level and band == len(BANDS_BYTES) else self.bucket
+        return 0 if self.same_path and band == len(BANDS_BYTES) else self.bucket
 
 
 def bucket(distance: float) -> int:
