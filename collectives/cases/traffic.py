@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from ..errors import UsageError
 
-__all__ = ["PATTERNS", "Parameter", "Traffic", "TrafficPattern", "Weights", "busiest", "is_traffic", "parse_traffic",
-           "spellings", "weights"]
+__all__ = ["PATTERNS", "Parameter", "Traffic", "TrafficPattern", "Weights", "busiest", "inverse_power", "is_traffic",
+           "parse_traffic", "shuffled", "spellings", "weights"]
 
 Weights = tuple[tuple[int, ...], ...]       # [source][destination]
 _NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,9})?")
@@ -101,13 +101,12 @@ def _zipf(ranks: int, exponent: Decimal, seed: Decimal) -> Weights:
     weights of a long tail are 0.
     """
     popularity = [0] * ranks
-    for k, rank in enumerate(_shuffled(ranks, f"popularity/{int(seed)}"), 1):
-        power = _DECIMALS.multiply(exponent, _DECIMALS.ln(Decimal(k)))
-        popularity[rank] = int(_DECIMALS.multiply(_DECIMALS.exp(_DECIMALS.minus(power)), Decimal(_ONE)))
+    for k, rank in enumerate(shuffled(ranks, f"popularity/{int(seed)}"), 1):
+        popularity[rank] = inverse_power(k, exponent)
     whole = sum(popularity)
     total = max(1, _PEAK * whole // _ONE)       # of one source
     rows: list[tuple[int, ...]] = [()] * ranks
-    for offset, source in enumerate(_shuffled(ranks, f"rounding/{int(seed)}")):
+    for offset, source in enumerate(shuffled(ranks, f"rounding/{int(seed)}")):
         row, below, before = [], 0, 0
         for share in popularity:
             below += share
@@ -118,9 +117,15 @@ def _zipf(ranks: int, exponent: Decimal, seed: Decimal) -> Weights:
     return tuple(rows)
 
 
-def _shuffled(ranks: int, salt: str) -> list[int]:
-    """All ranks in an order that depends on `salt` only; the standard generators may change between versions."""
-    return sorted(range(ranks), key=lambda rank: hashlib.sha256(f"{salt}/{rank}".encode()).digest())
+def inverse_power(k: int, exponent: Decimal) -> int:
+    """1 / k**exponent in units of 1e-12, rounded down: the popularity of the k-th of a Zipf distribution."""
+    power = _DECIMALS.multiply(exponent, _DECIMALS.ln(Decimal(k)))
+    return int(_DECIMALS.multiply(_DECIMALS.exp(_DECIMALS.minus(power)), Decimal(_ONE)))
+
+
+def shuffled(count: int, salt: str) -> list[int]:
+    """0 .. count - 1 in an order that depends on `salt` only; the standard generators may change between versions."""
+    return sorted(range(count), key=lambda item: hashlib.sha256(f"{salt}/{item}".encode()).digest())
 
 
 PATTERNS = MappingProxyType({row.name: row for row in (
