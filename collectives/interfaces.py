@@ -10,14 +10,14 @@ from .topology.device_identity import RankDevice
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
-__all__ = ["NO_DEVICE", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice", "LoopKind",
-           "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "SampleBatch", "StartSpec", "Transport", "Trial",
-           "empty_call",
-           "ignore_phase", "in_place_layout", "layout"]
+__all__ = ["NO_DEVICE", "Bound", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice",
+           "LoopKind", "LoopSpec", "Memory", "Parts", "Pattern", "Phase", "Prepared", "RawBytes", "SampleBatch",
+           "StartSpec", "Transport", "Trial", "empty_call", "ignore_phase", "ignore_step", "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
 
 LoopKind = Literal["python", "native"]
+RawBytes = Any  # uint8 [byte]: a numpy array or a tensor
 Kept = Any      # a pattern in the form that its memory compares fastest: the pattern itself, or device tensors
 
 # What the main thread of a rank is doing, as the watchdog reports it.
@@ -32,6 +32,10 @@ def ignore_phase(phase: Phase) -> None:
 
 def empty_call() -> None:
     """The call that the `noop` operation times; its time is the overhead of the harness."""
+
+
+def ignore_step(number: int) -> None:
+    """For calls that do the same in every step."""
 
 
 class Layout(NamedTuple):
@@ -152,6 +156,7 @@ class Prepared(NamedTuple):
             calls one after another waits for.
         host_bound: for each block so far, whether the device had to wait for the host to queue a call, so that its
             clock may tell the speed of the host.
+        select: `select(sample)` prepares the calls for the steps of that sample, outside the timed region.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -165,6 +170,7 @@ class Prepared(NamedTuple):
     graph: bool = False
     as_called: Callable[[int], tuple[int, int]] | None = None
     host_bound: Sequence[bool] = ()
+    select: Callable[[int], object] = ignore_step
 
     @property
     def sends(self) -> bool:
@@ -185,6 +191,55 @@ class Prepared(NamedTuple):
     def recv_at(self) -> int:
         """Offset in bytes of the receive buffer."""
         return self.layout.recv_at
+
+
+class Parts(Protocol):
+    """What an operation made of several calls (see `Composition`) may use of a communication library, on one slot.
+
+    Calls complete in order. On a device they are queued, so what one leaves is there for the next; on the host they are
+    complete when they return.
+    """
+
+    rank: int
+    size: int
+
+    def slot(self, at: int, length: int) -> RawBytes:
+        """`length` bytes of the slot."""
+
+    def scratch(self, length: int) -> RawBytes:
+        """New memory of the same kind as the slot, for as long as the case is prepared."""
+
+    def call(self, case: Case, send: RawBytes, recv: RawBytes, ranks: Sequence[int] | None = None,
+             ) -> Callable[[], object]:
+        """A call that carries out `case` from one buffer to another, which may be the same or overlap in-place.
+
+        Args:
+            ranks: the members, in increasing order, of whom this rank is one; None for all. Rank r of `case` is
+                ranks[r]. Collective over them: every member asks for the same groups in the same order.
+        """
+
+    def start(self, case: Case, send: RawBytes, recv: RawBytes, ranks: Sequence[int] | None = None,
+              ) -> Callable[[], Callable[[], object]]:
+        """Like `call`, but what it returns only starts the operation; what that returns waits for it.
+
+        NotImplementedError if the library cannot start this operation without waiting.
+        """
+
+    def exchange(self, send: RawBytes, sends: Sequence[int], recv: RawBytes, receives: Sequence[int],
+                 ranks: Sequence[int] | None = None) -> None:
+        """An all-to-all whose counts are known only now: bytes for each member, and from each, in their order."""
+
+
+class Bound(NamedTuple):
+    """An operation made of several calls, bound to one slot.
+
+    Args:
+        call: makes all of its calls.
+        select: chooses the step that the next call makes; outside the timed region.
+    """
+
+    call: Callable[[], object]
+    select: Callable[[int], object] = ignore_step
 
 
 class Communicator(Protocol):
@@ -311,8 +366,11 @@ class Transport(Protocol):
 
 def layout(case: Case, rank: int) -> Layout:
     """Send and receive buffers of `rank` side by side, or overlapping where NCCL's in-place convention puts them."""
-    send_bytes, recv_bytes = (sum(piece.count for piece in pieces(case, rank)) * case.itemsize
-                              for pieces in (catalog.sent, catalog.received))
+    if case.operation.composition:
+        send_bytes, recv_bytes = case.operation.composition.extent(case, rank)
+    else:
+        send_bytes, recv_bytes = (sum(piece.count for piece in pieces(case, rank)) * case.itemsize
+                                  for pieces in (catalog.sent, catalog.received))
     if case.in_place or case.op == "broadcast":
         return in_place_layout(case, rank, send_bytes, recv_bytes)
     return Layout(0, send_bytes, -(-send_bytes // 64) * 64, recv_bytes)

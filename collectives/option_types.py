@@ -76,7 +76,7 @@ class Operations(Names):
 
 
 class TrafficList(Names):
-    """Comma-separated traffic patterns with their parameters, or rounds of links."""
+    """Comma-separated texts of `Case.traffic`: patterns with their parameters, rounds of links and so on."""
 
     name = "PATTERN,..."
 
@@ -88,7 +88,7 @@ class TrafficList(Names):
         try:
             return catalog.canonical_traffic(name)
         except UsageError as error:
-            self.fail(f"{error}; for links: round-K, round-K-back, pair-A-B", param, ctx)
+            self.fail(str(error), param, ctx)
 
 
 class TransportName(click.Choice):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 import msgspec
 
-from .cases import catalog, traffic
+from .cases import catalog
 from .cases.case import Sweep, size_range
 from .cases.names import dtype_name, redop_name
 from .errors import UsageError
@@ -169,8 +169,7 @@ _OPTIONS = (
     option("-o", "--redops", group=WHAT, type=Names("reduce operation", catalog.REDOPS, spelled=redop_name),
            default="sum", show_default=True, help="Reduce operations."),
     option("--traffic", group=WHAT, type=TrafficList(), default="linear", show_default=True,
-           help=f"Traffic patterns of all_to_all_v: {traffic.spellings()}. For links, the pairs to measure: "
-                "round-K, round-K-back, pair-A-B.  [links: all]"),
+           help=f"Who sends how much to whom, or which pairs: {catalog.spellings()}.  [links: all rounds]"),
     option("--place", group=WHAT, type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
            help="In-place, out-of-place, or both where supported."),
     option("--group-ranks", group=WHAT, type=RankCounts(), default="curve", show_default=True,

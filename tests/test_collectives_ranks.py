@@ -199,7 +199,7 @@ for row in (torch.zeros(1 << 20, dtype=torch.uint8), np.zeros(1 << 20, np.uint8)
     for op in ("all_gather", "bandwidth"):
         case = Case(op=op, ranks=2, bytes=4096, dtype="float32")
         place = layout(case, 0)
-        at = mpi_calls.Buffers(case, row, place)
+        at = mpi_calls.Buffers(case, row[place.send_at:][:place.send_bytes], row[place.recv_at:][:place.recv_bytes])
         specs = [(at.send, place.send_at, place.send_bytes), (at.recv, place.recv_at, place.recv_bytes),
                  (at.vector([1, 1], at.send_bytes), place.send_at, place.send_bytes)]
         if case.operation.windowed:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collbench.collectives.cases import catalog
+from collbench.collectives.cases import catalog, values
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.cases.traffic import PATTERNS
 from collbench.collectives.loop import verify
@@ -120,8 +120,8 @@ def test_one_wrong_call_in_many_is_caught(op):
 def test_a_rank_missing_from_a_reduction_changes_the_result(redop, dtype, ranks):
     case = example("all_reduce", ranks=ranks, size=8 * 4 * ranks, dtype=dtype, redop=redop)
     index = np.arange(case.count, dtype=np.uint32)
-    terms = [verify._CONTRIBUTIONS[redop](case, rank, index, 3) for rank in range(ranks)]
-    combine = verify._COMBINE[redop]
+    terms = [values.CONTRIBUTIONS[redop](case, rank, index, 3) for rank in range(ranks)]
+    combine = values.COMBINE[redop]
     total = combine.reduce(terms)
     for missing in range(ranks):
         rest = combine.reduce(terms[:missing] + terms[missing + 1:])
@@ -136,10 +136,10 @@ def test_partial_sums_and_products_are_exact_in_any_order(ranks, dtype, salt, se
     index = np.arange(64, dtype=np.uint32)
     order = np.random.default_rng(seed).permutation(ranks)
     case = example("all_reduce", ranks=ranks, size=64 * 8, dtype=dtype)
-    terms = np.array([verify._sum_term(case, rank, index, salt) for rank in order])
+    terms = np.array([values.sum_term(case, rank, index, salt) for rank in order])
     assert np.abs(np.cumsum(terms, axis=0)).max() <= exact
     product = example("all_reduce", ranks=ranks, size=64 * 8, dtype=dtype, redop="prod")
-    powers = np.array([np.abs(verify._prod_term(product, rank, index, salt)) for rank in order], dtype=float)
+    powers = np.array([np.abs(values.prod_term(product, rank, index, salt)) for rank in order], dtype=float)
     largest = np.cumprod(powers, axis=0).max()
     assert largest <= (127 if dtype == "int8" else 32768)
 
@@ -154,8 +154,8 @@ def test_no_two_ranks_send_the_same_data(ranks, dtype):
 
 @given(st.integers(-256, 256))
 def test_bfloat16_survives_encoding_and_decoding(value):
-    raw = verify._encode(np.array([value]), "bfloat16").view(np.uint8)
-    assert verify.decode(raw, "bfloat16")[0] == value
+    raw = values.encode(np.array([value]), "bfloat16").view(np.uint8)
+    assert values.decode(raw, "bfloat16")[0] == value
 
 
 def test_a_barrier_that_does_not_wait_is_caught():

@@ -1,160 +1,39 @@
 """The table of operations: buffer layout, bandwidth factors, and the expected result on every rank.
 
-Pure arithmetic: no transport, no timing, no library. Sizes and factors are those of nccl-tests
-(doc/PERFORMANCE.md and src/*.cu), so bandwidths compare directly:
-
-    algbw = S / t        busbw = algbw * factor(n)
-
-S is `Case.bytes`; for operations whose buffer has one block per rank it is the total over ranks.
-`Piece`s describe what each rank sends and what it must hold afterwards; `verify` turns them into bytes.
+`operation` has the types and the formulas of bandwidth. `Piece`s describe what each rank sends and what it must hold
+afterwards; `verify` turns them into bytes. Families of operations have modules of their own in `families`.
 """
 
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
 
 from ..errors import UsageError
-from . import link_rounds, traffic
+from . import families, link_rounds, traffic
+from .operation import (
+    DTYPES,
+    LINK_WINDOW,
+    ONE_CALL,
+    REDOPS,
+    ROOT,
+    WINDOW,
+    CaseLike,
+    Dtype,
+    Grammar,
+    Operation,
+    Piece,
+    nothing,
+)
 
 __all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
            "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner", "received",
-           "round_up", "sent", "traffic_counts", "traffics", "why_not", "why_not_reduced",
+           "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_reduced",
            "window_depth"]
 
-ROOT = 0
-WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
-LINK_WINDOW = 4  # enough to hide the acknowledgement at the large sizes used for links
 _WINDOW_BYTES = 16 << 20
-ONE_CALL = "one call"
-REDOPS = ("sum", "prod", "min", "max", "avg")
-
-
-class Dtype(NamedTuple):
-    """An element type.
-
-    Args:
-        itemsize: bytes per element.
-        exact: the largest n such that every integer from -n to n is exact in the type.
-        is_float: whether averages are rounded rather than cut off.
-        reduces: whether reductions are measured with it; others are only moved, and compared byte by byte.
-    """
-
-    itemsize: int
-    exact: int
-    is_float: bool
-    reduces: bool = True
-
-
-DTYPES = MappingProxyType({
-    "float32": Dtype(4, 1 << 24, True),
-    "float64": Dtype(8, 1 << 53, True),
-    "float16": Dtype(2, 1 << 11, True),
-    "bfloat16": Dtype(2, 1 << 8, True),
-    "int8": Dtype(1, (1 << 7) - 1, False),
-    "int32": Dtype(4, (1 << 31) - 1, False),
-    "int64": Dtype(8, (1 << 63) - 1, False),
-    "uint8": Dtype(1, (1 << 8) - 1, False, reduces=False),
-    "fp8_e4m3": Dtype(1, (1 << 8) - 1, False, reduces=False),
-})
-
-class Piece(NamedTuple):
-    """`count` elements of a buffer, from element `start` of block `block` sent by rank `source`.
-
-    If `source` is None, the piece is the reduction of that range over all ranks of the group.
-    """
-
-    source: int | None
-    block: int
-    start: int
-    count: int      # type: ignore[assignment]  # hides tuple.count, which nothing uses
-
-
-class CaseLike(Protocol):
-    """The properties of a `Case` that the table depends on."""
-
-    @property
-    def op(self) -> str:
-        """Name of the operation."""
-
-    @property
-    def ranks(self) -> int:
-        """Ranks of the group."""
-
-    @property
-    def bytes(self) -> int:
-        """Message size S."""
-
-    @property
-    def count(self) -> int:
-        """Elements in S."""
-
-    @property
-    def dtype(self) -> str | None:
-        """Element type."""
-
-    @property
-    def redop(self) -> str | None:
-        """Reduce operation."""
-
-    @property
-    def in_place(self) -> bool:
-        """Whether send and receive buffer are one."""
-
-    @property
-    def traffic(self) -> str | None:
-        """Traffic pattern, or the pairs of a link round."""
-
-
-class Operation(NamedTuple):
-    """One row of the catalog.
-
-    Args:
-        bus_factor: busbw / algbw over n ranks.
-        sent, received: the pieces that a rank sends, and those that it must hold afterwards.
-        measures: what the time of one message covers, as a note on the record.
-        in_blocks: S consists of one block per rank, so it must be divisible by the rank count.
-        uneven: block sizes follow a traffic pattern.
-        messages: messages (of S bytes) per timed call; time and bandwidth are per message.
-        windowed: all messages are in flight at once; the receiver acknowledges the whole window.
-        timed_by_initiators: only the first half of the ranks, which start each exchange, are timed.
-        linked: measures single links; `Case.traffic` selects the pairs (see `link_rounds`).
-        directed: only one rank of a pair sends, so each pair is measured in both directions.
-        memories: source and destination memory of each local copy (`device` is where the buffers are); None if the
-            operation is not a local copy.
-        lifecycle: a step in the life of a communicator, which every rank of the job takes part in.
-    """
-
-    name: str
-    bus_factor: Callable[[int], float]
-    sent: Callable[[CaseLike, int], list[Piece]]
-    received: Callable[[CaseLike, int], list[Piece]]
-    measures: str
-    in_blocks: bool = False
-    uneven: bool = False
-    reduces: bool = False
-    rooted: bool = False
-    pairs: bool = False
-    has_in_place: bool = False
-    has_payload: bool = True
-    messages: int = 1
-    windowed: bool = False
-    timed_by_initiators: bool = False
-    linked: bool = False
-    directed: bool = False
-    memories: tuple[tuple[str, str], ...] | None = None
-    lifecycle: bool = False
-
-    def timed_ranks(self, ranks: int) -> int:
-        """How many ranks, counted from rank 0, are timed."""
-        return max(1, ranks // 2) if self.timed_by_initiators else ranks
 
 
 def _whole(case: CaseLike, rank: int) -> list[Piece]:
     return [Piece(rank, 0, 0, case.count)]
-
-
-def _nothing(case: CaseLike, rank: int) -> list[Piece]:
-    return []
 
 
 def _own_block(case: CaseLike, rank: int) -> list[Piece]:
@@ -222,28 +101,76 @@ def pairs(case: CaseLike) -> list[link_rounds.Pair]:
 
 
 def traffics(operation: Operation, ranks: int, wanted: Sequence[str]) -> tuple[str | None, ...]:
-    """The requested traffic patterns that apply to an operation, as canonical text; links default to all rounds.
+    """The texts of `Case.traffic` that an operation is measured with, of those that the user wants.
 
-    UsageError if the operation needs a pattern and none of the requested ones applies.
+    UsageError if the operation needs a text and none of the given ones applies.
     """
-    if operation.linked:
-        named = tuple(name for name in wanted if link_rounds.is_name(name))
-        found = tuple(name for name in named if link_rounds.pairs_of(name, ranks))
-        if not named:
-            found = link_rounds.round_names(ranks, operation.directed)
-    elif operation.uneven:
-        found = tuple(dict.fromkeys(traffic.parse_traffic(name).text for name in wanted
-                                    if not link_rounds.is_name(name)))
-    else:
+    if operation.grammar is None:
         return (None,)
+    given = dict.fromkeys(text for name in wanted if (text := _parsed(operation.grammar, name)) is not None)
+    found = operation.grammar.expand(operation, ranks, tuple(given))
     if found or (operation.linked and ranks < 2):
         return found
     raise UsageError(f"traffic pattern {', '.join(wanted)}: does not apply to {operation.name} over {ranks} ranks")
 
 
+def _parsed(grammar: Grammar, text: str) -> str | None:
+    """The canonical form of `text`; None if it is of another grammar."""
+    try:
+        return grammar.parse(text)
+    except UsageError:
+        return None
+
+
+def _grammars() -> list[Grammar]:
+    """Each grammar once."""
+    return list({id(row.grammar): row.grammar for row in OPERATIONS.values() if row.grammar}.values())
+
+
 def canonical_traffic(text: str) -> str:
-    """The canonical form of a traffic pattern or link round. UsageError if `text` is neither."""
-    return text if link_rounds.is_name(text) else traffic.parse_traffic(text).text
+    """`text` in the canonical form of the first grammar that accepts it. UsageError if none does."""
+    for grammar in _grammars():
+        if (found := _parsed(grammar, text)) is not None:
+            return found
+    # The grammars of a pattern by the same name say best what is wrong with it.
+    names = {grammar.spellings(): grammar for grammar in _grammars()}
+    name = text.partition(":")[0]
+    close = [grammar for words, grammar in names.items() if name in words.replace("[", " ").replace(",", " ").split()]
+    for grammar in close[:1]:
+        grammar.parse(text)
+    raise UsageError(f"traffic pattern {text!r:.80}: known are {spellings()}")
+
+
+def spellings() -> str:
+    """What `Case.traffic` can be, for each family of operations, for help texts and messages."""
+    families_of: dict[str, list[str]] = {}
+    for row in OPERATIONS.values():
+        if row.grammar:
+            families_of.setdefault(row.grammar.spellings(), []).append(row.group or row.name)
+    return "; ".join(f"for {', '.join(dict.fromkeys(names))}: {words}" for words, names in families_of.items())
+
+
+def _parse_round(text: str) -> str:
+    if not link_rounds.is_name(text):
+        raise UsageError(f"{text!r:.80}: expected {_ROUNDS}")
+    return text
+
+
+def _expand_rounds(operation: Operation, ranks: int, given: tuple[str, ...]) -> tuple[str, ...]:
+    """All rounds, if none is named."""
+    if not given:
+        return link_rounds.round_names(ranks, operation.directed)
+    return tuple(name for name in given if link_rounds.pairs_of(name, ranks))
+
+
+def _check_round(case: CaseLike) -> str | None:
+    return None if link_rounds.pairs_of(case.traffic or "", case.ranks) else f"expected {_ROUNDS}"
+
+
+_ROUNDS = "round-K, round-K-back, pair-A-B"
+_LINKS = Grammar(_parse_round, _expand_rounds, _check_round, lambda: _ROUNDS)
+_WEIGHTS = Grammar(lambda text: traffic.parse_traffic(text).text, lambda operation, ranks, given: given,
+                   lambda case: None, traffic.spellings)
 
 
 def _if_met(case: CaseLike, rank: int) -> list[Piece]:
@@ -294,7 +221,7 @@ def _copy(name: str, *memories: tuple[str, str]) -> Operation:
                      f"one copy by each rank for itself, all at once{both}", memories=memories)
 
 
-OPERATIONS = MappingProxyType({row.name: row for row in (
+_ROWS = (
     Operation("all_reduce", lambda n: 2 * (n - 1) / n, _whole, _reduced, ONE_CALL,
               reduces=True, has_in_place=True),
     Operation("all_gather", _ring, _own_block, _every_block, ONE_CALL, in_blocks=True, has_in_place=True),
@@ -309,9 +236,9 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
               in_blocks=True, rooted=True, has_in_place=True),
     Operation("all_to_all", _ring, _block_for_each, _block_from_each, ONE_CALL,
               in_blocks=True, has_in_place=True),
-    Operation("all_to_all_v", _ring, _uneven_for_each, _uneven_from_each, ONE_CALL,
-              uneven=True, has_in_place=True),
-    Operation("barrier", _one, _nothing, _nothing, ONE_CALL, has_payload=False),
+    Operation("all_to_all_v", _ring, _uneven_for_each, _uneven_from_each, ONE_CALL, uneven=True, has_in_place=True,
+              grammar=_WEIGHTS, unit=lambda ranks, dtype, text: traffic.busiest(text or "", ranks)),
+    Operation("barrier", _one, nothing, nothing, ONE_CALL, has_payload=False),
     Operation("send_recv", _one, _whole, _from_left, "one shift around the ring"),
     Operation("ping_pong", _one, _if_met, _from_partner, "half the round trip", pairs=True, messages=2,
               timed_by_initiators=True),
@@ -321,37 +248,40 @@ OPERATIONS = MappingProxyType({row.name: row for row in (
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
               pairs=True, messages=WINDOW, windowed=True, timed_by_initiators=True),
     Operation("link_latency", _one, _if_met, _from_partner, "half the round trip of the slowest pair",
-              pairs=True, messages=2, linked=True),
+              pairs=True, messages=2, linked=True, grammar=_LINKS, group="links"),
     Operation("link_bandwidth", _one, _window_if_initiator, _window_if_partner,
               f"a window of {LINK_WINDOW} divided by {LINK_WINDOW}, of the slowest pair",
-              pairs=True, messages=LINK_WINDOW, windowed=True, linked=True, directed=True),
+              pairs=True, messages=LINK_WINDOW, windowed=True, linked=True, directed=True,
+              grammar=_LINKS, group="links"),
     Operation("link_bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
               f"a window of {LINK_WINDOW} each way divided by {LINK_WINDOW}, of the slowest pair; busbw is the sum of "
-              "both directions", pairs=True, messages=LINK_WINDOW, windowed=True, linked=True),
+              "both directions", pairs=True, messages=LINK_WINDOW, windowed=True, linked=True,
+              grammar=_LINKS, group="links"),
     _copy("copy", ("device", "device")),
     _copy("copy_h2d", ("pinned", "device")),
     _copy("copy_d2h", ("device", "pinned")),
     _copy("copy_both", ("pinned", "device"), ("device", "pinned")),
     _copy("copy_h2d_pageable", ("host", "device")),
     _copy("copy_d2h_pageable", ("device", "host")),
-    Operation("comm_init", _one, _nothing, _nothing, "making a communicator over these ranks", has_payload=False,
-              lifecycle=True),
-    Operation("comm_first_call", _one, _nothing, _nothing, "the first all_reduce, of 4 bytes, on a new communicator",
-              has_payload=False, lifecycle=True),
-    Operation("comm_destroy", _one, _nothing, _nothing, "ending a communicator", has_payload=False, lifecycle=True),
-    Operation("noop", _one, _nothing, _nothing, "what an empty call reads",
+    Operation("comm_init", _one, nothing, nothing, "making a communicator over these ranks", has_payload=False,
+              lifecycle=True, group="communicators"),
+    Operation("comm_first_call", _one, nothing, nothing, "the first all_reduce, of 4 bytes, on a new communicator",
+              has_payload=False, lifecycle=True, group="communicators"),
+    Operation("comm_destroy", _one, nothing, nothing, "ending a communicator", has_payload=False, lifecycle=True,
+              group="communicators"),
+    Operation("noop", _one, nothing, nothing, "what an empty call reads",
               has_payload=False),
-)})
+)
+OPERATIONS = MappingProxyType({row.name: row for row in (*_ROWS, *families.operations())})
 _OFF_DEVICE = tuple(row.name for row in OPERATIONS.values()
                     if row.memories and any(way != ("device", "device") for way in row.memories))
 
 # Names for several operations; `all` is what every machine supports and a sweep over sizes makes sense for.
 GROUPS = MappingProxyType({
-    "all": tuple(row.name for row in OPERATIONS.values()
-                 if not row.linked and not row.lifecycle and row.name not in _OFF_DEVICE),
+    "all": tuple(row.name for row in OPERATIONS.values() if row.group is None and row.name not in _OFF_DEVICE),
     "copies": ("copy", *_OFF_DEVICE),
-    "communicators": tuple(row.name for row in OPERATIONS.values() if row.lifecycle),
-    "links": tuple(row.name for row in OPERATIONS.values() if row.linked),
+    **{group: tuple(row.name for row in OPERATIONS.values() if row.group == group)
+       for group in dict.fromkeys(row.group for row in OPERATIONS.values()) if group},
 })
 
 
@@ -379,11 +309,11 @@ def window_depth(case: CaseLike) -> int:
 
 def round_up(op: str, size: int, ranks: int, dtype: str, pattern: str | None = None) -> int:
     """The smallest message size of at least `size` bytes that `op` can divide among `ranks`; never 0."""
-    unit = DTYPES[dtype].itemsize
-    if OPERATIONS[op].in_blocks:
+    row, unit = OPERATIONS[op], DTYPES[dtype].itemsize
+    if row.unit:
+        unit *= row.unit(ranks, dtype, pattern)
+    elif row.in_blocks:
         unit *= ranks
-    elif OPERATIONS[op].uneven:
-        unit *= traffic.busiest(pattern or "", ranks)
     return max(1, -(-size // unit)) * unit
 
 
@@ -429,13 +359,11 @@ def check(case: CaseLike) -> None:
 
 
 def _check_traffic(case: CaseLike, operation: Operation) -> None:
-    if operation.linked:
-        if link_rounds.pairs_of(case.traffic or "", case.ranks) is None:
-            raise UsageError(f"traffic pattern {case.traffic!r} for {case.op} over {case.ranks} ranks: expected "
-                             "round-K, round-K-back or pair-A-B")
-    elif operation.uneven:
-        name = traffic.parse_traffic(case.traffic or "").text
-        if name != case.traffic:
-            raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: its canonical text is {name!r}")
-    elif case.traffic is not None:
-        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op}: expected none")
+    problem = None
+    if operation.grammar is None:
+        problem = None if case.traffic is None else "expected none"
+    else:
+        name = operation.grammar.parse(case.traffic or "")
+        problem = operation.grammar.check(case) if name == case.traffic else f"its canonical text is {name!r}"
+    if problem:
+        raise UsageError(f"traffic pattern {case.traffic!r} for {case.op} over {case.ranks} ranks: {problem}")

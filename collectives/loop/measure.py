@@ -8,7 +8,7 @@ import msgspec
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase
+from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase, layout
 from ..records.record import Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median, median_precision
 from .alignment import ALIGNMENTS
@@ -130,9 +130,9 @@ def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> i
 
     Needed are two slots of what a rank sends and receives, and where blocks are of uneven size as many whole patterns.
     """
-    needed = (4 if case.operation.uneven else 2) * case.itemsize * max(
-        sum(piece.count for piece in catalog.sent(case, rank) + catalog.received(case, rank))
-        for rank in {0, communicator.rank})
+    whole_patterns = case.operation.uneven or case.operation.composition
+    places = [layout(case, rank) for rank in {0, communicator.rank}]
+    needed = (4 if whole_patterns else 2) * max(place.send_bytes + place.recv_bytes for place in places)
     room = communicator.room_bytes(local_ranks)
     share, least = communicator.all_max([0.0 if room is None else needed / max(room, 1),
                                          -math.inf if room is None else -room])
@@ -195,8 +195,11 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
 
 def _slots(case: Case, slots_bytes: int) -> int:
     """The largest number of calls of a block, limited by the memory allowed; the same on every rank."""
-    copies = 2 * catalog.window_depth(case) if case.operation.windowed else 2
-    return max(2, min(_MAX_SLOTS, slots_bytes // max(copies * case.bytes, 1)))
+    if case.operation.composition:
+        slot_bytes = max(layout(case, rank).slot_bytes for rank in range(case.ranks))
+    else:
+        slot_bytes = case.bytes * (2 * catalog.window_depth(case) if case.operation.windowed else 2)
+    return max(2, min(_MAX_SLOTS, slots_bytes // max(slot_bytes, 1)))
 
 
 def _finish(inspector: Inspector, communicator: Communicator, outcome: Outcome) -> None:

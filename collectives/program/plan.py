@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ..cases import catalog
 from ..cases.case import Case, Sweep
+from ..interfaces import layout
 from ..records.record import Policy
 from ..statistics.stopping import calls_per_block
 from .left_out import HEADLINE, is_twin, leave_out
@@ -53,7 +54,9 @@ class ForecastProbe(NamedTuple):
     def call_s(self, case: Case) -> float:
         """Rough estimate for one call of `case`."""
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
-        one = (self.small_s + slope * case.bytes) * case.ranks / self.world
+        composition = case.operation.composition
+        moved = composition.volume(case) if composition else case.bytes
+        one = (self.small_s + slope * moved) * case.ranks / self.world
         return one * max(1.0, case.operation.messages / 4)
 
     def decision_s(self, case: Case) -> float:
@@ -143,8 +146,11 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
     if case.operation.lifecycle:
         return _TRIALS * probe.set_up_s.get(case.ranks, call_s) / _STEPS + _DECISIONS * decision_s
-    window = catalog.window_depth(case) if case.operation.windowed else 1
-    slot_bytes = case.bytes * window * (1 if case.in_place else 2)
+    if case.operation.composition:
+        slot_bytes = layout(case, 0).slot_bytes
+    else:
+        window = catalog.window_depth(case) if case.operation.windowed else 1
+        slot_bytes = case.bytes * window * (1 if case.in_place else 2)
     touch_s = probe.touched_s_per_byte * slot_bytes
     least = policy.min_samples + _EXTRA_CALLS
     total_s = probe.fixed_s + touch_s + _DECISIONS * decision_s

@@ -17,12 +17,13 @@ from ..cases import catalog
 from ..cases.case import Case
 from ..cases.messages import messages
 from ..errors import UsageError
-from ..interfaces import CallSettings, LoopChoice, Prepared, layout
+from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
 from ..topology.device_identity import RankDevice
+from . import composed
 
 __all__ = ["InjectedFault", "LoopbackTransport", "run_ranks"]
 
@@ -37,7 +38,7 @@ class _Exchange:
 
     def __init__(self, size: int) -> None:
         self.items: list[Any] = [None] * size
-        self._pairs: dict[tuple[int, int], _Exchange] = {}
+        self._groups: dict[tuple[int, ...], _Exchange] = {}
         self.outcome: Any = None
         self._in, self._out = threading.Barrier(size), threading.Barrier(size)
         self.questions: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
@@ -50,15 +51,15 @@ class _Exchange:
         self._out.wait()
         return cast(_Result, self.outcome)
 
-    def of_pair(self, rank: int, other: int) -> "_Exchange":
-        """The exchange between two ranks only."""
-        return self._pairs.setdefault((min(rank, other), max(rank, other)), _Exchange(2))
+    def of_group(self, members: tuple[int, ...]) -> "_Exchange":
+        """The exchange between some of the threads only."""
+        return self._groups.setdefault(members, _Exchange(len(members)))
 
     def abort(self) -> None:
         self._in.abort()
         self._out.abort()
-        for pair in list(self._pairs.values()):
-            pair.abort()
+        for group in list(self._groups.values()):
+            group.abort()
 
 
 class LoopbackCommunicator:
@@ -76,9 +77,41 @@ class LoopbackCommunicator:
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
         memory = HostMemory(slots, place.slot_bytes)
+        if case.operation.composition:
+            return self._composed(case, memory, place)
         calls = [functools.partial(self._run, case, row[place.send_at:place.send_at + place.send_bytes],
                                    row[place.recv_at:place.recv_at + place.recv_bytes]) for row in memory.rows]
         return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
+
+    def _composed(self, case: Case, memory: HostMemory, place: Layout) -> Prepared:
+        bound = [composed.bind(LoopbackParts(self, row), case, place) for row in memory.rows]
+
+        def run(call: Callable[[], object], recv: np.ndarray) -> None:
+            call()
+            if self._fault:
+                self._fault(case, self.rank, recv)
+        calls = [functools.partial(run, one.call, row[place.recv_at:place.recv_at + place.recv_bytes])
+                 for one, row in zip(bound, memory.rows, strict=True)]
+        return Prepared(python_block(calls, self.now_ns, self.drain), len(calls), memory, place,
+                        select=composed.selector(case, bound))
+
+    def carry_out(self, case: Case, send: np.ndarray, recv: np.ndarray, members: tuple[int, ...]) -> None:
+        """One call among some of the ranks, without the injected fault."""
+        self._exchange.of_group(members).meet(members.index(self.rank), (send, recv),
+                                              functools.partial(_perform, case))
+
+    def swap_rows(self, send: np.ndarray, sends: Sequence[int], recv: np.ndarray, receives: Sequence[int],
+                  members: tuple[int, ...]) -> None:
+        """An all-to-all of byte counts that only sender and receiver know."""
+        def deliver(parties: list[tuple[np.ndarray, Sequence[int], np.ndarray, Sequence[int]]]) -> None:
+            blocks = [np.split(send.copy(), np.cumsum(sends)) for send, sends, _, _ in parties]
+            for own, (_, _, recv, receives) in enumerate(parties):
+                arrived = [row[own] for row in blocks]
+                if [len(block) for block in arrived] != list(receives):
+                    raise ValueError(f"rank {members[own]} expects {list(receives)} bytes, but the others send "
+                                     f"{[len(block) for block in arrived]}")
+                recv[:sum(receives)] = np.concatenate(arrived)
+        self._exchange.of_group(members).meet(members.index(self.rank), (send, sends, recv, receives), deliver)
 
     def _run(self, case: Case, send: np.ndarray, recv: np.ndarray) -> None:
         if case.operation.linked:
@@ -92,7 +125,8 @@ class LoopbackCommunicator:
         """Only the two ranks meet, so that pairs do not wait for each other."""
         other = catalog.partner(case, self.rank)
         if other is not None:
-            self._exchange.of_pair(self.rank, other).meet(int(self.rank > other), (send, recv), _swap)
+            pair = self._exchange.of_group((min(self.rank, other), max(self.rank, other)))
+            pair.meet(int(self.rank > other), (send, recv), _swap)
 
     def drain(self) -> None:
         """Nothing to wait for: calls return when they are complete."""
@@ -121,6 +155,36 @@ class LoopbackCommunicator:
     def answer(self, peer: int) -> None:
         self._exchange.questions[self.rank].get()
         self._exchange.answers[peer].put(self.now_ns())
+
+
+class LoopbackParts:
+    """One slot of a thread; see `interfaces.Parts`. What is started is carried out by the wait for it."""
+
+    def __init__(self, comm: LoopbackCommunicator, row: np.ndarray) -> None:
+        self.rank, self.size = comm.rank, comm.size
+        self._comm, self._row = comm, row
+
+    def slot(self, at: int, length: int) -> np.ndarray:
+        return self._row[at:at + length]
+
+    def scratch(self, length: int) -> np.ndarray:
+        return np.zeros(length, np.uint8)
+
+    def call(self, case: Case, send: np.ndarray, recv: np.ndarray,
+             ranks: Sequence[int] | None = None) -> Callable[[], object]:
+        return functools.partial(self._comm.carry_out, case, send, recv, self._members(ranks))
+
+    def start(self, case: Case, send: np.ndarray, recv: np.ndarray,
+              ranks: Sequence[int] | None = None) -> Callable[[], Callable[[], object]]:
+        call = self.call(case, send, recv, ranks)
+        return lambda: call
+
+    def exchange(self, send: np.ndarray, sends: Sequence[int], recv: np.ndarray, receives: Sequence[int],
+                 ranks: Sequence[int] | None = None) -> None:
+        self._comm.swap_rows(send, sends, recv, receives, self._members(ranks))
+
+    def _members(self, ranks: Sequence[int] | None) -> tuple[int, ...]:
+        return tuple(range(self.size) if ranks is None else ranks)
 
 
 class LoopbackTrial:
@@ -152,6 +216,8 @@ class LoopbackTransport:
         self._exchanges, self._fault = exchanges, fault
 
     def why_not(self, case: Case) -> str | None:
+        if case.operation.composition:
+            return composed.why_not(case, self.why_not)
         if case.redop and case.dtype == "bfloat16":
             return "numpy has no bfloat16 arithmetic"
         return None

@@ -27,6 +27,7 @@ from ..interfaces import (  # noqa: E402
     Layout,
     LoopChoice,
     Prepared,
+    RawBytes,
     empty_call,
     layout,
 )
@@ -34,9 +35,11 @@ from ..loop.timing import python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
+from . import composed  # noqa: E402
 from .mpi_buffers import (  # noqa: E402
     HOST,
     BufferKind,
+    RowMemory,
     ask_support,
     choose_device,
     loaded_library,
@@ -44,6 +47,7 @@ from .mpi_buffers import (  # noqa: E402
 )
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
+from .mpi_parts import MpiParts  # noqa: E402
 
 __all__ = ["MpiTransport", "open_transport"]
 
@@ -71,11 +75,14 @@ class MpiCommunicator:
         self.rank, self.size = timed.rank, timed.size
         self.now_ns = time.perf_counter_ns
         self.barrier = control.Barrier
+        self._groups: dict[tuple[int, ...], MPI.Intracomm] = {}
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place, context = _mpi_layout(case, self.rank), self._context
         memory = context.buffers.open_memory(slots, place.slot_bytes)
-        buffers = [Buffers(case, row, place) for row in memory.rows]
+        if case.operation.composition:
+            return self._composed(case, memory, place)
+        buffers = [Buffers(case, *_send_and_recv(row, place)) for row in memory.rows]
         if context.native and context.native.has(case):
             return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
         calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers]
@@ -85,6 +92,26 @@ class MpiCommunicator:
                 slot.free()
         # MPI's calls are complete when they return, on device buffers too: there is nothing to wait for in a sample.
         return Prepared(python_block(calls, self.now_ns, empty_call), slots, memory, place, "python", release)
+
+    def _composed(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
+        parts = [MpiParts(self, row) for row in memory.rows]
+        bound = [composed.bind(one, case, place) for one in parts]
+
+        def release() -> None:
+            for one in parts:
+                one.free()
+        return Prepared(python_block([one.call for one in bound], self.now_ns, self.drain), len(bound), memory, place,
+                        "python", release, select=composed.selector(case, bound))
+
+    def group(self, ranks: Sequence[int] | None) -> MPI.Intracomm:
+        """The communicator of some of these ranks, made when it is first asked for. Collective over them."""
+        members = tuple(range(self.size) if ranks is None else ranks)
+        if len(members) == self.size:
+            return self.timed
+        if members not in self._groups:
+            self._groups[members] = self.timed.Create_group(self.timed.Get_group().Incl(members))
+            self._groups[members].Set_errhandler(MPI.ERRORS_RETURN)
+        return self._groups[members]
 
     def all_max(self, values: Sequence[float]) -> list[float]:
         own = np.array(values, dtype=np.float64)
@@ -142,6 +169,8 @@ class MpiTransport:
         self.library = _library()
 
     def why_not(self, case: Case) -> str | None:
+        if case.operation.composition:
+            return composed.why_not(case, self.why_not)
         if case.operation.memories and self.device != "cpu":
             return "copies on a device are measured by transport torch"
         if case.op not in BINDERS and case.operation.memories:
@@ -296,6 +325,10 @@ def _attempt(step: Callable[[], _T]) -> tuple[_T | None, str | None]:
 def _library() -> str:
     name, version = MPI.get_vendor()
     return f"{name} {'.'.join(map(str, version))}"
+
+
+def _send_and_recv(row: RawBytes, place: Layout) -> tuple[RawBytes, RawBytes]:
+    return (row[place.send_at:place.send_at + place.send_bytes], row[place.recv_at:place.recv_at + place.recv_bytes])
 
 
 def _mpi_layout(case: Case, rank: int) -> Layout:

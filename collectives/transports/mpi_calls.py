@@ -11,26 +11,23 @@ from mpi4py import MPI
 from ..cases import catalog
 from ..cases.case import Case
 from ..cases.messages import messages
-from ..interfaces import Layout, empty_call
+from ..interfaces import RawBytes, empty_call
 from ..loop.memory import host_copy
 
-__all__ = ["BINDERS", "OPS", "Buffers", "bind", "datatype", "persistent_request"]
+__all__ = ["BINDERS", "OPS", "Buffers", "Startable", "bind", "by_address", "datatype", "persistent_request", "starter"]
 
 _DATATYPES = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE, "int8": MPI.INT8_T, "int32": MPI.INT32_T,
               "int64": MPI.INT64_T, "uint8": MPI.UINT8_T, "fp8_e4m3": MPI.BYTE}
 OPS = {"sum": MPI.SUM, "prod": MPI.PROD, "min": MPI.MIN, "max": MPI.MAX}
 
-RawBytes = Any      # uint8 [byte]: a numpy array or a tensor
 _buffer = getattr(MPI, "buffer", None) or MPI.memory     # renamed in mpi4py 4.0
 
 
 class Buffers:
-    """One slot as the buffer arguments of MPI calls."""
+    """The buffers of one call as the arguments that MPI takes."""
 
-    def __init__(self, case: Case, row: RawBytes, place: Layout) -> None:
-        self.case, self.place = case, place
-        self.send_bytes = row[place.send_at:place.send_at + place.send_bytes]
-        self.recv_bytes = row[place.recv_at:place.recv_at + place.recv_bytes]
+    def __init__(self, case: Case, send: RawBytes, recv: RawBytes) -> None:
+        self.case, self.send_bytes, self.recv_bytes = case, send, recv
         self.datatype = datatype(case)
         self.send = self.spec(self.send_bytes)
         self.recv = self.spec(self.recv_bytes)
@@ -53,7 +50,7 @@ class Buffers:
 
     def spec(self, raw: RawBytes) -> list[Any]:
         """A buffer argument; where a call needs it, mpi4py divides the buffer among the ranks."""
-        return [_by_address(raw), self.datatype]
+        return [by_address(raw), self.datatype]
 
     def messages(self, raw: RawBytes) -> list[list[Any]]:
         """The buffers of a window, one spec per message; reused in turn if there are fewer than messages."""
@@ -63,10 +60,10 @@ class Buffers:
 
     def vector(self, counts: list[int], raw: RawBytes) -> list[Any]:
         """Counts and displacements for the v variants."""
-        return [_by_address(raw), (counts, [0, *itertools.accumulate(counts[:-1])]), self.datatype]
+        return [by_address(raw), (counts, [0, *itertools.accumulate(counts[:-1])]), self.datatype]
 
 
-def _by_address(raw: RawBytes) -> Any:
+def by_address(raw: RawBytes) -> Any:
     """The memory as mpi4py's own buffer object, which does not own it.
 
     A tensor itself would go through DLPack, which costs 20 us in every call.
@@ -104,6 +101,37 @@ def persistent_request(comm: MPI.Intracomm, case: Case, at: Buffers) -> MPI.Preq
     request = cast(MPI.Prequest, set_up(*call.args))
     at.requests.append(request)
     return request
+
+
+class Startable:
+    """Persistent messages that are all in flight at once."""
+
+    def __init__(self, requests: list[MPI.Prequest]) -> None:
+        self._start, self._wait = partial(MPI.Prequest.Startall, requests), partial(MPI.Request.Waitall, requests)
+
+    def start(self) -> Callable[[], object]:
+        """Start all; returns the wait for all."""
+        self._start()
+        return self._wait
+
+    def __call__(self) -> None:
+        self._start()
+        self._wait()
+
+
+def starter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], Callable[[], object]]:
+    """The nonblocking form of the call: it starts the operation and returns the wait for it.
+
+    NotImplementedError if MPI has none.
+    """
+    call = BINDERS.get(case.op, _messages)(comm, case, at)
+    if isinstance(call, Startable):
+        return call.start
+    begin = getattr(comm, f"I{call.func.__name__.lower()}", None) if isinstance(call, partial) else None
+    if begin is None:
+        raise NotImplementedError(f"MPI has no nonblocking {case.op}")
+    start = partial(begin, *cast(partial, call).args)
+    return lambda: start().Wait
 
 
 def _op(case: Case) -> MPI.Op:
@@ -189,12 +217,7 @@ def _messages(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obje
                     for one in receives]
     at.requests += [comm.Send_init(at.spec(at.send_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
                     for one in sends]
-    start, wait = partial(MPI.Prequest.Startall, at.requests), partial(MPI.Request.Waitall, at.requests)
-
-    def exchange() -> None:
-        start()
-        wait()
-    return exchange
+    return Startable(at.requests)
 
 
 def _copy(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:

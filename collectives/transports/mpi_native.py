@@ -95,7 +95,7 @@ class NativeLoop:
             datatype(case).py2f(), op, slot.send_address, count, slot.recv_address, count, peer, other)
         if case.operation.windowed:
             messages = case.operation.messages
-            sends, receives = (messages if size else 0 for size in (slot.place.send_bytes, slot.place.recv_bytes))
+            sends, receives = (messages if size else 0 for size in (len(slot.send_bytes), len(slot.recv_bytes)))
             self._library.collbench_set_window(table, index, sends, receives, catalog.window_depth(case), case.bytes)
         return self._vectors(table, index, comm, case) if case.operation.uneven else None
 

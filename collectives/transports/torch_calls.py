@@ -1,6 +1,6 @@
 """Each operation as a bound torch.distributed call on one slot's tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from ..interfaces import Layout, empty_call
 from ..loop.memory import HostMemory, host_copy
 from .torch_memory import DeviceMemory, tensor
 
-__all__ = ["BINDERS", "IN_PLACE", "OUT_OF_PLACE", "Tensors", "TimedGroup", "by_messages"]
+__all__ = ["BINDERS", "IN_PLACE", "OUT_OF_PLACE", "Tensors", "TimedGroup", "Transfers", "bind", "slot_tensors"]
 
 _DTYPES = {"fp8_e4m3": "float8_e4m3fn"}     # where torch has another name
 # torch 2.13 renamed these two; the old names still work there, with a warning on every rank.
@@ -27,24 +27,42 @@ _OPS = {name: getattr(dist.ReduceOp, attribute) for name, attribute in
 class TimedGroup(Protocol):
     """What calls need of a communicator: its process group, and this rank in it."""
 
-    timed: dist.ProcessGroup
-    rank: int
+    @property
+    def timed(self) -> dist.ProcessGroup:
+        """The process group."""
+
+    @property
+    def rank(self) -> int:
+        """This rank's number in it."""
+
+    def in_job(self, rank: int) -> int:
+        """The rank in the job of a rank of this group, as torch.distributed names peers and roots."""
 
 
 class Tensors:
-    """One slot as tensors for torch.distributed."""
+    """The buffers of one call, given as bytes, in the element type of the case."""
 
-    def __init__(self, case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> None:
+    def __init__(self, case: Case, send: torch.Tensor, recv: torch.Tensor) -> None:
         dtype = getattr(torch, _DTYPES.get(case.dtype, case.dtype)) if case.dtype else torch.uint8
         self.case = case
-        self.send = tensor(memory, row, place.send_at, place.send_bytes, dtype)
-        self.recv = tensor(memory, row, place.recv_at, place.recv_bytes, dtype)
+        self.send, self.recv = send.view(dtype), recv.view(dtype)
         self.token = torch.zeros(1, dtype=torch.uint8, device=self.send.device)
 
     def messages(self, whole: torch.Tensor) -> list[torch.Tensor]:
         """The buffers of a window, one per message; reused in turn if there are fewer than messages."""
         parts = whole.split(self.case.count) if whole.numel() else ()
         return [parts[i % len(parts)] for i in range(self.case.operation.messages)] if parts else []
+
+
+def slot_tensors(case: Case, memory: HostMemory | DeviceMemory, row: int, place: Layout) -> Tensors:
+    """One slot as tensors for torch.distributed."""
+    return Tensors(case, tensor(memory, row, place.send_at, place.send_bytes, torch.uint8),
+                   tensor(memory, row, place.recv_at, place.recv_bytes, torch.uint8))
+
+
+def bind(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    """The call of `case` on these buffers."""
+    return BINDERS.get(case.op, _by_messages)(comm, case, at)
 
 
 def _op(case: Case) -> Any:
@@ -66,21 +84,21 @@ def _reduce_scatter(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], o
 
 
 def _broadcast(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
-    return partial(dist.broadcast, at.recv, catalog.ROOT, comm.timed)
+    return partial(dist.broadcast, at.recv, comm.in_job(catalog.ROOT), comm.timed)
 
 
 def _reduce(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
-    return partial(dist.reduce, at.send, catalog.ROOT, _op(case), comm.timed)
+    return partial(dist.reduce, at.send, comm.in_job(catalog.ROOT), _op(case), comm.timed)
 
 
 def _gather(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     parts = list(at.recv.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
-    return partial(dist.gather, at.send, parts, catalog.ROOT, comm.timed)
+    return partial(dist.gather, at.send, parts, comm.in_job(catalog.ROOT), comm.timed)
 
 
 def _scatter(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     parts = list(at.send.chunk(case.ranks)) if comm.rank == catalog.ROOT else None
-    return partial(dist.scatter, at.recv, parts, catalog.ROOT, comm.timed)
+    return partial(dist.scatter, at.recv, parts, comm.in_job(catalog.ROOT), comm.timed)
 
 
 def _all_to_all(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
@@ -105,43 +123,55 @@ def _host_copy(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object
     return host_copy(at.send.view(torch.uint8).numpy(), at.recv.view(torch.uint8).numpy())
 
 
-def _started(comm: TimedGroup, transfers: list[tuple[Callable, torch.Tensor, int]]) -> Callable[[], object]:
-    """Start all transfers, then wait for all. Grouped, since some libraries would deadlock otherwise."""
-    operations = [dist.P2POp(start, data, peer, comm.timed) for start, data, peer in transfers]
+class Transfers:
+    """Messages that are all in flight at once; grouped, since some libraries would deadlock otherwise.
 
-    def exchange() -> None:
-        for request in dist.batch_isend_irecv(operations):
-            request.wait()
-    return exchange
+    Args:
+        transfers: dist.isend or dist.irecv, the data, and the rank in the group.
+        kept: source and target of what the rank keeps for itself, which is copied.
+    """
+
+    def __init__(self, comm: TimedGroup, transfers: list[tuple[Callable, torch.Tensor, int]],
+                 kept: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()) -> None:
+        self._operations = [dist.P2POp(start, data, comm.in_job(peer), comm.timed) for start, data, peer in transfers]
+        self._kept = kept
+
+    def start(self) -> Callable[[], object]:
+        """Start all; returns the wait for all."""
+        for source, target in self._kept:
+            target.copy_(source, non_blocking=True)
+        requests = dist.batch_isend_irecv(self._operations) if self._operations else []
+
+        def wait() -> None:
+            for request in requests:
+                request.wait()
+        return wait
+
+    def __call__(self) -> None:
+        self.start()()
 
 
-def by_messages(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
-    """An operation without a call of its own, message by message; what a rank keeps for itself is copied."""
+def _by_messages(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    """An operation without a call of its own, message by message."""
     sends, receives = messages(case, comm.rank) or ([], [])
     parts = [[part[i.at:i.at + i.count] for i in group] for part, group in ((at.send, sends), (at.recv, receives))]
     transfers: list[tuple[Callable, torch.Tensor, int]] = []
     for start, group, views in ((dist.isend, sends, parts[0]), (dist.irecv, receives, parts[1])):
         transfers += [(start, view, message.peer) for message, view in zip(group, views, strict=True)
                       if message.peer != comm.rank]
-    exchange = _started(comm, transfers) if transfers else empty_call
     own_sent, own_received = ([view for message, view in zip(group, views, strict=True) if message.peer == comm.rank]
                               for group, views in zip((sends, receives), parts, strict=True))
-    if not own_received:
-        return exchange
-
-    def both() -> None:
-        for source, target in zip(own_sent, own_received, strict=True):
-            target.copy_(source, non_blocking=True)
-        exchange()
-    return both
+    if not transfers and not own_received:
+        return empty_call
+    return Transfers(comm, transfers, list(zip(own_sent, own_received, strict=True)))
 
 
 def _ping_pong(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     other = catalog.partner(case, comm.rank)
     if other is None:
         return empty_call
-    send = partial(dist.send, at.send, other, comm.timed)
-    receive = partial(dist.recv, at.recv, other, comm.timed)
+    send = partial(dist.send, at.send, comm.in_job(other), comm.timed)
+    receive = partial(dist.recv, at.recv, comm.in_job(other), comm.timed)
     first, second = (send, receive) if catalog.begins(case, comm.rank) else (receive, send)
 
     def exchange() -> None:
@@ -156,9 +186,9 @@ def _window(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     if other is None:
         return empty_call
     sends = [(dist.isend, message, other) for message in at.messages(at.send)]
-    window = _started(comm, [(dist.irecv, message, other) for message in at.messages(at.recv)] + sends)
+    window = Transfers(comm, [(dist.irecv, message, other) for message in at.messages(at.recv)] + sends)
     answer = dist.recv if catalog.begins(case, comm.rank) else dist.send
-    acknowledge = partial(answer, at.token, other, comm.timed)
+    acknowledge = partial(answer, at.token, comm.in_job(other), comm.timed)
 
     def exchange() -> None:
         window()

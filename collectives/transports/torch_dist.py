@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +22,12 @@ from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
 from ..topology.affinity import CpuBinding, bind_near
 from ..topology.device_identity import RankDevice
-from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, Tensors, by_messages
+from . import composed
+from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, bind, slot_tensors
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
 from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory
+from .torch_parts import TorchParts
 from .torch_versions import torch_versions
 
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
@@ -38,9 +41,9 @@ _LENGTH_BYTES = 8
 class TorchCallContext:
     """How calls are made and timed on a device, shared by all communicators of a transport."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, backend: str) -> None:
         on_host = device.type == "cpu"
-        self.device, self.graph = device, False
+        self.device, self.backend, self.graph = device, backend, False
         self.drain, self.stopwatch = drain(device), find_stopwatch(device)
         self.hold: Callable[[int], object] = Filler(device, self.stopwatch) if self.stopwatch else lambda ns: None
         self.slots_bytes = HOST_SLOTS_BYTES if on_host else DEVICE_SLOTS_BYTES
@@ -56,6 +59,20 @@ class TorchCommunicator:
         self.now_ns = time.perf_counter_ns
         self.drain, self.evict, self.slots_bytes = context.drain, context.evict, context.slots_bytes
         self._token = torch.zeros(1, device=context.device)
+        self._groups: dict[tuple[int, ...], TorchGroup] = {}
+
+    def in_job(self, rank: int) -> int:
+        return rank     # it consists of the first ranks of the job
+
+    def group(self, ranks: Sequence[int] | None) -> "TorchGroup | TorchCommunicator":
+        """The group of some of these ranks, made when it is first asked for. Collective over them."""
+        members = tuple(range(self.size) if ranks is None else ranks)
+        if len(members) == self.size:
+            return self
+        if members not in self._groups:
+            made = new_group(members, self._context, use_local_synchronization=True)
+            self._groups[members] = TorchGroup(made, members.index(self.rank), members)
+        return self._groups[members]
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         device = self._context.device
@@ -64,9 +81,12 @@ class TorchCommunicator:
             return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
-        bind = BINDERS.get(case.op, by_messages)
-        calls = [bind(self, case, Tensors(case, memory, row, place)) for row in range(slots)]
-        return self._timed(calls, memory, place)
+        if case.operation.composition:
+            bound = [composed.bind(TorchParts(self, memory, row, device), case, place) for row in range(slots)]
+            prepared = self._timed([one.call for one in bound], memory, place)
+            return prepared._replace(select=composed.selector(case, bound))
+        return self._timed([bind(self, case, slot_tensors(case, memory, row, place)) for row in range(slots)], memory,
+                           place)
 
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
         """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
@@ -139,20 +159,38 @@ def _unpadded(padded: bytes) -> bytes:
     return padded[_LENGTH_BYTES:_LENGTH_BYTES + length]
 
 
+class TorchGroup(NamedTuple):
+    """Some ranks of a communicator, in increasing order."""
+
+    timed: dist.ProcessGroup
+    rank: int
+    members: tuple[int, ...]
+
+    def in_job(self, rank: int) -> int:
+        return self.members[rank]
+
+
+def new_group(ranks: Sequence[int], context: TorchCallContext, **settings: bool) -> dist.ProcessGroup:
+    """A process group that is timed.
+
+    With a device, libraries connect all ranks now. Otherwise they do so in the first call, point-to-point calls get a
+    communicator of their own for each pair, and barriers guess the device of each rank.
+    """
+    device, backend = context.device, context.backend
+    knows = device.type in dist.Backend.backend_capability.get(backend, ())
+    return dist.new_group(list(ranks), timeout=_TIMEOUT, backend=backend,
+                          device_id=device if device.type != "cpu" and knows else None, **settings)
+
+
 class TorchTrial:
     """A process group over the first `ranks` ranks, step by step; see `interfaces.Trial`."""
 
-    def __init__(self, ranks: int, backend: str, context: TorchCallContext) -> None:
-        self._ranks, self._backend, self._context = ranks, backend, context
+    def __init__(self, ranks: int, context: TorchCallContext) -> None:
+        self._ranks, self._context = ranks, context
         self.group: dist.ProcessGroup | None = None
 
     def create(self) -> None:
-        # With a device, libraries connect all ranks now. Otherwise they do so in the first call, point-to-point calls
-        # get a communicator of their own for each pair, and barriers guess the device of each rank.
-        device = self._context.device
-        knows = device.type in dist.Backend.backend_capability.get(self._backend, ())
-        self.group = dist.new_group(list(range(self._ranks)), timeout=_TIMEOUT, backend=self._backend,
-                                    device_id=device if device.type != "cpu" and knows else None)
+        self.group = new_group(range(self._ranks), self._context)
 
     def first_call(self) -> bool:
         total = torch.tensor([dist.get_rank() + 1], dtype=torch.int32, device=self._context.device)
@@ -172,7 +210,7 @@ class TorchTransport:
     notes: tuple[str, ...] = ()
 
     def __init__(self, device: torch.device, backend: str, own: RankDevice, binding: CpuBinding | None) -> None:
-        self._context, self._backend = TorchCallContext(device), backend
+        self._context = TorchCallContext(device, backend)
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device) + (f"; {binding.words()}" if binding else "")
         self.own_device = own
@@ -181,6 +219,8 @@ class TorchTransport:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def why_not(self, case: Case) -> str | None:
+        if case.operation.composition:
+            return composed.why_not(case, self.why_not)
         if case.in_place and case.op not in IN_PLACE:
             return f"torch.distributed has no in-place {case.op}"
         if case.operation.has_in_place and not case.in_place and case.op not in OUT_OF_PLACE:
@@ -206,7 +246,7 @@ class TorchTransport:
         return TorchCommunicator(trial.group, control, self._context)
 
     def trial(self, ranks: int) -> "TorchTrial":
-        return TorchTrial(ranks, self._backend, self._context)
+        return TorchTrial(ranks, self._context)
 
     def configure(self, settings: CallSettings) -> LoopChoice:
         if settings.loop == "native":

@@ -1,0 +1,198 @@
+"""What a row of the catalog consists of: element types, pieces of buffers, the grammar of traffic texts, an operation.
+
+Pure arithmetic: no transport, no timing, no library. Sizes and factors are those of nccl-tests
+(doc/PERFORMANCE.md and src/*.cu), so bandwidths compare directly:
+
+    algbw = S / t        busbw = algbw * factor(n)
+
+S is `Case.bytes`; for operations whose buffer has one block per rank it is the total over ranks.
+"""
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:       # numpy would make every command slow to start
+    import numpy as np
+
+__all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
+           "Grammar", "Operation", "Piece", "nothing"]
+
+ROOT = 0
+WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
+LINK_WINDOW = 4  # enough to hide the acknowledgement at the large sizes used for links
+ONE_CALL = "one call"
+REDOPS = ("sum", "prod", "min", "max", "avg")
+
+
+class Dtype(NamedTuple):
+    """An element type.
+
+    Args:
+        itemsize: bytes per element.
+        exact: the largest n such that every integer from -n to n is exact in the type.
+        is_float: whether averages are rounded rather than cut off.
+        reduces: whether reductions are measured with it; others are only moved, and compared byte by byte.
+    """
+
+    itemsize: int
+    exact: int
+    is_float: bool
+    reduces: bool = True
+
+
+DTYPES = MappingProxyType({
+    "float32": Dtype(4, 1 << 24, True),
+    "float64": Dtype(8, 1 << 53, True),
+    "float16": Dtype(2, 1 << 11, True),
+    "bfloat16": Dtype(2, 1 << 8, True),
+    "int8": Dtype(1, (1 << 7) - 1, False),
+    "int32": Dtype(4, (1 << 31) - 1, False),
+    "int64": Dtype(8, (1 << 63) - 1, False),
+    "uint8": Dtype(1, (1 << 8) - 1, False, reduces=False),
+    "fp8_e4m3": Dtype(1, (1 << 8) - 1, False, reduces=False),
+})
+
+
+class Piece(NamedTuple):
+    """`count` elements of a buffer, from element `start` of block `block` sent by rank `source`.
+
+    If `source` is None, the piece is the reduction of that range over all ranks of the group.
+    """
+
+    source: int | None
+    block: int
+    start: int
+    count: int      # type: ignore[assignment]  # hides tuple.count, which nothing uses
+
+
+class CaseLike(Protocol):
+    """The properties of a `Case` that the table depends on."""
+
+    @property
+    def op(self) -> str:
+        """Name of the operation."""
+
+    @property
+    def ranks(self) -> int:
+        """Ranks of the group."""
+
+    @property
+    def bytes(self) -> int:
+        """Message size S."""
+
+    @property
+    def count(self) -> int:
+        """Elements in S."""
+
+    @property
+    def dtype(self) -> str | None:
+        """Element type."""
+
+    @property
+    def redop(self) -> str | None:
+        """Reduce operation."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether send and receive buffer are one."""
+
+    @property
+    def traffic(self) -> str | None:
+        """Traffic pattern, or the pairs of a link round."""
+
+
+def nothing(case: CaseLike, rank: int) -> list[Piece]:
+    """No pieces: of operations without data, and of those with a composition."""
+    return []
+
+
+class Grammar(NamedTuple):
+    """How `Case.traffic` reads for a family of operations.
+
+    Args:
+        parse: (text) -> its canonical form, which is what `Case.traffic` and every key hold. UsageError if the text
+            is none of this grammar.
+        expand: (operation, ranks, texts given by the user that this grammar accepts, in canonical form) -> the texts
+            to measure, maybe none. A family decides here what it measures by default.
+        check: (case) -> why the text does not suit the case; None if it does.
+        spellings: () -> what can be written, for help texts and messages.
+    """
+
+    parse: Callable[[str], str]
+    expand: Callable[["Operation", int, tuple[str, ...]], tuple[str, ...]]
+    check: Callable[[CaseLike], str | None]
+    spellings: Callable[[], str]
+
+
+class Composition(NamedTuple):
+    """What differs in an operation made of several calls, or whose data are not made of pieces.
+
+    A module of the same name as the operation's family in `collectives/transports/composed/` carries it out.
+
+    Args:
+        extent: (case, rank) -> bytes of the send and of the receive buffer.
+        image: (case, rank, salt, step, sent) -> all bytes (uint8) that the rank sends, or must hold afterwards, in a
+            step. What the call does not write must be `values.POISON` there, so that a write out of bounds is seen.
+        volume: (case) -> bytes that a rank moves, roughly, to forecast the time of a call.
+        steps: how many steps differ; sample i of slot j makes step (i + j) % steps. At least 2, so that a stale result
+            of the call before is seen.
+    """
+
+    extent: Callable[[CaseLike, int], tuple[int, int]]
+    image: Callable[[CaseLike, int, int, int, bool], "np.ndarray"]
+    volume: Callable[[CaseLike], int]
+    steps: int = 2
+
+
+class Operation(NamedTuple):
+    """One row of the catalog.
+
+    Args:
+        bus_factor: busbw / algbw over n ranks.
+        sent, received: the pieces that a rank sends, and those that it must hold afterwards.
+        measures: what the time of one message covers, as a note on the record.
+        in_blocks: S consists of one block per rank, so it must be divisible by the rank count.
+        uneven: block sizes follow a traffic pattern.
+        messages: messages (of S bytes) per timed call; time and bandwidth are per message.
+        windowed: all messages are in flight at once; the receiver acknowledges the whole window.
+        timed_by_initiators: only the first half of the ranks, which start each exchange, are timed.
+        linked: measures single links; `Case.traffic` selects the pairs (see `link_rounds`).
+        directed: only one rank of a pair sends, so each pair is measured in both directions.
+        memories: source and destination memory of each local copy (`device` is where the buffers are); None if the
+            operation is not a local copy.
+        lifecycle: a step in the life of a communicator, which every rank of the job takes part in.
+        grammar: how `Case.traffic` reads; None if the operation has no traffic.
+        unit: (ranks, element type, traffic) -> elements that the message size must be a multiple of; None for 1, or
+            the rank count if `in_blocks`.
+        composition: of an operation that is not one call on pieces; `sent` and `received` are empty then.
+        group: the name that selects this and similar operations together; None for those of `all`.
+    """
+
+    name: str
+    bus_factor: Callable[[int], float]
+    sent: Callable[[CaseLike, int], list[Piece]]
+    received: Callable[[CaseLike, int], list[Piece]]
+    measures: str
+    in_blocks: bool = False
+    uneven: bool = False
+    reduces: bool = False
+    rooted: bool = False
+    pairs: bool = False
+    has_in_place: bool = False
+    has_payload: bool = True
+    messages: int = 1
+    windowed: bool = False
+    timed_by_initiators: bool = False
+    linked: bool = False
+    directed: bool = False
+    memories: tuple[tuple[str, str], ...] | None = None
+    lifecycle: bool = False
+    grammar: Grammar | None = None
+    unit: Callable[[int, str, str | None], int] | None = None
+    composition: Composition | None = None
+    group: str | None = None
+
+    def timed_ranks(self, ranks: int) -> int:
+        """How many ranks, counted from rank 0, are timed."""
+        return max(1, ranks // 2) if self.timed_by_initiators else ranks

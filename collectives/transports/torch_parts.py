@@ -1,0 +1,57 @@
+"""What operations made of several calls may use of torch.distributed; see `interfaces.Parts`."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+
+from ..cases.case import Case
+from ..loop.memory import HostMemory
+from .torch_calls import Tensors, TimedGroup, Transfers, bind
+from .torch_memory import DeviceMemory, tensor
+
+__all__ = ["TorchParts"]
+
+
+class _Groups(Protocol):
+    """A communicator, as far as its parts need it."""
+
+    rank: int
+    size: int
+
+    def group(self, ranks: Sequence[int] | None) -> TimedGroup:
+        """Some of its ranks."""
+
+
+class TorchParts:
+    """One slot of a communicator."""
+
+    def __init__(self, comm: _Groups, memory: HostMemory | DeviceMemory, row: int, device: torch.device) -> None:
+        self.rank, self.size = comm.rank, comm.size
+        self._comm, self._memory, self._row, self._device = comm, memory, row, device
+
+    def slot(self, at: int, length: int) -> torch.Tensor:
+        return tensor(self._memory, self._row, at, length, torch.uint8)
+
+    def scratch(self, length: int) -> torch.Tensor:
+        return torch.zeros(length, dtype=torch.uint8, device=self._device)
+
+    def call(self, case: Case, send: torch.Tensor, recv: torch.Tensor,
+             ranks: Sequence[int] | None = None) -> Callable[[], object]:
+        return bind(self._comm.group(ranks), case, Tensors(case, send, recv))
+
+    def start(self, case: Case, send: torch.Tensor, recv: torch.Tensor,
+              ranks: Sequence[int] | None = None) -> Callable[[], Callable[[], object]]:
+        call = self.call(case, send, recv, ranks)
+        if isinstance(call, Transfers):
+            return call.start
+        if not isinstance(call, partial):
+            raise NotImplementedError(f"torch.distributed cannot start {case.op} without waiting for it")
+        begin = partial(call, async_op=True)
+        return lambda: begin().wait
+
+    def exchange(self, send: torch.Tensor, sends: Sequence[int], recv: torch.Tensor, receives: Sequence[int],
+                 ranks: Sequence[int] | None = None) -> None:
+        dist.all_to_all_single(recv, send, list(receives), list(sends), self._comm.group(ranks).timed)
