@@ -15,6 +15,7 @@ comments.
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ from .case import parse_size
 from .catalog import OPERATIONS
 from .mesh import is_axis, parse_mesh
 from .names import requested_op
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 __all__ = ["COLUMNS", "csv_text", "read_calls", "toml_text"]
 
@@ -111,10 +117,6 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, object]
 
 
 def _toml(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        import tomllib
-    except ModuleNotFoundError:         # Python 3.10
-        import tomli as tomllib
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
