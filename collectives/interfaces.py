@@ -1,6 +1,7 @@
 """The protocols between the timing loop and a communication library."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from .cases import catalog
@@ -157,6 +158,8 @@ class Prepared(NamedTuple):
         host_bound: for each block so far, whether the device had to wait for the host to queue a call, so that its
             clock may tell the speed of the host.
         select: `select(sample)` prepares the calls for the steps of that sample, outside the timed region.
+        marks: for each block so far, by the names of `Composition.marks`: ns from the begin of a call until the moment
+            that the mark stands for, summed over the calls of the block.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -171,6 +174,7 @@ class Prepared(NamedTuple):
     as_called: Callable[[int], tuple[int, int]] | None = None
     host_bound: Sequence[bool] = ()
     select: Callable[[int], object] = ignore_step
+    marks: Mapping[str, Sequence[int]] = MappingProxyType({})
 
     @property
     def sends(self) -> bool:
@@ -203,6 +207,9 @@ class Parts(Protocol):
     rank: int
     size: int
 
+    def now_ns(self) -> int:
+        """This rank's monotonic clock in nanoseconds, for the marks of a call."""
+
     def slot(self, at: int, length: int) -> RawBytes:
         """`length` bytes of the slot."""
 
@@ -234,7 +241,7 @@ class Bound(NamedTuple):
     """An operation made of several calls, bound to one slot.
 
     Args:
-        call: makes all of its calls.
+        call: makes all of its calls; returns the readings of the clock that its operation has `marks` for.
         select: chooses the step that the next call makes; outside the timed region.
     """
 

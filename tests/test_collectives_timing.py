@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collbench.collectives.loop.timing import python_block, take_samples, time_samples
-from collbench.collectives.records.record import Policy
+from collbench.collectives.cases.case import Case
+from collbench.collectives.loop.timing import MarkedBlock, python_block, take_samples, time_samples
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.record import Policy, Timing
 from collbench.collectives.statistics import stopping
+
+NOOP = Case(op="noop", ranks=1, bytes=0)
 
 
 class Simulated:
@@ -50,7 +54,8 @@ class Barrier:
 class Inspected:
     """Stands for the inspector; resetting and checking take time too, which must not be measured."""
 
-    def __init__(self, world, calls):
+    def __init__(self, world, calls, states=()):
+        self.case = SimpleNamespace(operation=SimpleNamespace(states=lambda case: states, timed=lambda case: (0,)))
         block = python_block([world.call] * calls, world.now_ns, world.drain)
         self.world, self.prepared, self.log = world, SimpleNamespace(block=block, slots=calls, sampler=None), []
 
@@ -76,7 +81,7 @@ def test_only_the_calls_and_the_last_drain_are_timed(calls):
 
 def test_a_steady_case_stops_as_soon_as_its_median_is_known():
     world = Simulated()
-    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0)
     assert samples.stopped_by == "precision"
     assert len(samples.worst_s) == len(samples.elapsed_ns) - samples.warmup
     assert 6 <= len(samples.worst_s) <= 20
@@ -85,18 +90,18 @@ def test_a_steady_case_stops_as_soon_as_its_median_is_known():
 def test_a_noisy_case_stops_when_its_time_is_up_but_not_below_the_minimum_of_samples():
     noise = random.Random(1)
     world = Simulated(noise=lambda: noise.randrange(100_000))
-    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=1e-6), 0.2, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=1e-6), 0.2)
     assert samples.stopped_by == "time"
     assert 0.15 <= world.clock_ns / 1e9 <= 0.25
     slow = Simulated(call_ns=10**9)
-    assert len(take_samples(Inspected(slow, 1), slow, Barrier(slow), Policy(min_samples=7, precision=0.0), 0.2, 1)
+    assert len(take_samples(Inspected(slow, 1), slow, Barrier(slow), Policy(min_samples=7, precision=0.0), 0.2)
                .worst_s) == 7
 
 
 def test_the_maximum_of_samples_is_never_exceeded():
     noise = random.Random(2)
     world = Simulated(align_ns=10, noise=lambda: noise.randrange(100_000))
-    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=0.0, max_samples=40), 100.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(precision=0.0, max_samples=40), 100.0)
     assert samples.stopped_by == "samples"
     assert len(samples.worst_s) == 40
 
@@ -115,7 +120,7 @@ def test_samples_that_begin_late_are_kept_and_not_counted():
 
         def accept(self, late_ns, sample_ns):
             return [late <= 1000 for late in late_ns]
-    samples = take_samples(Inspected(world, 1), world, Agreed(world), Policy(precision=0.0, max_samples=60), 1.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Agreed(world), Policy(precision=0.0, max_samples=60), 1.0)
     total = len(samples.elapsed_ns)
     assert samples.late == [sample for sample in range(samples.warmup, total) if (sample + 1) % 3 == 0]
     assert len(samples.worst_s) == total - samples.warmup - len(samples.late)
@@ -130,7 +135,7 @@ def test_a_case_that_is_always_late_ends():
 
         def accept(self, late_ns, sample_ns):
             return [False] * len(late_ns)
-    samples = take_samples(Inspected(world, 1), world, Late(world), Policy(), 0.01, 1)
+    samples = take_samples(Inspected(world, 1), world, Late(world), Policy(), 0.01)
     assert samples.worst_s == []
     assert samples.stopped_by == "time"
 
@@ -139,9 +144,38 @@ def test_warm_up_goes_on_while_calls_get_faster():
     world = Simulated(call_ns=1_000_000)
     prices = iter([5_000_000, *[3_000_000] * 3, *[2_000_000] * 3, *[1_000_000] * 3])
     world.noise = lambda: next(prices, 0)
-    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0, 1)
+    samples = take_samples(Inspected(world, 1), world, Barrier(world), Policy(), 10.0)
     assert samples.warmup == 16      # the cold call, three blocks that got faster, and two that did not
     assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_samples_that_take_turns_between_states_are_counted_by_state():
+    """The first state takes 1 us and the second 3 us; each of the counts and the time is that of the second."""
+    world = Simulated()
+    world.noise = lambda: 2000 * (len(inspected.log) % 4 == 3)      # after reset, check, reset
+    inspected = Inspected(world, 1, states=("alone", "loaded"))
+    taken = take_samples(inspected, world, Barrier(world), Policy(precision=0.0, min_samples=9, max_samples=9), 10.0)
+    timing = Timing(mode="isolated", calls=1, warmup=taken.warmup, states=("alone", "loaded"), begin_ns=None,
+                    elapsed_ns=[taken.elapsed_ns], precision=taken.precision, stopped_by=taken.stopped_by)
+    assert len(taken.elapsed_ns) == taken.warmup + 2 * 9
+    assert taken.worst_s == pytest.approx([3.007e-6] * 9)
+    assert timing.message_s(NOOP) == pytest.approx(taken.worst_s)
+    assert timing.message_s(NOOP, "alone") == pytest.approx([1.007e-6] * 9)
+    assert digest(NOOP, timing, 0.02).median_ns == 3007
+
+
+def test_marks_are_the_time_since_the_begin_of_their_call():
+    world = Simulated()
+
+    def call():
+        world.clock_ns += 100
+        first = world.clock_ns
+        world.clock_ns += 30
+        return first, world.clock_ns
+    block = MarkedBlock([call] * 3, ("first", "second"), world.now_ns, world.drain)
+    assert block(0) == (0, 3 * 130 + world.drain_ns)
+    block(0)
+    assert block.marks == {"first": [300, 300], "second": [390, 390]}
 
 
 @pytest.mark.parametrize("draw", [lambda r: r.gauss(100, 5), lambda r: r.expovariate(1),

@@ -176,15 +176,15 @@ def _lateness(case: Case, timing: Timing) -> pd.DataFrame | None:
     """Delays of each timed rank after the first one, at begin and end."""
     if timing.begin_ns is None or case.ranks < 2:
         return None
-    ranks, counted = case.operation.timed_ranks(case.ranks), timing.counted()
-    begin, elapsed = (np.array(rows[:ranks], dtype=np.int64)[:, counted]
-                      for rows in (timing.begin_ns, timing.elapsed_ns))
-    if ranks < 2:
+    ranks, counted = case.operation.timed(case), timing.counted()
+    if len(ranks) < 2:
         return None
+    begin, elapsed = (np.array([rows[rank] for rank in ranks], dtype=np.int64)[:, counted]
+                      for rows in (timing.begin_ns, timing.elapsed_ns))
     tables = []
     for kind, moments in (("begin", begin), ("end", begin + elapsed)):
         low, middle, high = np.quantile((moments - moments.min(axis=0)) / 1e9, _SHARES, axis=1)
-        tables.append(pd.DataFrame({"rank": np.arange(ranks), "kind": kind, "lo_s": low, "mid_s": middle,
+        tables.append(pd.DataFrame({"rank": list(ranks), "kind": kind, "lo_s": low, "mid_s": middle,
                                     "hi_s": high}))
     return pd.concat(tables, ignore_index=True)
 

@@ -8,7 +8,7 @@ Pure arithmetic: no transport, no timing, no library. Sizes and factors are thos
 S is `Case.bytes`; for operations whose buffer has one block per rank it is the total over ranks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
 __all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
-           "Grammar", "Operation", "Piece", "nothing"]
+           "Grammar", "Operation", "Piece", "no_names", "nothing"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
@@ -107,6 +107,11 @@ def nothing(case: CaseLike, rank: int) -> list[Piece]:
     return []
 
 
+def no_names(case: CaseLike) -> tuple[str, ...]:
+    """For operations that are measured in one state only, or without marks."""
+    return ()
+
+
 class Grammar(NamedTuple):
     """How `Case.traffic` reads for a family of operations.
 
@@ -135,14 +140,28 @@ class Composition(NamedTuple):
         image: (case, rank, salt, step, sent) -> all bytes (uint8) that the rank sends, or must hold afterwards, in a
             step. What the call does not write must be `values.POISON` there, so that a write out of bounds is seen.
         volume: (case) -> bytes that a rank moves, roughly, to forecast the time of a call.
-        steps: how many steps differ; sample i of slot j makes step (i + j) % steps. At least 2, so that a stale result
-            of the call before is seen.
+        steps: how many steps differ in data; see `step`. At least 2, so that a stale result of the call before is seen.
+        states: (case) -> the states in which it is measured in turn, such as `alone` and `loaded`: samples alternate
+            between them, so that they are compared under equal conditions. The time of the case is that of the last.
+            Each state has `steps` steps of its own: step s is step s // len(states) of state s % len(states).
+        marks: (case) -> names of the clock readings that each call returns, in order, such as the end of one part.
     """
 
     extent: Callable[[CaseLike, int], tuple[int, int]]
     image: Callable[[CaseLike, int, int, int, bool], "np.ndarray"]
     volume: Callable[[CaseLike], int]
     steps: int = 2
+    states: Callable[[CaseLike], tuple[str, ...]] = no_names
+    marks: Callable[[CaseLike], tuple[str, ...]] = no_names
+
+    def step(self, case: CaseLike, sample: int, slot: int) -> int:
+        """The step that a slot makes in a sample: sample i is in state i % states, and neighbours differ in data."""
+        states = len(self.states(case)) or 1
+        return sample % states + states * ((sample // states + slot) % self.steps)
+
+    def all_steps(self, case: CaseLike) -> range:
+        """All steps of all states."""
+        return range(self.steps * (len(self.states(case)) or 1))
 
 
 class Operation(NamedTuple):
@@ -193,6 +212,10 @@ class Operation(NamedTuple):
     composition: Composition | None = None
     group: str | None = None
 
-    def timed_ranks(self, ranks: int) -> int:
-        """How many ranks, counted from rank 0, are timed."""
-        return max(1, ranks // 2) if self.timed_by_initiators else ranks
+    def states(self, case: CaseLike) -> tuple[str, ...]:
+        """The states that its samples take turns in; empty if there is only one."""
+        return self.composition.states(case) if self.composition else ()
+
+    def timed(self, case: CaseLike) -> Sequence[int]:
+        """The ranks that are timed, in increasing order."""
+        return range(max(1, case.ranks // 2) if self.timed_by_initiators else case.ranks)

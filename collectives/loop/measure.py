@@ -10,7 +10,7 @@ from ..cases import catalog
 from ..cases.case import Case
 from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase, layout
 from ..records.record import Mismatch, Mode, Policy, Status
-from ..statistics.stopping import calls_per_block, median, median_precision
+from ..statistics.stopping import calls_per_block, median
 from .alignment import ALIGNMENTS
 from .clock import ClockModel
 from .timing import Samples, take_samples, time_samples
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 class ModeSamples(msgspec.Struct, frozen=True):
     """One rank's samples of one mode, from which rank 0 makes a `Timing`; begins are on rank 0's clock.
 
-    `host_bound` and `as_called_ns` are as in `Timing`; `alignment` is None for that of the policy.
+    `host_bound`, `as_called_ns` and `marks_ns` are as in `Timing`; `alignment` is None for that of the policy.
     """
 
     mode: Mode
@@ -46,6 +46,7 @@ class ModeSamples(msgspec.Struct, frozen=True):
     host_bound: list[int] = []
     as_called_ns: list[int] | None = None
     alignment: str | None = None
+    marks_ns: dict[str, list[int]] = {}
 
 
 class Outcome(msgspec.Struct):
@@ -170,13 +171,13 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
     alignment = ALIGNMENTS[name](communicator, clock)
 
     def take() -> Samples:
-        return take_samples(inspector, communicator, alignment, policy, mode_s, case.operation.timed_ranks(case.ranks),
-                            enter)
+        return take_samples(inspector, communicator, alignment, policy, mode_s, enter)
     samples = take()
     if not samples.worst_s:     # no sample began on time: the ranks are being preempted
-        name, first = "barrier", len(prepared.host_bound)
+        name, first = "barrier", len(samples.begin_ns)
         alignment = ALIGNMENTS[name](communicator, clock)
         samples = take()
+    marks_ns = {mark: list(taken[first:]) for mark, taken in prepared.marks.items()}
     host_bound = [sample for sample, bound in enumerate(prepared.host_bound[first:])
                   if bound and sample >= samples.warmup]
     as_called_ns = None
@@ -187,8 +188,8 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
     _finish(inspector, communicator, outcome)
     taken = ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
                         samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
-                        median_precision(samples.worst_s), samples.stopped_by, host_bound, as_called_ns,
-                        None if name == policy.alignment else name)
+                        samples.precision, samples.stopped_by, host_bound, as_called_ns,
+                        None if name == policy.alignment else name, marks_ns)
     outcome.modes = [*outcome.modes, taken]
     return median(samples.worst_s)
 

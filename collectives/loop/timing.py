@@ -11,7 +11,8 @@ from ..statistics import stopping
 from .alignment import Alignment
 from .verify import Inspector
 
-__all__ = ["QueuedBlock", "Samples", "Stopwatch", "loop_spec", "python_block", "take_samples", "time_samples"]
+__all__ = ["MarkedBlock", "QueuedBlock", "Samples", "Stopwatch", "loop_spec", "python_block", "take_samples",
+           "time_samples"]
 
 _HOLD_FACTOR = 2        # how much longer than queueing the calls the device is kept busy
 _WARMUP_BLOCK = 3
@@ -22,8 +23,8 @@ _WARMUP_SHARE = 0.3     # of the time for a case, at most
 class Samples(NamedTuple):
     """One rank's clock readings for one mode of one case, and what all ranks share about them.
 
-    `worst_s` is the time of one call on the slowest rank, per counted sample; `late` are the samples that some rank
-    began too late. Both are the same on every rank.
+    `worst_s` is the time of one call on the slowest rank, per counted sample of the state that is the case's; `late`
+    are the samples that some rank began too late. Both are the same on every rank.
     """
 
     begin_ns: list[int]
@@ -31,6 +32,7 @@ class Samples(NamedTuple):
     warmup: int
     late: list[int]
     worst_s: list[float]
+    precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 
 
@@ -55,6 +57,33 @@ def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int
         drain()
         return begin, now_ns()
     return block
+
+
+class MarkedBlock:
+    """Like `python_block`, for calls that return readings of the clock, one for each of `names`.
+
+    Attributes:
+        marks: for each block so far, by name: the readings since the begin of their call, summed over the calls.
+    """
+
+    def __init__(self, calls: Sequence[Callable[[], Sequence[int]]], names: Sequence[str], now_ns: Callable[[], int],
+                 drain: Callable[[], object]) -> None:
+        self._calls, self._now_ns, self._drain = calls, now_ns, drain
+        self.marks: dict[str, list[int]] = {name: [] for name in names}
+
+    def __call__(self, start_ns: int) -> tuple[int, int]:
+        now_ns, begins, readings = self._now_ns, [], []
+        while now_ns() < start_ns:
+            pass
+        begin = now_ns()
+        for call in self._calls:
+            begins.append(now_ns())
+            readings.append(call())
+        self._drain()
+        end = now_ns()
+        for row, column in zip(self.marks.values(), zip(*readings, strict=True), strict=True):
+            row.append(sum(column) - sum(begins))
+        return begin, end
 
 
 class QueuedBlock:
@@ -164,54 +193,72 @@ def _collector_off() -> Iterator[None]:
 
 
 def take_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, policy: Policy,
-                 budget_s: float, timed_ranks: int, enter: EnterPhase = ignore_phase) -> Samples:
+                 budget_s: float, enter: EnterPhase = ignore_phase) -> Samples:
     """Warm up, then sample until the median is precise enough or the time is spent. Collective.
 
-    Every decision uses values that `all_max` made equal on all ranks, so all ranks decide alike. Only the first
-    `timed_ranks` ranks are timed; the durations of the others are ignored.
+    Every decision uses values that `all_max` made equal on all ranks, so all ranks decide alike. The durations of ranks
+    that are not timed are ignored. Where samples take turns between states, bounds on their number are those of each
+    state, and the median of each must be precise enough.
     """
-    sampler = _Sampler(inspector, communicator, alignment, timed_ranks, policy.cache == "cold")
+    sampler = _Sampler(inspector, communicator, alignment, policy.cache == "cold")
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
         enter("warm-up")
         _warm_up(sampler, budget_s, policy.warmup)
         enter("timed")
-        warmup, warmup_s, sampler.worst_s = len(sampler.begin_ns), sampler.spent_s, []
-        while count := stopping.next_round(len(sampler.worst_s), sampler.spent_s - warmup_s, budget_s - warmup_s,
+        warmup, warmup_s = len(sampler.begin_ns), sampler.spent_s
+        sampler.forget_times()
+        while count := stopping.next_round(sampler.counted, sampler.spent_s - warmup_s, budget_s - warmup_s,
                                            policy.min_samples, policy.max_samples):
             sampler.take(count)
-            reached = stopping.median_precision(sampler.worst_s)
-            if reached is not None and reached <= policy.precision:
+            if (reached := sampler.precision()) is not None and reached <= policy.precision:
                 stopped_by = "precision"
                 break
         else:
-            stopped_by = "samples" if len(sampler.worst_s) >= policy.max_samples else "time"
+            stopped_by = "samples" if sampler.counted >= policy.max_samples else "time"
     late = [sample for sample in sampler.late if sample >= warmup]
-    return Samples(sampler.begin_ns, sampler.elapsed_ns, warmup, late, sampler.worst_s, stopped_by)
+    return Samples(sampler.begin_ns, sampler.elapsed_ns, warmup, late, sampler.worst_s[-1], sampler.precision(),
+                   stopped_by)
 
 
 class _Sampler:
-    """Collects the samples of one mode of one case."""
+    """Collects the samples of one mode of one case; `worst_s` are the slowest rank's times by state."""
 
-    def __init__(self, inspector: Inspector, communicator: Communicator, alignment: Alignment, timed_ranks: int,
-                 cold: bool) -> None:
+    def __init__(self, inspector: Inspector, communicator: Communicator, alignment: Alignment, cold: bool) -> None:
         self.cold = cold
         self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
-        self.timed = communicator.rank < timed_ranks
+        case = inspector.case
+        self.timed = communicator.rank in case.operation.timed(case)
+        self.states = len(case.operation.states(case)) or 1
         self.calls = inspector.prepared.slots
         self.started_ns = communicator.now_ns()
         self.begin_ns: list[int] = []
         self.elapsed_ns: list[int] = []
         self.late: list[int] = []
-        self.worst_s: list[float] = []
         self.spent_s = 0.0
+        self.forget_times()
 
-    def take(self, count: int) -> list[float]:
-        """Take `count` samples and share them with all ranks; returns the slowest rank's time of each on-time one.
+    def forget_times(self) -> None:
+        """Begin to count samples."""
+        self.worst_s: list[list[float]] = [[] for _ in range(self.states)]
 
-        If none was on time, returns the times of all.
+    @property
+    def counted(self) -> int:
+        """Counted samples of the state that has the fewest."""
+        return min(map(len, self.worst_s))
+
+    def precision(self) -> float | None:
+        """Relative half-width of the confidence interval of the median, of the least precise state."""
+        found = [stopping.median_precision(times) for times in self.worst_s]
+        known = [one for one in found if one is not None]
+        return max(known) if len(known) == len(found) else None
+
+    def take(self, rounds: int) -> list[float]:
+        """Take so many samples of each state in turn and share them with all ranks.
+
+        Returns the slowest rank's time of each on-time sample of the last state; if none was on time, of all.
         """
-        first = len(self.begin_ns)
+        first, count = len(self.begin_ns), rounds * self.states
         begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count,
                                             self.cold)
         self.begin_ns += begin
@@ -222,9 +269,12 @@ class _Sampler:
         times, late_ns, self.spent_s = shared[:count], shared[count:-1], shared[-1]
         on_time = self.alignment.accept(late_ns, [1e9 * self.calls * time_s for time_s in times])
         self.late += [first + sample for sample in range(count) if not on_time[sample]]
-        good = [time_s for time_s, counts in zip(times, on_time, strict=True) if counts]
-        self.worst_s += good
-        return good or times
+        states = range(self.states)
+        good = [[time_s for time_s, counts in zip(times[state::self.states], on_time[state::self.states], strict=True)
+                 if counts] for state in states]
+        for state in states:
+            self.worst_s[state] += good[state]
+        return good[-1] or times[self.states - 1::self.states]
 
 
 def _warm_up(sampler: _Sampler, budget_s: float, count: int | None) -> None:

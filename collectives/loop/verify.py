@@ -7,6 +7,7 @@ is detected too.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,8 @@ def _close(found: np.ndarray, expected: np.ndarray, case: Case) -> bool:
 class Inspector:
     """Fills the slots of a prepared case before each sample and checks every slot after it, on one rank.
 
-    Slot j of sample i makes step (i + j) % steps: it sends `sends[step]` and must then hold `wanted[step]`.
+    A slot that makes a step sends `sends[step]` and must then hold `wanted[step]`. Slot j of sample i makes step
+    (i + j) % 2, or as `Composition.step` says.
     """
 
     def __init__(self, case: Case, rank: int, prepared: Prepared, salt: int = 0) -> None:
@@ -63,9 +65,12 @@ class Inspector:
         self.checks = self.wrong = 0
         self.fault: Mismatch | None = None
         memory = prepared.memory
-        self._steps = range(case.operation.composition.steps if case.operation.composition else 2)
-        self.sends = [memory.keep(sent_pattern(case, rank, salt + 1 + step, step)) for step in self._steps]
-        self._expected = [expected_pattern(case, rank, salt + 1 + step, step) for step in self._steps]
+        composition = case.operation.composition
+        self._period = composition.steps if composition else 2
+        self._step = partial(composition.step, case) if composition else lambda sample, slot: (sample + slot) % 2
+        steps = composition.all_steps(case) if composition else range(2)
+        self.sends = [memory.keep(sent_pattern(case, rank, salt + 1 + step, step)) for step in steps]
+        self._expected = [expected_pattern(case, rank, salt + 1 + step, step) for step in steps]
         self.wanted = [memory.keep(pattern) for pattern in self._expected]
 
     def reset(self, sample: int) -> None:
@@ -103,9 +108,10 @@ class Inspector:
             self.checks += samples * self.prepared.slots
 
     def _rows(self, sample: int) -> list[tuple[slice, int]]:
-        """The slots of each step."""
-        steps = len(self._steps)
-        return [(slice(slot, None, steps), (sample + slot) % steps) for slot in range(min(steps, self.prepared.slots))]
+        """The slots of each step of a sample."""
+        period = self._period
+        return [(slice(slot, None, period), self._step(sample, slot))
+                for slot in range(min(period, self.prepared.slots))]
 
     def _examine(self, slots: range, which: int, when: str) -> None:
         expected = self._expected[which].image()

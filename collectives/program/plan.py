@@ -152,7 +152,7 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
         window = catalog.window_depth(case) if case.operation.windowed else 1
         slot_bytes = case.bytes * window * (1 if case.in_place else 2)
     touch_s = probe.touched_s_per_byte * slot_bytes
-    least = policy.min_samples + _EXTRA_CALLS
+    least = (policy.min_samples + _EXTRA_CALLS) * (len(case.operation.states(case)) or 1)
     total_s = probe.fixed_s + touch_s + _DECISIONS * decision_s
     for mode in policy.modes:
         most = max(2, min(_MAX_SLOTS, probe.slots_bytes // max(slot_bytes, 1)))

@@ -171,8 +171,10 @@ class RecordBuilder:
                         graph=first.graph, clock_error_s=error_ns / 1e9,
                         begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes],
                         host_bound=sorted(set().union(*(mode.host_bound for mode in modes))),
-                        as_called_ns=_if_all([mode.as_called_ns for mode in modes]), precision=first.precision,
-                        stopped_by=first.stopped_by)
+                        as_called_ns=_if_all([mode.as_called_ns for mode in modes]),
+                        states=case.operation.states(case),
+                        marks_ns={mark: [mode.marks_ns[mark] for mode in modes] for mark in first.marks_ns},
+                        precision=first.precision, stopped_by=first.stopped_by)
         return msgspec.structs.replace(timing, span=_span(case, timing, begin_ns, error_ns))
 
 
@@ -193,6 +195,7 @@ def _span(case: Case, timing: Timing, begin_ns: list[list[int]],
     """
     if timing.alignment != "agreed" or case.op == "noop":
         return "slowest rank"
-    timed = case.operation.timed_ranks(case.ranks)
-    makespan_ns = median(makespans_ns(begin_ns[:timed], timing.elapsed_ns[:timed], timing.counted()))
+    timed = case.operation.timed(case)
+    makespan_ns = median(makespans_ns([begin_ns[rank] for rank in timed], [timing.elapsed_ns[rank] for rank in timed],
+                                      timing.counted()))
     return "makespan" if makespan_ns > error_ns else "slowest rank"

@@ -5,6 +5,7 @@ start together and their clocks compare, otherwise the longest of the ranks' own
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ def digest(case: Case, timing: Timing, precision: float) -> Digest:
     else:
         times, ends = elapsed.max(axis=0), elapsed
     found, own = spread(times), _row_medians(elapsed)
-    last_rank, last_share = _most_often_last(ends)
+    last_rank, last_share = _most_often_last(ends, case.operation.timed(case))
     late = _lateness(case, timing)
     return Digest(
         version=DIGEST, mode=timing.mode, calls=timing.calls, samples=len(times), kind=timing.span,
@@ -41,17 +42,28 @@ def digest(case: Case, timing: Timing, precision: float) -> Digest:
 
 
 def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> Ints:
-    """[rank][sample] of the timed ranks, without warm-up and late samples."""
-    timed = rows[:case.operation.timed_ranks(case.ranks)]
+    """[rank][sample] of the timed ranks, without warm-up, late samples and those in other states."""
+    timed = _timed(case, rows)
     lengths = {len(row) for row in timed}
-    counted = timing.counted() if timing.late and len(lengths) == 1 else range(timing.warmup, max(lengths, default=0))
-    if len(lengths) != 1 or not counted:
+    counted = (timing.counted() if timing.late else timing.begun()) if len(lengths) == 1 else ()
+    if not counted or counted[-1] >= max(lengths):
         raise ValueError(f"{case.label()}, {timing.mode}: no counted samples, or not equally many from each rank")
-    return np.array(timed, dtype=np.int64)[:, counted if timing.late else slice(timing.warmup, None)]
+    return np.array(timed, dtype=np.int64)[:, counted if timing.late else _slice(timing)]
+
+
+def _slice(timing: Timing) -> slice:
+    """The samples of `timing.begun()`."""
+    begun = timing.begun()
+    return slice(begun.start, None, begun.step)
+
+
+def _timed(case: Case, rows: list[list[int]]) -> list[list[int]]:
+    """The rows of the timed ranks, as far as there are such."""
+    return [rows[rank] for rank in case.operation.timed(case) if rank < len(rows)]
 
 
 def _as_called(case: Case, timing: Timing) -> float | None:
-    rows = (timing.as_called_ns or [])[:case.operation.timed_ranks(case.ranks)]
+    rows = _timed(case, timing.as_called_ns or [])
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
         return None
     return float(_middle(np.sort(np.array(rows, dtype=np.int64).max(axis=0))))
@@ -72,13 +84,13 @@ def _row_medians(rows: Ints) -> NDArray[np.float64]:
     return _middle(np.sort(rows, axis=1))
 
 
-def _most_often_last(ends: Ints) -> tuple[int | None, float | None]:
-    """The rank that ended last in the most samples, and its share of them."""
+def _most_often_last(ends: Ints, timed: Sequence[int]) -> tuple[int | None, float | None]:
+    """The rank that ended last in the most samples, and its share of them; row i of `ends` is of rank timed[i]."""
     if len(ends) < 2:
         return None, None
     times_last = np.bincount(ends.argmax(axis=0), minlength=len(ends))
-    rank = int(times_last.argmax())
-    return rank, float(times_last[rank] / ends.shape[1])
+    row = int(times_last.argmax())
+    return timed[row], float(times_last[row] / ends.shape[1])
 
 
 class _Lateness(NamedTuple):
@@ -95,7 +107,7 @@ def _lateness(case: Case, timing: Timing) -> _Lateness:
     """
     if timing.mode != "isolated" or timing.begin_ns is None or case.ranks < 2 or case.op == "noop":
         return _Lateness()
-    begin, elapsed = (np.array(rows, dtype=np.int64)[:, timing.warmup:]
+    begin, elapsed = (np.array(rows, dtype=np.int64)[:, _slice(timing)]
                       for rows in (timing.begin_ns, timing.elapsed_ns))
     if begin.shape != elapsed.shape or len(begin) != case.ranks or not begin.size:
         return _Lateness()

@@ -133,7 +133,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
             may tell the speed of the host.
         as_called_ns: [rank][sample] the same calls on the host's clock, from the first one until all are complete: what
             a program that makes them one after another waits for. None where the stopwatch is the host's anyway.
-        precision: final half-width of the 95 % confidence interval of the median over the median; None if unknown.
+        states: the states that samples take turns in: sample i is in state i % len(states), and the time of the case is
+            that of the last. Empty if there is only one.
+        marks_ns: by name, [rank][sample] from the begin of a call until the moment that the mark stands for, summed
+            over the calls of the sample; see `Composition.marks`.
+        precision: final half-width of the 95 % confidence interval of the median over the median, of the least precise
+            state; None if unknown.
         stopped_by: what ended the sampling.
 
     Raises:
@@ -154,6 +159,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_ns: list[list[int]]
     host_bound: list[int] = []
     as_called_ns: list[list[int]] | None = None
+    states: tuple[str, ...] = ()
+    marks_ns: dict[str, list[list[int]]] = {}
     precision: float | None
     stopped_by: Literal["precision", "time", "samples"]
 
@@ -161,22 +168,30 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         if self.span == "makespan" and self.begin_ns is None:
             raise ValueError("a timing with span makespan has no begin_ns")
 
-    def counted(self) -> list[int]:
-        """Indices of the samples that are neither warm-up nor late."""
-        late = set(self.late)
-        return [sample for sample in range(self.warmup, len(self.elapsed_ns[0])) if sample not in late]
+    def begun(self, state: str | None = None) -> range:
+        """Indices of the samples in a state, the last one if None, after warm-up. ValueError if there is none such."""
+        states = len(self.states) or 1
+        turn = states - 1 if state is None else self.states.index(state)
+        first = self.warmup + (turn - self.warmup) % states
+        return range(first, len(self.elapsed_ns[0]), states)
 
-    def message_s(self, case: Case) -> list[float]:
-        """Seconds per message (per call, for a collective) of each counted sample, as defined by `span`.
+    def counted(self, state: str | None = None) -> list[int]:
+        """Indices of the samples in a state, the last one if None, that are neither warm-up nor late."""
+        late = set(self.late)
+        return [sample for sample in self.begun(state) if sample not in late]
+
+    def message_s(self, case: Case, state: str | None = None) -> list[float]:
+        """Seconds per message (per call, for a collective) of each counted sample in a state, as defined by `span`.
 
         Taken over the timed ranks only, which in some pairwise exchanges are the initiators.
         """
-        timed = case.operation.timed_ranks(case.ranks)
+        timed, counted = case.operation.timed(case), self.counted(state)
         scale = 1e9 * self.calls * case.operation.messages
-        elapsed = self.elapsed_ns[:timed]
+        elapsed = [self.elapsed_ns[rank] for rank in timed]
         if self.span == "slowest rank" or self.begin_ns is None:
-            return [max(row[sample] for row in elapsed) / scale for sample in self.counted()]
-        return [ns / scale for ns in makespans_ns(self.begin_ns[:timed], elapsed, self.counted())]
+            return [max(row[sample] for row in elapsed) / scale for sample in counted]
+        begin = [self.begin_ns[rank] for rank in timed]
+        return [ns / scale for ns in makespans_ns(begin, elapsed, counted)]
 
     def pair_s(self, case: Case) -> dict[tuple[int, int], list[float]]:
         """Seconds per message of each counted sample of a link case, by (initiator, responder).

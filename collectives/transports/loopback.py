@@ -86,14 +86,15 @@ class LoopbackCommunicator:
     def _composed(self, case: Case, memory: HostMemory, place: Layout) -> Prepared:
         bound = [composed.bind(LoopbackParts(self, row), case, place) for row in memory.rows]
 
-        def run(call: Callable[[], object], recv: np.ndarray) -> None:
-            call()
+        def run(call: Callable[[], object], recv: np.ndarray) -> object:
+            marks = call()
             if self._fault:
                 self._fault(case, self.rank, recv)
+            return marks
         calls = [functools.partial(run, one.call, row[place.recv_at:place.recv_at + place.recv_bytes])
                  for one, row in zip(bound, memory.rows, strict=True)]
-        return Prepared(python_block(calls, self.now_ns, self.drain), len(calls), memory, place,
-                        select=composed.selector(case, bound))
+        block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
+        return Prepared(block, len(calls), memory, place, select=composed.selector(case, bound), marks=marks)
 
     def carry_out(self, case: Case, send: np.ndarray, recv: np.ndarray, members: tuple[int, ...]) -> None:
         """One call among some of the ranks, without the injected fault."""
@@ -161,7 +162,7 @@ class LoopbackParts:
     """One slot of a thread; see `interfaces.Parts`. What is started is carried out by the wait for it."""
 
     def __init__(self, comm: LoopbackCommunicator, row: np.ndarray) -> None:
-        self.rank, self.size = comm.rank, comm.size
+        self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
         self._comm, self._row = comm, row
 
     def slot(self, at: int, length: int) -> np.ndarray:

@@ -100,8 +100,9 @@ class MpiCommunicator:
         def release() -> None:
             for one in parts:
                 one.free()
-        return Prepared(python_block([one.call for one in bound], self.now_ns, self.drain), len(bound), memory, place,
-                        "python", release, select=composed.selector(case, bound))
+        block, marks = composed.host_block(case, [one.call for one in bound], self.now_ns, self.drain)
+        return Prepared(block, len(bound), memory, place, "python", release, select=composed.selector(case, bound),
+                        marks=marks)
 
     def group(self, ranks: Sequence[int] | None) -> MPI.Intracomm:
         """The communicator of some of these ranks, made when it is first asked for. Collective over them."""

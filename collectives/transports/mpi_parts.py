@@ -19,6 +19,7 @@ class _Groups(Protocol):
 
     rank: int
     size: int
+    now_ns: Callable[[], int]
 
     def group(self, ranks: Sequence[int] | None) -> MPI.Intracomm:
         """Some of its ranks."""
@@ -28,7 +29,7 @@ class MpiParts:
     """One slot of a communicator."""
 
     def __init__(self, comm: _Groups, row: RawBytes) -> None:
-        self.rank, self.size = comm.rank, comm.size
+        self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
         self._comm, self._row = comm, row
         self._bound: list[Buffers] = []
 

@@ -83,8 +83,11 @@ class TorchCommunicator:
         memory = open_memory(slots, place.slot_bytes, device)
         if case.operation.composition:
             bound = [composed.bind(TorchParts(self, memory, row, device), case, place) for row in range(slots)]
-            prepared = self._timed([one.call for one in bound], memory, place)
-            return prepared._replace(select=composed.selector(case, bound))
+            calls, select = [one.call for one in bound], composed.selector(case, bound)
+            if case.operation.composition.marks(case):      # such calls read the host's clock
+                block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
+                return Prepared(block, slots, memory, place, select=select, marks=marks)
+            return self._timed(calls, memory, place)._replace(select=select)
         return self._timed([bind(self, case, slot_tensors(case, memory, row, place)) for row in range(slots)], memory,
                            place)
 

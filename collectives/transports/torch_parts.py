@@ -20,6 +20,7 @@ class _Groups(Protocol):
 
     rank: int
     size: int
+    now_ns: Callable[[], int]
 
     def group(self, ranks: Sequence[int] | None) -> TimedGroup:
         """Some of its ranks."""
@@ -29,7 +30,7 @@ class TorchParts:
     """One slot of a communicator."""
 
     def __init__(self, comm: _Groups, memory: HostMemory | DeviceMemory, row: int, device: torch.device) -> None:
-        self.rank, self.size = comm.rank, comm.size
+        self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
         self._comm, self._memory, self._row, self._device = comm, memory, row, device
 
     def slot(self, at: int, length: int) -> torch.Tensor:

@@ -6,14 +6,16 @@ must support for it.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from ...cases.case import Case
 from ...interfaces import Bound, Layout, Parts
+from ...loop.timing import MarkedBlock, python_block
 
-__all__ = ["bind", "selector", "why_not"]
+__all__ = ["bind", "host_block", "selector", "why_not"]
 
 
 @cache
@@ -30,13 +32,25 @@ def bind(parts: Parts, case: Case, place: Layout) -> Bound:
     return binder(parts, case, place)
 
 
+def host_block(case: Case, calls: Sequence[Callable[[], Any]], now_ns: Callable[[], int],
+               drain: Callable[[], object]) -> tuple[Callable[[int], tuple[int, int]], Mapping[str, Sequence[int]]]:
+    """The timed region on the host's clock, and the marks that it takes."""
+    composition = case.operation.composition
+    names = composition.marks(case) if composition else ()
+    if not names:
+        return python_block(calls, now_ns, drain), {}
+    block = MarkedBlock(calls, names, now_ns, drain)
+    return block, block.marks
+
+
 def selector(case: Case, slots: Sequence[Bound]) -> Callable[[int], None]:
-    """For `Prepared.select`: slot j of sample i makes step (i + j) % steps."""
-    steps = case.operation.composition.steps if case.operation.composition else 1
+    """For `Prepared.select`: the step of each slot in a sample."""
+    composition = case.operation.composition
+    assert composition is not None
 
     def select(sample: int) -> None:
         for slot, bound in enumerate(slots):
-            bound.select((sample + slot) % steps)
+            bound.select(composition.step(case, sample, slot))
     return select
 
 
