@@ -50,8 +50,8 @@ FLOORS = {
         ("forecast",),
         ("findings",),
         ("links", "assess", "compare", "backtest", "simulate", "export"),
-        ("expect",),
-        ("report",),
+        ("expect", "workload"),
+        ("report", "claims"),
         ("__main__",),
     ),
 }

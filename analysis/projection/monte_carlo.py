@@ -29,7 +29,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["DRAWS", "Draws", "Floats", "Target", "priors", "sample_times"]
+__all__ = ["DRAWS", "Draws", "Floats", "Target", "priors", "sample_times", "values_of"]
 
 DRAWS = 2000
 _BLUR = 0.2            # log ratio of two estimates within which the rule may rank them wrongly
@@ -90,7 +90,7 @@ class Draws:
 
 def sample_times(target: Target, op: str, payload_bytes: float, references: Sequence[Reference],
                  own: Sequence[Reference], draws: int = DRAWS, only: str | None = None,
-                 traffic: str | None = None) -> Draws | None:
+                 traffic: str | None = None, shared: str | None = None) -> Draws | None:
     """Draws of the time of `op` at the target; None if no algorithm of the registry runs there.
 
     Args:
@@ -98,6 +98,9 @@ def sample_times(target: Target, op: str, payload_bytes: float, references: Sequ
         own: references from the user's measurements.
         only: the algorithm, if known.
         traffic: pattern of an uneven exchange; it determines the bytes of the busiest rank.
+        shared: a name for the random numbers. Draws under one name belong together: in each, all operations and rank
+            counts have the same facts, errors of transfer and, as far as they have them, references. None: only the
+            message sizes of an operation and rank count do.
     """
     fabric = fabric_of(target.domain)
     if fabric is None:
@@ -107,7 +110,7 @@ def sample_times(target: Target, op: str, payload_bytes: float, references: Sequ
     options = [(choice, algorithm, weight / total) for choice, algorithm, weight in options]
     if not options:
         return None
-    seed = zlib.crc32(f"{target.key}|{target.ranks}|{target.dies}|{op}".encode())
+    seed = zlib.crc32((shared or f"{target.key}|{target.ranks}|{target.dies}|{op}").encode())
     noise = {name: np.random.default_rng([seed, at]) for at, name in enumerate(_SOURCES)}
     rates = _rates(target, noise["facts"], draws)
     weights = np.array([weight for _, _, weight in options])
@@ -256,10 +259,11 @@ def _rates(target: Target, rng: np.random.Generator, draws: int) -> list[Floats]
     A draw takes the same source at every level.
     """
     chance = rng.random(draws)
-    return [_values(level.rate_Bps, chance) / level.per for level in target.levels()]
+    return [values_of(level.rate_Bps, chance) / level.per for level in target.levels()]
 
 
-def _values(figure: Figure, chance: Floats) -> Floats:
+def values_of(figure: Figure, chance: Floats) -> Floats:
+    """[draw] the main value of a fact or that of another source, as numbers from 0 to 1 choose."""
     if not figure.alternatives:
         return np.full(len(chance), figure.value)
     others = np.array([other.value for other in figure.alternatives], float)

@@ -1,0 +1,153 @@
+"""The calls of one step: operation, message size, axis, how often, and whether the model may compute meanwhile.
+
+Derived from the sizes of a model. Tensor parallelism follows Megatron-LM (arXiv:1909.08053: two all-reduces a layer in
+each direction), sharded data parallelism PyTorch FSDP (weights gathered for both directions, gradients reduced and
+scattered), experts DeepSeek-V3 (arXiv:2412.19437: one dispatch and one combine a layer).
+"""
+
+from typing import NamedTuple
+
+from collbench.collectives.errors import UsageError
+
+from .model import Model, Phase, Workload
+from .parallel import Parallel
+
+__all__ = ["EXCHANGES", "Call", "Job", "job_of"]
+
+EXCHANGES = ("moe_dispatch", "moe_combine")
+_LOSS_BYTES = 4      # float32, one number a token
+
+
+class Call(NamedTuple):
+    """Calls of one kind in a step.
+
+    Args:
+        bytes: message size, as the catalog counts it; of an exchange between experts what the busiest rank sends: a
+            copy of each token for each of its experts, those on the rank itself included.
+        count: in a step, on the pipeline stage with most layers.
+        overlap: whether the model may compute meanwhile.
+        part: what the call is for.
+    """
+
+    op: str
+    bytes: int
+    axis: str
+    count: int      # type: ignore[assignment]  # hides tuple.count, which nothing uses
+    overlap: bool
+    part: str
+
+
+class Job(NamedTuple):
+    """A step of a workload.
+
+    Args:
+        tokens: that one rank gets through in a step, on average over the ranks that share them.
+        batch: tokens as the user states them.
+    """
+
+    name: str
+    phase: str
+    kind: str
+    parallel: Parallel
+    batch: int
+    tokens: float
+    calls: tuple[Call, ...]
+
+
+def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None = None, tokens: int | None = None,
+           imbalance: float = 1.0, micro_batches: int | None = None) -> Job:
+    """The calls of a step.
+
+    Args:
+        tokens: of a data-parallel rank (in training, of a micro-batch); None: that of the phase.
+        imbalance: bytes of the busiest rank over the mean, of exchanges between experts.
+        micro_batches: of a training step; None: that of the phase.
+
+    Raises:
+        UsageError: the phase is unknown, or the model cannot be split like that.
+    """
+    if phase not in workload.phases:
+        raise UsageError(f"{name} has no phase {phase!r}; it has {', '.join(workload.phases)}")
+    if not 1 <= imbalance < 1000:
+        raise UsageError(f"--imbalance {imbalance:g}: it is the busiest rank's bytes over the mean, from 1")
+    what = workload.phases[phase]
+    degrees = (parallel or Parallel(**what.parallel)).checked()
+    batch = tokens or what.tokens
+    many = micro_batches or what.micro_batches
+    calls: list[Call] = []
+    if workload.model is not None:
+        _check(name, workload.model, what, degrees)
+        calls = _training(workload.model, what, degrees, batch, many) if what.kind == "training" else \
+            _serving(workload.model, what, degrees, batch, imbalance)
+    calls += [Call(extra.op, extra.bytes, extra.axis, extra.count, extra.overlap, extra.part) for extra in what.calls]
+    calls = [call for call in calls if degrees.group(call.axis).ranks > 1]
+    if not calls:
+        raise UsageError(f"{name}: {degrees} needs no communication: raise a degree with --parallel")
+    # A rank of a tensor-parallel group has its share of the tokens; all stages of a pipeline are busy at once.
+    return Job(name, phase, what.kind, degrees, batch, batch / degrees.tp * (many if what.kind == "training" else 1)
+               / (degrees.pp if what.kind == "training" else 1), tuple(calls))
+
+
+def _check(name: str, model: Model, phase: Phase, parallel: Parallel) -> None:
+    if parallel.pp > model.layers.value:
+        raise UsageError(f"{name}: {parallel.pp} stages for {model.layers.value:g} layers")
+    if parallel.tp > model.heads.value:
+        raise UsageError(f"{name}: tp={parallel.tp} for {model.heads.value:g} heads of attention")
+    if parallel.ep > 1 and model.experts is None:
+        raise UsageError(f"{name} has no experts: leave out ep")
+    if phase.kind != "training" and parallel.fsdp * parallel.dp > 1:
+        raise UsageError(f"{name}: copies of a model that serves do not communicate: leave out dp and fsdp")
+
+
+def _serving(model: Model, phase: Phase, parallel: Parallel, tokens: int, imbalance: float) -> list[Call]:
+    """One pass forward: attention and feed-forward parts each end in an all-reduce over tp."""
+    layers, hidden = int(model.layers.value), model.hidden.value
+    state = int(tokens * hidden * model.activation_bytes.value)
+    overlapped = {axis: axis in phase.overlap for axis in Parallel._fields}
+    experts = model.moe_layers if parallel.ep > 1 else 0
+    calls = [Call("all_reduce", state, "tp", layers, overlapped["tp"], "attention"),
+             Call("all_reduce", state, "tp", layers - experts, overlapped["tp"], "feed-forward"),
+             Call("all_reduce", state, "tp", 1, overlapped["tp"], "embedding")]
+    if phase.kind == "decode":
+        logits = int(tokens * model.vocab.value * model.activation_bytes.value)
+        calls.append(Call("all_gather", logits, "tp", 1, overlapped["tp"], "logits"))
+    if experts and model.experts_per_token:
+        copies = min(int(model.experts_per_token.value), parallel.ep)
+        for op, width in zip(EXCHANGES, (phase.dispatch_bytes, phase.combine_bytes), strict=True):
+            element = (width or model.activation_bytes).value
+            busiest = int(tokens / parallel.tp * copies * hidden * element * imbalance)
+            calls.append(Call(op, busiest, "ep", experts, overlapped["ep"], "experts"))
+    if parallel.pp > 1:
+        calls.append(Call("send_recv", state // parallel.tp, "pp", parallel.pp - 1, overlapped["pp"], "stages"))
+    return [call for call in calls if call.count]
+
+
+def _training(model: Model, phase: Phase, parallel: Parallel, tokens: int, micro_batches: int) -> list[Call]:
+    """Forward and backward over all micro-batches, on the stage with most layers.
+
+    The first stage has the embedding and the last one the head; both are counted, as if one stage had them.
+    """
+    many, layers = micro_batches, parallel.share_of_layers(model.layers.value)
+    state = int(tokens * model.hidden.value * model.activation_bytes.value)
+    weight, gradient = model.activation_bytes.value, (phase.gradient_bytes or model.activation_bytes).value
+    overlapped = {axis: axis in phase.overlap for axis in Parallel._fields}
+    layer, ends = (int(count / parallel.tp) for count in (model.layer_parameters, model.embedding_parameters))
+    calls = [Call("all_reduce", state, "tp", 4 * layers * many, overlapped["tp"], "layers, both directions"),
+             Call("all_reduce", state, "tp", 2 * many, overlapped["tp"], "embedding and head"),
+             Call("all_reduce", _LOSS_BYTES * tokens, "tp", 3 * many, overlapped["tp"], "loss")]
+    if parallel.fsdp > 1:
+        calls += [Call("all_gather", int(layer * weight), "fsdp", 2 * layers * many, overlapped["fsdp"], "weights"),
+                  Call("reduce_scatter", int(layer * gradient), "fsdp", layers * many, overlapped["fsdp"],
+                       "gradients"),
+                  Call("all_gather", int(ends * weight), "fsdp", 2 * 2 * many, overlapped["fsdp"],
+                       "embedding and head"),
+                  Call("reduce_scatter", int(ends * gradient), "fsdp", 2 * many, overlapped["fsdp"],
+                       "embedding and head")]
+    if parallel.dp > 1:
+        calls += [Call("all_reduce", int(layer * gradient / parallel.fsdp), "dp", layers, overlapped["dp"],
+                       "gradients"),
+                  Call("all_reduce", int(ends * gradient / parallel.fsdp), "dp", 2, overlapped["dp"],
+                       "embedding and head")]
+    if parallel.pp > 1:
+        calls.append(Call("send_recv", state // parallel.tp, "pp", 2 * many, overlapped["pp"], "stages"))
+    return calls

@@ -1,0 +1,226 @@
+"""The answer in words and cells, once for the terminal, Markdown and JSON."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..text.units import digits, payload, percent, seconds, span
+from .answer import Interval, Outcome, interval
+from .calls import Job
+from .compare import Contest, Crossing, Narrowed
+from .model import Workload
+from .price import Priced
+
+__all__ = ["LEGEND", "Report", "Row", "as_json", "rows", "words"]
+
+LEGEND = ("measured: published measurements of this hardware, or yours; extrapolated: from fewer ranks or other sizes "
+          "of the same; projected: facts of the domain times efficiencies measured elsewhere; assumed: stated, or for "
+          "want of any source. Intervals hold 90 % of draws; the draws of one system belong together.")
+_UNKNOWN = "not known"
+
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is shown of one job.
+
+    Args:
+        outcomes: on each system. `compute_s`: range of the computation in a step; None if not stated.
+        contest: of the first two systems; None if there is one or one is unknown.
+        ranges: of each knob: its least and greatest value.
+        crossings, narrowed: see `compare`.
+    """
+
+    workload: Workload
+    job: Job
+    imbalance: float
+    outcomes: tuple[Outcome, ...]
+    compute_s: tuple[float, float] | None
+    contest: Contest | None = None
+    ranges: tuple[tuple[str, int, int], ...] = ()
+    crossings: tuple[Crossing, ...] = ()
+    narrowed: tuple[Narrowed, ...] = ()
+
+    def title(self) -> str:
+        """`deepseek-r1 decode: EP 64, 128 tokens, 116 calls a step`."""
+        calls = sum(call.count for call in self.job.calls)
+        what = "tokens a micro-batch" if self.job.kind == "training" else "tokens a step"
+        uneven = f", busiest rank {self.imbalance:g} times the mean" if self.imbalance > 1 else ""
+        return f"{self.job.name} {self.job.phase}: {self.job.parallel}; {self.job.batch} {what}, {calls:,} calls{uneven}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table: its name and a cell for each system."""
+
+    name: str
+    cells: tuple[str, ...]
+
+
+def rows(report: Report) -> list[Row]:
+    """The table."""
+    found = report.outcomes
+    shown = [Row("ranks", tuple(_place(one) for one in found)),
+             Row("communication a step", tuple(_time(one.communication_s) for one in found))]
+    shown += [Row(f"  {op} over {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
+    shown += [Row("  per token of a rank", tuple(_time(None if one.communication_s is None else
+                                                      one.communication_s / one.job.tokens) for one in found)),
+              Row("  exposed", tuple(_exposed(one) for one in found))]
+    if report.compute_s is not None:
+        shown.append(Row("step, overlapped to not", tuple(_step(one) for one in found)))
+    shown += _rates(report)
+    return [*shown, Row("figures are", tuple(one.kind for one in found))]
+
+
+def _kinds(found: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """Operations with their axes, in the order of their share in the first known system."""
+    known = next((one for one in found if one.communication_s is not None), None)
+    if known is None:
+        return []
+    return [(op, axis) for op, axis, share in known.shares() if share >= 0.005]
+
+
+def _place(one: Outcome) -> str:
+    if one.place is None:
+        return f"{one.job.parallel.ranks} ranks"
+    place = one.place
+    what = f"{place.ranks} dies" if place.rank_is == "die" else f"{place.ranks} accelerators"
+    part = f"{percent(place.domains)} of it" if place.domains <= 1 else \
+        f"{place.domains:.3g} such domains"
+    return f"{what}, {part}"
+
+
+def _time(values: Any) -> str:
+    if values is None:
+        return _UNKNOWN
+    low, middle, high = interval(values)
+    return f"{seconds(middle)} ({span(seconds(low), seconds(high))})"
+
+
+def _share(one: Outcome, op: str, axis: str) -> str:
+    return next((percent(share) for o, a, share in one.shares() if (o, a) == (op, axis)), _UNKNOWN) \
+        if one.communication_s is not None else _UNKNOWN
+
+
+def _exposed(one: Outcome) -> str:
+    ends = one.exposed_s()
+    if ends is None:
+        return _UNKNOWN
+    most, least = (interval(values).middle for values in ends)
+    return seconds(most) if least > 0.999 * most else \
+        f"{'0' if least == 0 else seconds(least)} to {seconds(most)}"
+
+
+def _step(one: Outcome) -> str:
+    ends = one.step_s()
+    if ends is None:
+        return _UNKNOWN
+    serial, overlapped = map(interval, ends)
+    return span(seconds(overlapped.middle), seconds(serial.middle))
+
+
+def _rates(report: Report) -> list[Row]:
+    """Bounds on tokens/s: with all overlap, and per accelerator also without where that differs."""
+    found = report.outcomes
+    measures = list(dict.fromkeys((rate.measure, rate.unit) for one in found for rate in one.rates))
+    rows = []
+    for measure, unit in measures:
+        each = [next((rate for rate in one.rates if rate.measure == measure), None) for one in found]
+        name = "tokens/s per kW" if measure == "per watt" else f"{unit} {measure}"
+        rows.append(Row(f"≤ {name}", tuple("-" if rate is None else _count(interval(rate.overlapped))
+                                           for rate in each)))
+        apart = any(rate is not None and (rate.serial != rate.overlapped).any() for rate in each)
+        if apart and measure == "per accelerator":
+            rows.append(Row("    without overlap", tuple("-" if rate is None else _count(interval(rate.serial))
+                                                         for rate in each)))
+    return rows
+
+
+def _count(ends: Interval) -> str:
+    low, middle, high = (f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else digits(value) for value in ends)
+    return f"{middle} ({low} to {high})"
+
+
+def words(report: Report) -> list[str]:
+    """What follows from the table, a sentence each."""
+    said = []
+    for one in report.outcomes:
+        for missing in one.unknown[:1]:
+            said.append(f"{one.system}: not known: {missing.reason}")
+    if report.contest is not None:
+        first = report.contest.systems[0]
+        ahead = ", ".join(f"{measure} {_chance(chance)}" for measure, chance in report.contest.ahead.items())
+        said.append(f"{first} allows more tokens/s than {report.contest.systems[1]} with a probability of: {ahead}")
+        for knob, low, high in report.ranges:
+            said.append(_crossing(knob, low, high, [one for one in report.crossings if one.knob == knob]))
+    if report.narrowed:
+        best = report.narrowed[0]
+        what = "the ratio of the two" if report.contest is not None else "the rate"
+        where = f" on {best.system}" if best.system != "both" else ""
+        said.append(f"to narrow this most, measure {best.what}{where}: {what} is known within a factor of "
+                    f"{best.before:.2g}, then {best.after:.2g}")
+    said.append("no computation is counted; --compute 8..12ms states it" if report.compute_s is None else
+                f"computation a step, as stated (assumed): {span(*map(seconds, report.compute_s))}")
+    return said
+
+
+def _crossing(knob: str, low: int, high: int, found: Sequence[Crossing]) -> str:
+    knob = "tokens" if knob == "tokens" else f"ranks of {knob}"
+    if not found:
+        return f"{low} to {high} {knob}: no crossover"
+    groups: dict[tuple[str, int, int], list[str]] = {}
+    for one in found:
+        groups.setdefault((one.to, one.low, one.high), []).append(one.measure)
+    changes = "; ".join(f"between {below} and {above} {to} takes the lead {' and '.join(measures)}"
+                        for (to, below, above), measures in groups.items())
+    return f"{low} to {high} {knob}: {changes}"
+
+
+def _chance(share: float) -> str:
+    return "> 99 %" if share > 0.99 else "< 1 %" if share < 0.01 else percent(share)
+
+
+def call_row(one: Priced) -> tuple[str, ...]:
+    """Operation, part, ranks, size, calls, time of a call, kind."""
+    return (one.call.op, one.call.part, f"{one.ranks} ({one.call.axis})", payload(one.call.bytes),
+            f"{one.call.count:,}", "yes" if one.call.overlap else "no", _time(one.time_s), one.kind)
+
+
+def notes(report: Report) -> list[str]:
+    """Sources and assumptions of each system, once each."""
+    said = []
+    for one in report.outcomes:
+        for text in dict.fromkeys("; ".join(filter(None, (priced.basis, priced.reason))) for priced in one.priced):
+            names = ", ".join(dict.fromkeys(priced.call.op for priced in one.priced
+                                            if "; ".join(filter(None, (priced.basis, priced.reason))) == text))
+            said.append(f"{one.system}: {names}: {text}")
+    return said
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The body of the JSON document."""
+    return {"workload": report.job.name, "phase": report.job.phase, "kind": report.job.kind,
+            "parallel": report.job.parallel._asdict(), "ranks": report.job.parallel.ranks, "tokens": report.job.batch,
+            "imbalance": report.imbalance, "compute_s": report.compute_s,
+            "systems": [_system(one) for one in report.outcomes],
+            "contest": None if report.contest is None else {
+                "systems": report.contest.systems, "ahead": report.contest.ahead,
+                "ratio": interval(report.contest.ratio)._asdict()},
+            "crossings": [one._asdict() for one in report.crossings],
+            "narrowed": [one._asdict() for one in report.narrowed]}
+
+
+def _system(one: Outcome) -> dict[str, object]:
+    def ends(values: Any) -> dict[str, float] | None:
+        return None if values is None else interval(values)._asdict()
+    exposed, step = one.exposed_s(), one.step_s()
+    return {"name": one.system, "kind": one.kind, "place": None if one.place is None else one.place._asdict(),
+            "communication_s": ends(one.communication_s),
+            "exposed_s": None if exposed is None else {"without_overlap": ends(exposed[0]),
+                                                       "overlapped": ends(exposed[1])},
+            "step_s": None if step is None else {"without_overlap": ends(step[0]), "overlapped": ends(step[1])},
+            "rates": {rate.measure: {"unit": rate.unit, "without_overlap": ends(rate.serial),
+                                     "overlapped": ends(rate.overlapped)} for rate in one.rates},
+            "calls": [{**priced.call._asdict(), "ranks": priced.ranks, "time_s": ends(priced.time_s),
+                       "kind": priced.kind, "basis": priced.basis or None, "reason": priced.reason}
+                      for priced in one.priced]}
