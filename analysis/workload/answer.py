@@ -1,6 +1,9 @@
 """What a step costs on a system: communication, what of it is exposed, and the rate of tokens that it allows."""
 
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +13,16 @@ from .calls import Job
 from .place import Place
 from .price import OnDomain, Priced, System, worst
 
-__all__ = ["ENDS", "LEVEL", "Interval", "Outcome", "Rate", "interval", "outcome_of"]
+__all__ = ["ALL", "ENDS", "LEVEL", "NO_COMPUTE", "Compute", "Interval", "Outcome", "Rate", "interval",
+           "outcome_of", "summed"]
 
 LEVEL = 0.9
 ENDS = ((1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2)
+
+ALL = ""       # the key of a computation that all systems share
+# Least and most time that the model computes in a step, by system or for ALL; every time between is equally likely.
+Compute = Mapping[str, tuple[float, float]]
+NO_COMPUTE: Compute = MappingProxyType({})
 
 RATES = {"per accelerator": "tokens/s", "per watt": "tokens/s/kW", "per domain": "tokens/s"}
 
@@ -100,30 +109,28 @@ class Outcome:
         return sorted(((op, axis, time / total) for (op, axis), time in found.items()), key=lambda row: -row[2])
 
 
-def outcome_of(job: Job, system: System, compute_s: tuple[float, float] | None = None) -> Outcome:
-    """The cost of a job on a system.
-
-    Args:
-        compute_s: least and most time that the model computes in a step; every time between is equally likely.
-    """
-    return summed(job, system, system.price(job), compute_s)
+def outcome_of(job: Job, system: System, compute: Compute = NO_COMPUTE) -> Outcome:
+    """The cost of a job on a system."""
+    return summed(job, system, system.price(job), compute)
 
 
-def summed(job: Job, system: System, priced: list[Priced], compute_s: tuple[float, float] | None) -> Outcome:
+def summed(job: Job, system: System, priced: list[Priced], compute: Compute) -> Outcome:
     """The sum of calls with times; draws of one system belong together, so draws are added one by one."""
     place = system.place(job) if isinstance(system, OnDomain) else None
     times = [one.time_s for one in priced]
     if any(time is None for time in times):
         return Outcome(system.name, job, place, tuple(priced), None, None, None, (), "unknown")
     draws = max(len(time) for time in times if time is not None)
-    compute = None if compute_s is None else np.random.default_rng(1).uniform(*compute_s, draws)
+    stated = compute.get(system.name, compute.get(ALL))
+    computing = None if stated is None else \
+        np.random.default_rng(zlib.crc32(f"{system.name}|compute".encode())).uniform(*stated, draws)
     total, fixed = np.zeros(draws), np.zeros(draws)
     for one in priced:
         assert one.time_s is not None
         total = total + one.time_s * one.call.count
         fixed = fixed + (0.0 if one.call.overlap else one.time_s * one.call.count)
-    plain = Outcome(system.name, job, place, tuple(priced), compute, total, fixed, (), worst(priced))
-    return Outcome(system.name, job, place, tuple(priced), compute, total, fixed, _rates(plain, system), plain.kind)
+    plain = Outcome(system.name, job, place, tuple(priced), computing, total, fixed, (), worst(priced))
+    return Outcome(system.name, job, place, tuple(priced), computing, total, fixed, _rates(plain, system), plain.kind)
 
 
 def _rates(outcome: Outcome, system: System) -> tuple[Rate, ...]:

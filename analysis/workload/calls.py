@@ -60,7 +60,7 @@ def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None 
 
     Args:
         tokens: of a data-parallel rank (in training, of a micro-batch); None: that of the phase.
-        imbalance: bytes of the busiest rank over the mean, of exchanges between experts.
+        imbalance: bytes of the busiest rank over those with balanced routing, of exchanges between experts.
         micro_batches: of a training step; None: that of the phase.
 
     Raises:
@@ -69,7 +69,8 @@ def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None 
     if phase not in workload.phases:
         raise UsageError(f"{name} has no phase {phase!r}; it has {', '.join(workload.phases)}")
     if not 1 <= imbalance < 1000:
-        raise UsageError(f"--imbalance {imbalance:g}: it is the busiest rank's bytes over the mean, from 1")
+        raise UsageError(f"--imbalance {imbalance:g}: the busiest rank's bytes over those with balanced routing, "
+                         "from 1 to 1000, or a routing pattern such as zipf:1.2")
     what = workload.phases[phase]
     degrees = (parallel or Parallel(**what.parallel)).checked()
     batch = tokens or what.tokens

@@ -7,16 +7,18 @@ from typing import NamedTuple
 import numpy as np
 
 from ..projection.monte_carlo import Floats
-from .answer import Outcome, outcome_of, summed
+from .answer import ALL, Compute, Outcome, outcome_of, summed
 from .calls import Job, job_of
 from .model import Phase, Workload
 from .parallel import Parallel
-from .price import Priced, System
+from .price import Priced, System, weakest
 
-__all__ = ["Contest", "Crossing", "Narrowed", "contest", "crossings", "narrowed", "swept"]
+__all__ = ["COMPUTATION", "Contest", "Crossing", "Narrowed", "contest", "crossings", "narrowed", "swept"]
 
+COMPUTATION = "the time of computation"
 _MOST_TOKENS = 65536
 _TOKENS = 8           # batches on either side of the stated one, in powers of two
+_LIKELY = 0.6         # share of draws
 _LEAST_GAIN = 0.02    # of the width, below which no measurement is worth naming
 _ENDS = (0.05, 0.95)
 
@@ -34,13 +36,18 @@ class Contest(NamedTuple):
 
 
 class Crossing(NamedTuple):
-    """Two neighbouring values of a knob between which the more likely winner changes to `to`."""
+    """Two values of a knob between which the likely winner changes to `to`; between them none is likely.
+
+    Args:
+        kind: the weakest evidence at the two values.
+    """
 
     knob: str
     measure: str
     low: int
     high: int
     to: str
+    kind: str
 
 
 class Narrowed(NamedTuple):
@@ -84,19 +91,24 @@ def _fits(parallel: Parallel, axis: str) -> bool:
 
 
 def crossings(knob: str, jobs: Iterable[tuple[int, Job]], systems: tuple[System, System],
-              compute_s: tuple[float, float] | None) -> list[Crossing]:
-    """Where the winner changes along a knob, for each normalisation; values at which one is unknown are passed over."""
-    won: dict[str, list[tuple[int, str]]] = {}
+              compute: Compute) -> list[Crossing]:
+    """Where the likely winner changes along a knob, for each normalisation.
+
+    Values at which a system is unknown, or none wins in at least _LIKELY of the draws, are passed over.
+    """
+    won: dict[str, list[tuple[int, str, str]]] = {}
     for value, job in jobs:
-        both = contest(*(outcome_of(job, system, compute_s) for system in systems))
+        outcomes = [outcome_of(job, system, compute) for system in systems]
+        both = contest(*outcomes)
         for measure, chance in (both.ahead if both else {}).items():
-            won.setdefault(measure, []).append((value, systems[0 if chance >= 0.5 else 1].name))
-    return [Crossing(knob, measure, low, high, there) for measure, row in won.items()
-            for (low, here), (high, there) in pairwise(row) if here != there]
+            kind = weakest([one.kind for one in outcomes])
+            if max(chance, 1 - chance) >= _LIKELY:
+                won.setdefault(measure, []).append((value, systems[0 if chance >= 0.5 else 1].name, kind))
+    return [Crossing(knob, measure, low, high, there, weakest([before, after])) for measure, row in won.items()
+            for (low, here, before), (high, there, after) in pairwise(row) if here != there]
 
 
-def narrowed(outcomes: Sequence[Outcome], systems: Sequence[System],
-             compute_s: tuple[float, float] | None) -> list[Narrowed]:
+def narrowed(outcomes: Sequence[Outcome], systems: Sequence[System], compute: Compute) -> list[Narrowed]:
     """What each single measurement would narrow, the most useful first.
 
     The answer is the ratio of the first two systems in tokens/s per accelerator, or that rate of one system. A
@@ -111,13 +123,15 @@ def narrowed(outcomes: Sequence[Outcome], systems: Sequence[System],
         for name in dict.fromkeys(one.name for one in outcome.priced):
             still = [_still(one) if one.name == name else one for one in outcome.priced]
             other = [one for one, _ in pairs]
-            other[at] = summed(outcome.job, system, still, compute_s)
+            other[at] = summed(outcome.job, system, still, compute)
             found.append(Narrowed(name, system.name, before, _width(_answer(other))))
-    if compute_s is not None:
-        middle = (sum(compute_s) / 2,) * 2
-        found.append(Narrowed("the time of computation", "both" if len(pairs) > 1 else pairs[0][1].name, before,
-                              _width(_answer([summed(one.job, system, list(one.priced), middle)
-                                              for one, system in pairs]))))
+    for at, (outcome, system) in enumerate(pairs):
+        stated = compute.get(system.name, compute.get(ALL))
+        if stated is not None:
+            other = [one for one, _ in pairs]
+            middle = {system.name: (sum(stated) / 2, sum(stated) / 2)}
+            other[at] = summed(outcome.job, system, list(outcome.priced), middle)
+            found.append(Narrowed(COMPUTATION, system.name, before, _width(_answer(other))))
     worth = [one for one in found if one.after < one.before * (1 - _LEAST_GAIN)]
     return sorted(worth, key=lambda one: one.after)
 

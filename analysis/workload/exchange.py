@@ -4,6 +4,7 @@ Between the message sizes of a table, times are interpolated in logarithms. Abov
 below the smallest one, some share of the time is assumed not to shrink with the message.
 """
 
+import math
 import sys
 from functools import cache
 from importlib import resources
@@ -112,29 +113,35 @@ def _forecast(key: str, domain: Domain | None, op: str, ranks: int) -> pd.DataFr
 def curve_of(frame: pd.DataFrame, scale: float = 1.0) -> Curve | None:
     """Of a frame of `forecast.extrapolate`: of several series with a message size the fastest.
 
-    What was measured gets the interval of its own, or that of the noise where none was published.
+    No size is slower than a larger one, to which it could be padded. What was measured gets the interval of its own,
+    or that of the noise where none was published.
     """
     known = frame[frame["kind"].isin(["measured", "extrapolated"]) & (frame["time_s"] > 0)]
     if known.empty:
         return None
     known = known.sort_values("time_s").drop_duplicates("message_bytes").sort_values("message_bytes")
     middle = known["time_s"].to_numpy(float)
-    apart = float(np.exp(NOISE * _QUANTILE))
-    low = known["time_lo_s"].fillna(known["time_s"] / apart).to_numpy(float)
-    high = known["time_hi_s"].fillna(known["time_s"] * apart).to_numpy(float)
-    return Curve(known["message_bytes"].to_numpy(float) * scale, middle, np.minimum(low, middle),
-                 np.maximum(high, middle), tuple(known["kind"]))
+    apart = math.exp(NOISE * _QUANTILE)
+    low = known["time_lo_s"].fillna(pd.Series(middle / apart, known.index)).to_numpy(float)
+    high = known["time_hi_s"].fillna(pd.Series(middle * apart, known.index)).to_numpy(float)
+    return Curve(known["message_bytes"].to_numpy(float) * scale, _ascending(middle),
+                 _ascending(np.minimum(low, middle)), _ascending(np.maximum(high, middle)), tuple(known["kind"]))
+
+
+def _ascending(values: Floats) -> Floats:
+    least: Floats = np.minimum.accumulate(values[::-1])[::-1]
+    return least
 
 
 def draws_at(curve: Curve, size: float, stream: Stream) -> tuple[Floats, str, str | None]:
     """Draws of the time of a message, the kind of the figure, and what is assumed about its size."""
     sizes = curve.sizes
     at = min(max(size, sizes[0]), sizes[-1])
-    middle, low, high = (float(np.exp(np.interp(np.log(at), np.log(sizes), np.log(values))))
+    middle, low, high = (math.exp(np.interp(math.log(at), np.log(sizes), np.log(values)))
                          for values in (curve.middle_s, curve.low_s, curve.high_s))
     near = {curve.kinds[int(index)] for index in (np.searchsorted(sizes, at), np.searchsorted(sizes, at, "right") - 1)}
     kind = "measured" if near == {"measured"} else "extrapolated"
-    spread = np.where(stream.model > 0, np.log(high / middle), np.log(middle / low)) / _QUANTILE
+    spread = np.where(stream.model > 0, math.log(high / middle), math.log(middle / low)) / _QUANTILE
     times: Floats = middle * np.exp(stream.model * spread)
     if size > sizes[-1] * 1.001:
         return times * (size / sizes[-1]), "extrapolated", "above the published message sizes the bandwidth is kept"

@@ -29,7 +29,7 @@ class OnMachine:
 
     def __init__(self, data: Path, points: pd.DataFrame, home: tuple[str, Domain] | None,
                  draws: int = DRAWS) -> None:
-        self.name, self.home = str(data), home
+        self.name, self.home = data.name, home
         self._points = points[points["time_s"] > 0]
         self._stream = Stream.of(zlib.crc32(b"measured"), draws)
         self._curves: dict[tuple[str, int], tuple[Curve | None, str]] = {}

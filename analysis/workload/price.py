@@ -18,7 +18,7 @@ from .calls import EXCHANGES, Call, Job
 from .exchange import NETWORK, Stream, curve_at, draws_at, tables
 from .place import Place, dies_per_rank_unit, place_of, target_of
 
-__all__ = ["KINDS", "OnDomain", "Priced", "System", "worst"]
+__all__ = ["KINDS", "OnDomain", "Priced", "System", "weakest", "worst"]
 
 KINDS = ("measured", "extrapolated", "projected", "assumed")     # from the best evidence to none
 _PLAIN = "all_to_all_v"      # stands in for an exchange between experts of which nothing is published
@@ -136,6 +136,11 @@ class OnDomain:
             f"for {'an accelerator' if self.dies == 1 else f'{self.dies} ranks'}, as efficient as those measured"
         return Priced(call, ranks, times * share * slower, "projected", tables()[NETWORK].source,
                       "; ".join(filter(None, (words, note))))
+
+
+def weakest(kinds: Sequence[str]) -> str:
+    """The kind with the least evidence."""
+    return max(kinds, key=KINDS.index)
 
 
 def worst(priced: Sequence[Priced]) -> str:

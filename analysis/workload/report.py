@@ -5,18 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..text.units import digits, payload, percent, seconds, span
-from .answer import Interval, Outcome, interval
+from .answer import Compute, Interval, Outcome, interval
 from .calls import Job
 from .compare import Contest, Crossing, Narrowed
 from .model import Workload
 from .price import Priced
 
-__all__ = ["LEGEND", "Report", "Row", "as_json", "rows", "words"]
+__all__ = ["LEGEND", "Report", "Row", "as_json", "call_row", "count", "notes", "rows", "words"]
 
 LEGEND = ("measured: published measurements of this hardware, or yours; extrapolated: from fewer ranks or other sizes "
           "of the same; projected: facts of the domain times efficiencies measured elsewhere; assumed: stated, or for "
           "want of any source. Intervals hold 90 % of draws; the draws of one system belong together.")
 _UNKNOWN = "not known"
+_SHORT = {"per accelerator": "accelerator", "per watt": "kW", "per domain": "domain"}
+_SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
 
 
@@ -25,7 +27,7 @@ class Report:
     """Everything that is shown of one job.
 
     Args:
-        outcomes: on each system. `compute_s`: range of the computation in a step; None if not stated.
+        outcomes: on each system. `compute`: range of the computation in a step, by system, as stated.
         contest: of the first two systems; None if there is one or one is unknown.
         ranges: of each knob: its least and greatest value.
         crossings, narrowed: see `compare`.
@@ -35,7 +37,7 @@ class Report:
     job: Job
     imbalance: float
     outcomes: tuple[Outcome, ...]
-    compute_s: tuple[float, float] | None
+    compute: Compute
     contest: Contest | None = None
     ranges: tuple[tuple[str, int, int], ...] = ()
     crossings: tuple[Crossing, ...] = ()
@@ -45,8 +47,9 @@ class Report:
         """`deepseek-r1 decode: EP 64, 128 tokens, 116 calls a step`."""
         calls = sum(call.count for call in self.job.calls)
         what = "tokens a micro-batch" if self.job.kind == "training" else "tokens a step"
-        uneven = f", busiest rank {self.imbalance:g} times the mean" if self.imbalance > 1 else ""
-        return f"{self.job.name} {self.job.phase}: {self.job.parallel}; {self.job.batch} {what}, {calls:,} calls{uneven}"
+        uneven = f", busiest rank {self.imbalance:.3g} times balanced" if self.imbalance > 1 else ""
+        job = self.job
+        return f"{job.name} {job.phase}: {job.parallel}; {job.batch} {what}, {calls:,} calls{uneven}"
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,14 @@ def rows(report: Report) -> list[Row]:
     """The table."""
     found = report.outcomes
     shown = [Row("ranks", tuple(_place(one) for one in found)),
+             Row("  of the domain", tuple(_part(one) for one in found)),
              Row("communication a step", tuple(_time(one.communication_s) for one in found))]
-    shown += [Row(f"  {op} over {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
+    shown += [Row(f"  {op}, {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
     shown += [Row("  per token of a rank", tuple(_time(None if one.communication_s is None else
                                                       one.communication_s / one.job.tokens) for one in found)),
               Row("  exposed", tuple(_exposed(one) for one in found))]
-    if report.compute_s is not None:
-        shown.append(Row("step, overlapped to not", tuple(_step(one) for one in found)))
+    if report.compute:
+        shown.append(Row("step, overlap to none", tuple(_step(one) for one in found)))
     shown += _rates(report)
     return [*shown, Row("figures are", tuple(one.kind for one in found))]
 
@@ -81,13 +85,16 @@ def _kinds(found: Sequence[Outcome]) -> list[tuple[str, str]]:
 
 
 def _place(one: Outcome) -> str:
+    ranks = one.job.parallel.ranks
     if one.place is None:
-        return f"{one.job.parallel.ranks} ranks"
-    place = one.place
-    what = f"{place.ranks} dies" if place.rank_is == "die" else f"{place.ranks} accelerators"
-    part = f"{percent(place.domains)} of it" if place.domains <= 1 else \
-        f"{place.domains:.3g} such domains"
-    return f"{what}, {part}"
+        return f"{ranks} ranks"
+    return f"{ranks} dies, {one.place.accelerators:g} NPUs" if one.place.rank_is == "die" else f"{ranks} accelerators"
+
+
+def _part(one: Outcome) -> str:
+    if one.place is None:
+        return "-"
+    return percent(one.place.domains) if one.place.domains <= 1 else f"{one.place.domains:.3g} such domains"
 
 
 def _time(values: Any) -> str:
@@ -122,23 +129,28 @@ def _step(one: Outcome) -> str:
 def _rates(report: Report) -> list[Row]:
     """Bounds on tokens/s: with all overlap, and per accelerator also without where that differs."""
     found = report.outcomes
-    measures = list(dict.fromkeys((rate.measure, rate.unit) for one in found for rate in one.rates))
+    measures = list(dict.fromkeys(rate.measure for one in found for rate in one.rates))
     rows = []
-    for measure, unit in measures:
+    for measure in measures:
         each = [next((rate for rate in one.rates if rate.measure == measure), None) for one in found]
-        name = "tokens/s per kW" if measure == "per watt" else f"{unit} {measure}"
-        rows.append(Row(f"≤ {name}", tuple("-" if rate is None else _count(interval(rate.overlapped))
-                                           for rate in each)))
+        rows.append(Row(f"≤ tokens/s/{_SHORT[measure]}",
+                        tuple("-" if rate is None else _count(interval(rate.overlapped)) for rate in each)))
         apart = any(rate is not None and (rate.serial != rate.overlapped).any() for rate in each)
         if apart and measure == "per accelerator":
-            rows.append(Row("    without overlap", tuple("-" if rate is None else _count(interval(rate.serial))
+            rows.append(Row("  without overlap", tuple("-" if rate is None else _count(interval(rate.serial))
                                                          for rate in each)))
     return rows
 
 
 def _count(ends: Interval) -> str:
-    low, middle, high = (f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else digits(value) for value in ends)
+    low, middle, high = map(count, ends)
     return f"{middle} ({low} to {high})"
+
+
+def count(value: float) -> str:
+    """`23.5k`."""
+    scale, unit = next((pair for pair in _SCALES if value >= 0.9995 * pair[0]), _SCALES[-1])
+    return f"{digits(value / scale)}{unit}"
 
 
 def words(report: Report) -> list[str]:
@@ -156,11 +168,13 @@ def words(report: Report) -> list[str]:
     if report.narrowed:
         best = report.narrowed[0]
         what = "the ratio of the two" if report.contest is not None else "the rate"
-        where = f" on {best.system}" if best.system != "both" else ""
-        said.append(f"to narrow this most, measure {best.what}{where}: {what} is known within a factor of "
+        said.append(f"to narrow this most, measure {best.what} on {best.system}: {what} is known within a factor of "
                     f"{best.before:.2g}, then {best.after:.2g}")
-    said.append("no computation is counted; --compute 8..12ms states it" if report.compute_s is None else
-                f"computation a step, as stated (assumed): {span(*map(seconds, report.compute_s))}")
+    if not report.compute:
+        said.append("no computation is counted: rates are bounds by communication alone; --compute 8..12ms states it")
+    for system, ends in report.compute.items():
+        said.append(f"computation a step{f' on {system}' if system else ''}, as stated (assumed): "
+                    f"{span(*map(seconds, ends))}")
     return said
 
 
@@ -168,11 +182,11 @@ def _crossing(knob: str, low: int, high: int, found: Sequence[Crossing]) -> str:
     knob = "tokens" if knob == "tokens" else f"ranks of {knob}"
     if not found:
         return f"{low} to {high} {knob}: no crossover"
-    groups: dict[tuple[str, int, int], list[str]] = {}
+    groups: dict[tuple[str, int, int, str], list[str]] = {}
     for one in found:
-        groups.setdefault((one.to, one.low, one.high), []).append(one.measure)
-    changes = "; ".join(f"between {below} and {above} {to} takes the lead {' and '.join(measures)}"
-                        for (to, below, above), measures in groups.items())
+        groups.setdefault((one.to, one.low, one.high, one.kind), []).append(one.measure)
+    changes = "; ".join(f"between {below} and {above} {to} takes the lead {' and '.join(measures)} ({kind})"
+                        for (to, below, above, kind), measures in groups.items())
     return f"{low} to {high} {knob}: {changes}"
 
 
@@ -201,7 +215,8 @@ def as_json(report: Report) -> dict[str, object]:
     """The body of the JSON document."""
     return {"workload": report.job.name, "phase": report.job.phase, "kind": report.job.kind,
             "parallel": report.job.parallel._asdict(), "ranks": report.job.parallel.ranks, "tokens": report.job.batch,
-            "imbalance": report.imbalance, "compute_s": report.compute_s,
+            "imbalance": report.imbalance,
+            "compute_s": {system or "all": ends for system, ends in report.compute.items()},
             "systems": [_system(one) for one in report.outcomes],
             "contest": None if report.contest is None else {
                 "systems": report.contest.systems, "ahead": report.contest.ahead,

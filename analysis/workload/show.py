@@ -2,6 +2,7 @@
 
 import shutil
 import textwrap
+from collections.abc import Mapping
 
 import click
 from rich import box
@@ -27,7 +28,8 @@ def show(report: Report, verbose: bool = False, console: Console | None = None) 
     click.echo(printable(report.title()))
     table = _table(report)
     print_whole(table if fits(table, console) else _table(report, narrow=True), console)
-    for text in words(report):
+    *texts, last = words(report)
+    for text in (*texts, last if verbose else f"{last}; all calls: -v"):
         _wrapped(text)
     if verbose:
         for outcome in report.outcomes:
@@ -43,18 +45,16 @@ def show(report: Report, verbose: bool = False, console: Console | None = None) 
         for text in (report.workload.phases[report.job.phase].source, *_facts(report.workload)):
             _wrapped(f"workload: {text}")
         _wrapped(LEGEND)
-    else:
-        click.echo("every call, sources, and what the four words mean: -v")
 
 
 def _wrapped(text: str) -> None:
     width = min(_WIDEST, shutil.get_terminal_size().columns)
-    click.echo(textwrap.fill(printable(text), width, subsequent_indent="  ", break_long_words=False,
-                             break_on_hyphens=False))
+    click.echo(textwrap.fill(printable(text).replace(" %", "\u00a0%"), width, subsequent_indent="  ",
+                             break_long_words=False, break_on_hyphens=False))
 
 
 def _table(report: Report, narrow: bool = False) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
     for one in report.outcomes:
         table.add_column(escape(one.system), no_wrap=True)
@@ -93,7 +93,7 @@ def _grid(head: tuple[str, ...], body: list[tuple[str, ...]]) -> list[str]:
             ""]
 
 
-def show_all(workloads: dict[str, Workload]) -> None:
+def show_all(workloads: Mapping[str, Workload]) -> None:
     """The shipped workloads with their phases."""
     for name, workload in workloads.items():
         names = ", ".join((name, *workload.aliases))

@@ -7,7 +7,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from collbench.collectives.option_groups import OUTPUT, WHAT, GroupedCommand, option
-from collbench.collectives.option_types import Amount
 
 from ..data_arguments import read_data
 from ..shared_options import DomainNames, OutputFile, domains_options, json_option, verbose_option, warn, write_text
@@ -22,14 +21,16 @@ _TIMES = re.compile(r"(?P<low>\d+(?:\.\d+)?)\s*(?P<first>ns|us|\u00b5s|ms|s)?(?:
 
 
 class _Times(click.ParamType):
-    """A time or a range of times, in seconds."""
+    """A time or a range of times in seconds, of all systems (an empty name) or of one."""
 
-    name = "TIME..TIME"
+    name = "[SYSTEM=]TIME..TIME"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+    def convert(self, value: object, param: click.Parameter | None,
+                ctx: click.Context | None) -> tuple[str, tuple[float, float]]:
         if isinstance(value, tuple):
             return value
-        found = _TIMES.fullmatch(str(value).strip())
+        system, _, times = str(value).rpartition("=")
+        found = _TIMES.fullmatch(times.strip())
         if found is None or (found["first"] and not found["high"]):
             self.fail(f"{value!r}: expected a time or a range, such as 10ms or 8..12ms", param, ctx)
         unit = _UNITS[found["unit"]]
@@ -37,7 +38,7 @@ class _Times(click.ParamType):
         high = float(found["high"]) * unit if found["high"] else low
         if not 0 < low <= high < 1e6:
             self.fail(f"{value!r}: the first time must be above 0 and at most the second", param, ctx)
-        return low, high
+        return system.strip(), (low, high)
 
 
 class _Name(click.ParamType):
@@ -60,12 +61,12 @@ class _Name(click.ParamType):
         "ep=64,tp=1.  [default: those of the phase]")
 @option("--tokens", group=WHAT, type=click.IntRange(1, 1 << 30), default=None, help="Tokens of a data-parallel rank in "
         "one step; in training, of a micro-batch.  [default: those of the phase]")
-@option("--micro-batches", group=WHAT, type=click.IntRange(1, 1 << 20), default=None, help="Micro-batches of a training "
-        "step.  [default: those of the phase]")
-@option("--imbalance", group=WHAT, type=Amount(min=1.0, max=999.0), default=1.0, show_default=True, help="Bytes of the "
-        "busiest rank over the mean, in exchanges between experts.")
-@option("--compute", "compute_s", group=WHAT, type=_Times(), default=None, help="Time that the model computes in a "
-        "step, as in 8..12ms. Without it only communication is counted.")
+@option("--micro-batches", group=WHAT, type=click.IntRange(1, 1 << 20), default=None, help="Micro-batches of a "
+        "training step.  [default: those of the phase]")
+@option("--imbalance", group=WHAT, default="1", show_default=True, metavar="X|PATTERN", help="Bytes of the busiest "
+        "rank in exchanges between experts over those with balanced routing, or a routing pattern, such as zipf:1.2.")
+@option("--compute", group=WHAT, type=_Times(), multiple=True, help="Time that the model computes in a step, as in "
+        "8..12ms, or of each system: nvl72=8..12ms. Without it only communication is counted.")
 @option("--domain", "names", group=_SYSTEM, type=DomainNames(), default="nvl72,cm384", show_default=True,
         help="Domains; the first two are compared. `collbench domains` lists them.")
 @option("--from", "data", group=_SYSTEM, type=click.Path(path_type=Path, exists=True), default=None, metavar="DATA",
@@ -76,7 +77,7 @@ class _Name(click.ParamType):
         help="Write the costs, every call and the sources as Markdown; - is standard output.")
 @verbose_option
 def command(name: str | None, phase: str | None, parallel: str | None, tokens: int | None, micro_batches: int | None,
-            imbalance: float, compute_s: tuple[float, float] | None, names: str, data: Path | None,
+            imbalance: str, compute: tuple[tuple[str, tuple[float, float]], ...], names: str, data: Path | None,
             measured_on: str | None, nic: str | None, file: Path | None, json_file: Path | None, page: Path | None,
             verbose: bool) -> None:
     """Say what one step of a model costs in communication on scale-up domains, or on a machine that was measured: with
@@ -98,7 +99,7 @@ def command(name: str | None, phase: str | None, parallel: str | None, tokens: i
     key, workload = workload_named(name)
     systems = _systems(names, data, measured_on, nic, file)
     report = study(key, workload, phase or next(iter(workload.phases)), systems,
-                   Parallel.parse(parallel) if parallel else None, tokens, imbalance, micro_batches, compute_s)
+                   Parallel.parse(parallel) if parallel else None, tokens, imbalance, micro_batches, dict(compute))
     if json_file:
         write_text(json_file, json_text("workload", as_json(report)))
     if page:
