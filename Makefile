@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn judge check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims judge check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +64,9 @@ validate: setup ## back-test the extrapolation on the shipped measurements (DATA
 learn: setup ## learn from the shipped measurements again; the files that ship result (8 minutes; OUT=folder)
 	@$(RUN)/python -m collbench.analysis.backtest.learn $(wildcard analysis/data/validation/*.csv) \
 		--others analysis/data/experience -o $(or $(OUT),analysis/data/experience)
+
+claims: setup ## examine public claims again with the shipped models and data: docs/claims.md
+	@$(RUN)/collbench claims --markdown docs/claims.md > /dev/null
 
 judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (ARGS=--simulate: rerun it)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)

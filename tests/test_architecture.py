@@ -51,7 +51,7 @@ FLOORS = {
         ("findings",),
         ("links", "assess", "compare", "backtest", "simulate", "export"),
         ("expect", "workload"),
-        ("report",),
+        ("report", "claims"),
         ("__main__",),
     ),
 }

@@ -24,15 +24,16 @@ _ENDS = (0.05, 0.95)
 
 
 class Contest(NamedTuple):
-    """Probability that the first of two systems allows more tokens/s, by normalisation, with all overlap allowed.
+    """Tokens/s that two systems allow, by normalisation, with all overlap allowed.
 
     Args:
-        ratio: [draw] first over second, per accelerator.
+        ahead: probability that the first allows more.
+        ratio: [draw] first over second.
     """
 
     systems: tuple[str, str]
     ahead: dict[str, float]
-    ratio: Floats
+    ratio: dict[str, Floats]
 
 
 class Crossing(NamedTuple):
@@ -64,9 +65,8 @@ def contest(first: Outcome, second: Outcome) -> Contest | None:
     if not first.rates or not second.rates:
         return None
     theirs = {rate.measure: rate.overlapped for rate in second.rates}
-    ahead = {rate.measure: float(np.mean(rate.overlapped > theirs[rate.measure]))
-             for rate in first.rates if rate.measure in theirs}
-    return Contest((first.system, second.system), ahead, first.rates[0].overlapped / second.rates[0].overlapped)
+    ratio = {rate.measure: rate.overlapped / theirs[rate.measure] for rate in first.rates if rate.measure in theirs}
+    return Contest((first.system, second.system), {name: float(np.mean(one > 1)) for name, one in ratio.items()}, ratio)
 
 
 def swept(name: str, workload: Workload, job: Job, imbalance: float,

@@ -63,8 +63,7 @@ class Row:
 def rows(report: Report) -> list[Row]:
     """The table."""
     found = report.outcomes
-    shown = [Row("ranks", tuple(_place(one) for one in found)),
-             Row("  of the domain", tuple(_part(one) for one in found)),
+    shown = [Row("ranks (of the domain)", tuple(_place(one) for one in found)),
              Row("communication a step", tuple(_time(one.communication_s) for one in found))]
     shown += [Row(f"  {op}, {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
     shown += [Row("  per token of a rank", tuple(_time(None if one.communication_s is None else
@@ -88,13 +87,14 @@ def _place(one: Outcome) -> str:
     ranks = one.job.parallel.ranks
     if one.place is None:
         return f"{ranks} ranks"
-    return f"{ranks} dies, {one.place.accelerators:g} NPUs" if one.place.rank_is == "die" else f"{ranks} accelerators"
+    part = percent(one.place.domains) if one.place.domains <= 1 else f"{one.place.domains:.3g} of them"
+    what = f"{ranks} dies, {one.place.accelerators:g} NPUs" if one.place.rank_is == "die" else f"{ranks} accelerators"
+    return f"{what} ({part})"
 
 
-def _part(one: Outcome) -> str:
-    if one.place is None:
-        return "-"
-    return percent(one.place.domains) if one.place.domains <= 1 else f"{one.place.domains:.3g} such domains"
+def _times(ratio: Any) -> str:
+    low, middle, high = map(digits, interval(ratio))
+    return f"{middle} ({low} to {high})"
 
 
 def _time(values: Any) -> str:
@@ -160,9 +160,10 @@ def words(report: Report) -> list[str]:
         for missing in one.unknown[:1]:
             said.append(f"{one.system}: not known: {missing.reason}")
     if report.contest is not None:
-        first = report.contest.systems[0]
-        ahead = ", ".join(f"{measure} {_chance(chance)}" for measure, chance in report.contest.ahead.items())
-        said.append(f"{first} allows more tokens/s than {report.contest.systems[1]} with a probability of: {ahead}")
+        first, second = report.contest.systems
+        each = "; ".join(f"{measure} {_times(report.contest.ratio[measure])}, ahead in {_chance(chance)}"
+                         for measure, chance in report.contest.ahead.items())
+        said.append(f"tokens/s of {first} over {second}: {each} of draws")
         for knob, low, high in report.ranges:
             said.append(_crossing(knob, low, high, [one for one in report.crossings if one.knob == knob]))
     if report.narrowed:
@@ -220,7 +221,7 @@ def as_json(report: Report) -> dict[str, object]:
             "systems": [_system(one) for one in report.outcomes],
             "contest": None if report.contest is None else {
                 "systems": report.contest.systems, "ahead": report.contest.ahead,
-                "ratio": interval(report.contest.ratio)._asdict()},
+                "ratio": {name: interval(one)._asdict() for name, one in report.contest.ratio.items()}},
             "crossings": [one._asdict() for one in report.crossings],
             "narrowed": [one._asdict() for one in report.narrowed]}
 
