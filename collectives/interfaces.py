@@ -364,6 +364,10 @@ class Transport(Protocol):
     def versions(self) -> dict[str, str]:
         """Versions of the libraries involved, for the provenance."""
 
+    def settings_in_force(self) -> dict[str, str | None]:
+        """Values that the library holds for the settings in the environment, where it can be asked; None: unknown to it.
+        """
+
     def close(self) -> None:
         """Leave the job in order; collective."""
 

@@ -14,7 +14,7 @@ from collbench.analysis.compare import compare, match, sides
 from collbench.analysis.compare.rank_tests import rank_sum_distribution, signed_rank_distribution
 from collbench.analysis.compare.show import as_json, page
 from collbench.analysis.compare.sides import KEY, Match
-from collbench.analysis.compare.verdict import _holm
+from collbench.analysis.compare.verdict import holm
 from collbench.collectives.errors import UsageError
 
 SIZES = (1024, 65536, 1 << 20)
@@ -175,8 +175,8 @@ def test_the_family_wise_error_is_held_over_200_tables():
 
 def test_holm_is_more_powerful_than_one_level_for_all():
     """Each rejection relaxes the level of the next: 0.05 / 3, 0.05 / 2, 0.05."""
-    level, rejected = _holm(np.array([0.04, 0.01, 0.02]))
+    level, rejected = holm(np.array([0.04, 0.01, 0.02]))
     assert rejected.tolist() == [True, True, True]
     assert level.tolist() == pytest.approx([0.05, 0.05 / 3, 0.025])
-    _, rejected = _holm(np.array([0.04, 0.03, 0.01]))       # the second fails at 0.025, so the third is not tested
+    _, rejected = holm(np.array([0.04, 0.03, 0.01]))       # the second fails at 0.025, so the third is not tested
     assert rejected.tolist() == [False, False, True]

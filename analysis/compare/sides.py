@@ -14,7 +14,7 @@ from ..frames.columns import CASE, COMPARED, OPTIONAL, VARIANT
 from ..frames.load import Loaded, load
 from ..importers import LogHints
 
-__all__ = ["KEY", "Match", "Side", "match", "sides"]
+__all__ = ["KEY", "Match", "Side", "match", "points_of", "sides"]
 
 KEY = [*COMPARED]
 _TEXT = ("transport", "op", *VARIANT)      # object dtype, also if all values are missing
@@ -106,7 +106,7 @@ def match(a: Side, b: Side, ops: Sequence[str] = (), sizes: Sequence[int] = (), 
     if paired and len(a.launches) != len(b.launches):
         raise UsageError(f"paired launches need equal numbers on both sides: {a.name} has "
                          f"{len(a.launches)}, {b.name} has {len(b.launches)}")
-    left, right = _points(a, "a"), _points(b, "b")
+    left, right = points_of(a, "a"), points_of(b, "b")
     left, right = (_only(frame, ops, sizes) for frame in (left, right))
     shared_run = _shared_run(a, b)
     notes = [*filter(None, [shared_run]), *_aligned(left, right)]
@@ -143,7 +143,7 @@ def _without_ambiguous(common: pd.DataFrame, refused: tuple[tuple[str, int], ...
     return common[~common["case"].isin(ambiguous)], (*refused, (reason, len(ambiguous)))
 
 
-def _points(side: Side, letter: str) -> pd.DataFrame:
+def points_of(side: Side, letter: str) -> pd.DataFrame:
     """The points of all launches of a side, with the measurement conditions as `condition_*`."""
     parts = []
     for number, loaded in enumerate(side.launches):

@@ -33,7 +33,7 @@ from .rank_tests import Floats, means_of_two, rank_p, rank_sum_distribution, sig
 from .scatter import PRIOR_DF, Scatter, find_scatter
 from .sides import KEY, Match
 
-__all__ = ["ALPHA", "BAND", "Comparison", "compare"]
+__all__ = ["ALPHA", "BAND", "Comparison", "compare", "holm"]
 
 ALPHA = 0.05
 BAND = 0.05                 # default: ratios within this share of 1 count as the same
@@ -101,7 +101,7 @@ def compare(found: Match, band: float = BAND) -> Comparison:
         parts.append(part)
         words.append(f"{fabric}: {scatter}")
     rows = pd.concat(parts, ignore_index=True)
-    level, rejected = _holm(rows["p"].to_numpy())
+    level, rejected = holm(rows["p"].to_numpy())
     effect = rows["effect"].to_numpy()
     low, high = np.array([_interval(row, step) for row, step in zip(rows.itertuples(), level, strict=True)]).T
     edge = math.log1p(band)
@@ -214,14 +214,14 @@ def _interval(row: Any, level: float) -> tuple[float, float]:
     return float(row.gaps[left_out - 1]), float(row.gaps[-left_out])
 
 
-def _holm(p: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """The level at which Holm's procedure tests each p, and whether it rejects."""
+def holm(p: Floats, alpha: float = ALPHA) -> tuple[Floats, NDArray[np.bool_]]:
+    """The level at which Holm's procedure tests each p, and whether it rejects; `alpha` is for all together."""
     m, level, rejected = len(p), np.empty(len(p)), np.zeros(len(p), bool)
     going = True
-    step = ALPHA / m
+    step = alpha / m
     for place, index in enumerate(np.argsort(p, kind="stable")):
         if going:
-            step = ALPHA / (m - place)
+            step = alpha / (m - place)
             going = bool(p[index] <= step)
         level[index], rejected[index] = step, going
     return level, rejected

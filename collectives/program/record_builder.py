@@ -62,6 +62,8 @@ class RecordBuilder:
         if health := health_rows(session.host_facts, {}):
             provenance["health"] = {"start": health}
         provenance["buffers"] = transport.buffers
+        if in_force := transport.settings_in_force():
+            provenance["settings in force"] = in_force
         provenance["communicator set-up s"] = {str(ranks): round(time_s, 6)
                                                for ranks, time_s in session.set_up_s.items()}
         if self.plan.left_out:

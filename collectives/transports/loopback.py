@@ -241,6 +241,9 @@ class LoopbackTransport:
     def versions(self) -> dict[str, str]:
         return {"numpy": np.__version__}
 
+    def settings_in_force(self) -> dict[str, str | None]:
+        return {}
+
     def close(self) -> None:
         """Nothing to close."""
 

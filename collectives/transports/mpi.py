@@ -48,6 +48,7 @@ from .mpi_buffers import (  # noqa: E402
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 from .mpi_parts import MpiParts  # noqa: E402
+from .mpi_settings import settings_in_force  # noqa: E402
 
 __all__ = ["MpiTransport", "open_transport"]
 
@@ -232,6 +233,9 @@ class MpiTransport:
         return {"mpi4py": mpi4py.__version__, "MPI": ".".join(map(str, MPI.Get_version())),
                 "MPI library": MPI.Get_library_version().partition("\n")[0].strip("\0 "),
                 "MPI device buffers": self._support.by or f"not reported: {self._support.asked}"}
+
+    def settings_in_force(self) -> dict[str, str | None]:
+        return settings_in_force()
 
     def close(self) -> None:
         MPI.COMM_WORLD.Barrier()

@@ -265,6 +265,9 @@ class TorchTransport:
     def versions(self) -> dict[str, str]:
         return torch_versions()
 
+    def settings_in_force(self) -> dict[str, str | None]:
+        return {}
+
     def close(self) -> None:
         dist.barrier()
         dist.destroy_process_group()

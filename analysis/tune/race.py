@@ -1,0 +1,157 @@
+"""Which variants are known to be faster than which, after each look at the launches so far.
+
+A launch is one observation: the logarithm of the median time of a case. Launches of one round are paired, so that drift
+of the machine cancels. For each case and pair of variants the differences within rounds are tested: with Student's t
+and a variance shrunk towards that of all pairs and cases (`compare.scatter`), or where there are enough rounds, with
+the exact signed-rank test (`compare.rank_tests`), for which a disturbed launch is one rank, however slow it was.
+
+Holm's procedure holds the chance of any false statement in the whole table, over all cases and pairs, at the level of
+the look. Looks come after 2, 3, 4, 6, 8, 12 ... rounds, and the level of look j is 6 / (pi j)^2 of 5 %. These sum to
+5 %, so that looking repeatedly, and dropping what has lost, raises no false alarms (union bound). What was told
+apart stays so, and is no longer tested, which leaves the others more of the level.
+"""
+
+import math
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from ..compare.rank_tests import Floats, means_of_two, rank_p, signed_rank_distribution
+from ..compare.scatter import moderated
+from ..compare.verdict import ALPHA, BAND, holm
+
+__all__ = ["Race", "is_look", "looks_until"]
+
+Bools = NDArray[np.bool_]
+
+# Weight of all cases in the variance of one, at most. With more, one disturbed launch of two would look significant:
+# its t is at most the root of this plus 1.
+_MOST_DF = 6.0
+_FEWEST = 2         # rounds
+_FEWEST_ROWS = 4    # whose variances show what is usual
+_LEAST_VARIANCE = 1e-8
+_SHRINKING = 6 / math.pi**2
+_WIDEST = 50.0      # largest half-width of an interval of a logarithm
+
+
+def is_look(rounds: int) -> bool:
+    """Whether variants are compared after this many rounds: 2, 3, 4, 6, 8, 12, 16 ..."""
+    power = 1 << max(rounds, 1).bit_length() - 1
+    return rounds >= _FEWEST and rounds in (power, power + power // 2)
+
+
+def looks_until(rounds: int) -> list[int]:
+    """Rounds after which variants are compared, and the last one, which may end a race between two looks."""
+    looks = [count for count in range(_FEWEST, rounds + 1) if is_look(count)]
+    return looks if not looks or looks[-1] == rounds else [*looks, rounds]
+
+
+class Race:
+    """Variants of the same cases, compared look by look.
+
+    Attributes:
+        faster: [cell, a, b] whether variant a is known to be faster than b.
+        same: [cell, a, b] whether their times are known to be equal within `band`.
+        effect, low, high: [cell, a, b] logarithm of the time of b over that of a with its confidence interval, at the
+            level at which Holm's procedure tested it in the last look that did; not a number where it was never tested.
+        pairs: [cell, a, b] rounds in which both were measured, at that look.
+    """
+
+    def __init__(self, cells: int, variants: int, band: float = BAND) -> None:
+        shape = (cells, variants, variants)
+        self.band, self.looks = band, 0
+        self.faster, self.same = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.effect, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
+        self.pairs = np.zeros(shape, int)
+
+    def look(self, log_s: Floats) -> None:
+        """Compare all pairs that are not told apart yet.
+
+        Args:
+            log_s: [cell, variant, round] logarithms of times; not a number where there was no launch.
+        """
+        self.looks += 1
+        level = ALPHA * _SHRINKING / self.looks**2
+        first, second = (np.array(side) for side in zip(*combinations(range(log_s.shape[1]), 2), strict=True))
+        gaps = log_s[:, second] - log_s[:, first]       # [cell, pair, round]
+        there = np.isfinite(gaps)
+        n = there.sum(axis=2)
+        cell, pair = np.nonzero(n >= _FEWEST)
+        if not len(cell):
+            return
+        gaps, n = np.where(there, gaps, 0.0)[cell, pair], n[cell, pair]
+        there = there[cell, pair]
+        a, b = first[pair], second[pair]
+        mean = gaps.sum(axis=1) / n
+        squares = np.where(there, (gaps - mean[:, None])**2, 0.0).sum(axis=1)
+        variance, prior_df = self._variance(squares, n)
+        open_ = ~(self.faster[cell, a, b] | self.faster[cell, b, a] | self.same[cell, a, b])
+        tests = int(open_.sum())
+        if not tests:
+            return
+        rows = np.nonzero(open_)[0]
+        effect, p, walsh = self._tested(gaps[rows], there[rows], mean[rows], variance[rows], prior_df + n[rows] - 1,
+                                        level / tests)
+        own_level, rejected = holm(p, level)
+        half = stats.t.ppf(1 - own_level / 2, prior_df + n[rows] - 1) * np.sqrt(variance[rows] / n[rows])
+        low, high = effect - np.minimum(half, _WIDEST), effect + np.minimum(half, _WIDEST)
+        for at, ordered in walsh.items():
+            left_out = int((2 * signed_rank_distribution(int(n[rows[at]])) <= own_level[at]).sum())
+            low[at], high[at] = ordered[left_out - 1], ordered[-left_out]
+        self._note(cell[rows], a[rows], b[rows], (effect, low, high), rejected, n[rows])
+
+    @staticmethod
+    def _variance(squares: Floats, n: NDArray[np.int_]) -> tuple[Floats, float]:
+        """Of a difference within a round, for each row, and the weight of the others in it in degrees of freedom."""
+        if len(n) < _FEWEST_ROWS:
+            return np.maximum(squares / (n - 1), _LEAST_VARIANCE), 0.0
+        variance, least_df = moderated(squares, (n - 1).astype(float), _MOST_DF)
+        return variance, least_df - float(n.min() - 1)
+
+    @staticmethod
+    def _tested(gaps: Floats, there: Bools, mean: Floats, variance: Floats, df: Floats,
+                least_p: float) -> tuple[Floats, Floats, dict[int, Floats]]:
+        """Effects, their two-sided p, and for rows that the signed-rank test decides the ordered Walsh averages.
+
+        Args:
+            least_p: that the signed-rank test must be able to reach in order to be used.
+        """
+        effect, n = mean.copy(), there.sum(axis=1)
+        p = 2 * stats.t.sf(np.abs(mean) / np.sqrt(variance / n), df)
+        walsh = {}
+        for at in np.nonzero(2.0 ** (1 - n) <= least_p)[0]:
+            ordered = np.sort(means_of_two(gaps[at][there[at]]))
+            effect[at], p[at] = np.median(ordered), rank_p(ordered, signed_rank_distribution(int(n[at])))
+            walsh[int(at)] = ordered
+        return effect, p, walsh
+
+    def _note(self, cell: NDArray[np.int_], a: NDArray[np.int_], b: NDArray[np.int_],
+              found: tuple[Floats, Floats, Floats], rejected: Bools, n: NDArray[np.int_]) -> None:
+        effect, low, high = found
+        edge = math.log1p(self.band)
+        same = (low >= -edge) & (high <= edge)
+        apart = rejected & ~same
+        self.effect[cell, a, b], self.low[cell, a, b], self.high[cell, a, b] = effect, low, high
+        self.effect[cell, b, a], self.low[cell, b, a], self.high[cell, b, a] = -effect, -high, -low
+        self.pairs[cell, a, b] = self.pairs[cell, b, a] = n
+        self.same[cell, a, b] = self.same[cell, b, a] = same
+        self.faster[cell, a, b] = apart & (effect > 0)
+        self.faster[cell, b, a] = apart & (effect < 0)
+
+    def contenders(self, measured: Bools) -> Bools:
+        """[cell, variant] what no other variant is known to be faster than.
+
+        Args:
+            measured: [cell, variant] whether there is any launch of it.
+        """
+        standing: Bools = measured & ~self.faster.any(axis=1)
+        return standing
+
+    def settled(self, measured: Bools) -> Bools:
+        """[cell] whether more launches would change nothing: one variant is left, or all that are left are the same."""
+        left = self.contenders(measured)
+        both = left[:, :, None] & left[:, None, :] & ~np.eye(left.shape[1], dtype=bool)
+        alike: Bools = ~(both & ~self.same).any(axis=(1, 2))
+        return alike & measured.any(axis=1)
