@@ -365,8 +365,7 @@ class Transport(Protocol):
         """Versions of the libraries involved, for the provenance."""
 
     def settings_in_force(self) -> dict[str, str | None]:
-        """Values that the library holds for the settings in the environment, where it can be asked; None: unknown to it.
-        """
+        """The library's own values of the settings in the environment, if it can be asked; None: it knows no such."""
 
     def close(self) -> None:
         """Leave the job in order; collective."""

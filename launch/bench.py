@@ -29,7 +29,7 @@ from .library_log import has_log, log_library
 from .supervise import TIMED_OUT, run_job, was_stopped
 from .workload import Workload
 
-__all__ = ["PROFILES", "Plan", "Profile", "available_transports", "bench", "conclude", "new_run_directory",
+__all__ = ["PROFILES", "Plan", "Profile", "available_transports", "bench", "conclude", "job_here", "new_run_directory",
            "plan_bench", "refuse_to_be_a_rank", "run_directory"]
 
 _RESULTS = Path("results")
@@ -177,14 +177,16 @@ def _default_ranks(profile: Profile, usable: Accelerators | None, allocation: Al
     return min(ranks, profile.ranks or ranks)
 
 
-def refuse_to_be_a_rank() -> None:
+def refuse_to_be_a_rank(command: str = "bench") -> None:
     """UsageError if a launcher has started several copies of this process."""
     place = find_place()
     if place is not None and place.size > 1:
-        raise UsageError(f"bench starts the ranks itself: run it once, not as {place.size} ranks of {place.launcher}")
+        raise UsageError(f"{command} starts the ranks itself: run it once, not as {place.size} ranks of "
+                         f"{place.launcher}")
 
 
-def _job(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[Launcher, Job]:
+def job_here(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[Launcher, Job]:
+    """The job of `ranks` ranks in the allocation, or on this host, with a time limit, and what starts it."""
     limit_s = _LATE_FACTOR * (config.budget_s or _WHOLE_S) + _LATE_S
     hosts = allocation.spread(ranks) if allocation else ()
     job = Job(config=config, ranks=ranks, nodes=max(1, len(hosts)), hosts=hosts, time_limit_s=limit_s)
@@ -193,14 +195,14 @@ def _job(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[
 
 def _log_library(config: RunConfig, ranks: int, allocation: Allocation | None) -> tuple[int, Path | None]:
     try:
-        return log_library(*_job(config, ranks, allocation))
+        return log_library(*job_here(config, ranks, allocation))
     except CollbenchError:      # the job that is measured will say so
         return 0, None
 
 
 def _launch(config: RunConfig, ranks: int, allocation: Allocation | None) -> int:
     try:
-        launcher, job = _job(config, ranks, allocation)
+        launcher, job = job_here(config, ranks, allocation)
         status = run_job(launcher, job)
     except CollbenchError as error:
         _say(f"collbench: {config.transport}: {error}")

@@ -41,6 +41,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         container: image that ranks run in, as Pyxis takes it in `srun --container-image`; None for no container.
         container_mounts: what else of the host is mounted in it, `SRC:DST[:FLAGS],...`.
         python: the interpreter to start on every host, or in the container.
+        variables: of the environment of the ranks, in addition to those of this process; not in batch scripts.
         title: one line on top of a batch script.
         notes: more lines below it.
     """
@@ -63,6 +64,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     container: str | None = None
     container_mounts: str = ""
     python: str = sys.executable
+    variables: dict[str, str] = {}
     title: str = ""
     notes: tuple[str, ...] = ()
 

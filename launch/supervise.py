@@ -52,7 +52,8 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
 
     If a signal stopped it (see `was_stopped`), the status is 130 for SIGINT, else 143.
 
-    `variables` are added to the environment of the launcher, which passes them on at least to ranks on this host.
+    `variables`, and those of the job, are added to the environment of the launcher, which passes them on at least to
+    ranks on this host.
 
     The first SIGINT, SIGTERM, SIGHUP or SIGQUIT asks the ranks to stop after the current case, the second ends the job.
     A job on this host that stands still, because launcher or ranks are stopped, is ended with status FAULT. All its
@@ -71,7 +72,7 @@ def run_job(launcher: Launcher, job: Job, variables: Mapping[str, str] = Mapping
             job = msgspec.structs.replace(job, config_file=Path(own["TMPDIR"]) / "config.json")
             job.rank_config.write(Path(own["TMPDIR"]) / "config.json")
         with relayed_output() as output:
-            status = _run(launcher, job, {**variables, "PYTHONSAFEPATH": "1", **own}, output)
+            status = _run(launcher, job, {**job.variables, **variables, "PYTHONSAFEPATH": "1", **own}, output)
         return (_recorded_status(status_file) or status) if status == 1 and launcher.hides_status else status
 
 

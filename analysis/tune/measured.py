@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.record import Run
-from collbench.collectives.records.tuning import Launch, Tuning, read_launches, read_tuning
+from collbench.collectives.records.tuning import RULES, Launch, Tuning, read_launches, read_tuning
 
 from ..compare.rank_tests import Floats
 from ..compare.sides import KEY, Side, points_of
@@ -24,7 +24,7 @@ _BAD = ("wrong", "failed", "timeout")
 
 @dataclass(frozen=True)
 class Table:
-    """Times of one operation, or of all.
+    """Times of all cases.
 
     Args:
         cells: a row per case: `CELL`, `asked_bytes`, `label`.
@@ -39,8 +39,7 @@ class Table:
     @property
     def measured(self) -> NDArray[np.bool_]:
         """[cell, variant] whether there is any launch of it."""
-        there: NDArray[np.bool_] = np.isfinite(self.log_s).any(axis=2)
-        return there
+        return np.asarray(np.isfinite(self.log_s).any(axis=2))
 
     def time_s(self, cell: int, variant: int) -> float:
         """Geometric mean of the times of all launches."""
@@ -78,6 +77,7 @@ class Measured:
             self.loaded[launch.number] = loaded
             if not loaded.points.empty:
                 points = points_of(Side("", (loaded,)), "a")
+                points = points[points["mode"] == self.tuning.mode]
                 self._parts[launch.number] = points.assign(variant=points["op"].map(launch.variants),
                                                            round=launch.round).dropna(subset=["variant"])
 
@@ -92,13 +92,15 @@ class Measured:
                  if launch.proof is proof and launch.number in self._parts]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KEY, "variant", "round"])
 
-    def table(self, op: str, proof: bool = False) -> Table | None:
-        """The times of an operation; None if there are none. Variants that were never measured are left out."""
+    def table(self, proof: bool = False) -> Table | None:
+        """The times of the race, or of the second measurement; None if there are none.
+
+        Variants that were never measured are left out.
+        """
         points = self.points(proof)
-        points = points[points["op"] == op]
         if points.empty:
             return None
-        order = list(dict.fromkeys([variant.name for variant in self.tuning.variants] + ["rules"]))
+        order = [*(variant.name for variant in self.tuning.variants), RULES]
         variants = tuple(name for name in order if name in set(points["variant"]))
         cells = points.drop_duplicates(list(CELL)).sort_values(list(CELL))[[*CELL, "asked_bytes", "label"]]
         cells = cells.reset_index(drop=True)
@@ -118,9 +120,9 @@ class Measured:
                     found.setdefault(name, []).append(f"a start ended with status {launch.status}, nothing measured")
                 continue
             bad = records[records["status"].isin(_BAD)]
-            for row in bad.itertuples():
-                if name := launch.variants.get(str(row.op)):
-                    found.setdefault(name, []).append(f"{row.label}: {row.status}")
+            for op, label, status in zip(bad["op"], bad["label"], bad["status"], strict=True):
+                if op in launch.variants:
+                    found.setdefault(launch.variants[op], []).append(f"{label}: {status}")
         return {name: list(dict.fromkeys(words)) for name, words in found.items()}
 
     def runs(self, variant: str) -> list[Run]:
@@ -133,4 +135,4 @@ class Measured:
         parts = [self.loaded[launch.number] for launch in self.launches
                  if launch.variants.get(op) == variant and not launch.proof and launch.number in self.loaded]
         points = pool(parts).points
-        return points[points["op"] == op]
+        return points[(points["op"] == op) & (points["mode"] == self.tuning.mode)]

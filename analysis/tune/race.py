@@ -153,5 +153,4 @@ class Race:
         """[cell] whether more launches would change nothing: one variant is left, or all that are left are the same."""
         left = self.contenders(measured)
         both = left[:, :, None] & left[:, None, :] & ~np.eye(left.shape[1], dtype=bool)
-        alike: Bools = ~(both & ~self.same).any(axis=(1, 2))
-        return alike & measured.any(axis=1)
+        return np.asarray(~(both & ~self.same).any(axis=(1, 2)) & measured.any(axis=1))

@@ -12,7 +12,7 @@ from ..cases.case import Case, Sweep, format_size
 from ..cases.catalog import pairs
 
 __all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Imported",
-           "LastArrivals", "Mismatch", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
+           "LastArrivals", "Mismatch", "Mode", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 60)]
 Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
@@ -25,7 +25,7 @@ DIGEST = 1      # version of the digest's statistics; a reader recomputes any ot
 Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
 Mode = Literal["isolated", "streamed"]
-MODES: tuple[str, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = get_args(Mode)
 FAULT_NOTE = "ended the job"      # note on a record: a rank hung, died or failed in this case
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 from ..errors import UsageError
+from .record import Mode
 
-__all__ = ["LAUNCHES_FILE", "REFERENCE", "RULES", "TUNING_FILE", "Launch", "Tuning", "Variant", "launch_directory",
-           "read_launches", "read_tuning"]
+__all__ = ["LAUNCHES_FILE", "REFERENCE", "RULES", "TUNING_FILE", "Launch", "Standing", "Tuning", "Variant",
+           "launch_directory", "read_launches", "read_tuning"]
 
 REFERENCE = "default"       # the variant without settings of its own, which all others are compared with
 RULES = "rules"             # the file that was written, measured again
@@ -59,6 +60,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
         job_ranks: ranks of every launch; `ranks` are the sizes of the groups in it that are measured.
         dtype, mode: of all cases.
         seed: for the order of the launches.
+        notes: remarks on what is compared, a clause each.
     """
 
     variants: tuple[Variant, ...]
@@ -67,11 +69,12 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     ranks: tuple[int, ...]
     job_ranks: int
     dtype: str = "float32"
-    mode: str = "streamed"
+    mode: Mode = "streamed"
     case_s: float = 0.05
     device: str = "auto"
     seed: int = 0
     command: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def variant(self, name: str) -> Variant:
         """The variant of this name."""
@@ -100,6 +103,18 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     def directory(self, out: Path) -> Path:
         """Of its journal."""
         return launch_directory(out, self.number)
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is still to be measured.
+
+    Args:
+        open: by operation and variant, the sizes that were asked for and rank counts; empty when all is decided.
+        words: how far it is, as a clause.
+    """
+
+    open: dict[str, dict[str, list[tuple[int, int]]]]
+    words: str
 
 
 def launch_directory(out: Path, number: int) -> Path:

@@ -23,8 +23,8 @@ _SINGLE = 0         # MPI_THREAD_SINGLE
 def settings_in_force(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:
     """Value of the control variable of each setting of this MPI in `environment`; None if the library has none such.
 
-    Numbers are decimal, with a name where the library lists the names of its values: `4 (ring)`. A variable that cannot be read,
-    because it belongs to a communicator or the like, is left out. Empty if the library has no tools interface.
+    Numbers are decimal, with a name where the library lists the names of its values: `4 (ring)`. A variable that cannot
+    be read, because it belongs to a communicator or the like, is left out. Empty without a tools interface.
     """
     names = dict(_names(environment))
     library = loaded_library()
@@ -72,8 +72,8 @@ def _value(library: ctypes.CDLL, name: str) -> str | None:
         return repr(ctypes.c_double.from_buffer(buffer).value)
     wide = kind.value in (_handle(MPI.UNSIGNED_LONG), _handle(MPI.UNSIGNED_LONG_LONG), _handle(MPI.COUNT))
     number = int((ctypes.c_int64 if wide else ctypes.c_int).from_buffer(buffer).value)
-    name = _name_of(library, enumeration, number)
-    return f"{number} ({name})" if name else str(number)
+    meaning = _name_of(library, enumeration, number)
+    return f"{number} ({meaning})" if meaning else str(number)
 
 
 def _name_of(library: ctypes.CDLL, enumeration: ctypes.c_void_p, number: int) -> str | None:

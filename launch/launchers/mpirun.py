@@ -81,12 +81,14 @@ def _for_other_hosts(job: Job) -> dict[str, str]:
     """Variables that ranks on other hosts need: the environment of this process may not reach them."""
     if job.nodes == 1:
         return {}
-    return {"PYTHONSAFEPATH": "1", **({"MASTER_ADDR": job.hosts[0]} if job.hosts else {})}
+    return {"PYTHONSAFEPATH": "1", **({"MASTER_ADDR": job.hosts[0]} if job.hosts else {}), **job.variables}
 
 
-def find_mpirun() -> Mpirun:
-    """The mpirun beside this Python, else the one on the PATH. UsageError if there is neither."""
-    beside = Path(sys.executable).parent
+def find_mpirun(python: str = sys.executable) -> Mpirun:
+    """The mpirun beside this Python, or that of another environment, else the one on the PATH. UsageError if there is
+    neither.
+    """
+    beside = Path(python).parent
     path = next(filter(None, (shutil.which(name, path=where) for where in (str(beside), None)
                               for name in ("mpirun", "mpiexec"))), None)
     if path is None:
