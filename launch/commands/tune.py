@@ -51,7 +51,8 @@ _OPS = ("all_reduce", "all_to_all")
 @option("--group-ranks", group=WHAT, type=RankCounts(), default="curve", show_default=True,
         help="Rank counts, as groups within the job. curve: 2, 4, 8 ... and all ranks, which forecasts need.")
 @option("--variants", group=WHAT, default="all", show_default=True, metavar="NAME,...",
-        help="Variants, patterns of them, or tables; all: those for the library at hand. --list shows them.")
+        help="Variants, patterns of them, or tables; all: those for the library at hand, none: those of --variant "
+             "only. --list shows them.")
 @option("--variant", "own", group=WHAT, multiple=True, metavar="NAME:VARIABLE=VALUE,...",
         help="A variant of your own: environment variables, or transport, backend, python (the interpreter of another "
              "environment, with its MPI) and graph=yes. May be repeated.")
@@ -93,7 +94,7 @@ def command(data: Path | None, out: Path | None, resume: bool, show_list: bool, 
     Example: collbench tune --ops all_reduce --ranks 8 --budget 300 --out results/tuned
     """
     from ..tune.requests import Request, listed
-    patterns = tuple(part.strip() for part in variants.split(",") if part.strip())
+    patterns = () if variants == "none" else tuple(part.strip() for part in variants.split(",") if part.strip())
     request = Request(ops=ops, sizes=sizes, group_ranks=group_ranks, variants=patterns, own=own, transport=transport,
                       device=device, backend=backend, dtype=dtype, mode=mode, case_s=case_seconds, ranks=ranks)
     if show_list:

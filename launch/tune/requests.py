@@ -90,8 +90,9 @@ def tuning_for(request: Request) -> Tuning:
     sizes = request.sizes or (_DEVICE_SIZES if on_device else _CPU_SIZES)
     notes = [f"{variant.name}: {words}" for variant in own for words in lacking(variant)]
     return Tuning(variants=tuple(variants.values()), ops=request.ops, sizes=sizes, ranks=counts, job_ranks=here.ranks,
-                  dtype=request.dtype, mode=request.mode or ("streamed" if on_device else "isolated"), case_s=request.case_s,
-                  device=request.device, seed=random_seed(), command=typed_command(), notes=tuple(notes))
+                  dtype=request.dtype, mode=request.mode or ("streamed" if on_device else "isolated"),
+                  case_s=request.case_s, device=request.device, seed=random_seed(), command=typed_command(),
+                  notes=tuple(notes))
 
 
 def listed(request: Request) -> Iterator[str]:
