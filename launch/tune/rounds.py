@@ -31,7 +31,9 @@ from collbench.collectives.transport_names import TRANSPORTS
 
 from ..allocation import Allocation
 from ..bench import job_here
+from ..device_choice import accelerators_for
 from ..launchers.mpirun import find_mpirun
+from ..library_log import has_log, log_library
 from ..supervise import run_job, was_stopped
 
 __all__ = ["Rounds", "write_tuning"]
@@ -176,7 +178,7 @@ class Rounds:
         variant = next(iter(start.variants.values()))
         begin = time.monotonic()
         try:
-            status = self._run(self._config(identity, start, variant), start, variant)
+            status = self._run(self._config(identity, start, variant), start, variant, logged=number == 1)
         except CollbenchError as error:
             self._say(f"{variant.name}: {error}")
             status = error.exit_status
@@ -191,13 +193,20 @@ class Rounds:
             raise CollbenchError(f"{self.out / LAUNCHES_FILE}: {error.strerror}") from None
         return launch
 
-    def _run(self, config: RunConfig, start: _Start, variant: Variant) -> int:
+    def _run(self, config: RunConfig, start: _Start, variant: Variant, logged: bool) -> int:
+        """The exit status; `logged` first starts the ranks for the log of a library on a device, which has one."""
         launcher, job = job_here(config, self.tuning.job_ranks, self._allocation)
         if variant.python:
             job = msgspec.structs.replace(job, python=variant.python)
             if job.needs_mpi:
                 launcher = find_mpirun(variant.python)
-        return run_job(launcher, msgspec.structs.replace(job, variables=start.settings))
+        job = msgspec.structs.replace(job, variables=start.settings)
+        if logged and has_log(config, accelerators_for(config.device) is not None):
+            status, log = log_library(launcher, job)
+            if was_stopped(status):
+                return status
+            job = msgspec.structs.replace(job, config=msgspec.structs.replace(config, library_log_from=log))
+        return run_job(launcher, job)
 
     def _config(self, identity: int, start: _Start, variant: Variant) -> RunConfig:
         tuning = self.tuning

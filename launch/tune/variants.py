@@ -121,7 +121,8 @@ def select(patterns: Sequence[str], library: str, base: Variant, ops: Collection
                  if _meant(pattern, name, table, row, library)]
         if not found:
             known = [row.name for table in tables().values() for row in table.rows if table.library in ("", library)]
-            raise UsageError(f"no variant {pattern!r}{did_you_mean(pattern, known)}; --list shows those for {library}")
+            meant = did_you_mean(pattern, known) or f"; --list shows those for {library}"
+            raise UsageError(f"no variant {pattern!r}{meant}")
         for row, table in found:
             if row.hosts <= hosts and (not row.ops or set(row.ops) & set(ops)) and (
                     not row.ranks or set(row.ranks) & set(ranks)):
