@@ -113,7 +113,7 @@ def _outcomes(one: Measured, estimate: Estimate) -> Outcomes:
     kept = np.nonzero(np.isfinite(error))[0]
     kept = kept[::max(1, -(-len(kept) // _MOST_SIZES))]
     many = len(kept)
-    band = np.searchsorted(BANDS_BYTES, estimate.sizes[kept])
+    band = np.searchsorted(BANDS_BYTES, estimate.payload[kept])
     return Outcomes([one.data_set] * many, [one.machine] * many, [one.number] * many, [estimate.category] * many,
                     band.tolist(), [estimate.base.counts] * many, [significant(estimate.distance)] * many,
                     *([significant(value) for value in values[kept].tolist()]

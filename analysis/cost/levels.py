@@ -17,10 +17,12 @@ class Assumed(NamedTuple):
     Args:
         rate: rate per rank as a share of the inner rate.
         latency_s: extra time of a step.
+        rate_Bps: nominal rate per rank; None if unknown.
     """
 
     rate: float
     latency_s: float
+    rate_Bps: float | None = None
 
 
 class Tiers(NamedTuple):
@@ -89,7 +91,7 @@ def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: i
                          f"source gives the rate of {outer.name}: measure more than {inner.accelerators} ranks")
         longer = max(0.0, (outer.latency_s.value if outer.latency_s else 0.0)
                      - (inner.latency_s.value if inner.latency_s else 0.0))
-        beyond.append(Assumed(outer.rate_Bps.value / inner.rate_Bps.value, longer))
+        beyond.append(Assumed(outer.rate_Bps.value / inner.rate_Bps.value, longer, outer.rate_Bps.value))
         if not crossed:
             words.append(f"{outer.name} of {key} was not measured: its nominal {rate(outer.rate_Bps.value)} is "
                          f"assumed, and {seconds(longer)} more per step than inside; measure more than "
@@ -100,7 +102,7 @@ def _at_home(key: str, domain: Domain, node: int | None, largest: int, target: i
         if outside is None or own is None:
             return Tiers(levels, refused=f"extends beyond {key} ({size} accelerators), the measured domain, and no "
                          "source gives the rate between such domains: measure on 2 of them")
-        beyond.append(Assumed(min(1.0, outside.value / own.value), _OUTSIDE_S))
+        beyond.append(Assumed(min(1.0, outside.value / own.value), _OUTSIDE_S, outside.value))
         words.append(f"extends beyond {key} ({size} accelerators), the measured domain: {rate(outside.value)} per "
                      f"accelerator is assumed between such domains, and {seconds(_OUTSIDE_S)} more per step; measure "
                      "on 2 of them")

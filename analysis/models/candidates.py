@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ..cost.algorithms import Algorithm, algorithms_of
+from ..cost.expert_parallel import algorithms_for
 from . import growth, trends
 from .curve import Curve, Floats, Ints
 from .fit import anchored, fitted_level, size_by_size
@@ -32,11 +33,12 @@ TRENDS = (Candidate("constant", trends.constant), Candidate(STEADY, trends.bus_s
           Candidate("power law", trends.power_law), Candidate("last slope", trends.last_slope(1.0)),
           Candidate("last slope, damped", trends.last_slope(0.6)),
           Candidate("growth of the library", growth.growth_of_family))
+_EXCHANGE = (Candidate("copies handled at a constant rate", trends.handled),)
 
 
 def _may_have_run(curve: Curve) -> list[Algorithm]:
     """The algorithm that the data name, else those that the library offers, else all."""
-    algorithms = algorithms_of(curve.op)
+    algorithms = algorithms_for(curve.routing) if curve.routing else algorithms_of(curve.op)
     return ([known for known in algorithms if known.name == curve.algorithm]
             or [known for known in algorithms if known.name in curve.offered]
             or [known for known in algorithms if not known.named])
@@ -47,7 +49,7 @@ def candidates_for(curve: Curve) -> list[Candidate]:
 
     The list depends on operation, algorithm, library and levels only, never on the measured times.
     """
-    found = list(TRENDS)
+    found = [*TRENDS, *(_EXCHANGE if curve.routing else ())]
     for algorithm in _may_have_run(curve):
         if algorithm.nodes and not curve.levels:
             continue

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..cost.expert_parallel import Routing
 from ..cost.levels import Assumed
 
 __all__ = ["Curve", "Floats", "Ints", "curve_of", "gridded"]
@@ -36,6 +37,7 @@ class Curve:
         beyond: assumptions about the outermost levels that were not crossed; empty means the same as inside.
         growth: [band] log growth of time per doubling that is typical of the library (see `growth`); empty if unknown.
         switched: all ranks, those of the target too, are in one domain in which every pair is one switch apart.
+        routing: of an expert-parallel exchange: `payload_bytes` is then what its busiest rank sends or receives.
     """
 
     op: str
@@ -51,6 +53,7 @@ class Curve:
     beyond: tuple[Assumed, ...] = ()
     growth: tuple[float, ...] = ()
     switched: bool = False
+    routing: Routing | None = None
 
     def until(self, ranks: int) -> "Curve":
         """The part with at most this many ranks; all sizes stay, even those without a time."""

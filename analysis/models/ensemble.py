@@ -93,9 +93,11 @@ def _weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str,
     weight = score**-_POWER * np.exp(-_DECAY * count * np.maximum(0.0, excess - np.log(_CLEARLY)))
     weight = np.where(able, weight, 0.0)
     trend = np.array([candidate.algorithm is None for candidate in trials.candidates])
-    if any(candidate.algorithm and candidate.algorithm.name == curve.algorithm for candidate in trials.candidates):
+    # The name of an expert-parallel kernel tells what it sends, but not what limits it.
+    if curve.routing is None and any(candidate.algorithm and candidate.algorithm.name == curve.algorithm
+                                     for candidate in trials.candidates):
         weight[trend] *= _NAMED
-    elif until == 1 and (weight[trend] > 0).any():      # one rank count does not tell step times from rates
+    elif until == 1 and curve.routing is None and (weight[trend] > 0).any():      # one rank count does not tell step times from rates
         weight[~trend] = 0.0
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)

@@ -11,6 +11,7 @@ import pandas as pd
 from collbench.collectives.cases.catalog import OPERATIONS
 
 from ..cost.algorithms import ALGORITHMS, canonical_name
+from ..cost.expert_parallel import Routing, kernel_named, remote_copies, routing_of
 from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
 from ..cost.selection import constants, knows, offered, runs
@@ -68,6 +69,7 @@ class Estimate(NamedTuple):
 
     Args:
         sizes: [size] message sizes there, in bytes; `asked` as requested by the user of a benchmark.
+        payload: [size] the bytes that models take as size: of an expert-parallel exchange those of the busiest rank.
         tiers: the levels of the machine, and assumptions about those that no measurement crossed.
         published: what the library's published tables say where measurements say too little; None if nothing.
         category: decides drift, width and track record.
@@ -78,6 +80,7 @@ class Estimate(NamedTuple):
     combined: Forecast
     sizes: Floats
     asked: Ints
+    payload: Floats
     tiers: Tiers
     published: Published | None
     category: Category
@@ -125,17 +128,19 @@ def _estimate(key: dict[str, object], points: Points, trials: Trials, target: in
     base = _base(trials, target)
     curve = base.trials.curve
     kind = kind_of(text_of(key["library"]), curve.op)
-    sizes, asked = sizes_at(curve.op, str(key["dtype"]), text_of(key["traffic"]), points, curve, target,
+    stated = curve if curve.routing is None else _stated(curve, points)
+    sizes, asked = sizes_at(curve.op, str(key["dtype"]), text_of(key["traffic"]), points, stated, target,
                             text_of(key.get("variant")))
+    payload = sizes if curve.routing is None else _moved(curve.routing, curve.sizes, target)
     published = _beyond_home(key, base, target, sizes, home)
     away = max(target / base.largest, base.largest / target)
     regime = "tables" if published else regime_of(curve.until(base.largest), target, bool(tiers.words),
                                                   bool(points.one_node.all()))
     category = Category(counts_class(base.counts, base.largest), bucket(away), regime, kind, curve.op)
-    combined = forecast(base.trials, base.counts, target, sizes, kind, known.history,
+    combined = forecast(base.trials, base.counts, target, payload, kind, known.history,
                         algorithms_only=bool(tiers.beyond and tiers.words),
                         steady=category.same_path and category.bucket > 0 and 0 < category.counts <= _FEW_COUNTS)
-    return Estimate(target, base, combined, sizes, asked, tiers, published, category)
+    return Estimate(target, base, combined, sizes, asked, payload, tiers, published, category)
 
 
 def _consistent(home: Home | None, key: dict[str, object]) -> Home | None:
@@ -182,10 +187,31 @@ def _offered(op: str, library: str | None, target: int, home: Home | None,
 def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, home: Home | None) -> Curve:
     names, sliced = _offered(str(key["op"]), text_of(key["library"]), target, home, tiers.levels)
     op, payload = str(key["op"]), points.message_bytes.astype(float)
+    routing = _routing(key, points)
+    if routing is not None:
+        payload = np.array([float(_moved(routing, tokens, int(ranks)))
+                            for tokens, ranks in zip(points.tokens, points.ranks, strict=True)])
     # Where a table of tokens states no bytes, these are proportional to the tokens.
-    curve = gridded(op, canonical_name(op, text_of(key.get("algorithm"))), points.size, points.ranks.astype(float),
+    name = text_of(key.get("algorithm"))
+    curve = gridded(op, kernel_named(name) if routing else canonical_name(op, name), points.size, points.ranks.astype(float),
                     np.where(payload > 0, payload, points.size), points.time_s, tiers.levels, _noise_log(points))
-    return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced)
+    return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced, routing=routing)
+
+
+def _routing(key: dict[str, object], points: Points) -> Routing | None:
+    return None if np.isnan(points.tokens).any() else routing_of(text_of(key.get("variant")), text_of(key["dtype"]))
+
+
+def _moved(routing: Routing, tokens: Floats, ranks: int) -> Floats:
+    return tokens * (routing.row_bytes * float(remote_copies(routing, ranks)))
+
+
+def _stated(curve: Curve, points: Points) -> Curve:
+    """The curve with the message sizes that the data state."""
+    payload = points.message_bytes.astype(float)
+    grid = gridded(curve.op, None, points.size, points.ranks.astype(float),
+                   np.where(payload > 0, payload, points.size), points.time_s)
+    return replace(curve, payload_bytes=grid.payload_bytes[:, np.isin(grid.counts, curve.counts)])
 
 
 def _noise_log(points: Points) -> float:

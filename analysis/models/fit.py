@@ -155,6 +155,8 @@ def outwards(curve: Curve, algorithm: Algorithm, used: NDArray[np.bool_], found:
         share = min(1.0, assumed.rate * curve.levels[at - 1]) if algorithm.neighbours else assumed.rate
         step[at:] += assumed.latency_s
         byte[at:] = byte[at:] / share
+        if curve.routing and assumed.rate_Bps:      # inside, the kernels are the limit, and not the links
+            byte[at:] = 1 / assumed.rate_Bps
     return found
 
 

@@ -28,13 +28,18 @@ def scope_of(curve: Curve) -> str:
     return "many" if curve.levels and curve.counts[-1] > curve.levels[-1] else "one"
 
 
+def _groups(op: str, kind: str, scope: str) -> tuple[tuple[str, ...], ...]:
+    """Groups of curves, ever narrower. Kernels of expert-parallel exchanges tell of each other only."""
+    return (("exchange",) if kind == "exchange" else (), (op,), (op, kind), (op, kind, scope))
+
+
 class History:
     """Mean log of absolute log errors by candidate and distance, for successively narrower groups of curves."""
 
     def __init__(self, rows: Iterable[Row]) -> None:
         table: dict[tuple[object, ...], list[float]] = defaultdict(lambda: [0.0, 0])
         for _, op, kind, scope, name, distance, total, curves in rows:
-            for group in ((), (op,), (op, kind), (op, kind, scope)):
+            for group in _groups(op, kind, scope):
                 entry = table[(name, distance, *group)]
                 entry[0] += total
                 entry[1] += curves
@@ -43,7 +48,7 @@ class History:
     def log_error(self, name: str, distance: int, op: str, kind: str, scope: str) -> float:
         """Of a candidate; a group of few curves is shrunk towards the wider group that contains it."""
         found, pulled = _NOTHING, 0.0
-        for group in ((), (op,), (op, kind), (op, kind, scope)):
+        for group in _groups(op, kind, scope):
             total, curves = self._table.get((name, distance, *group), (0.0, 0))
             if curves:
                 found = (total + pulled * found) / (curves + pulled)

@@ -94,7 +94,7 @@ def _predicted(key: dict[str, object], points: Points, estimate: Estimate, home:
     base, target, tiers, published = estimate.base, estimate.target, estimate.tiers, estimate.published
     curve = base.trials.curve
     times = _times(estimate, known)
-    sure = exact(base.whole.until(base.largest), target, estimate.sizes) if tiers.beyond or not tiers.words else None
+    sure = exact(base.whole.until(base.largest), target, estimate.payload) if tiers.beyond or not tiers.words else None
     if sure is not None:        # a curve fully explained by its named algorithm has no jump
         base, times = base._replace(jumps=[], fitted_from=None), _Times(sure[0], sure[1], sure[1])
     if published is not None:
@@ -126,13 +126,13 @@ def _times(estimate: Estimate, known: Calibration) -> _Times:
     below, above = log_ends(combined, estimate.distance, estimate.base.counts, typical, widths)
     if category.same_path:
         near = log_ends(combined, estimate.distance, estimate.base.counts, [max(typical)], widths)
-        large = estimate.sizes > BANDS_BYTES[-1]
+        large = estimate.payload > BANDS_BYTES[-1]
         below, above = np.where(large, near[0], below), np.where(large, near[1], above)
     noise: float | Floats = _Z90 * estimate.base.trials.curve.noise_log
     if category.regime == "crossing" and category.counts >= _TRUSTING:
         unseen = 0.0 if estimate.base.trials.curve.algorithm else combined.spread
         noise = np.hypot(noise, _Z90 * np.hypot(_NEW_LEVEL, unseen))
-    drift = within_score(known.offsets.drift(category, estimate.sizes), combined.score)
+    drift = within_score(known.offsets.drift(category, estimate.payload), combined.score)
     return _Times(combined.log_time_s + widths.drift[category.bucket] * drift,
                   np.hypot(below, noise), np.hypot(above, noise))
 
@@ -142,7 +142,7 @@ def _rows(base: Base, estimate: Estimate, times: _Times, home: Home | None, traf
     link = home[1].tiers[-1].rate_Bps if home and home[1].tiers else None
     names, parameters = describe(base.trials, estimate.combined, link.value if link else None)
     curve, target, sizes = base.trials.curve, estimate.target, estimate.sizes
-    bound_s = faster_than_s(curve, target, sizes)
+    bound_s = faster_than_s(curve, target, estimate.payload)
     if home:
         bound_s = np.maximum(bound_s, wire_time_s(curve.op, target, sizes, home[1], _seen(base.whole), traffic))
     time_s = np.maximum(np.exp(times.middle), np.maximum(bound_s, _no_faster_s(curve, target, sizes)))

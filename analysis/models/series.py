@@ -18,8 +18,9 @@ class Points(NamedTuple):
     """Points of one series; all [point].
 
     Args:
-        size: key of a size over rank counts: the size as the tool states it, else tokens per rank, else the requested
-            size.
+        size: key of a size over rank counts: tokens per rank where stated, else the size as the tool states it, else
+            the requested size.
+        tokens: tokens per rank; NaN if not stated.
         low_s, high_s: confidence interval of the time; p5 and p95 of the samples if they are too few for one.
         time_kind: definition of the time; not a string if unknown.
         crowded: ranks are known to have shared cores.
@@ -38,6 +39,7 @@ class Points(NamedTuple):
     time_kind: NDArray[np.object_]
     crowded: NDArray[np.bool_]
     one_node: NDArray[np.bool_]
+    tokens: Floats
 
     def where(self, keep: NDArray[np.generic]) -> "Points":
         """The points that a mask or an index array selects, in that order."""
@@ -82,9 +84,10 @@ def _points(frame: pd.DataFrame, tokens: pd.Series, one_node: NDArray[np.bool_])
         return frame[name].to_numpy(float, na_value=np.nan)
     asked, low, high = number("asked_bytes"), number("time_lo_s"), number("time_hi_s")
     own = number("native_size_bytes") if "native_size_bytes" in frame.columns else np.full(len(frame), np.nan)
-    own = np.where(np.isnan(own), tokens.to_numpy(float), own)
+    counted = tokens.to_numpy(float)
+    own = np.where(np.isnan(counted), own, counted)
     return Points(np.where(np.isnan(own), asked, own), frame["ranks"].to_numpy(np.int64),
                   frame["message_bytes"].to_numpy(), frame["asked_bytes"].to_numpy(), number("time_s"), low, high,
                   np.where(np.isnan(low), number("p5_s"), low), np.where(np.isnan(high), number("p95_s"), high),
                   frame["time_kind"].to_numpy(object),
-                  frame["oversubscribed"].fillna(False).to_numpy(bool), one_node)
+                  frame["oversubscribed"].fillna(False).to_numpy(bool), one_node, counted)

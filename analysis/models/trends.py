@@ -4,16 +4,19 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..cost.expert_parallel import kept_copies, remote_copies
 from ..cost.operations import bus_factor
 from .curve import Curve, Floats, Ints
 
-__all__ = ["bus_scale", "constant", "last_slope", "power_law"]
+__all__ = ["bus_scale", "constant", "handled", "last_slope", "power_law"]
 
 _STEEPEST = 2.0        # exponent of a power law: every pair of ranks communicates in turn
 
 
-def _log_bus_factor(op: str, ranks: Ints) -> Floats:
-    return np.log([bus_factor(op, int(n)) for n in ranks])
+def _log_bus_factor(curve: Curve, ranks: Ints) -> Floats:
+    if curve.routing:       # the size is already what the busiest rank sends or receives
+        return np.zeros(len(ranks))
+    return np.log([bus_factor(curve.op, int(n)) for n in ranks])
 
 
 def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
@@ -21,12 +24,27 @@ def bus_scale(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     last = curve.last
     rows = np.arange(len(last))
     moved: Floats = np.log(np.maximum(payload, 1.0)) - np.log(np.maximum(curve.payload_bytes[rows, last], 1.0))[:, None]
-    return _log_bus_factor(curve.op, ranks)[None, :] + moved - _log_bus_factor(curve.op, curve.counts[last])[:, None]
+    return _log_bus_factor(curve, ranks)[None, :] + moved - _log_bus_factor(curve, curve.counts[last])[:, None]
 
 
 def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
     """[size][target] no change of time."""
     return np.zeros((len(curve.sizes), len(ranks)))
+
+
+def handled(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
+    """[size][target] log change of time if a rank also takes as long for the copies that it keeps as for those that leave.
+
+    NaN for operations other than an expert-parallel exchange.
+    """
+    routing = curve.routing
+    if routing is None:
+        return np.full((len(curve.sizes), len(ranks)), np.nan)
+
+    def kept(counts: Ints) -> Floats:
+        return np.log([1 + float(kept_copies(routing, int(n)) / remote_copies(routing, int(n))) for n in counts])
+    change: Floats = bus_scale(curve, ranks, payload) + kept(ranks)[None, :] - kept(curve.counts[curve.last])[:, None]
+    return change
 
 
 def _doublings(curve: Curve, ranks: Ints) -> Floats:
