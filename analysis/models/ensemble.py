@@ -97,7 +97,8 @@ def _weigh(trials: Trials, until: int, ranks: int, estimates: Floats, kind: str,
     if curve.routing is None and any(candidate.algorithm and candidate.algorithm.name == curve.algorithm
                                      for candidate in trials.candidates):
         weight[trend] *= _NAMED
-    elif until == 1 and curve.routing is None and (weight[trend] > 0).any():      # one rank count does not tell step times from rates
+    # One rank count does not tell step times from rates, except where all is sent at once.
+    elif until == 1 and curve.routing is None and (weight[trend] > 0).any():
         weight[~trend] = 0.0
     with np.errstate(all="ignore"):
         weight = weight / weight.sum(axis=0)

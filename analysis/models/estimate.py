@@ -11,7 +11,7 @@ import pandas as pd
 from collbench.collectives.cases.catalog import OPERATIONS
 
 from ..cost.algorithms import ALGORITHMS, canonical_name
-from ..cost.expert_parallel import Routing, kernel_named, remote_copies, routing_of
+from ..cost.expert_parallel import KNOWN_TO_RUN, Routing, busiest_bytes, kernel_named, routing_of
 from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
 from ..cost.selection import constants, knows, offered, runs
@@ -131,7 +131,8 @@ def _estimate(key: dict[str, object], points: Points, trials: Trials, target: in
     stated = curve if curve.routing is None else _stated(curve, points)
     sizes, asked = sizes_at(curve.op, str(key["dtype"]), text_of(key["traffic"]), points, stated, target,
                             text_of(key.get("variant")))
-    payload = sizes if curve.routing is None else _moved(curve.routing, curve.sizes, target)
+    payload = sizes if curve.routing is None else np.array(
+        [busiest_bytes(curve.routing, target, tokens) for tokens in curve.sizes.tolist()])
     published = _beyond_home(key, base, target, sizes, home)
     away = max(target / base.largest, base.largest / target)
     regime = "tables" if published else regime_of(curve.until(base.largest), target, bool(tiers.words),
@@ -189,21 +190,22 @@ def _curve(key: dict[str, object], points: Points, tiers: Tiers, target: int, ho
     op, payload = str(key["op"]), points.message_bytes.astype(float)
     routing = _routing(key, points)
     if routing is not None:
-        payload = np.array([float(_moved(routing, tokens, int(ranks)))
-                            for tokens, ranks in zip(points.tokens, points.ranks, strict=True)])
+        payload = np.array([busiest_bytes(routing, int(ranks), tokens)
+                            for tokens, ranks in zip(points.tokens.tolist(), points.ranks, strict=True)])
+        names = KNOWN_TO_RUN.get(routing.via or "", ())
     # Where a table of tokens states no bytes, these are proportional to the tokens.
     name = text_of(key.get("algorithm"))
-    curve = gridded(op, kernel_named(name) if routing else canonical_name(op, name), points.size, points.ranks.astype(float),
-                    np.where(payload > 0, payload, points.size), points.time_s, tiers.levels, _noise_log(points))
+    curve = gridded(op, kernel_named(name) if routing else canonical_name(op, name), points.size,
+                    points.ranks.astype(float), np.where(payload > 0, payload, points.size), points.time_s,
+                    tiers.levels, _noise_log(points))
     return replace(curve, beyond=tiers.beyond, offered=names, sliced=sliced, routing=routing)
 
 
 def _routing(key: dict[str, object], points: Points) -> Routing | None:
-    return None if np.isnan(points.tokens).any() else routing_of(text_of(key.get("variant")), text_of(key["dtype"]))
-
-
-def _moved(routing: Routing, tokens: Floats, ranks: int) -> Floats:
-    return tokens * (routing.row_bytes * float(remote_copies(routing, ranks)))
+    """The routing of an expert-parallel exchange whose sizes are tokens; None for everything else."""
+    if np.isnan(points.tokens).any():
+        return None
+    return routing_of(str(key["op"]), *(text_of(key.get(name)) for name in ("traffic", "variant", "dtype")))
 
 
 def _stated(curve: Curve, points: Points) -> Curve:

@@ -1,5 +1,6 @@
 """Categories of forecasts with similar errors: what was measured, how far the target is, and what lies between."""
 
+import re
 from typing import NamedTuple
 
 from ..cost.levels import one_switch_apart
@@ -13,6 +14,10 @@ COUNTS = (0, 1, 2, 3)             # rank counts fitted: only 2 ranks; one other 
 BANDS_BYTES = (64 << 10, 4 << 20)       # message sizes that divide the classes; one more class lies beyond the last
 BUCKETS = (2.01, 4.01, 8.01)      # upper ends of the distance classes; one more class lies beyond the last
 REGIMES = ("switched", "inside", "crossing", "hosts", "tables")
+
+
+# Libraries that carry out an expert-parallel exchange by their collectives; all others have kernels made for it.
+_COLLECTIVE = re.compile(r"(?!nccl ep)(?:gloo|open ?mpi|mpich|mvapich|intel mpi|cray|nccl|rccl|hccl|xccl|loopback)")
 
 
 class Category(NamedTuple):
@@ -71,7 +76,7 @@ def counts_class(counts: int, largest: int) -> int:
 def kind_of(library: str | None, op: str) -> str:
     """The family of a communication library, which decides how time grows with the rank count."""
     name = (library or "").lower()
-    if op.startswith("moe"):
+    if op.startswith("moe_") and not _COLLECTIVE.match(name):
         return "exchange"
     if "custom" in name:        # all-reduce kernels of serving engines
         return "custom"

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..cost.token_loads import tokens_of
 from ..frames.columns import SERIES, SERIES_BY_SOURCE
 from ..frames.tokens import without_tokens
 from .curve import Floats, Ints
@@ -53,10 +54,10 @@ def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]
     source that counts ranks on a node reports 2, 4, 8, 8 for 2, 4, 8, 16 ranks on nodes of 8: one series, not three.
     """
     keys = [*SERIES, *(name for name in SERIES_BY_SOURCE if name in frame.columns)]
-    tokens = pd.Series(np.nan, frame.index)
+    tokens = _tokens(frame)
     if "variant" in frame.columns:
-        variant, tokens = without_tokens(frame["variant"])
-        frame = frame.assign(variant=variant)
+        variant, stated = without_tokens(frame["variant"])
+        frame, tokens = frame.assign(variant=variant), stated.fillna(tokens)
     known, one_node = _with_levels(frame[keys].assign(ranks=frame["ranks"]))
     points = _points(frame, tokens, one_node)
     number = known.groupby(keys, dropna=False, sort=False).ngroup().to_numpy()
@@ -64,6 +65,15 @@ def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]
     named = [known[name].to_numpy(object) for name in keys]
     for rows in np.split(order, np.nonzero(np.diff(number[order]))[0] + 1) if len(order) else ():
         yield dict(zip(keys, (values[rows[0]] for values in named), strict=True)), points.where(rows)
+
+
+def _tokens(frame: pd.DataFrame) -> pd.Series:
+    """Tokens per rank of expert-parallel cases whose workload is known; NaN for all other points."""
+    if "traffic" not in frame.columns:
+        return pd.Series(np.nan, frame.index)
+    routed = frame[frame["op"].astype(str).str.startswith("moe_") & frame["traffic"].notna()]
+    found = [tokens_of(*row) for row in zip(routed["traffic"], routed["dtype"], routed["message_bytes"], strict=True)]
+    return pd.Series(found, routed.index, dtype=float).reindex(frame.index)
 
 
 def _with_levels(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:

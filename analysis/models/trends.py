@@ -33,7 +33,7 @@ def constant(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
 
 
 def handled(curve: Curve, ranks: Ints, payload: Floats) -> Floats:
-    """[size][target] log change of time if a rank also takes as long for the copies that it keeps as for those that leave.
+    """[size][target] log change of time if copies of tokens that a rank keeps take as long as those that leave it.
 
     NaN for operations other than an expert-parallel exchange.
     """
