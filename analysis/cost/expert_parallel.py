@@ -143,7 +143,7 @@ def algorithms_for(routing: Routing) -> tuple[Algorithm, ...]:
     """How a dispatch may be carried out; a combine is the same in reverse.
 
     Shares are of the bytes that leave a rank if each other rank that needs a token gets one copy of it
-    (`remote_copies`). After the documentation of DeepEP, low-latency kernels send a copy for each expert, and normal ones
+    (`remote_copies`). By the documentation of DeepEP, low-latency kernels send a copy for each expert, and normal ones
     one to each node, where it is forwarded while the next one arrives.
     """
     def relative(build: Callable[[int, int], tuple[Fraction, Fraction]]) -> Callable[[int, int], Schedule]:

@@ -16,7 +16,7 @@ from collbench.collectives.errors import UsageError
 __all__ = ["Loads", "loads_of", "moved_bytes", "row_bytes", "tokens_of"]
 
 _MOST_STEPS = 4             # of a cycle
-_MOST_TOKENS = 1 << 19      # of all ranks; the rows of more are in proportion to these
+_MOST_TOKENS = 1 << 18      # of all ranks; the rows of more are in proportion to these
 
 
 class Loads(NamedTuple):

@@ -39,7 +39,7 @@ class History:
     def __init__(self, rows: Iterable[Row]) -> None:
         table: dict[tuple[object, ...], list[float]] = defaultdict(lambda: [0.0, 0])
         for _, op, kind, scope, name, distance, total, curves in rows:
-            for group in _groups(op, kind, scope):
+            for group in {(), *_groups(op, kind, scope)}:
                 entry = table[(name, distance, *group)]
                 entry[0] += total
                 entry[1] += curves

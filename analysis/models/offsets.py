@@ -60,8 +60,14 @@ class Offsets:
         return found
 
     def typical(self, category: Category) -> float:
-        """Median of `log_error` that is typical of `category`."""
-        return self._shrunk(self._typical, _groups(category), _UNKNOWN)
+        """Median of `log_error` that is typical of `category`.
+
+        Kernels made for an exchange are taken to be no easier to forecast than collectives, as far as nothing is known
+        of them.
+        """
+        wider = category._replace(kind="", op="")
+        start = self._shrunk(self._typical, _groups(wider)[:3], _UNKNOWN) if category.kind == "exchange" else _UNKNOWN
+        return self._shrunk(self._typical, _groups(category), start)
 
     @staticmethod
     def _shrunk(table: dict[tuple[object, ...], tuple[float, int]], key: tuple[object, ...], value: float) -> float:
@@ -72,9 +78,14 @@ class Offsets:
 
 
 def _groups(category: Category) -> tuple[object, ...]:
-    """The fields of a category in the order in which they narrow a group."""
+    """The fields of a category in the order in which they narrow a group.
+
+    Kernels made for an exchange form groups of their own: what they miss by says nothing of collectives.
+    """
     if category.same_path:
         return (category.counts, category.regime, category.kind, category.bucket, category.op)
+    if category.kind == "exchange":
+        return (category.counts, category.kind, category.bucket, category.regime, category.op)
     return (category.counts, category.bucket, category.regime, category.kind, category.op)
 
 
