@@ -22,7 +22,7 @@ from collbench.analysis.frames.columns import CASE, RECORD
 from collbench.analysis.frames.record_id import record_ids
 from collbench.analysis.report.story import build_story
 from collbench.collectives.cases.case import Case
-from collbench.collectives.cases.catalog import OPERATIONS, received, round_up, sent
+from collbench.collectives.cases.catalog import OPERATIONS, received, round_up, sent, traffics, window_depth
 from collbench.collectives.cases.traffic import PATTERNS
 
 DOMAINS = load_domains()
@@ -123,7 +123,7 @@ def pieces_of(op, ranks, traffic):
                 traffic=traffic)
     stored = [piece for rank in range(ranks) for piece in received(case, rank) if piece.source != rank]
     loaded = [piece for rank in range(ranks) for piece in sent(case, rank)] if OPERATIONS[op].reduces else stored
-    return (sum(piece.count for piece in pieces) / count for pieces in (loaded, stored))
+    return (sum(piece.count for piece in pieces) / count / window_depth(case) for pieces in (loaded, stored))
 
 
 @settings(max_examples=60)
@@ -131,9 +131,10 @@ def pieces_of(op, ranks, traffic):
                         if row.has_payload and row.memories is None and not row.pairs]), st.integers(2, 12),
        st.sampled_from(sorted(PATTERNS)))
 def test_copies_are_as_many_as_the_catalog_makes_them(op, ranks, traffic):
-    traffic = traffic if OPERATIONS[op].uneven else None
-    loaded, stored = pieces_of(op, ranks, traffic)
-    assert copies_share(op, ranks, traffic) == pytest.approx((loaded + stored) / 2 / ranks)
+    own = traffics(OPERATIONS[op], ranks, (traffic,))[0]
+    loaded, stored = pieces_of(op, ranks, own)
+    made = (loaded + stored) / 2 / ranks
+    assert copies_share(op, ranks, own) == pytest.approx(1 / 2 if own == "line" and ranks == 2 else made)
     assert copies_share("barrier", ranks) is None
 
 

@@ -34,6 +34,10 @@ OPS = tuple(catalog.OPERATIONS)
 WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has_payload)
 
 
+OWN_TRAFFIC = {"incast": ("fan:1", "fan:3"), "outcast": ("fan:1", "fan:3"), "permutation": ("permutation:0",),
+               "bisection": ("random-halves:9",), "halo_exchange": ("torus:2", "torus:3x4", "torus:2x2x2", "torus:4")}
+
+
 @st.composite
 def traffics(draw):
     """Any pattern with any values of its parameters."""
@@ -53,6 +57,8 @@ def cases(draw):
     traffic = draw(traffics()).text if row.uneven else None
     if row.linked:
         traffic = draw(st.sampled_from((*link_rounds.round_names(min(ranks, 40), True), link_rounds.single_pair(1, 0))))
+    elif row.grammar and not row.uneven:
+        traffic = draw(st.sampled_from((*catalog.traffics(row, min(ranks, 40), ()), *OWN_TRAFFIC.get(op, ()))))
     size = catalog.round_up(op, draw(st.integers(1, 1 << 24)), min(ranks, 40), dtype, traffic)
     return Case(op=op, ranks=min(ranks, 40), bytes=size, dtype=dtype, traffic=traffic,
                 redop=draw(st.sampled_from(catalog.REDOPS)) if row.reduces else None,
@@ -62,7 +68,7 @@ def cases(draw):
 @given(op=st.sampled_from(WITH_PAYLOAD), size=st.integers(1, 1 << 32), ranks=st.integers(1, 384),
        dtype=st.sampled_from(tuple(catalog.DTYPES)))
 def test_sizes_round_up_to_the_next_that_divides_and_never_to_nothing(op, size, ranks, dtype):
-    traffic = "linear" if catalog.OPERATIONS[op].uneven else None
+    traffic = (catalog.traffics(catalog.OPERATIONS[op], ranks, ("linear",)) or (None,))[0]
     true = catalog.round_up(op, size, ranks, dtype, traffic)
     unit = catalog.round_up(op, 1, ranks, dtype, traffic)
     assert true >= size

@@ -37,7 +37,7 @@ def measured(case, fault=None, policy=QUICK):
 
 def example(op, ranks=4, size=4096, dtype="float32", redop="sum", in_place=False):
     row = catalog.OPERATIONS[op]
-    traffic = "linear" if row.uneven else "round-1" if row.linked else None
+    traffic = catalog.traffics(row, ranks, ("linear",))[-1] if row.grammar else None
     return Case(op=op, ranks=ranks, dtype=dtype, redop=redop if row.reduces else None, traffic=traffic,
                 in_place=in_place, bytes=catalog.round_up(op, size, ranks, dtype, traffic))
 

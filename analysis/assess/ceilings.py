@@ -30,7 +30,8 @@ from .table_spread import apart
 __all__ = ["BETWEEN", "COLUMNS", "DEVICE_MEMORY", "LINK", "MEMORY", "add_ceilings", "host_group", "on_cpu"]
 
 LINK, BETWEEN, MEMORY, DEVICE_MEMORY = "link", "between hosts", "memory", "device memory"
-_BY_BLOCK = ("gather", "scatter")       # one rank holds the whole message, each other rank a block of it
+# One rank holds the whole message, each other rank a block of it.
+_BY_BLOCK = ("gather", "scatter", "incast", "outcast")
 _TEXTS = ("ceiling_kind", "ceiling_assumes")
 # `ceiling_most_Bps` follows from the most generous source, or the upper end of the copy's confidence interval.
 COLUMNS = ("ceiling_Bps", "ceiling_most_Bps", "ceiling_kind", "wire_Bps", "ceiling_rate_Bps", "ceiling_assumes")

@@ -206,6 +206,7 @@ _BLOCKS = (Algorithm("binomial tree", _flat(lambda n: _tree(n, _share(n) / log2_
 _EXCHANGE = (Algorithm("pairwise", _flat(_ring)), _MESH, Algorithm("bruck", _flat(_bruck_exchange)),
              Algorithm("hypercube", _flat(lambda n: _in_pairs(_bruck_exchange(n), n))),
              Algorithm("hierarchical", _hierarchical_exchange, nodes=True))
+_FAN = (Algorithm("one after another", _flat(lambda n: shifted(n - 1, Fraction(1, n - 1)))),)
 _WITHOUT_DATA = (Algorithm("dissemination", _flat(lambda n: log2_ceil(n) * (Step(1, Fraction(0)),))),
                  Algorithm("tree up and down", _flat(lambda n: 2 * _tree(n, Fraction(0)))),
                  Algorithm("ring", _flat(lambda n: shifted(n - 1, Fraction(0)))))
@@ -245,6 +246,10 @@ _OF_OPERATION: dict[str, tuple[Algorithm, ...]] = {
     "comm_init": _WITHOUT_DATA,
     "comm_first_call": _WITHOUT_DATA,
     "comm_destroy": _WITHOUT_DATA,
+    # Messages to or from one rank share its link, so that they end one after another however they are sent.
+    "incast": _FAN,
+    "outcast": _FAN,
+    "permutation": (Algorithm("one message", _flat(lambda n: direct(1, Fraction(1)))),),
     "send_recv": (Algorithm("neighbour shift", _flat(lambda n: shifted(1, Fraction(1))), neighbours=True),),
 }
 

@@ -83,7 +83,13 @@ def _exchange_between(ranks: int, group: int) -> float:
     return (ranks - group) / ranks * group
 
 
+def _one_rank(ranks: int) -> float:
+    """One rank has the whole message; averaged over ranks."""
+    return 1 / ranks
+
+
 _PAIR = OperationCost(_all, _all)
+_FAN = OperationCost(_all, _one_rank, algorithms=("one after another",))
 _LOCAL_COPY = OperationCost(_none, _all)
 _EMPTY = OperationCost(_none)
 _LIFECYCLE = OperationCost(_none, algorithms=("dissemination", "tree up and down", "ring"))
@@ -107,6 +113,14 @@ COSTS = MappingProxyType({
     "link_latency": _PAIR,
     "link_bandwidth": _PAIR,
     "link_bi_bandwidth": _PAIR,
+    "message_rate": _PAIR,
+    "bisection": _PAIR,
+    "incast": _FAN,
+    "outcast": _FAN,
+    "permutation": OperationCost(_all, _all, algorithms=("one message",)),
+    # On a line, the first and the last rank have one neighbour.
+    "halo_exchange": OperationCost(_all, _others, algorithms=("neighbour shift",)),
+    "all_reduce_one_shot": OperationCost(lambda n: float(n - 1), _all, algorithms=("all to all ranks",)),
     "comm_init": _LIFECYCLE,
     "comm_first_call": _LIFECYCLE,
     "comm_destroy": _LIFECYCLE,

@@ -100,8 +100,10 @@ def _two_ways(bounds: Bounds) -> Iterator[_Violation]:
                              f"does, for {payload(case[1])} over {case[0]} ranks", row)
 
 
-# Messages of a window overlap, links are measured pair by pair, and a copy involves no other rank.
-_EXEMPT = {"noop", *(name for name, row in OPERATIONS.items() if row.windowed or row.linked or row.memories)}
+# Messages of a window overlap, links are measured pair by pair, a copy involves no other rank, and in a pattern with
+# more ranks others are neighbours.
+_EXEMPT = {"noop", *(name for name, row in OPERATIONS.items()
+                     if row.windowed or row.linked or row.memories or row.group == "patterns")}
 _SELECT = ("select another algorithm there (NCCL_ALGO, NCCL_PROTO; coll_tuned of Open MPI), or call the parts, and "
            "report it to the library")
 _GUIDELINES = (

@@ -4,6 +4,7 @@
 afterwards; `verify` turns them into bytes. Families of operations have modules of their own in `families`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
@@ -22,14 +23,13 @@ from .operation import (
     Operation,
     Piece,
     nothing,
+    window_buffers,
 )
 
 __all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
            "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner", "received",
            "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_reduced",
            "window_depth"]
-
-_WINDOW_BYTES = 16 << 20
 
 
 def _whole(case: CaseLike, rank: int) -> list[Piece]:
@@ -81,18 +81,21 @@ def _from_left(case: CaseLike, rank: int) -> list[Piece]:
 
 def partner(case: CaseLike, rank: int) -> int | None:
     """The partner of `rank` in a pairwise operation; None if the rank is idle."""
-    if not OPERATIONS[case.op].linked:
-        return (rank + case.ranks // 2) % case.ranks
-    met = link_rounds.partners(case.traffic or "", case.ranks).get(rank)
+    met = _meeting(case, rank)
     return None if met is None else met[0]
 
 
 def begins(case: CaseLike, rank: int) -> bool:
     """Whether `rank` initiates the exchange of its pair (or is the only sender)."""
-    if not OPERATIONS[case.op].linked:
-        return rank < case.ranks // 2
-    met = link_rounds.partners(case.traffic or "", case.ranks).get(rank)
+    met = _meeting(case, rank)
     return met is not None and met[1]
+
+
+def _meeting(case: CaseLike, rank: int) -> tuple[int, bool] | None:
+    meetings, half = OPERATIONS[case.op].meetings, case.ranks // 2
+    if meetings is None:
+        return (rank + half) % case.ranks, rank < half
+    return meetings(case.traffic or "", case.ranks).get(rank)
 
 
 def pairs(case: CaseLike) -> list[link_rounds.Pair]:
@@ -135,7 +138,7 @@ def canonical_traffic(text: str) -> str:
     # The grammars of a pattern by the same name say best what is wrong with it.
     names = {grammar.spellings(): grammar for grammar in _grammars()}
     name = text.partition(":")[0]
-    close = [grammar for words, grammar in names.items() if name in words.replace("[", " ").replace(",", " ").split()]
+    close = [grammar for words, grammar in names.items() if name in re.findall(r"[a-z]+(?:-[a-z]+)*", words)]
     for grammar in close[:1]:
         grammar.parse(text)
     raise UsageError(f"traffic pattern {text!r:.80}: known are {spellings()}")
@@ -248,15 +251,15 @@ _ROWS = (
               f"a window of {WINDOW} each way divided by {WINDOW}; busbw is the sum of both directions",
               pairs=True, messages=WINDOW, windowed=True, timed_by_initiators=True),
     Operation("link_latency", _one, _if_met, _from_partner, "half the round trip of the slowest pair",
-              pairs=True, messages=2, linked=True, grammar=_LINKS, group="links"),
+              pairs=True, messages=2, linked=True, grammar=_LINKS, meetings=link_rounds.partners, group="links"),
     Operation("link_bandwidth", _one, _window_if_initiator, _window_if_partner,
               f"a window of {LINK_WINDOW} divided by {LINK_WINDOW}, of the slowest pair",
               pairs=True, messages=LINK_WINDOW, windowed=True, linked=True, directed=True,
-              grammar=_LINKS, group="links"),
+              grammar=_LINKS, meetings=link_rounds.partners, group="links"),
     Operation("link_bi_bandwidth", lambda n: 2.0, _window, _window_from_partner,
               f"a window of {LINK_WINDOW} each way divided by {LINK_WINDOW}, of the slowest pair; busbw is the sum of "
               "both directions", pairs=True, messages=LINK_WINDOW, windowed=True, linked=True,
-              grammar=_LINKS, group="links"),
+              grammar=_LINKS, meetings=link_rounds.partners, group="links"),
     _copy("copy", ("device", "device")),
     _copy("copy_h2d", ("pinned", "device")),
     _copy("copy_d2h", ("device", "pinned")),
@@ -304,7 +307,7 @@ def traffic_counts(case: CaseLike) -> list[list[int]]:
 
 def window_depth(case: CaseLike) -> int:
     """Buffers per side of a window: one per message, or fewer used in rotation, to stay within 16 MiB."""
-    return max(1, min(OPERATIONS[case.op].messages, _WINDOW_BYTES // case.bytes))
+    return window_buffers(OPERATIONS[case.op].messages, case.bytes)
 
 
 def round_up(op: str, size: int, ranks: int, dtype: str, pattern: str | None = None) -> int:
@@ -322,6 +325,8 @@ def why_not(case: CaseLike) -> str | None:
     operation = OPERATIONS[case.op]
     if operation.pairs and not operation.linked and case.ranks % 2:
         return f"{case.op} needs an even number of ranks, not {case.ranks}"
+    if operation.why_not and (reason := operation.why_not(case)):
+        return reason
     if case.in_place and operation.uneven:
         counts = traffic_counts(case)
         if any(counts[s][d] != counts[d][s] for s in range(case.ranks) for d in range(s)):

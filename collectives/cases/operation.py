@@ -8,7 +8,7 @@ Pure arithmetic: no transport, no timing, no library. Sizes and factors are thos
 S is `Case.bytes`; for operations whose buffer has one block per rank it is the total over ranks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
 __all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
-           "Grammar", "Operation", "Piece", "no_names", "nothing"]
+           "Grammar", "Operation", "Piece", "no_names", "nothing", "window_buffers"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
+_WINDOW_BYTES = 16 << 20
 LINK_WINDOW = 4  # enough to hide the acknowledgement at the large sizes used for links
 ONE_CALL = "one call"
 REDOPS = ("sum", "prod", "min", "max", "avg")
@@ -112,6 +113,12 @@ def no_names(case: CaseLike) -> tuple[str, ...]:
     return ()
 
 
+def window_buffers(messages: int, size: int) -> int:
+    """Buffers per side of a window: one per message of `size` bytes, or fewer used in rotation, to stay within 16 MiB.
+    """
+    return max(1, min(messages, _WINDOW_BYTES // size))
+
+
 class Grammar(NamedTuple):
     """How `Case.traffic` reads for a family of operations.
 
@@ -175,12 +182,17 @@ class Operation(NamedTuple):
         uneven: block sizes follow a traffic pattern.
         messages: messages (of S bytes) per timed call; time and bandwidth are per message.
         windowed: all messages are in flight at once; the receiver acknowledges the whole window.
+        meetings: of a pairwise operation: (traffic, ranks) -> partner of each rank that has one, and whether the rank
+            initiates the exchange; None if rank i meets rank i + n/2.
+        summed: busbw is the sum over all pairs, and not the rate of one.
+        rates_messages: the figure is messages per second (busbw / S), which is highest at the smallest size.
         timed_by_initiators: only the first half of the ranks, which start each exchange, are timed.
         linked: measures single links; `Case.traffic` selects the pairs (see `link_rounds`).
         directed: only one rank of a pair sends, so each pair is measured in both directions.
         memories: source and destination memory of each local copy (`device` is where the buffers are); None if the
             operation is not a local copy.
         lifecycle: a step in the life of a communicator, which every rank of the job takes part in.
+        why_not: (case) -> why no library can run it; None if one may.
         grammar: how `Case.traffic` reads; None if the operation has no traffic.
         unit: (ranks, element type, traffic) -> elements that the message size must be a multiple of; None for 1, or
             the rank count if `in_blocks`.
@@ -203,10 +215,14 @@ class Operation(NamedTuple):
     messages: int = 1
     windowed: bool = False
     timed_by_initiators: bool = False
+    meetings: Callable[[str, int], Mapping[int, tuple[int, bool]]] | None = None
+    summed: bool = False
+    rates_messages: bool = False
     linked: bool = False
     directed: bool = False
     memories: tuple[tuple[str, str], ...] | None = None
     lifecycle: bool = False
+    why_not: Callable[[CaseLike], str | None] | None = None
     grammar: Grammar | None = None
     unit: Callable[[int, str, str | None], int] | None = None
     composition: Composition | None = None

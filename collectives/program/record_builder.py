@@ -147,7 +147,7 @@ class RecordBuilder:
             yield f"{format_size(asked)} requested; {format_size(case.bytes)} is the next size that divides evenly"
         if case.operation.measures != ONE_CALL:
             yield f"time is {case.operation.measures}"
-        if case.op in ("bandwidth", "bi_bandwidth"):
+        if case.operation.windowed and not case.operation.linked:
             yield from self.transport.notes
         if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
             yield "persistent collective: initialised once, started and waited for in each call"

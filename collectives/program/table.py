@@ -43,7 +43,7 @@ class Table:
         self._empty_s: dict[int, float] = {}
         every = [name for name in _COLUMNS if name != "traffic" or _has_traffic(run)]
         if width is not None and self._total(every, narrow=False) > width and len(run.sweep.traffics) == 1 \
-                and not any(catalog.OPERATIONS[op].linked for op in run.sweep.ops):
+                and not any(_has_own_traffic(catalog.OPERATIONS[op]) for op in run.sweep.ops):
             every = [name for name in every if name != "traffic"]       # the same in all rows that have one
         self._narrow = width is not None and self._total(every, narrow=False) > width
         self._names = self._fitting(run, every) if self._narrow else every
@@ -81,8 +81,11 @@ class Table:
                   "algbw": _gigabytes(rate), "busbw": _gigabytes(rate and rate * _factor(record)),
                   "#wrong": str(record.verification.wrong) if record.verification else "n/a",
                   "n": str(sum(map(len, times_s.values())))}
+        messages = rate * _factor(record) / case.bytes if rate and case.operation.rates_messages else None
+        if messages is not None and self._narrow:
+            cells["busbw"] = f"{messages:.3g}/s"
         line = self._line(cells, self._names)
-        warnings = _warnings(times_s)
+        warnings = _warnings(times_s) if messages is None else f"  {messages:.4g} messages/s{_warnings(times_s)}"
         return line + warnings if self._width is None or len(line) + len(warnings) <= self._width else line
 
     def _line(self, cells: Mapping[str, str], names: Sequence[str]) -> str:
@@ -99,7 +102,7 @@ class Table:
         rows = [catalog.OPERATIONS[op] for op in sweep.ops]
         apart = {"type": len(sweep.dtypes) > 1, "redop": len(sweep.redops) > 1,
                  "place": len(sweep.places) > 1 and any(row.has_in_place for row in rows),
-                 "traffic": len(sweep.traffics) > 1 or any(row.linked for row in rows)}
+                 "traffic": len(sweep.traffics) > 1 or any(map(_has_own_traffic, rows))}
         for name in [*(name for name, needed in apart.items() if needed), *_AS_FITS]:
             wanted = [one for one in every if one in chosen or one == name]
             if self._width is None or self._total(wanted, narrow=True) <= self._width:
@@ -108,8 +111,13 @@ class Table:
 
 
 def _has_traffic(run: Run) -> bool:
-    """Whether the table needs a column for the traffic pattern: some operation is uneven."""
-    return any(catalog.OPERATIONS[op].uneven or catalog.OPERATIONS[op].linked for op in run.sweep.ops)
+    """Whether the table needs a column for the traffic pattern."""
+    return any(catalog.OPERATIONS[op].grammar for op in run.sweep.ops)
+
+
+def _has_own_traffic(row: catalog.Operation) -> bool:
+    """Whether the operation is measured with texts of its own, whatever the sweep asks for."""
+    return row.grammar is not None and not row.uneven
 
 
 def _warnings(times_s: Mapping[Mode, list[float]]) -> str:

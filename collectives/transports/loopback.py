@@ -15,6 +15,7 @@ import numpy as np
 
 from ..cases import catalog
 from ..cases.case import Case
+from ..cases.families.one_shot import ONE_SHOT
 from ..cases.messages import messages
 from ..errors import UsageError
 from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, layout
@@ -387,7 +388,7 @@ def _nothing(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) ->
     """For operations without data: the exchange itself is the barrier."""
 
 
-_DEFINITIONS = {"all_reduce": _all_reduce, "reduce": _reduce, "reduce_scatter": _reduce_scatter,
+_DEFINITIONS = {"all_reduce": _all_reduce, ONE_SHOT: _all_reduce, "reduce": _reduce, "reduce_scatter": _reduce_scatter,
                 "broadcast": _broadcast, "all_gather": _all_gather, "gather": _gather, "scatter": _scatter,
                 "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "send_recv": _send_recv,
                 "ping_pong": _pairs, "bandwidth": _pairs, "bi_bandwidth": _pairs, "barrier": _nothing, "noop": _nothing,

@@ -20,6 +20,7 @@ mpi4py.rc.initialize, mpi4py.rc.finalize = False, True      # MPI_Init ends the 
 from mpi4py import MPI  # noqa: E402
 
 from ..cases.case import Case  # noqa: E402
+from ..cases.families.one_shot import ONE_SHOT  # noqa: E402
 from ..errors import CollbenchError, UsageError, write_error  # noqa: E402
 from ..interfaces import (  # noqa: E402
     NO_DEVICE,
@@ -49,9 +50,11 @@ from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 from .mpi_parts import MpiParts  # noqa: E402
 from .mpi_settings import settings_in_force  # noqa: E402
+from .mpi_shared import SharedWindow  # noqa: E402
 
 __all__ = ["MpiTransport", "open_transport"]
 
+_WINDOWS = "OMPI_MCA_osc"       # the components of Open MPI that make windows
 _BACKOFF_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
 
 _T = TypeVar("_T")
@@ -83,6 +86,8 @@ class MpiCommunicator:
         memory = context.buffers.open_memory(slots, place.slot_bytes)
         if case.operation.composition:
             return self._composed(case, memory, place)
+        if case.op == ONE_SHOT:
+            return self._one_shot(case, memory, place)
         buffers = [Buffers(case, *_send_and_recv(row, place)) for row in memory.rows]
         if context.native and context.native.has(case):
             return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
@@ -93,6 +98,11 @@ class MpiCommunicator:
                 slot.free()
         # MPI's calls are complete when they return, on device buffers too: there is nothing to wait for in a sample.
         return Prepared(python_block(calls, self.now_ns, empty_call), slots, memory, place, "python", release)
+
+    def _one_shot(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
+        shared = SharedWindow(self.timed, case)
+        calls = [shared.bind(*_send_and_recv(row, place)) for row in memory.rows]
+        return Prepared(python_block(calls, self.now_ns, empty_call), len(calls), memory, place, "python", shared.free)
 
     def _composed(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
         parts = [MpiParts(self, row) for row in memory.rows]
@@ -177,10 +187,14 @@ class MpiTransport:
             return "copies on a device are measured by transport torch"
         if case.op not in BINDERS and case.operation.memories:
             return NO_DEVICE
-        if case.op not in BINDERS and (case.operation.reduces or case.in_place):
+        if case.op == ONE_SHOT and self.device != "cpu":
+            return f"MPI's shared windows are in host memory, and the buffers on {self.device}"
+        if case.op not in (*BINDERS, ONE_SHOT) and (case.operation.reduces or case.in_place):
             return f"MPI has no {'in-place ' if case.in_place else ''}{case.op}"
         if case.redop and case.redop not in OPS:
             return f"MPI has no reduce operation {case.redop}"
+        if case.op == ONE_SHOT and case.dtype == "bfloat16":
+            return "numpy, which reduces here, has no bfloat16 arithmetic"
         if case.redop and case.dtype == "bfloat16":
             return f"MPI {'.'.join(map(str, MPI.Get_version()))} has no {case.dtype} arithmetic"
         return None
@@ -296,9 +310,14 @@ def open_transport(place: Place | None, device: str, meeting_s: float | None = N
 
 def _start() -> None:
     if not MPI.Is_initialized():
+        # Without network cards for UCX, Open MPI prints errors when a shared window is made, which never uses UCX.
+        own = _WINDOWS not in os.environ
+        os.environ.setdefault(_WINDOWS, "^ucx")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # about a launcher of another MPI, which `open_transport` checks itself
             MPI.Init()
+        if own:
+            del os.environ[_WINDOWS]      # no setting of the user's, so not on the record
 
 
 def _lacks_pmix(environment: Mapping[str, str] = os.environ) -> bool:

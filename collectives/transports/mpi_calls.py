@@ -10,7 +10,7 @@ from mpi4py import MPI
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..cases.messages import messages
+from ..cases.messages import Message, messages, window
 from ..interfaces import RawBytes, empty_call
 from ..loop.memory import host_copy
 
@@ -79,7 +79,7 @@ def bind(comm: MPI.Intracomm, case: Case, at: Buffers, persistent: bool) -> Call
     """The call on this slot. A persistent collective is initialised here; the call starts it and waits for it."""
     request = persistent_request(comm, case, at) if persistent else None
     if request is None:
-        return BINDERS.get(case.op, _messages)(comm, case, at)
+        return _binder(case)(comm, case, at)
     start, wait = request.Start, request.Wait
 
     def call() -> None:
@@ -124,7 +124,7 @@ def starter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], Callab
 
     NotImplementedError if MPI has none.
     """
-    call = BINDERS.get(case.op, _messages)(comm, case, at)
+    call = _binder(case)(comm, case, at)
     if isinstance(call, Startable):
         return call.start
     begin = getattr(comm, f"I{call.func.__name__.lower()}", None) if isinstance(call, partial) else None
@@ -132,6 +132,12 @@ def starter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], Callab
         raise NotImplementedError(f"MPI has no nonblocking {case.op}")
     start = partial(begin, *cast(partial, call).args)
     return lambda: start().Wait
+
+
+def _binder(case: Case) -> Callable[[MPI.Intracomm, Case, Buffers], Callable[[], object]]:
+    if case.operation.windowed:
+        return _window if case.operation.pairs else _windows
+    return BINDERS.get(case.op, _messages)
 
 
 def _op(case: Case) -> MPI.Op:
@@ -211,13 +217,33 @@ def _send_recv(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], obj
 
 def _messages(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
     """An operation without a call of its own, message by message, all in flight at once."""
-    size = case.itemsize
     sends, receives = messages(case, comm.rank) or ([], [])
-    at.requests += [comm.Recv_init(at.spec(at.recv_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
-                    for one in receives]
-    at.requests += [comm.Send_init(at.spec(at.send_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
-                    for one in sends]
-    return Startable(at.requests)
+    return _in_flight(comm, at, sends, receives)
+
+
+def _in_flight(comm: MPI.Intracomm, at: Buffers, sends: list[Message], receives: list[Message]) -> Startable:
+    size = at.case.itemsize
+    requests = [comm.Recv_init(at.spec(at.recv_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
+                for one in receives]
+    requests += [comm.Send_init(at.spec(at.send_bytes[one.at * size:(one.at + one.count) * size]), one.peer, 0)
+                 for one in sends]
+    at.requests += requests
+    return Startable(requests)
+
+
+def _windows(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
+    """Windows between several ranks, all in flight at once, then an empty acknowledgement from each receiver."""
+    sends, receives = window(case, comm.rank)
+    messages, nothing = _in_flight(comm, at, sends, receives), np.empty(0, np.uint8)
+    replies = [comm.Recv_init(nothing, peer, 1) for peer in dict.fromkeys(one.peer for one in sends)]
+    replies += [comm.Send_init(nothing, peer, 1) for peer in dict.fromkeys(one.peer for one in receives)]
+    at.requests += replies
+    acknowledge = Startable(replies)
+
+    def exchange() -> None:
+        messages()
+        acknowledge()
+    return exchange
 
 
 def _copy(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object]:
@@ -263,5 +289,4 @@ def _window(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], object
 BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
             "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
             "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
-            "send_recv": _send_recv, "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
-            "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _copy}
+            "send_recv": _send_recv, "ping_pong": _ping_pong, "link_latency": _ping_pong, "copy": _copy}

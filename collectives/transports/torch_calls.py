@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..cases.messages import messages
+from ..cases.messages import Message, messages, window
 from ..interfaces import Layout, empty_call
 from ..loop.memory import HostMemory, host_copy
 from .torch_memory import DeviceMemory, tensor
@@ -62,6 +62,8 @@ def slot_tensors(case: Case, memory: HostMemory | DeviceMemory, row: int, place:
 
 def bind(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     """The call of `case` on these buffers."""
+    if case.operation.windowed:
+        return (_window if case.operation.pairs else _windows)(comm, case, at)
     return BINDERS.get(case.op, _by_messages)(comm, case, at)
 
 
@@ -154,16 +156,39 @@ class Transfers:
 def _by_messages(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
     """An operation without a call of its own, message by message."""
     sends, receives = messages(case, comm.rank) or ([], [])
-    parts = [[part[i.at:i.at + i.count] for i in group] for part, group in ((at.send, sends), (at.recv, receives))]
-    transfers: list[tuple[Callable, torch.Tensor, int]] = []
-    for start, group, views in ((dist.isend, sends, parts[0]), (dist.irecv, receives, parts[1])):
-        transfers += [(start, view, message.peer) for message, view in zip(group, views, strict=True)
-                      if message.peer != comm.rank]
-    own_sent, own_received = ([view for message, view in zip(group, views, strict=True) if message.peer == comm.rank]
-                              for group, views in zip((sends, receives), parts, strict=True))
+    transfers = _transfers(dist.isend, at.send, sends, comm.rank) + _transfers(dist.irecv, at.recv, receives, comm.rank)
+    own_sent, own_received = ([_view(data, message) for message in group if message.peer == comm.rank]
+                              for data, group in ((at.send, sends), (at.recv, receives)))
     if not transfers and not own_received:
         return empty_call
     return Transfers(comm, transfers, list(zip(own_sent, own_received, strict=True)))
+
+
+def _view(data: torch.Tensor, message: Message) -> torch.Tensor:
+    return data[message.at:message.at + message.count]
+
+
+def _transfers(start: Callable, data: torch.Tensor, group: list[Message],
+               rank: int) -> list[tuple[Callable, torch.Tensor, int]]:
+    """The messages to (or from) other ranks."""
+    return [(start, _view(data, message), message.peer) for message in group if message.peer != rank]
+
+
+def _windows(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
+    """Windows between several ranks, all in flight at once, then a one-byte acknowledgement from each receiver."""
+    sends, receives = window(case, comm.rank)
+    if not sends and not receives:
+        return empty_call
+    messages = Transfers(comm, _transfers(dist.irecv, at.recv, receives, comm.rank)
+                         + _transfers(dist.isend, at.send, sends, comm.rank))
+    acknowledge = Transfers(comm, [
+        (start, torch.zeros_like(at.token), peer) for start, group in ((dist.irecv, sends), (dist.isend, receives))
+        for peer in dict.fromkeys(message.peer for message in group)])
+
+    def exchange() -> None:
+        messages()
+        acknowledge()
+    return exchange
 
 
 def _ping_pong(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
@@ -199,7 +224,6 @@ def _window(comm: TimedGroup, case: Case, at: Tensors) -> Callable[[], object]:
 BINDERS = {"all_reduce": _all_reduce, "all_gather": _all_gather, "reduce_scatter": _reduce_scatter,
             "broadcast": _broadcast, "reduce": _reduce, "gather": _gather, "scatter": _scatter,
             "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "barrier": _barrier, "noop": _noop,
-            "ping_pong": _ping_pong, "bandwidth": _window, "bi_bandwidth": _window,
-            "link_latency": _ping_pong, "link_bandwidth": _window, "link_bi_bandwidth": _window, "copy": _host_copy}
+            "ping_pong": _ping_pong, "link_latency": _ping_pong, "copy": _host_copy}
 IN_PLACE = {"all_reduce", "reduce", "all_gather", "reduce_scatter"}
 OUT_OF_PLACE = {"all_gather", "reduce_scatter", "gather", "scatter", "all_to_all", "all_to_all_v"}

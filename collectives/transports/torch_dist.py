@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from ..cases.case import Case
+from ..cases.families.one_shot import ONE_SHOT
 from ..errors import CollbenchError, UsageError
 from ..interfaces import NO_DEVICE, CallSettings, Layout, LoopChoice, Memory, Prepared, layout
 from ..loop.memory import HOST_SLOTS_BYTES, evict_host
@@ -22,7 +23,7 @@ from ..ranks.processes import forget_shared_memory
 from ..ranks.rendezvous import Place
 from ..topology.affinity import CpuBinding, bind_near
 from ..topology.device_identity import RankDevice
-from . import composed
+from . import composed, torch_symmetric
 from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, bind, slot_tensors
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
@@ -88,8 +89,9 @@ class TorchCommunicator:
                 block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
                 return Prepared(block, slots, memory, place, select=select, marks=marks)
             return self._timed(calls, memory, place)._replace(select=select)
-        return self._timed([bind(self, case, slot_tensors(case, memory, row, place)) for row in range(slots)], memory,
-                           place)
+        tensors = [slot_tensors(case, memory, row, place) for row in range(slots)]
+        calls = [torch_symmetric.bind(self, at) if case.op == ONE_SHOT else bind(self, case, at) for at in tensors]
+        return self._timed(calls, memory, place)
 
     def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
         """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
@@ -230,6 +232,8 @@ class TorchTransport:
             return f"torch.distributed.{case.op} works in place only"
         if case.op not in BINDERS and case.operation.memories and self._context.device.type == "cpu":
             return NO_DEVICE
+        if case.op == ONE_SHOT:
+            return torch_symmetric.why_not(case, self._context.device)
         if case.op not in BINDERS and case.operation.reduces:
             return f"torch.distributed has no {case.op}"
         if case.op == "send_recv" and case.ranks == 1:

@@ -29,7 +29,7 @@ LEAST_CALL_S = 1e-8
 # an accelerator moves 2.2e13 bytes a second (HBM4, 2026).
 FASTEST_Bps = 2e13
 
-_OVERLAPPING = frozenset({"bandwidth", "bi_bandwidth", "link_bandwidth", "link_bi_bandwidth"})
+_OVERLAPPING = frozenset(name for name, row in OPERATIONS.items() if row.windowed)
 # Nothing travels between ranks, so light does not limit them.
 _WITHIN_A_RANK = frozenset({"noop", *(name for name, row in OPERATIONS.items() if row.memories)})
 
@@ -49,7 +49,8 @@ def impossible_time(op: str, ranks: int, message_bytes: float, time_s: float) ->
         return None
     if not (math.isfinite(time_s) and 0 < time_s <= MOST_S):
         return f"a time of {time_s:g} s is impossible"
-    factor = OPERATIONS[op].bus_factor(ranks) if op in OPERATIONS else 1.0
+    row = OPERATIONS.get(op)
+    factor = row.bus_factor(ranks) if row and not row.summed else 1.0
     rate_Bps = message_bytes * factor / time_s
     if rate_Bps > FASTEST_Bps:
         return f"{rate_Bps / 1e9:.4g} GB/s in each rank is impossible: no memory is that fast"
