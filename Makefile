@@ -7,7 +7,7 @@ ARGS ?=
 RUN = PYTHONPATH= .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims judge check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims judge planners check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ claims: setup ## examine public claims again with the shipped models and data: d
 
 judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (ARGS=--simulate: rerun it)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)
+
+planners: setup ## error of aiconfigurator with and without our forecasts (ARGS="--python PYTHON", which has it)
+	@$(RUN)/python benchmarks/planner_tables.py $(ARGS)
 
 check: lint types ## ruff and mypy, as CI runs them before the tests
 

@@ -14,6 +14,7 @@ from collbench.collectives.errors import UsageError
 from .frames.bandwidth import busbw_Bps
 from .frames.columns import SERIES
 from .frames.load import with_text
+from .models.calibration import Calibration
 from .models.predict import Home, predict_series
 from .models.series import series_of
 from .projection.library_switch import follow_rule
@@ -31,7 +32,8 @@ _TEXT = (*SERIES, "algorithm", "domain", "reason", "parameters", "track_record")
 _NUMBERS = ("time_s", "time_lo_s", "time_hi_s", "level", "distance", "holdout_error", "bound_s")
 
 
-def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home | None = None) -> pd.DataFrame:
+def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home | None = None,
+                known: Calibration | None = None) -> pd.DataFrame:
     """Times of each measured series at `ranks` ranks of the same fabric.
 
     Args:
@@ -39,6 +41,7 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home
         ranks: target rank counts.
         home: key and facts of the domain of the measurement, which give its levels and the selection rule of its
             library. None: levels come from the ranks per node in the data only.
+        known: the calibration; None for the shipped one. A test on public data leaves out what was learned from them.
 
     Returns:
         A frame of COLUMNS, one row per series, message size and rank count. `kind` is `measured` if that rank count was
@@ -53,11 +56,12 @@ def extrapolate(points: pd.DataFrame, ranks: Sequence[int] = TARGETS, home: Home
     """
     if any(target < 2 for target in ranks):
         raise UsageError(f"cannot extrapolate to {min(ranks)} ranks: at least 2 are needed")
-    rows = [row for key, series in series_of(points) for row in predict_series(key, series, ranks, home, follow_rule)]
+    rows = [row for key, series in series_of(points)
+            for row in predict_series(key, series, ranks, home, follow_rule, known)]
     frame = with_text(pd.DataFrame(rows, columns=list(COLUMNS)), _TEXT).astype(dict.fromkeys(_NUMBERS, float))
-    known = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
+    case = (frame["op"], frame["ranks"], frame["message_bytes"].astype(float))
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
-        frame[rate] = busbw_Bps(*known, frame[time])
+        frame[rate] = busbw_Bps(*case, frame[time])
     return frame
 
 

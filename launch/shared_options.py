@@ -17,7 +17,7 @@ from collbench.collectives.option_types import BackendName, Operations, RankCoun
 __all__ = ["DATA", "RANKS_HERE", "DomainNames", "OpNames", "OutputFile", "RankList",
            "backend_option", "csv_option", "device_option", "domain_file_option", "domains_options", "json_option",
            "library_log_option", "log_options", "only_data_on_stdout", "ops_option", "report_on", "sizes_option",
-           "verbose_option", "warn", "write_points", "write_text"]
+           "verbose_option", "warn", "write_bytes", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -232,3 +232,12 @@ def write_text(file: Path, text: str) -> None:
     except OSError as error:
         name = "standard output" if str(file) == "-" else file
         raise UsageError(f"{name}: cannot be written: {error.strerror}") from None
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write `content` to `file` and create its directory. UsageError if that fails."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
