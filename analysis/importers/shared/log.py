@@ -15,6 +15,7 @@ from types import MappingProxyType
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.records.journal import is_device
 
+from . import parquet
 from .lines import LONGEST, LogLine, clean_lines, split_lines
 
 __all__ = ["Log", "LogError", "LogLine", "open_log", "split_lines"]
@@ -115,7 +116,10 @@ def _not_too_large(path: Path, raw: bytes, too_large: bool = False) -> bytes:
 
 
 def _unpacked(path: Path, raw: bytes) -> bytes:
-    """The content of a compressed file; anything else as it is. LogError for archives of several files."""
+    """The content of a compressed file, a Parquet table as CSV, anything else as it is.
+
+    LogError for archives of several files.
+    """
     for magic, module in _PACKED.items():
         if raw.startswith(magic):
             try:
@@ -129,7 +133,7 @@ def _unpacked(path: Path, raw: bytes) -> bytes:
                 raise LogError(f"{path}: cannot be unpacked ({error}): unpack it first") from None
     if raw.startswith((b"PK\3\4", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf")) or raw[257:262] == b"ustar":
         raise LogError(f"{path}: is an archive: unpack it and give the folder or the files")
-    return raw
+    return parquet.as_csv(path, raw, LogError) if raw.startswith(parquet.MAGIC) else raw
 
 
 def _decode(path: Path, raw: bytes) -> str:

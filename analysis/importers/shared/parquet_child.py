@@ -1,0 +1,24 @@
+"""Program that writes a Parquet file as CSV: `python -m ... FILE.parquet FILE.csv`."""
+
+import resource
+import sys
+
+__all__ = ["main"]
+
+_MOST_CELLS = 20_000_000
+_MOST_BYTES = 4 << 30       # of memory; a damaged file may ask for any amount
+
+
+def main() -> None:
+    """Convert; exits with 1 and a reason if it cannot."""
+    import fastparquet
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    table = fastparquet.ParquetFile(sys.argv[1])
+    cells = table.count() * len(table.columns)
+    if not 0 <= cells <= _MOST_CELLS:
+        sys.exit(f"{cells} cells; at most {_MOST_CELLS} are read")
+    table.to_pandas().to_csv(sys.argv[2], index=False)
+
+
+if __name__ == "__main__":
+    main()
