@@ -48,6 +48,10 @@ EXPECTED = [
     ("18-wrapped-at-80.txt", 8, {("all_reduce", 8)}, (1024, 20.06), (8192, 20.48), 0, ""),
     ("19-nul-bytes-in-front.txt", 8, {("all_reduce", 4)}, (1024, 20.05), (8192, 20.41), 0, ""),
     ("21-two-runs-of-one-case-3x-apart.txt", 4, {("bandwidth", 2)}, (1 << 20, 11.9156), (1 << 22, 103.054), 0, ""),
+    ("22-aiconfigurator-garbled.txt", 2, {("all_reduce", 8)}, (1024, 12.5), (1 << 20, 23.5), 5,
+     ":3: row skipped: latency '12.5us': expected a number above zero"),
+    ("22-vidur-garbled.txt", 2, {("all_reduce", 8)}, (2048, 37.0), (1 << 20, 111.0), 3,
+     ":3: row skipped: median '' of 'all_reduce': expected a number above zero"),
 ]
 ASKED = {"02-summary-time-in-ms.txt": LogHints(ranks=8), "16-nccom.json": LogHints(op="all_gather"),
          **dict.fromkeys((path.name for path in CASES.glob("hostile/*")), LogHints(8, "all_reduce"))}

@@ -56,6 +56,12 @@ SEEDS = {
     "deepspeed": "---- Performance of all_reduce on 8 devices ---\n1.0 GB  100x4   3.1 ms   171.2   149.8\n",
     "ucc": "Collective: Alltoall\nMemory type: cuda\n65536 262144 76.46 72.62 82.30 24.00 25.27 22.30\n",
     "nccom": "size(B)    count(elems)    type    time:avg(us)    algbw(GB/s)    busbw(GB/s)\n8 2 fp32 63.5 0.0 0.0\n",
+    "aiconfigurator": "framework,version,device,op_name,kernel_source,nccl_dtype,num_gpus,message_size,latency\n"
+                      "TRTLLM,2.27.3,NVIDIA H100,alltoall,NCCL,half,8,1024,0.0118\n",
+    "aiconfigurator moe": "framework,version,kernel_source,comm_backend,phase,comm_dtype,ep_size,node_num,num_tokens,"
+                          "latency\nvLLM,0.24.0,deepep,deepep_ht,dispatch,default,16,2,128,77.5\n",
+    "vidur": ",time_stats.all_reduce.median,rank,num_workers,size,collective,devices_per_node,max_devices_per_node\n"
+             "0,0.037,0,8,2048,all_reduce,8,8\n",
     "umd": "srun ./all-gather.x\nNumber of GPUs: 8\n0: 2097152 0.000505 seconds\n",
 }
 PIECES = ["", "0", "-1", "999999999999999999999999999", "1e400", "nan", "inf", "-inf", "N/A", "1_0", "٣", "\0",

@@ -70,6 +70,7 @@ def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = N
         refused = _refusals(made[made["kind"] == "refused"])
     # Without those that are empty, which have no types to keep.
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    rows = rows.astype({"ranks": "int64", "message_bytes": "int64"})
     order = rows.sort_values(["op", "dtype", "ranks", "message_bytes"], kind="stable")
     return order.reset_index(drop=True)[list(COLUMNS)], refused
 

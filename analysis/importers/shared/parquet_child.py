@@ -1,7 +1,7 @@
 """Program that writes a Parquet file as CSV: `python -m ... FILE.parquet FILE.csv`."""
 
-import resource
 import sys
+from contextlib import suppress
 
 __all__ = ["main"]
 
@@ -12,7 +12,9 @@ _MOST_BYTES = 4 << 30       # of memory; a damaged file may ask for any amount
 def main() -> None:
     """Convert; exits with 1 and a reason if it cannot."""
     import fastparquet
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    with suppress(ImportError):     # Windows has no limits
+        import resource
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     table = fastparquet.ParquetFile(sys.argv[1])
     cells = table.count() * len(table.columns)
     if not 0 <= cells <= _MOST_CELLS:
