@@ -20,7 +20,9 @@ from collbench.analysis.workload.parallel import Group
 from collbench.analysis.workload.place import target_of
 from collbench.analysis.workload.price import KINDS, OnDomain
 from collbench.analysis.workload.report import rows, words
+from collbench.analysis.workload.sequence import call_list, sequence_text
 from collbench.analysis.workload.study import study
+from collbench.collectives.cases.call_files import read_calls
 from collbench.collectives.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +42,7 @@ def job(name, phase="decode", parallel=None, **options):
 def counted(found):
     """Calls by operation and axis."""
     total = {}
-    for call in found.calls:
+    for call, _ in found.uses:
         total[call.op, call.axis] = total.get((call.op, call.axis), 0) + call.count
     return total
 
@@ -48,12 +50,12 @@ def counted(found):
 def test_a_decode_step_of_deepseek_exchanges_twice_in_each_of_58_layers():
     found = job("deepseek-r1", parallel="ep=64,tp=1")
     assert counted(found) == {("moe_dispatch", "ep"): 58, ("moe_combine", "ep"): 58}
-    dispatch, combine = found.calls
+    dispatch, combine = (use.call for use in found.uses)
     # 128 tokens, 8 experts each, 7,168 values of FP8 with a scale of 4 bytes for each 128; BF16 on the way back.
     assert dispatch.bytes == 128 * 8 * (7168 + 7168 // 128 * 4)
     assert combine.bytes == 128 * 8 * 7168 * 2
     assert found.tokens == 128
-    assert job("deepseek-v3").calls == found.calls, "R1 has the architecture of V3"
+    assert job("deepseek-v3").uses == found.uses, "R1 has the architecture of V3"
 
 
 @pytest.mark.parametrize(("name", "parallel", "reduces"), [
@@ -69,7 +71,7 @@ def test_experts_replace_the_all_reduce_of_their_layers_and_share_the_tokens():
     found = job("deepseek-r1", parallel="ep=64,tp=4")
     assert counted(found) == {("all_reduce", "tp"): 61 + 3 + 1, ("all_gather", "tp"): 1,
                               ("moe_dispatch", "ep"): 58, ("moe_combine", "ep"): 58}
-    dispatch = next(call for call in found.calls if call.op == "moe_dispatch")
+    dispatch = next(call for call, _ in found.uses if call.op == "moe_dispatch")
     assert dispatch.bytes == 128 // 4 * 8 * (7168 + 224)
 
 
@@ -79,7 +81,7 @@ def test_a_training_step_of_llama_70b_counted_by_hand():
     assert counted(found) == {
         ("all_reduce", "tp"): 3 * (4 * layers + 2 + 3), ("all_gather", "fsdp"): 3 * (2 * layers + 4),
         ("reduce_scatter", "fsdp"): 3 * (layers + 2), ("all_reduce", "dp"): layers + 2, ("send_recv", "pp"): 3 * 2}
-    sizes = {(call.op, call.axis, call.part): call.bytes for call in found.calls}
+    sizes = {(call.op, call.axis, part): call.bytes for call, part in found.uses}
     weights = 8192 * (2 * 8192 + 2 * 1024 + 3 * 28672)      # of a layer: q, o; k, v; gate, up, down
     assert sizes["all_reduce", "tp", "layers, both directions"] == 8192 * 8192 * 2
     assert sizes["all_gather", "fsdp", "weights"] == weights // 8 * 2
@@ -248,7 +250,7 @@ def test_a_routing_pattern_gives_the_bytes_of_the_busiest_rank():
     even, uneven = (study(key, workload, "decode", systems, imbalance=text) for text in ("balanced", "hot-expert"))
     assert even.imbalance == 1
     assert 1.5 < uneven.imbalance < 64
-    assert uneven.job.calls[0].bytes == int(128 * 8 * 7168 * 1.03125 * uneven.imbalance)
+    assert uneven.job.uses[0].call.bytes == int(128 * 8 * 7168 * 1.03125 * uneven.imbalance)
     with pytest.raises(UsageError, match="there is no pattern 'nonsense'"):
         study(key, workload, "decode", systems, imbalance="nonsense")
     with pytest.raises(UsageError, match="needs a model with experts"):
@@ -336,3 +338,19 @@ def test_the_command_answers_in_25_lines_of_80_columns(collbench, tmp_path):
     page = (tmp_path / "out.md").read_text()
     assert page.startswith("## deepseek-r1 decode: EP 64; 128 tokens a step, 116 calls\n")
     assert "| communication a step | 5." in page
+
+
+def test_a_step_can_be_written_as_a_list_of_calls_and_read_back(tmp_path):
+
+    found = job("llama-70b", "training", "tp=4,fsdp=2")
+    for form in ("csv", "toml"):
+        file = tmp_path / f"step.{form}"
+        file.write_text(sequence_text(found, form))
+        read = read_calls(file)
+        assert [(call.op, call.bytes, call.axis, call.count, call.overlap) for call in read.calls] == \
+            [(call.op, call.bytes, call.axis, call.count, call.overlap) for call, _ in found.uses]
+    assert read.mesh == "fsdp=2,tp=4"
+    experts = call_list(job("deepseek-r1", parallel="ep=8,tp=2"))
+    assert (experts.mesh, {call.axis for call in experts.calls}) == ("groups=4,tp=2", {"tp", None})
+    with pytest.raises(UsageError, match="only without pp"):
+        call_list(job("deepseek-r1", parallel="ep=8,tp=2,pp=2"))

@@ -103,7 +103,7 @@ class Outcome:
         found: dict[tuple[str, str], float] = {}
         for one in self.priced:
             if one.time_s is not None:
-                key = (one.call.op, one.call.axis)
+                key = (one.call.op, str(one.call.axis))
                 found[key] = found.get(key, 0.0) + float(np.median(one.time_s)) * one.call.count
         total = sum(found.values())
         return sorted(((op, axis, time / total) for (op, axis), time in found.items()), key=lambda row: -row[2])

@@ -7,33 +7,26 @@ scattered), experts DeepSeek-V3 (arXiv:2412.19437: one dispatch and one combine 
 
 from typing import NamedTuple
 
+from collbench.collectives.cases.calls import Call
 from collbench.collectives.errors import UsageError
 
 from .model import Model, Phase, Workload
-from .parallel import Parallel
+from .parallel import Group, Parallel
 
-__all__ = ["EXCHANGES", "Call", "Job", "job_of"]
+__all__ = ["EXCHANGES", "Job", "Use", "job_of"]
 
 EXCHANGES = ("moe_dispatch", "moe_combine")
 _LOSS_BYTES = 4      # float32, one number a token
 
 
-class Call(NamedTuple):
-    """Calls of one kind in a step.
+class Use(NamedTuple):
+    """Calls of one kind in a step, on the pipeline stage with most layers, and what they are for.
 
-    Args:
-        bytes: message size, as the catalog counts it; of an exchange between experts what the busiest rank sends: a
-            copy of each token for each of its experts, those on the rank itself included.
-        count: in a step, on the pipeline stage with most layers.
-        overlap: whether the model may compute meanwhile.
-        part: what the call is for.
+    The bytes of an exchange between experts are what the busiest rank sends: a copy of each token for each of its
+    experts, those on the rank itself included. An axis is always given.
     """
 
-    op: str
-    bytes: int
-    axis: str
-    count: int      # type: ignore[assignment]  # hides tuple.count, which nothing uses
-    overlap: bool
+    call: Call
     part: str
 
 
@@ -51,7 +44,11 @@ class Job(NamedTuple):
     parallel: Parallel
     batch: int
     tokens: float
-    calls: tuple[Call, ...]
+    uses: tuple[Use, ...]
+
+    def group(self, call: Call) -> Group:
+        """The ranks that a call is over."""
+        return self.parallel.group(str(call.axis))
 
 
 def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None = None, tokens: int | None = None,
@@ -75,18 +72,22 @@ def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None 
     degrees = (parallel or Parallel(**what.parallel)).checked()
     batch = tokens or what.tokens
     many = micro_batches or what.micro_batches
-    calls: list[Call] = []
+    calls: list[Use] = []
     if workload.model is not None:
         _check(name, workload.model, what, degrees)
         calls = _training(workload.model, what, degrees, batch, many) if what.kind == "training" else \
             _serving(workload.model, what, degrees, batch, imbalance)
-    calls += [Call(extra.op, extra.bytes, extra.axis, extra.count, extra.overlap, extra.part) for extra in what.calls]
-    calls = [call for call in calls if degrees.group(call.axis).ranks > 1]
+    calls += [_use(extra.op, extra.bytes, extra.axis, extra.count, extra.overlap, extra.part) for extra in what.calls]
+    calls = [use for use in calls if degrees.group(str(use.call.axis)).ranks > 1]
     if not calls:
         raise UsageError(f"{name}: {degrees} needs no communication: raise a degree with --parallel")
     # A rank of a tensor-parallel group has its share of the tokens; all stages of a pipeline are busy at once.
     return Job(name, phase, what.kind, degrees, batch, batch / degrees.tp * (many if what.kind == "training" else 1)
                / (degrees.pp if what.kind == "training" else 1), tuple(calls))
+
+
+def _use(op: str, size: int, axis: str, count: int, overlap: bool, part: str) -> Use:
+    return Use(Call(op, size, axis, count, overlap), part)
 
 
 def _check(name: str, model: Model, phase: Phase, parallel: Parallel) -> None:
@@ -100,30 +101,30 @@ def _check(name: str, model: Model, phase: Phase, parallel: Parallel) -> None:
         raise UsageError(f"{name}: copies of a model that serves do not communicate: leave out dp and fsdp")
 
 
-def _serving(model: Model, phase: Phase, parallel: Parallel, tokens: int, imbalance: float) -> list[Call]:
+def _serving(model: Model, phase: Phase, parallel: Parallel, tokens: int, imbalance: float) -> list[Use]:
     """One pass forward: attention and feed-forward parts each end in an all-reduce over tp."""
     layers, hidden = int(model.layers.value), model.hidden.value
     state = int(tokens * hidden * model.activation_bytes.value)
     overlapped = {axis: axis in phase.overlap for axis in Parallel._fields}
     experts = model.moe_layers if parallel.ep > 1 else 0
-    calls = [Call("all_reduce", state, "tp", layers, overlapped["tp"], "attention"),
-             Call("all_reduce", state, "tp", layers - experts, overlapped["tp"], "feed-forward"),
-             Call("all_reduce", state, "tp", 1, overlapped["tp"], "embedding")]
+    calls = [_use("all_reduce", state, "tp", layers, overlapped["tp"], "attention"),
+             _use("all_reduce", state, "tp", layers - experts, overlapped["tp"], "feed-forward"),
+             _use("all_reduce", state, "tp", 1, overlapped["tp"], "embedding")]
     if phase.kind == "decode":
         logits = int(tokens * model.vocab.value * model.activation_bytes.value)
-        calls.append(Call("all_gather", logits, "tp", 1, overlapped["tp"], "logits"))
+        calls.append(_use("all_gather", logits, "tp", 1, overlapped["tp"], "logits"))
     if experts and model.experts_per_token:
         copies = min(int(model.experts_per_token.value), parallel.ep)
         for op, width in zip(EXCHANGES, (phase.dispatch_bytes, phase.combine_bytes), strict=True):
             element = (width or model.activation_bytes).value
             busiest = int(tokens / parallel.tp * copies * hidden * element * imbalance)
-            calls.append(Call(op, busiest, "ep", experts, overlapped["ep"], "experts"))
+            calls.append(_use(op, busiest, "ep", experts, overlapped["ep"], "experts"))
     if parallel.pp > 1:
-        calls.append(Call("send_recv", state // parallel.tp, "pp", parallel.pp - 1, overlapped["pp"], "stages"))
-    return [call for call in calls if call.count]
+        calls.append(_use("send_recv", state // parallel.tp, "pp", parallel.pp - 1, overlapped["pp"], "stages"))
+    return [use for use in calls if use.call.count]
 
 
-def _training(model: Model, phase: Phase, parallel: Parallel, tokens: int, micro_batches: int) -> list[Call]:
+def _training(model: Model, phase: Phase, parallel: Parallel, tokens: int, micro_batches: int) -> list[Use]:
     """Forward and backward over all micro-batches, on the stage with most layers.
 
     The first stage has the embedding and the last one the head; both are counted, as if one stage had them.
@@ -133,22 +134,22 @@ def _training(model: Model, phase: Phase, parallel: Parallel, tokens: int, micro
     weight, gradient = model.activation_bytes.value, (phase.gradient_bytes or model.activation_bytes).value
     overlapped = {axis: axis in phase.overlap for axis in Parallel._fields}
     layer, ends = (int(count / parallel.tp) for count in (model.layer_parameters, model.embedding_parameters))
-    calls = [Call("all_reduce", state, "tp", 4 * layers * many, overlapped["tp"], "layers, both directions"),
-             Call("all_reduce", state, "tp", 2 * many, overlapped["tp"], "embedding and head"),
-             Call("all_reduce", _LOSS_BYTES * tokens, "tp", 3 * many, overlapped["tp"], "loss")]
+    calls = [_use("all_reduce", state, "tp", 4 * layers * many, overlapped["tp"], "layers, both directions"),
+             _use("all_reduce", state, "tp", 2 * many, overlapped["tp"], "embedding and head"),
+             _use("all_reduce", _LOSS_BYTES * tokens, "tp", 3 * many, overlapped["tp"], "loss")]
     if parallel.fsdp > 1:
-        calls += [Call("all_gather", int(layer * weight), "fsdp", 2 * layers * many, overlapped["fsdp"], "weights"),
-                  Call("reduce_scatter", int(layer * gradient), "fsdp", layers * many, overlapped["fsdp"],
+        calls += [_use("all_gather", int(layer * weight), "fsdp", 2 * layers * many, overlapped["fsdp"], "weights"),
+                  _use("reduce_scatter", int(layer * gradient), "fsdp", layers * many, overlapped["fsdp"],
                        "gradients"),
-                  Call("all_gather", int(ends * weight), "fsdp", 2 * 2 * many, overlapped["fsdp"],
+                  _use("all_gather", int(ends * weight), "fsdp", 2 * 2 * many, overlapped["fsdp"],
                        "embedding and head"),
-                  Call("reduce_scatter", int(ends * gradient), "fsdp", 2 * many, overlapped["fsdp"],
+                  _use("reduce_scatter", int(ends * gradient), "fsdp", 2 * many, overlapped["fsdp"],
                        "embedding and head")]
     if parallel.dp > 1:
-        calls += [Call("all_reduce", int(layer * gradient / parallel.fsdp), "dp", layers, overlapped["dp"],
+        calls += [_use("all_reduce", int(layer * gradient / parallel.fsdp), "dp", layers, overlapped["dp"],
                        "gradients"),
-                  Call("all_reduce", int(ends * gradient / parallel.fsdp), "dp", 2, overlapped["dp"],
+                  _use("all_reduce", int(ends * gradient / parallel.fsdp), "dp", 2, overlapped["dp"],
                        "embedding and head")]
     if parallel.pp > 1:
-        calls.append(Call("send_recv", state // parallel.tp, "pp", 2 * many, overlapped["pp"], "stages"))
+        calls.append(_use("send_recv", state // parallel.tp, "pp", 2 * many, overlapped["pp"], "stages"))
     return calls

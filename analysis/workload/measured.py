@@ -9,7 +9,7 @@ from ..domains.facts import Domain
 from ..forecast import extrapolate
 from ..frames.columns import SERIES
 from ..projection.monte_carlo import DRAWS
-from .calls import EXCHANGES, Call, Job
+from .calls import EXCHANGES, Job, Use
 from .exchange import Curve, Stream, curve_of, draws_at
 from .price import Priced
 
@@ -36,22 +36,23 @@ class OnMachine:
 
     def price(self, job: Job) -> list[Priced]:
         """Every call of the job with its time; None, with the reason, where the measurements do not suffice."""
-        return [self._price(call, job.parallel.group(call.axis).ranks) for call in job.calls]
+        return [self._price(use, job.group(use.call).ranks) for use in job.uses]
 
-    def _price(self, call: Call, ranks: int) -> Priced:
+    def _price(self, use: Use, ranks: int) -> Priced:
+        call = use.call
         there = set(self._points["op"])
         op = next((op for op in (call.op, *(_INSTEAD if call.op in EXCHANGES else ())) if op in there), None)
         if op is None:
-            return Priced(call, ranks, None, "unknown", "", f"{call.op} was not measured: collbench bench --ops "
+            return Priced(use, ranks, None, "unknown", "", f"{call.op} was not measured: collbench bench --ops "
                           f"{_INSTEAD[0] if call.op in EXCHANGES else call.op}")
         if (op, ranks) not in self._curves:
             self._curves[op, ranks] = self._curve(op, ranks)
         curve, words = self._curves[op, ranks]
         if curve is None:
-            return Priced(call, ranks, None, "unknown", "", f"{op} over {ranks} ranks: {words}")
+            return Priced(use, ranks, None, "unknown", "", f"{op} over {ranks} ranks: {words}")
         times, kind, note = draws_at(curve, call.bytes, self._stream)
         notes = [f"as {op}"] if op != call.op else []
-        return Priced(call, ranks, times, kind, words, "; ".join([*notes, *([note] if note else [])]) or None)
+        return Priced(use, ranks, times, kind, words, "; ".join([*notes, *([note] if note else [])]) or None)
 
     def _curve(self, op: str, ranks: int) -> tuple[Curve | None, str]:
         """The fastest library's times over message size, and its name; or None and why."""

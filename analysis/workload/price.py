@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from collbench.collectives.cases.calls import Call
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
@@ -14,7 +15,7 @@ from ..domains.facts import Domain
 from ..projection.monte_carlo import DRAWS, Floats, sample_times, values_of
 from ..projection.references import shipped
 from ..text.units import rate
-from .calls import EXCHANGES, Call, Job
+from .calls import EXCHANGES, Job, Use
 from .exchange import NETWORK, Stream, curve_at, draws_at, tables
 from .place import Place, dies_per_rank_unit, place_of, target_of
 
@@ -32,12 +33,17 @@ class Priced(NamedTuple):
         kind: one of KINDS. `basis`: what it rests on; `reason`: what it assumes, or why it is unknown.
     """
 
-    call: Call
+    use: Use
     ranks: int
     time_s: Floats | None
     kind: str
     basis: str
     reason: str | None = None
+
+    @property
+    def call(self) -> Call:
+        """The call."""
+        return self.use.call
 
     @property
     def name(self) -> str:
@@ -89,13 +95,13 @@ class OnDomain:
         Raises:
             UsageError: a call is of no operation that a model knows, or the domain's facts do not suffice.
         """
-        return [self._price(call, job) for call in job.calls]
+        return [self._price(use, job) for use in job.uses]
 
-    def _price(self, call: Call, job: Job) -> Priced:
-        group = job.parallel.group(call.axis)
+    def _price(self, use: Use, job: Job) -> Priced:
+        call, group = use.call, job.group(use.call)
         if call.op in EXCHANGES and group.stride == 1:
-            found = self._published(call, group.ranks) if group.ranks <= self._inside() else \
-                self._over_cards(call, group.ranks)
+            found = self._published(use, group.ranks) if group.ranks <= self._inside() else \
+                self._over_cards(use, group.ranks)
             if found is not None:
                 return found
         op = _PLAIN if call.op in EXCHANGES else call.op
@@ -105,36 +111,36 @@ class OnDomain:
         size = float(call.bytes) if OPERATIONS[op].has_payload else 0.0
         drawn = sample_times(target, op, size, shipped(), (), self.draws, shared=self.name)
         if drawn is None:
-            return Priced(call, group.ranks, None, "unknown", "", f"no algorithm of {op} is known on {self.name}")
+            return Priced(use, group.ranks, None, "unknown", "", f"no algorithm of {op} is known on {self.name}")
         notes = [f"as {op}, with the {drawn.algorithm} algorithm"] if op != call.op else []
         if outside:
             notes.append("leaves the domain: its cards are assumed to be as efficient as its links")
-        return Priced(call, group.ranks, drawn.time_s, "projected", drawn.basis, "; ".join(notes) or None)
+        return Priced(use, group.ranks, drawn.time_s, "projected", drawn.basis, "; ".join(notes) or None)
 
     def _inside(self) -> int:
         domain = self.domain
         return int(domain.accelerators.value) * self.dies if domain.accelerators else 0
 
-    def _published(self, call: Call, ranks: int) -> Priced | None:
-        curve = curve_at(self.name, self.domain, call.op, ranks)
+    def _published(self, use: Use, ranks: int) -> Priced | None:
+        curve = curve_at(self.name, self.domain, use.call.op, ranks)
         if curve is None:
             return None
-        times, kind, note = draws_at(curve, call.bytes, self._stream)
-        return Priced(call, ranks, times, kind, tables()[self.name].source, note)
+        times, kind, note = draws_at(curve, use.call.bytes, self._stream)
+        return Priced(use, ranks, times, kind, tables()[self.name].source, note)
 
-    def _over_cards(self, call: Call, ranks: int) -> Priced | None:
+    def _over_cards(self, use: Use, ranks: int) -> Priced | None:
         """An exchange that leaves the domain: all of it through cards, or only what has no peer inside."""
-        curve, card = curve_at(NETWORK, None, call.op, ranks), self.domain.scaleout_Bps
+        curve, card = curve_at(NETWORK, None, use.call.op, ranks), self.domain.scaleout_Bps
         known_Bps = tables()[NETWORK].card_Bps
         if curve is None or card is None or known_Bps is None:
             return None
-        times, _, note = draws_at(curve, call.bytes, self._stream)
+        times, _, note = draws_at(curve, use.call.bytes, self._stream)
         leaves = 1 - self._inside() / ranks
         share = leaves + (1 - leaves) * self._stream.share
         slower = known_Bps * self.dies / card.value
         words = f"leaves the domain: {leaves:.0%} to all of it is assumed to go through cards of {rate(card.value)} " \
             f"for {'an accelerator' if self.dies == 1 else f'{self.dies} ranks'}, as efficient as those measured"
-        return Priced(call, ranks, times * share * slower, "projected", tables()[NETWORK].source,
+        return Priced(use, ranks, times * share * slower, "projected", tables()[NETWORK].source,
                       "; ".join(filter(None, (words, note))))
 
 

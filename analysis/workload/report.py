@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import to_builtins
+
 from ..text.units import digits, payload, percent, seconds, span
 from .answer import Compute, Interval, Outcome, interval
 from .calls import Job
@@ -45,7 +47,7 @@ class Report:
 
     def title(self) -> str:
         """`deepseek-r1 decode: EP 64, 128 tokens, 116 calls a step`."""
-        calls = sum(call.count for call in self.job.calls)
+        calls = sum(use.call.count for use in self.job.uses)
         what = "tokens a micro-batch" if self.job.kind == "training" else "tokens a step"
         uneven = f", busiest rank {self.imbalance:.3g} times balanced" if self.imbalance > 1 else ""
         job = self.job
@@ -197,7 +199,7 @@ def _chance(share: float) -> str:
 
 def call_row(one: Priced) -> tuple[str, ...]:
     """Operation, part, ranks, size, calls, time of a call, kind."""
-    return (one.call.op, one.call.part, f"{one.ranks} ({one.call.axis})", payload(one.call.bytes),
+    return (one.call.op, one.use.part, f"{one.ranks} ({one.call.axis})", payload(one.call.bytes),
             f"{one.call.count:,}", "yes" if one.call.overlap else "no", _time(one.time_s), one.kind)
 
 
@@ -237,6 +239,6 @@ def _system(one: Outcome) -> dict[str, object]:
             "step_s": None if step is None else {"without_overlap": ends(step[0]), "overlapped": ends(step[1])},
             "rates": {rate.measure: {"unit": rate.unit, "without_overlap": ends(rate.serial),
                                      "overlapped": ends(rate.overlapped)} for rate in one.rates},
-            "calls": [{**priced.call._asdict(), "ranks": priced.ranks, "time_s": ends(priced.time_s),
-                       "kind": priced.kind, "basis": priced.basis or None, "reason": priced.reason}
+            "calls": [{**to_builtins(priced.call), "part": priced.use.part, "ranks": priced.ranks,
+                       "time_s": ends(priced.time_s), "kind": priced.kind, "basis": priced.basis or None, "reason": priced.reason}
                       for priced in one.priced]}

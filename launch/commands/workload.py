@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
+from collbench.collectives.errors import UsageError
 from collbench.collectives.option_groups import OUTPUT, WHAT, GroupedCommand, option
 
 from ..data_arguments import read_data
@@ -75,11 +76,13 @@ class _Name(click.ParamType):
 @json_option("Write the costs as JSON; - is standard output.")
 @option("--markdown", "page", group=OUTPUT, type=OutputFile(allow_dash=True), default=None, metavar="FILE",
         help="Write the costs, every call and the sources as Markdown; - is standard output.")
+@option("--sequence", "calls_file", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
+        help="Write the calls of a step as a list that can be measured: a file that ends in .csv or .toml.")
 @verbose_option
 def command(name: str | None, phase: str | None, parallel: str | None, tokens: int | None, micro_batches: int | None,
             imbalance: str, compute: tuple[tuple[str, tuple[float, float]], ...], names: str, data: Path | None,
             measured_on: str | None, nic: str | None, file: Path | None, json_file: Path | None, page: Path | None,
-            verbose: bool) -> None:
+            calls_file: Path | None, verbose: bool) -> None:
     """Say what one step of a model costs in communication on scale-up domains, or on a machine that was measured: with
     intervals, what of it can be hidden, the rate of tokens that it allows, and where two domains change places.
 
@@ -102,6 +105,11 @@ def command(name: str | None, phase: str | None, parallel: str | None, tokens: i
                    Parallel.parse(parallel) if parallel else None, tokens, imbalance, micro_batches, dict(compute))
     if json_file:
         write_text(json_file, json_text("workload", as_json(report)))
+    if calls_file:
+        from collbench.analysis.workload.sequence import sequence_text
+        if calls_file.suffix.lower() not in (".csv", ".toml"):
+            raise UsageError(f"--sequence {calls_file}: a list of calls is a file that ends in .csv or .toml")
+        write_text(calls_file, sequence_text(report.job, calls_file.suffix.lower()[1:]))
     if page:
         write_text(page, markdown(report))
     if "-" not in (str(json_file), str(page)):
