@@ -84,7 +84,7 @@ class Workplace:
 
     def _install(self, folder: Path) -> None:
         """Link the rooms into one package; everything else comes from the environment that runs this program."""
-        for room in ROOMS:
+        for room in (*ROOMS, "docs"):     # its examples are in the package, too
             (self.tree / "collbench" / room).symlink_to(self.tree / room)
         site = next((folder / "venv").glob("lib/python*/site-packages"))
         (site / "mutants.pth").write_text(f"{self.tree}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")

@@ -240,5 +240,6 @@ def _system(one: Outcome) -> dict[str, object]:
             "rates": {rate.measure: {"unit": rate.unit, "without_overlap": ends(rate.serial),
                                      "overlapped": ends(rate.overlapped)} for rate in one.rates},
             "calls": [{**to_builtins(priced.call), "part": priced.use.part, "ranks": priced.ranks,
-                       "time_s": ends(priced.time_s), "kind": priced.kind, "basis": priced.basis or None, "reason": priced.reason}
+                       "time_s": ends(priced.time_s), "kind": priced.kind, "basis": priced.basis or None,
+                       "reason": priced.reason}
                       for priced in one.priced]}
