@@ -159,15 +159,17 @@ def test_a_step_is_the_sum_of_its_calls(name, tokens, ranks):
     assert (serial == overlapped).all(), "nothing is computed, so nothing is hidden"
 
 
-def test_overlap_hides_what_may_overlap_and_no_more():
+@pytest.mark.parametrize("compute_s", [(1.0, 2.0), (0.01, 0.02)], ids=["much", "little"])
+def test_overlap_hides_what_may_overlap_and_no_more(compute_s):
     one = job("llama-70b", "training")
-    found = outcome_of(one, system("nvl72"), {"": (1.0, 2.0)})
+    found = outcome_of(one, system("nvl72"), {"": compute_s})
     serial, overlapped = found.step_s()
     exposed_serial, exposed = found.exposed_s()
     assert (overlapped <= serial).all()
     assert np.allclose(serial - found.compute_s, exposed_serial)
     hidden = sum(call.time_s * call.call.count for call in found.priced if call.call.overlap)
     assert np.allclose(exposed, exposed_serial - np.minimum(hidden, found.compute_s))
+    assert np.allclose(overlapped, found.compute_s + exposed)
     assert {call.call.axis for call in found.priced if not call.call.overlap} == {"tp"}
     rates = {rate.measure: rate for rate in found.rates}
     assert np.allclose(rates["per domain"].serial, 72 * rates["per accelerator"].serial)
