@@ -11,9 +11,10 @@ from .topology.device_identity import RankDevice
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
-__all__ = ["NO_DEVICE", "Bound", "CallSettings", "Communicator", "EnterPhase", "Kept", "Layout", "LoopChoice",
-           "LoopKind", "LoopSpec", "Memory", "Parts", "Pattern", "Phase", "Prepared", "RawBytes", "SampleBatch",
-           "StartSpec", "Transport", "Trial", "empty_call", "ignore_phase", "ignore_step", "in_place_layout", "layout"]
+__all__ = ["NO_DEVICE", "Bound", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
+           "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Parts", "Pattern", "Phase", "Prepared", "RawBytes",
+           "SampleBatch", "StartSpec", "Transport", "Trial", "empty_call", "ignore_phase", "ignore_step",
+           "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
 
@@ -249,18 +250,41 @@ class Bound(NamedTuple):
     select: Callable[[int], object] = ignore_step
 
 
-class Communicator(Protocol):
-    """The first `size` ranks of the job, with a control path that is separate from the operations being timed."""
+class Control(Protocol):
+    """The control path between some ranks, separate from the operations being timed."""
 
     rank: int
     size: int
+
+    def now_ns(self) -> int:
+        """This rank's monotonic clock in nanoseconds."""
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+
+    def share(self, word: int) -> int:
+        """Broadcast an integer from rank 0 with the lowest latency that the control path has."""
+
+    def arrive(self) -> Callable[[], bool]:
+        """Enter a barrier without waiting; what it returns tells whether all ranks have entered.
+
+        It must be called until they have. Barriers are entered in the same order by all ranks.
+        """
+
+    def announce(self, word: int) -> Callable[[], int]:
+        """Begin to broadcast an integer from rank 0; what it returns waits for it."""
+
+    def among(self, ranks: Sequence[int]) -> "Control":
+        """The control path between these ranks only, of whom this rank is one. Collective over them."""
+
+
+class Communicator(Control, Protocol):
+    """The first `size` ranks of the job, with a control path that is separate from the operations being timed."""
+
     slots_bytes: int        # limit for the buffers of all calls of a sample together; the same on every rank
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         """Allocate `slots` buffers and bind a call to each."""
-
-    def now_ns(self) -> int:
-        """This rank's monotonic clock in nanoseconds."""
 
     def drain(self) -> None:
         """Wait until every operation that this rank started is complete."""
@@ -271,9 +295,6 @@ class Communicator(Protocol):
     def evict(self) -> None:
         """Evict the buffers from the caches."""
 
-    def barrier(self) -> None:
-        """Barrier on the control path."""
-
     def all_max(self, values: Sequence[float]) -> list[float]:
         """Element-wise maximum over all ranks, on all ranks."""
 
@@ -282,9 +303,6 @@ class Communicator(Protocol):
 
     def agree(self, word: int) -> int:
         """Broadcast an integer from rank 0, backing off while waiting so that idle ranks do not burn a core."""
-
-    def share(self, word: int) -> int:
-        """Broadcast an integer from rank 0 with the lowest latency that the control path has."""
 
     def ask(self, peer: int) -> int:
         """The clock of `peer` in its nanoseconds; `peer` must call `answer`."""
@@ -378,6 +396,8 @@ def layout(case: Case, rank: int) -> Layout:
     """Send and receive buffers of `rank` side by side, or overlapping where NCCL's in-place convention puts them."""
     if case.operation.composition:
         send_bytes, recv_bytes = case.operation.composition.extent(case, rank)
+        if case.operation.composition.shared:
+            return Layout(0, send_bytes, send_bytes - case.operation.composition.shared(case, rank), recv_bytes)
     else:
         send_bytes, recv_bytes = (sum(piece.count for piece in pieces(case, rank)) * case.itemsize
                                   for pieces in (catalog.sent, catalog.received))

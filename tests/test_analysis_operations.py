@@ -53,6 +53,7 @@ BY_HAND = {
     "comm_init": (ALL, NONE, NONE, None),
     "comm_first_call": (ALL, NONE, NONE, None),
     "comm_destroy": (ALL, NONE, NONE, None),
+    "interference": (ALL, NONE, NONE, None),
     "noop": (ALL, NONE, NONE, None),
 }
 

@@ -92,6 +92,7 @@ _PAIR = OperationCost(_all, _all)
 _FAN = OperationCost(_all, _one_rank, algorithms=("one after another",))
 _LOCAL_COPY = OperationCost(_none, _all)
 _EMPTY = OperationCost(_none)
+_CONTENDED = OperationCost(_none)       # what the others do decides, which the message size does not tell
 _LIFECYCLE = OperationCost(_none, algorithms=("dissemination", "tree up and down", "ring"))
 
 COSTS = MappingProxyType({
@@ -130,6 +131,7 @@ COSTS = MappingProxyType({
     "copy_both": _LOCAL_COPY,
     "copy_h2d_pageable": _LOCAL_COPY,
     "copy_d2h_pageable": _LOCAL_COPY,
+    "interference": _CONTENDED,
     "noop": _EMPTY,
 })
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
 
+    from .case import Case
+
 __all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
-           "Grammar", "Operation", "Piece", "no_names", "nothing", "window_buffers"]
+           "Grammar", "Operation", "Piece", "no_names", "no_ranks", "nothing", "window_buffers"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
@@ -119,6 +121,11 @@ def window_buffers(messages: int, size: int) -> int:
     return max(1, min(messages, _WINDOW_BYTES // size))
 
 
+def no_ranks(case: CaseLike) -> Sequence[int]:
+    """For operations that all ranks are timed in."""
+    return ()
+
+
 class Grammar(NamedTuple):
     """How `Case.traffic` reads for a family of operations.
 
@@ -147,18 +154,24 @@ class Composition(NamedTuple):
         image: (case, rank, salt, step, sent) -> all bytes (uint8) that the rank sends, or must hold afterwards, in a
             step. What the call does not write must be `values.POISON` there, so that a write out of bounds is seen.
         volume: (case) -> bytes that a rank moves, roughly, to forecast the time of a call.
+        shared: (case, rank) -> bytes at the end of the send buffer that are the begin of the receive buffer, for calls
+            that are made in place; None for two buffers side by side.
         steps: how many steps differ in data; see `step`. At least 2, so that a stale result of the call before is seen.
         states: (case) -> the states in which it is measured in turn, such as `alone` and `loaded`: samples alternate
             between them, so that they are compared under equal conditions. The time of the case is that of the last.
             Each state has `steps` steps of its own: step s is step s // len(states) of state s % len(states).
+        background: (case) -> ranks that are not timed: in the last state they make their calls again and again for as
+            long as the others are timed, in all other states they are idle.
         marks: (case) -> names of the clock readings that each call returns, in order, such as the end of one part.
     """
 
-    extent: Callable[[CaseLike, int], tuple[int, int]]
-    image: Callable[[CaseLike, int, int, int, bool], "np.ndarray"]
-    volume: Callable[[CaseLike], int]
+    extent: Callable[["Case", int], tuple[int, int]]
+    image: Callable[["Case", int, int, int, bool], "np.ndarray"]
+    volume: Callable[["Case"], int]
     steps: int = 2
+    shared: Callable[["Case", int], int] | None = None
     states: Callable[[CaseLike], tuple[str, ...]] = no_names
+    background: Callable[[CaseLike], Sequence[int]] = no_ranks
     marks: Callable[[CaseLike], tuple[str, ...]] = no_names
 
     def step(self, case: CaseLike, sample: int, slot: int) -> int:
@@ -232,6 +245,12 @@ class Operation(NamedTuple):
         """The states that its samples take turns in; empty if there is only one."""
         return self.composition.states(case) if self.composition else ()
 
+    def background(self, case: CaseLike) -> Sequence[int]:
+        """The ranks that load the machine while the others are timed."""
+        return self.composition.background(case) if self.composition else ()
+
     def timed(self, case: CaseLike) -> Sequence[int]:
         """The ranks that are timed, in increasing order."""
+        if background := self.background(case):
+            return [rank for rank in range(case.ranks) if rank not in background]
         return range(max(1, case.ranks // 2) if self.timed_by_initiators else case.ranks)

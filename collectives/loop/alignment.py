@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
-from ..interfaces import Communicator, StartSpec
+from ..interfaces import Control, StartSpec
 from .clock import ClockModel
 
 __all__ = ["ALIGNMENTS", "Alignment", "choose", "is_on_time"]
@@ -33,7 +33,7 @@ class Alignment(Protocol):
 class _Unaligned:
     """Every rank starts at once: what an application with load imbalance sees."""
 
-    def __init__(self, communicator: Communicator, clock: ClockModel) -> None:
+    def __init__(self, communicator: Control, clock: ClockModel) -> None:
         self.communicator, self.clock = communicator, clock
 
     def start(self) -> int:
@@ -67,7 +67,7 @@ class _AgreedTime(_Unaligned):
     others may be behind by more than any lead; once they were, the ranks meet before the announcement.
     """
 
-    def __init__(self, communicator: Communicator, clock: ClockModel) -> None:
+    def __init__(self, communicator: Control, clock: ClockModel) -> None:
         super().__init__(communicator, clock)
         self.lead_ns, self.meets = _MIN_LEAD_NS, False
 
@@ -97,7 +97,7 @@ def is_on_time(late_ns: float, sample_ns: float) -> bool:
     return late_ns <= max(_LATE_TOLERANCE_NS, _LATE_SHARE * sample_ns)
 
 
-ALIGNMENTS: MappingProxyType[str, Callable[[Communicator, ClockModel], Alignment]] = MappingProxyType(
+ALIGNMENTS: MappingProxyType[str, Callable[[Control, ClockModel], Alignment]] = MappingProxyType(
     {"none": _Unaligned, "barrier": _Barrier, "agreed": _AgreedTime})
 
 

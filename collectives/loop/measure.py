@@ -11,8 +11,9 @@ from ..cases.case import Case
 from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase, layout
 from ..records.record import Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median
-from .alignment import ALIGNMENTS
+from .alignment import ALIGNMENTS, Alignment
 from .clock import ClockModel
+from .contention import Contention
 from .timing import Samples, take_samples, time_samples
 from .verify import Inspector, barrier_fault
 
@@ -103,14 +104,15 @@ def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: P
 
 
 def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> None:
-    """One verified call of the case before anything is timed."""
+    """One verified call of the case in each of its states before anything is timed."""
     inspector = _open(case, communicator, 1, _SALT_TRIAL)
-    inspector.reset(0)
-    communicator.drain()
-    communicator.barrier()
+    for sample in range(len(case.operation.states(case)) or 1):
+        inspector.reset(sample)
+        communicator.drain()
+        communicator.barrier()
 
-    _all_or_none(communicator, lambda: inspector.prepared.block(0))
-    inspector.check(0, "before timing")
+        _all_or_none(communicator, lambda: inspector.prepared.block(0))
+        inspector.check(sample, "before timing")
     _finish(inspector, communicator, outcome)
     if case.op == "barrier":
         _verify_barrier(case, communicator, outcome, "before timing")
@@ -166,16 +168,22 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
                slots: int, outcome: Outcome, enter: EnterPhase) -> float:
     """Take the samples of one mode; returns the median time of one call in seconds."""
     inspector = _open(case, communicator, slots, _SALT_TIMED)
-    prepared = inspector.prepared
     name, first = policy.alignment, 0
-    alignment = ALIGNMENTS[name](communicator, clock)
+    contention = Contention(inspector, communicator) if case.operation.background(case) else None
+    prepared = inspector.prepared
+
+    def align() -> Alignment:
+        if contention is None:
+            return ALIGNMENTS[name](communicator, clock)
+        return contention.alignment(ALIGNMENTS[name](contention.own, clock))
+    alignment = align()
 
     def take() -> Samples:
         return take_samples(inspector, communicator, alignment, policy, mode_s, enter)
     samples = take()
     if not samples.worst_s:     # no sample began on time: the ranks are being preempted
         name, first = "barrier", len(samples.begin_ns)
-        alignment = ALIGNMENTS[name](communicator, clock)
+        alignment = align()
         samples = take()
     marks_ns = {mark: list(taken[first:]) for mark, taken in prepared.marks.items()}
     host_bound = [sample for sample, bound in enumerate(prepared.host_bound[first:])

@@ -101,11 +101,13 @@ class _Lateness(NamedTuple):
 
 
 def _lateness(case: Case, timing: Timing) -> _Lateness:
-    """Which ranks began and ended last; empty for one rank, clocks that do not compare, and streamed calls.
+    """Which ranks began and ended last; empty for one rank, clocks that do not compare, streamed calls, and where some
+    ranks only load the machine.
 
     Late samples are included: missing the agreed start is the effect of interest here.
     """
-    if timing.mode != "isolated" or timing.begin_ns is None or case.ranks < 2 or case.op == "noop":
+    if (timing.mode != "isolated" or timing.begin_ns is None or case.ranks < 2 or case.op == "noop"
+            or case.operation.background(case)):
         return _Lateness()
     begin, elapsed = (np.array(rows, dtype=np.int64)[:, _slice(timing)]
                       for rows in (timing.begin_ns, timing.elapsed_ns))

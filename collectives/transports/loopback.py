@@ -44,6 +44,8 @@ class _Exchange:
         self._in, self._out = threading.Barrier(size), threading.Barrier(size)
         self.questions: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
         self.answers: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
+        self.words: list[queue.SimpleQueue[int]] = [queue.SimpleQueue() for _ in range(size)]
+        self.arrivals = [0] * size
 
     def meet(self, rank: int, item: object, work: Callable[[list[Any]], _Result]) -> _Result:
         self.items[rank] = item
@@ -56,14 +58,50 @@ class _Exchange:
         """The exchange between some of the threads only."""
         return self._groups.setdefault(members, _Exchange(len(members)))
 
+    def arrived(self, number: int) -> bool:
+        """Whether every thread has arrived at the barrier of this number, without waiting."""
+        if self._in.broken:
+            raise threading.BrokenBarrierError
+        return min(self.arrivals) >= number
+
     def abort(self) -> None:
         self._in.abort()
         self._out.abort()
+        for waiting in self.words:
+            waiting.put(0)
         for group in list(self._groups.values()):
             group.abort()
 
 
-class LoopbackCommunicator:
+class LoopbackControl:
+    """The control path of one of the threads of a group; see `interfaces.Control`."""
+
+    def __init__(self, rank: int, exchange: _Exchange, now_ns: Callable[[], int]) -> None:
+        self.rank, self.size, self.now_ns = rank, len(exchange.items), now_ns
+        self._exchange = exchange
+
+    def barrier(self) -> None:
+        self._exchange.meet(self.rank, None, len)
+
+    def share(self, word: int) -> int:
+        return int(self._exchange.meet(self.rank, word, lambda words: words[0]))
+
+    def arrive(self) -> Callable[[], bool]:
+        self._exchange.arrivals[self.rank] += 1
+        return functools.partial(self._exchange.arrived, self._exchange.arrivals[self.rank])
+
+    def announce(self, word: int) -> Callable[[], int]:
+        if self.rank == 0:
+            for waiting in self._exchange.words:
+                waiting.put(word)
+        return self._exchange.words[self.rank].get
+
+    def among(self, ranks: Sequence[int]) -> "LoopbackControl":
+        members = tuple(ranks)
+        return LoopbackControl(members.index(self.rank), self._exchange.of_group(members), self.now_ns)
+
+
+class LoopbackCommunicator(LoopbackControl):
     """One rank's view of a group of threads."""
 
     slots_bytes = HOST_SLOTS_BYTES
@@ -71,9 +109,8 @@ class LoopbackCommunicator:
 
     def __init__(self, rank: int, exchange: _Exchange, fault: InjectedFault | None,
                  now_ns: Callable[[], int]) -> None:
-        self.rank, self.size = rank, len(exchange.items)
-        self._exchange, self._fault = exchange, fault
-        self.now_ns = now_ns
+        super().__init__(rank, exchange, now_ns)
+        self._fault = fault
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
@@ -133,9 +170,6 @@ class LoopbackCommunicator:
     def drain(self) -> None:
         """Nothing to wait for: calls return when they are complete."""
 
-    def barrier(self) -> None:
-        self._exchange.meet(self.rank, None, len)
-
     def all_max(self, values: Sequence[float]) -> list[float]:
         def largest(rows: list[Sequence[float]]) -> list[float]:
             return [float(max(column)) for column in zip(*rows, strict=True)]
@@ -145,10 +179,7 @@ class LoopbackCommunicator:
         everything = self._exchange.meet(self.rank, payload, list)
         return everything if self.rank == 0 else None
 
-    def agree(self, word: int) -> int:
-        return int(self._exchange.meet(self.rank, word, lambda words: words[0]))
-
-    share = agree
+    agree = LoopbackControl.share
 
     def ask(self, peer: int) -> int:
         self._exchange.questions[peer].put(self.rank)

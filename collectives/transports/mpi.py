@@ -7,7 +7,6 @@ import ctypes
 import itertools
 import os
 import socket
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -47,6 +46,7 @@ from .mpi_buffers import (  # noqa: E402
     settle_device,
 )
 from .mpi_calls import BINDERS, OPS, Buffers, bind  # noqa: E402
+from .mpi_control import MpiControl  # noqa: E402
 from .mpi_native import NativeLoop  # noqa: E402
 from .mpi_parts import MpiParts  # noqa: E402
 from .mpi_settings import settings_in_force  # noqa: E402
@@ -55,7 +55,6 @@ from .mpi_shared import SharedWindow  # noqa: E402
 __all__ = ["MpiTransport", "open_transport"]
 
 _WINDOWS = "OMPI_MCA_osc"       # the components of Open MPI that make windows
-_BACKOFF_S = (0.0, 20e-6, 100e-6, 500e-6, 2e-3)
 
 _T = TypeVar("_T")
 
@@ -69,16 +68,14 @@ class MpiCallContext:
         self.persistent = False
 
 
-class MpiCommunicator:
+class MpiCommunicator(MpiControl):
     """The first ranks of MPI_COMM_WORLD: one communicator to time, a duplicate of it for control."""
 
     def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, context: MpiCallContext) -> None:
-        self.timed, self.control, self._context = timed, control, context
+        super().__init__(control)
+        self.timed, self._context = timed, context
         self.drain, self.evict = context.buffers.drain, context.buffers.evict
         self.room_bytes, self.slots_bytes = context.buffers.room_bytes, context.buffers.slots_bytes
-        self.rank, self.size = timed.rank, timed.size
-        self.now_ns = time.perf_counter_ns
-        self.barrier = control.Barrier
         self._groups: dict[tuple[int, ...], MPI.Intracomm] = {}
 
     def prepare(self, case: Case, slots: int) -> Prepared:
@@ -140,29 +137,6 @@ class MpiCommunicator:
         self.control.Gatherv(payload, [everything, lengths.tolist(), MPI.BYTE])
         ends = np.cumsum(lengths).tolist()
         return [bytes(everything[begin:end]) for begin, end in itertools.pairwise([0, *ends])]
-
-    def share(self, word: int) -> int:
-        shared = np.array([word], np.int64)
-        self.control.Bcast(shared, root=0)
-        return int(shared[0])
-
-    def ask(self, peer: int) -> int:
-        question, stamp = np.zeros(1, np.int64), np.zeros(1, np.int64)
-        self.control.Send(question, peer, 1)
-        self.control.Recv(stamp, peer, 2)
-        return int(stamp[0])
-
-    def answer(self, peer: int) -> None:
-        self.control.Recv(np.zeros(1, np.int64), peer, 1)
-        self.control.Send(np.array([self.now_ns()], np.int64), peer, 2)
-
-    def agree(self, word: int) -> int:
-        shared = np.array([word], np.int64)
-        request = self.control.Ibcast(shared, root=0)
-        delays = itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
-        while not request.Test():      # MPI waits by spinning; ranks outside the group would take cores from it
-            time.sleep(next(delays))
-        return int(shared[0])
 
 
 class MpiTransport:

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from ..topology.affinity import CpuBinding, bind_near
 from ..topology.device_identity import RankDevice
 from . import composed, torch_symmetric
 from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, bind, slot_tensors
+from .torch_control import GLOO_TIMEOUT, TorchControl
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
 from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory
@@ -34,7 +34,6 @@ from .torch_versions import torch_versions
 __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 
 LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
-_TIMEOUT = timedelta(hours=12)  # ranks outside a group may wait long for their next case
 _EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
 
@@ -51,13 +50,12 @@ class TorchCallContext:
         self.evict = evict_host if on_host else evictor(device)
 
 
-class TorchCommunicator:
+class TorchCommunicator(TorchControl):
     """A process group to time, and a gloo group of the same ranks for control."""
 
     def __init__(self, timed: dist.ProcessGroup, control: dist.ProcessGroup, context: TorchCallContext) -> None:
-        self.timed, self.control, self._context = timed, control, context
-        self.rank, self.size = dist.get_rank(timed), dist.get_world_size(timed)
-        self.now_ns = time.perf_counter_ns
+        super().__init__(control, range(dist.get_world_size(timed)))
+        self.timed, self._context = timed, context
         self.drain, self.evict, self.slots_bytes = context.drain, context.evict, context.slots_bytes
         self._token = torch.zeros(1, device=context.device)
         self._groups: dict[tuple[int, ...], TorchGroup] = {}
@@ -85,7 +83,8 @@ class TorchCommunicator:
         if case.operation.composition:
             bound = [composed.bind(TorchParts(self, memory, row, device), case, place) for row in range(slots)]
             calls, select = [one.call for one in bound], composed.selector(case, bound)
-            if case.operation.composition.marks(case):      # such calls read the host's clock
+            if case.operation.composition.marks(case) or case.operation.background(case):
+                # Such calls read the host's clock; and ranks of which some make other calls cannot meet on the device.
                 block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
                 return Prepared(block, slots, memory, place, select=select, marks=marks)
             return self._timed(calls, memory, place)._replace(select=select)
@@ -116,9 +115,6 @@ class TorchCommunicator:
             rooms.append(room_bytes(self._context.device, local_ranks))
         return min((room for room in rooms if room is not None), default=None)
 
-    def barrier(self) -> None:
-        dist.barrier(self.control)
-
     def all_max(self, values: Sequence[float]) -> list[float]:
         """Through rank 0: gloo's ring all_reduce sends a number of messages quadratic in the rank count."""
         own = torch.tensor(values, dtype=torch.float64)
@@ -138,25 +134,6 @@ class TorchCommunicator:
         padded = len(payload).to_bytes(_LENGTH_BYTES, "little") + payload.ljust(int(longest), b"\0")
         parts = self._collected(torch.from_numpy(np.frombuffer(padded, np.uint8).copy()))
         return parts and [_unpadded(part.numpy().tobytes()) for part in parts]
-
-    def share(self, word: int) -> int:
-        shared = torch.tensor([word])
-        dist.broadcast(shared, 0, self.control)
-        return int(shared)
-
-    agree = share       # gloo sleeps while it waits
-
-    def ask(self, peer: int) -> int:
-        stamp = torch.zeros(1, dtype=torch.int64)
-        dist.send(stamp, peer, self.control)
-        dist.recv(stamp, peer, self.control)
-        return int(stamp)
-
-    def answer(self, peer: int) -> None:
-        stamp = torch.zeros(1, dtype=torch.int64)
-        dist.recv(stamp, peer, self.control)
-        stamp[0] = self.now_ns()
-        dist.send(stamp, peer, self.control)
 
 
 def _unpadded(padded: bytes) -> bytes:
@@ -183,7 +160,7 @@ def new_group(ranks: Sequence[int], context: TorchCallContext, **settings: bool)
     """
     device, backend = context.device, context.backend
     knows = device.type in dist.Backend.backend_capability.get(backend, ())
-    return dist.new_group(list(ranks), timeout=_TIMEOUT, backend=backend,
+    return dist.new_group(list(ranks), timeout=GLOO_TIMEOUT, backend=backend,
                           device_id=device if device.type != "cpu" and knows else None, **settings)
 
 
@@ -245,7 +222,7 @@ class TorchTransport:
         trial.create()
         # The default group already is a gloo mesh of all ranks: no need for a second one.
         control = dist.group.WORLD if ranks == self.size else dist.new_group(
-            list(range(ranks)), timeout=_TIMEOUT, backend="gloo")
+            list(range(ranks)), timeout=GLOO_TIMEOUT, backend="gloo")
         if self.rank >= ranks or trial.group is None:
             return None
         if not trial.first_call():
@@ -311,7 +288,7 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
         meet(store, place, own_claim(place, **identity), meeting_s)
     except RuntimeError as error:       # torch raises this for any problem with a store
         raise CollbenchError(why_apart(place, str(error))) from None
-    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=_TIMEOUT)
+    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=GLOO_TIMEOUT)
     return TorchTransport(device, backend, own, binding)
 
 
