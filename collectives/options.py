@@ -67,6 +67,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
             gloo, which has no log.
         library_log_from: such a directory, whose facts become part of the provenance if it is of as many ranks; None or
             absent: no facts.
+        echo_journal: print every line of the journal, too (see `records.echo`).
     """
 
     transport: str
@@ -87,6 +88,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     expected_ranks: int | None = None
     library_log_to: Path | None = None
     library_log_from: Path | None = None
+    echo_journal: bool = False
 
     def for_device(self, device: str) -> "RunConfig":
         """The configuration for buffers on `device`, as the transport names it."""
@@ -221,6 +223,9 @@ _OPTIONS = (
     option("--expected-ranks", group=RUN, type=RankCount(), default=None,
            help="Ranks that the job must have. collbench launch and the job scripts pass it; give it to a "
                 "launcher of your own, so that ranks which do not find each other are noticed."),
+    option("--echo-journal", group=RUN, is_flag=True,
+           help="Print every record, too, compressed and without samples: collbench report rebuilds the journal from "
+                "such a log, for example of kubectl logs."),
     option("--on-fault", group=RUN, type=click.Choice(("stop", "continue")), default="stop", show_default=True,
            help="When a rank hangs, dies or fails: stop, or restart the ranks and continue with the next case."),
     click.option("--settled", type=str, default="", hidden=True),
@@ -270,4 +275,5 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                      display=values["display"], resume=resume, case_limit_s=values["case_limit"],
                      rendezvous_s=values["rendezvous_seconds"], expected_ranks=values["expected_ranks"],
                      settled=tuple(filter(None, values["settled"].split(","))),
-                     library_log_to=values["library_log_to"], library_log_from=values["library_log_from"])
+                     echo_journal=values["echo_journal"], library_log_to=values["library_log_to"],
+                     library_log_from=values["library_log_from"])

@@ -10,6 +10,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.options import RunConfig
 from collbench.collectives.transport_names import TRANSPORTS
 
+from .pod_needs import PodNeeds
 from .render_options import rank_arguments, render_options
 
 __all__ = ["Job", "may_log", "parse_time"]
@@ -38,8 +39,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         library_log: a batch script first starts the ranks for the log of the communication library, see `logs_library`.
         config_file: file that holds `config`, if every rank can read it; None to pass options instead.
         name, partition, account, directives: for the batch system; directives are complete options.
-        container: image that ranks run in, as Pyxis takes it in `srun --container-image`; None for no container.
+        container: image that ranks run in, as Pyxis takes it in `srun --container-image`, or as pods do; None for no
+            container.
         container_mounts: what else of the host is mounted in it, `SRC:DST[:FLAGS],...`.
+        pods: what it needs of a Kubernetes cluster.
         python: the interpreter to start on every host, or in the container.
         variables: of the environment of the ranks, in addition to those of this process; not in batch scripts.
         title: one line on top of a batch script.
@@ -63,6 +66,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     directives: tuple[str, ...] = ()
     container: str | None = None
     container_mounts: str = ""
+    pods: PodNeeds = PodNeeds()
     python: str = sys.executable
     variables: dict[str, str] = {}
     title: str = ""

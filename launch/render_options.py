@@ -65,7 +65,8 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--library-log-from", str(config.library_log_from or ""), ""),
             ("--display", config.display, "auto")):
         words += [option, value] if value != usual else []
-    return [*words, *(["--persistent"] if policy.persistent else []), *(["--graph"] if policy.graph else [])]
+    flags = (("--persistent", policy.persistent), ("--graph", policy.graph), ("--echo-journal", config.echo_journal))
+    return [*words, *(option for option, is_set in flags if is_set)]
 
 
 def _operations(ops: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """The journal: records survive whatever happens to the end of the file."""
 
 import os
+import random
 import resource
 import shutil
 import stat
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.append_file import ReplacedError
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.echo import echoed, rebuilt
 from collbench.collectives.records.journal import Journal, JournalError, UnreadableError, read_journal, seal, unseal
 from collbench.collectives.records.record import SCHEMA, Clock, Policy, Record, Run, Timing, Verification
 from collbench.collectives.records.resume import completed_cases
@@ -88,6 +92,41 @@ def test_no_file_raises_anything_but_our_own_error(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(CollbenchError, match=str(path)):
         read_journal(path)
+
+
+LINE_ENDS = "\r\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+NOISE = st.text(st.characters(codec="utf-8", exclude_characters=LINE_ENDS), max_size=30)
+
+
+@given(st.integers(0, 1000), st.lists(NOISE, max_size=8), NOISE)
+@settings(max_examples=60)
+def test_a_log_holds_the_journal_whatever_is_before_and_between_its_lines(seed, others, prefix):
+    """Long lines come in parts. A record without samples has its digests, which is what readers use."""
+    order = random.Random(seed)
+    run = msgspec.structs.replace(RUN, provenance={"host": order.randbytes(4000).hex()})
+    digested = msgspec.structs.replace(record(1), digests=(digest(CASE, TIMING, 0.05),))
+    parts = [part for line in (run, digested, record(2)) for part in echoed(line)]
+    assert len(parts) > 3
+    lines = [f"{prefix} {part} {prefix}" for part in parts] + others
+    order.shuffle(lines)
+    journal, lost = rebuilt("\n".join(lines + lines[:2]))
+    assert lost == []
+    assert sorted(journal.splitlines(True)) == sorted(
+        map(seal, (run, msgspec.structs.replace(digested, timings=()), record(2))))
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_a_damaged_log_costs_no_line_but_the_damaged_one(data):
+    parts = [(number, part) for number in range(4) for part in echoed(record(number))]
+    hit, (number, part) = data.draw(st.sampled_from(list(enumerate(parts))))
+    body = data.draw(st.integers(part.rindex(" ") + 1, len(part) - 1))
+    change = data.draw(st.sampled_from(["", "A" if part[body] != "A" else "B"]))
+    parts[hit] = number, part[:body] + change + part[body + 1:]
+    journal, lost = rebuilt("\n".join(part for _, part in parts))
+    assert [unseal(line) for line in journal.splitlines(True)] == [record(n) for n in range(4) if n != number]
+    assert len(lost) == 1
+    assert "is lost" in lost[0]
 
 
 def test_a_second_writer_is_refused(journal):

@@ -13,12 +13,16 @@ import textwrap
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from collbench.analysis.importers import LogHints, import_logs
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
 from collbench.launch.job import Job
+from collbench.launch.launchers import open_launcher
 from collbench.launch.launchers.torchrun import Torchrun
+from collbench.launch.manifests import pods
 from collbench.launch.workload import Workload
 
 BESIDE = Path(sys.executable).parent
@@ -303,6 +307,90 @@ def _relay(first, second, delay_s):
         while waiting and waiting[0][0] <= time.monotonic():
             _, end, frame = waiting.pop(0)
             end.send(frame)
+
+
+def small_job(launcher, name):
+    workload = Workload(ops=("all_reduce", "all_to_all"), sizes=(4096,))
+    config = workload.config("mpi" if launcher == "mpijob" else "torch", Path("r"), on_device=False)
+    policy = msgspec.structs.replace(config.policy, case_s=0.02, min_samples=3, modes=("isolated",))
+    return Job(config=msgspec.structs.replace(config, policy=policy, device="cpu"), ranks=4, nodes=2, name=name,
+               container="image", python=sys.executable)
+
+
+def environment_of(launcher, job, host):
+    """What each operator sets in the container of a pod, beyond what the manifest has."""
+    master = {"trainjob": f"{job.name}-node-0-0.{job.name}", "pytorchjob": f"{job.name}-master-0"}.get(launcher)
+    variables = {"PET_NODE_RANK": str(host)}
+    if master:
+        variables |= {"PET_MASTER_ADDR": master, "PET_MASTER_PORT": "29400", "PET_NNODES": "2",
+                      "PET_NPROC_PER_NODE": "2"}
+    if launcher == "pytorchjob":
+        variables |= {"MASTER_ADDR": master, "MASTER_PORT": "29400", "WORLD_SIZE": "4", "RANK": str(host)}
+    return variables
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("launcher", ["trainjob", "jobset", "pytorchjob"])
+def test_the_pods_of_two_hosts_measure_and_the_log_has_it_all(hosts, launcher):
+    """The container's own command, the operator's variables, a namespace for each pod; the journal from the log."""
+    name = f"cb{os.getpid()}"
+    job = small_job(launcher, name)
+    with (hosts.folder / "names").open("a") as names:
+        for first in (f"{name}-node-0-0.{name}", f"{name}-master-0"):
+            names.write(f"{hosts.address(0)} {first}\n")
+    container = first_container(open_launcher(launcher).objects(pods.checked(job)))
+    started = [hosts.run(host, *container["command"], **environment_of(launcher, job, host)) for host in (0, 1)]
+    logs = []
+    for process in started:
+        status, said = hosts.end(process)
+        assert status == 0, said
+        logs.append(said)
+    check_log(hosts.folder, logs[0])
+    shutil.rmtree(f"/tmp/{name}", ignore_errors=True)
+
+
+@pytest.mark.needs("mpi")
+def test_the_launcher_pod_of_mpi_measures_and_the_log_has_it_all(hosts):
+    from collbench.launch.launchers.mpirun import find_mpirun
+    mpirun = find_mpirun()
+    if not mpirun.is_open_mpi:
+        pytest.skip("SKIPPED: the manifest is for Open MPI")
+    name = f"cb{os.getpid()}"
+    shell, option, script = first_container(open_launcher("mpijob").objects(pods.checked(
+        small_job("mpijob", name))))["command"]
+    table = hosts.folder / "hostfile"
+    table.write_text("".join(f"{hosts.address(host)} slots=2\n" for host in (0, 1)))
+    agent = hosts.folder / "agent"
+    agent.write_text(f"#!/bin/sh\nwhile [ \"${{1#-}}\" != \"$1\" ]; do shift; done\nhost=$1; shift\n"
+                     f"number=$((${{host##*.}} - 1))\n"
+                     f"exec ip netns exec {hosts.tag}h$number unshare --uts sh -c \"hostname h$number; $*\"\n")
+    agent.chmod(0o755)
+    script = script.replace("/etc/mpi/hostfile", str(table)).replace("exec mpirun ", f"exec {mpirun.path} ")
+    status, said = hosts.end(hosts.run(0, shell, option, script, PRTE_MCA_plm_ssh_agent=str(agent),
+                                       OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                                       PRTE_ALLOW_RUN_AS_ROOT="1", PRTE_ALLOW_RUN_AS_ROOT_CONFIRM="1"))
+    assert status == 0, said
+    check_log(hosts.folder, said)
+    shutil.rmtree(f"/tmp/{name}", ignore_errors=True)
+
+
+def first_container(manifest):
+    """The first container of the first pod in a manifest."""
+    if isinstance(manifest, dict):
+        return manifest["containers"][0] if "containers" in manifest else first_container(list(manifest.values()))
+    found = (first_container(one) for one in manifest if isinstance(one, dict | list))
+    return next((one for one in found if one), None)
+
+
+def check_log(folder, said):
+    """The journal from what `kubectl logs` would give, with time stamps and the lines of other ranks among them."""
+    log = folder / "pod.log"
+    log.write_text("".join(f"2026-11-29T10:00:00Z [pod/x] {line}\n" for line in said.splitlines()))
+    written = import_logs([log], folder / "rebuilt" / "journal.jsonl", LogHints())
+    assert written.warnings == []
+    names, good = verified(folder / "rebuilt")
+    assert names == ["h0", "h0", "h1", "h1"]
+    assert {(record.case.op, record.case.ranks) for record in good} >= {("all_reduce", 4), ("all_to_all", 4)}
 
 
 if __name__ == "__main__":

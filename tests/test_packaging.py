@@ -175,12 +175,12 @@ def test_the_metadata_name_licence_authors_and_extras(built):
     assert known["License-Expression"] == "Apache-2.0"
     assert known["Author"] == "The collbench authors"
     assert set(known.get_all("Provides-Extra")) == {"torch", "mpi", "mpi-runtime", "nvidia", "aiconfigurator", "plots",
-                                                         "figures", "test", "dev"}
+                                                         "figures", "test", "schemas", "dev"}
 
 
 def test_every_import_of_another_distribution_is_a_declared_dependency(built):
     """Of the package, or of one of its extras."""
-    names = {"vl_convert": "vl-convert-python", "pynvml": "nvidia-ml-py"}
+    names = {"vl_convert": "vl-convert-python", "pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
     declared = {re.match(r"[\w.-]+", line)[0].lower() for line in metadata(built["wheel"]).get_all("Requires-Dist")}
     ours = {"collbench", *sys.stdlib_module_names, "tomllib", "torch_npu"}     # torch_npu comes with the machine
     for path in sources(built["tree"]).values():

@@ -1,10 +1,14 @@
-"""collbench's own journals, so that they can be merged with logs of other tools."""
+"""collbench's own journals, so that they can be merged with logs of other tools; and logs that hold one.
+
+See `collectives.records.echo` for the latter.
+"""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from collbench.collectives.records.echo import MARK, rebuilt
 from collbench.collectives.records.journal import read_lines
 from collbench.collectives.records.record import Run
 
@@ -19,7 +23,11 @@ _BEGIN = '{"line":'
 
 
 def recognise(text: str) -> bool:
-    """Whether `text` is a journal."""
+    """Whether `text` is a journal, or holds one."""
+    return _is_plain(text) or MARK in text
+
+
+def _is_plain(text: str) -> bool:
     return text[:4096].lstrip().startswith(_BEGIN)
 
 
@@ -30,25 +38,32 @@ def is_journal(path: Path) -> bool:
             head = file.read(4096)
     except (OSError, ValueError):
         return True
-    return not head.strip() or recognise(head.decode("utf-8", errors="replace"))
+    return not head.strip() or _is_plain(head.decode("utf-8", errors="replace"))
 
 
 @contextmanager
-def _plain_file(log: Log) -> Iterator[Path]:
-    """The journal as a file that can be read line by line: a copy if it came compressed or from standard input."""
-    if log.is_plain_file:
+def _plain_file(log: Log, warnings: list[str]) -> Iterator[Path]:
+    """The journal as a file that can be read line by line: a copy if it came compressed, in a log, or from standard
+    input.
+    """
+    if log.is_plain_file and _is_plain(log.raw):
         yield log.path
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / log.name
-        copy.write_text(log.raw, encoding="utf-8", newline="")
+        if _is_plain(log.raw):
+            copy.write_text(log.raw, encoding="utf-8", newline="")
+        else:
+            journal, lost = rebuilt(log.raw)
+            copy.write_bytes(journal)
+            warnings += [f"{log.path}:{words}" for words in lost]
         yield copy
 
 
 def read(log: Log, collector: Collector) -> None:
     """Add every line of the journal as it is."""
     runs: dict[str, Run] = {}
-    with _plain_file(log) as path:
+    with _plain_file(log, collector.warnings) as path:
         lines = list(read_lines(path, collector.warnings))
     for line in lines:
         if isinstance(line, Run):

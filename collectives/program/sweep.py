@@ -11,7 +11,8 @@ from ..loop.measure import Outcome, measure
 from ..options import RunConfig
 from ..ranks.host_facts import ask_hosts
 from ..ranks.rendezvous import Place
-from ..records.journal import Journal
+from ..records.echo import echoed
+from ..records.journal import Journal, Line
 from ..records.record import Record
 from ..records.resume import completed_cases
 from ..topology.health import HostHealth, read_health
@@ -87,6 +88,10 @@ def _measure(case: Case, communicator: Communicator, session: Session, mode_s: f
     return [msgspec.json.decode(raw, type=Outcome) for raw in gathered], error_ns
 
 
+def _print_echo(line: Line) -> None:
+    print("\n".join(echoed(line)), flush=True)
+
+
 class _Coordinator:
     """Rank 0: decides for all ranks, writes the journal and shows the results."""
 
@@ -104,7 +109,8 @@ class _Coordinator:
         keeper = TimeKeeper(self.plan, len(policy.modes), policy.case_s, request.budget_s, len(self.todo))
         build = RecordBuilder(self.session, self.transport, keeper.elapsed_s)
         shown = Display(request.display, build.run, self.plan)
-        with Journal(request.journal) as journal, shown as display:
+        echo = _print_echo if request.echo_journal else None
+        with Journal(request.journal, echo=echo) as journal, shown as display:
             completed = self._completed(build, display)
             journal.append(build.run)
             display.warn(build.warnings)

@@ -15,8 +15,8 @@ from ..errors import CollbenchError, UsageError
 from .append_file import AppendFile, ReplacedError
 from .record import SCHEMA, Imported, Record, Run
 
-__all__ = ["BUFFER_BYTES", "Journal", "JournalChunk", "JournalError", "UnreadableError", "is_device", "no_journal",
-           "read_journal", "read_lines", "read_runs", "unseal"]
+__all__ = ["BUFFER_BYTES", "Journal", "JournalChunk", "JournalError", "Line", "UnreadableError", "is_device",
+           "no_journal", "read_journal", "read_lines", "read_runs", "seal", "unseal"]
 
 Line = Run | Record | Imported
 _ENCODER = msgspec.json.Encoder()
@@ -78,14 +78,16 @@ class Journal:
         damaged: another process removed lines while the journal was open; a warning said so.
     """
 
-    def __init__(self, path: Path, tell: Callable[[str], object] | None = None) -> None:
-        """Open `path`. `tell` receives warnings about what other processes do to it (see `AppendFile`).
+    def __init__(self, path: Path, tell: Callable[[str], object] | None = None,
+                 echo: Callable[[Line], object] | None = None) -> None:
+        """Open `path`. `tell` receives warnings about what other processes do to it (see `AppendFile`), `echo` every
+        line that was written.
 
         Raises:
             UnreadableError: the file has content that is no journal.
             JournalError: it cannot be written, or another process has it open.
         """
-        self.path = path
+        self.path, self._echo = path, echo
         self._turn = threading.Lock()
         try:
             self._file = AppendFile(path, tell)
@@ -107,12 +109,16 @@ class Journal:
         """Write one line with a single call and wait until it is on disk."""
         with self._turn:
             self._write(seal(line))
+        if self._echo:
+            self._echo(line)
 
     def append_last(self, line: Line, patience_s: float = 2.0) -> None:
         """Like `append`, from a thread that is about to end the process; blocks all later writes."""
         if not self._turn.acquire(timeout=patience_s):
             raise JournalError(f"{self.path}: another thread is blocked writing to it")
         self._write(seal(line))
+        if self._echo:
+            self._echo(line)
 
     def extend(self, lines: Iterable[Line]) -> None:
         """Write many lines at once; for data that can be recreated after a crash."""

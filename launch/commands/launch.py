@@ -17,6 +17,8 @@ from ..allocation import ranks_per_host
 from ..job import Job, parse_time
 from ..launchers import LAUNCHERS, open_launcher, titles
 from ..launchers.base import Launcher
+from ..pod_needs import PodNeeds
+from ..pod_options import pod_needs, pod_options
 from ..presets import PRESETS
 from ..shared_options import RankList, library_log_option, warn
 from ..workload import typed_command
@@ -50,10 +52,11 @@ _SIZE_OPTIONS = ("begin", "end", "factor", "step", "sizes")
 @option("--directive", "--sbatch", "directives", group=JOB, multiple=True, metavar="--OPTION=VALUE",
         help="Batch systems: an additional directive; may be repeated.")
 @option("--container", group=JOB, default=None, metavar="IMAGE",
-        help="slurm and srun: run in this image through Pyxis, as in srun --container-image; collbench and "
-             "--python are those inside.")
+        help="slurm and srun: run in this image through Pyxis, as in srun --container-image; Kubernetes: the image "
+             "of the pods. collbench and --python are those inside.")
 @option("--container-mounts", group=JOB, default="", metavar="SRC:DST[:FLAGS],...",
         help="What else of the host the container is to see; it always sees this directory and --out.")
+@pod_options
 @option("--python", group=JOB, default=None, metavar="PATH",
         help="Interpreter to start on every host.  [default: this one; python in a container]")
 @library_log_option
@@ -76,7 +79,8 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
     preset = PRESETS[values["preset"]] if values["preset"] else None
     config = _config(starter, values, preset)
     if values["container"] and not starter.containers:
-        raise UsageError(f"launcher {starter.name} starts no containers: use slurm or srun, whose Pyxis does")
+        raise UsageError(f"launcher {starter.name} starts no containers: use slurm or srun, whose Pyxis does, or one "
+                         "of Kubernetes")
     nodes = values["nodes"] or (preset.nodes if preset else 1)
     each = values["ranks_per_node"] or (preset.ranks_per_node if preset else _ranks_here(config))
     curve = _curve(values["curve"], preset, nodes * each) if starter.script_name else ()
@@ -87,17 +91,21 @@ def _job(starter: Launcher, values: dict[str, Any]) -> Job:
         time_limit_s=parse_time(values["time"]) if values["time"] else preset.time_limit_s if preset else None,
         draw_seed=values["seed"] is None, library_log=values["library_log"],
         partition=values["partition"], account=values["account"],
-        directives=_directives(starter, config, each, (*(preset.directives if preset else ()), *values["directives"])),
+        directives=_directives(starter, config, each, preset, values["directives"]),
         container=values["container"], container_mounts=values["container_mounts"],
+        pods=pod_needs(values, preset.pods if preset else PodNeeds()),
         python=values["python"] or ("python" if values["container"] else sys.executable),
         title=preset.title if preset else "", notes=preset.notes if preset else ())
 
 
-def _directives(starter: Launcher, config: RunConfig, each: int, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Those given, and for a Slurm script with a rank per device the devices, without which Slurm may hide them.
+def _directives(starter: Launcher, config: RunConfig, each: int, preset: Job | None,
+                given: tuple[str, ...]) -> tuple[str, ...]:
+    """Those given, and for a Slurm script those of the preset, and with a rank per device the devices, without which
+    Slurm may hide them.
 
     This host may be a login node without devices: if the user has not said that there are some, a warning has to do.
     """
+    given = (*preset.directives, *given) if preset and starter.name == "slurm" else given
     asked = any(word.startswith(_ASKS_FOR_DEVICES) for word in given)
     if asked or starter.name != "slurm" or config.device == "cpu" or config.transport != "torch":
         return given
