@@ -92,16 +92,23 @@ def curve_at(key: str, domain: Domain | None, op: str, ranks: int) -> Curve | No
     """Times of `op` over `ranks` ranks of a domain; None if no table has the operation or nothing can be extrapolated.
 
     With NETWORK as the key, over ranks with a network card each. Sizes count every copy of a token, those on the rank
-    itself included.
+    itself included. No exchange is faster than over the largest measured number of ranks below: it has more peers, and
+    as much to send.
     """
     if key not in tables():
         return None
-    frame = _forecast(key, domain, op, ranks)
-    if frame.empty:
-        return None
     copies = min(_COPIES, ranks)
-    scale = 1.0 if tables()[key].local else copies / max(1, copies - 1)
-    return curve_of(frame, scale)
+    frame = _no_faster(_forecast(key, domain, op, ranks), _points(key), op, ranks, copies)
+    return None if frame.empty else curve_of(frame, 1.0 if tables()[key].local else copies / max(1, copies - 1))
+
+
+def _no_faster(frame: pd.DataFrame, points: pd.DataFrame, op: str, ranks: int, copies: int) -> pd.DataFrame:
+    """The forecast, no faster than what was measured over the most ranks below, apart from noise."""
+    below = points[points["op"].eq(op) & points["ranks"].between(copies, ranks)]
+    known = below.sort_values("ranks").groupby("message_bytes")["time_s"].last()
+    floor = frame["message_bytes"].map(known).fillna(0.0)
+    return frame.assign(time_s=frame["time_s"].clip(lower=floor), time_hi_s=frame["time_hi_s"].clip(lower=floor),
+                        time_lo_s=frame["time_lo_s"].clip(lower=floor * math.exp(-NOISE * _QUANTILE)))
 
 
 @cache
