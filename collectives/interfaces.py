@@ -161,6 +161,7 @@ class Prepared(NamedTuple):
         select: `select(sample)` prepares the calls for the steps of that sample, outside the timed region.
         marks: for each block so far, by the names of `Composition.marks`: ns from the begin of a call until the moment
             that the mark stands for, summed over the calls of the block.
+        settle: completes what the calls of a sample have started and not waited for, outside the timed region.
     """
 
     block: Callable[[int], tuple[int, int]]
@@ -176,6 +177,7 @@ class Prepared(NamedTuple):
     host_bound: Sequence[bool] = ()
     select: Callable[[int], object] = ignore_step
     marks: Mapping[str, Sequence[int]] = MappingProxyType({})
+    settle: Callable[[], object] = empty_call
 
     @property
     def sends(self) -> bool:
@@ -244,10 +246,12 @@ class Bound(NamedTuple):
     Args:
         call: makes all of its calls; returns the readings of the clock that its operation has `marks` for.
         select: chooses the step that the next call makes; outside the timed region.
+        settle: completes what the call has started and not waited for; outside the timed region.
     """
 
     call: Callable[[], object]
     select: Callable[[int], object] = ignore_step
+    settle: Callable[[], object] = empty_call
 
 
 class Control(Protocol):
@@ -394,10 +398,11 @@ class Transport(Protocol):
 
 def layout(case: Case, rank: int) -> Layout:
     """Send and receive buffers of `rank` side by side, or overlapping where NCCL's in-place convention puts them."""
-    if case.operation.composition:
-        send_bytes, recv_bytes = case.operation.composition.extent(case, rank)
-        if case.operation.composition.shared:
-            return Layout(0, send_bytes, send_bytes - case.operation.composition.shared(case, rank), recv_bytes)
+    composition = case.composition
+    if composition:
+        send_bytes, recv_bytes = composition.extent(case, rank)
+        if composition.shared:
+            return Layout(0, send_bytes, send_bytes - composition.shared(case, rank), recv_bytes)
     else:
         send_bytes, recv_bytes = (sum(piece.count for piece in pieces(case, rank)) * case.itemsize
                                   for pieces in (catalog.sent, catalog.received))

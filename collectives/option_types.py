@@ -9,13 +9,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from .cases import catalog, traffic
+from .cases.axis_traffic import AxisTraffic, is_mesh
 from .cases.case import parse_size
+from .cases.mesh import parse_mesh
 from .cases.names import did_you_mean, op_name
 from .errors import UsageError
 from .transport_names import TRANSPORTS
 
-__all__ = ["MOST_RANKS", "Amount", "BackendName", "Names", "Operations", "RankCount", "RankCounts", "Size", "Sizes",
-           "TrafficList", "TransportName"]
+__all__ = ["MOST_RANKS", "Amount", "BackendName", "MeshText", "Names", "Operations", "RankCount", "RankCounts", "Size",
+           "Sizes", "TrafficList", "TransportName"]
 
 MOST_RANKS = 1_000_000
 _MPIS = ("openmpi", "ompi", "mpich", "mvapich", "mvapich2", "impi", "intelmpi")
@@ -87,6 +89,18 @@ class TrafficList(Names):
         """The pattern as it is stored; fails if it is none."""
         try:
             return catalog.canonical_traffic(name)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class MeshText(click.ParamType):
+    """Names and sizes of the axes of a mesh, as the traffic of every collective on it."""
+
+    name = "NAME=N,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return str(value) if is_mesh(str(value)) else AxisTraffic(parse_mesh(str(value))).text
         except UsageError as error:
             self.fail(str(error), param, ctx)
 

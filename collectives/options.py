@@ -21,6 +21,7 @@ from .option_types import (
     MOST_RANKS,
     Amount,
     BackendName,
+    MeshText,
     Names,
     Operations,
     RankCount,
@@ -172,6 +173,9 @@ _OPTIONS = (
            default="sum", show_default=True, help="Reduce operations."),
     option("--traffic", group=WHAT, type=TrafficList(), default="linear", show_default=True,
            help=f"Who sends how much to whom, or which pairs: {catalog.spellings()}.  [links: all rounds]"),
+    option("--mesh", group=WHAT, type=MeshText(), default=None, metavar="NAME=N,...",
+           help="Measure collectives in the groups of each axis of this mesh, all groups at once, alone and while the "
+                "other axes communicate: tp=4,ep=2. Ranks are placed row by row; -1 stands for the rest."),
     option("--place", group=WHAT, type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
            help="In-place, out-of-place, or both where supported."),
     option("--group-ranks", group=WHAT, type=RankCounts(), default="curve", show_default=True,
@@ -257,8 +261,9 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
     sizes = values["sizes"] or size_range(values["begin"], values["end"], values["factor"], values["step"])
     sweep = Sweep(
         ops=ops, sizes=sizes,
-        ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=values["traffic"],
-        places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
+        ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"],
+        traffics=(*values["traffic"], *filter(None, [values["mesh"]])), places=_PLACES[values["place"]],
+        seed=None if values["in_order"] else seed)
     resume: Resume = "anyway" if values["resume_anyway"] else "same" if values["resume"] else "never"
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],
                     persistent=values["persistent"], precision=values["precision"],

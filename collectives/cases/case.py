@@ -1,5 +1,6 @@
 """What is measured: a `Case` is one point, a `Sweep` a recipe that expands to cases in a reproducible order."""
 
+import itertools
 import math
 import random
 import re
@@ -8,7 +9,8 @@ from collections.abc import Iterator
 import msgspec
 
 from ..errors import UsageError
-from . import catalog
+from . import catalog, on_axis
+from .axis_traffic import AxisTraffic, axis_of, expand, is_mesh, parse_axis_traffic
 
 __all__ = ["Case", "Sweep", "format_size", "parse_size", "rank_counts", "size_range"]
 
@@ -20,12 +22,12 @@ _MOST_DIGITS = 4000         # Python converts no longer text to int, and anythin
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """One point of a sweep: an operation over the first `ranks` ranks of the job.
+    """One point of a sweep: an operation over the first `ranks` ranks of the job, or in groups of `ranks` of them.
 
     `bytes` is the message size S of the bandwidth formulas (see `catalog`), rounded up to a size that divides among
     the ranks. `dtype` is None for operations without data, `redop` for those that do not reduce. `traffic` is the
-    canonical text of a pattern (see `traffic`) for the uneven all-to-all, a round (see `link_rounds`) for links, and
-    None for everything else.
+    canonical text of a pattern (see `traffic`) for the uneven all-to-all, a round (see `link_rounds`) for links, the
+    axis of a mesh (see `axis_traffic`) for a collective in its groups, and None for everything else.
     """
 
     op: str
@@ -37,12 +39,35 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
     traffic: str | None = None
 
     def __post_init__(self) -> None:
-        catalog.check(self)
+        if self.axis is None:
+            catalog.check(self)
+        else:
+            on_axis.check(self, self.axis)
 
     @property
     def operation(self) -> catalog.Operation:
         """The row of the catalog that this case is an instance of."""
         return catalog.OPERATIONS[self.op]
+
+    @property
+    def axis(self) -> AxisTraffic | None:
+        """The axis of a mesh whose groups make the operation all at once; None for the first ranks of the job."""
+        return axis_of(self.traffic)
+
+    @property
+    def in_group(self) -> "Case":
+        """The case as one group sees it: without the mesh. It is valid if this one is."""
+        return msgspec.structs.replace(self, traffic=self.axis.inner) if self.axis else self
+
+    @property
+    def members(self) -> int:
+        """How many ranks of the job, the first ones, take part."""
+        return self.axis.mesh.ranks if self.axis else self.ranks
+
+    @property
+    def composition(self) -> catalog.Composition | None:
+        """What differs if it is made of several calls."""
+        return on_axis.COMPOSITION if self.axis else self.operation.composition
 
     @property
     def itemsize(self) -> int:
@@ -58,11 +83,12 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
         """A short name for messages: `all_reduce 1 MiB float32 sum in-place, 4 ranks`."""
         words = [self.op, format_size(self.bytes) if self.bytes else "", self.dtype, self.redop,
                  self.traffic, "in-place" if self.in_place else ""]
-        return " ".join(word for word in words if word) + f", {self.ranks} ranks"
+        ranks = f"{self.ranks} of {self.members} ranks" if self.axis else f"{self.ranks} ranks"
+        return " ".join(word for word in words if word) + f", {ranks}"
 
     def options(self) -> list[str]:
         """The options of `collbench run` that measure this case and nothing else."""
-        words = ["--ops", self.op, "--group-ranks", str(self.ranks)]
+        words = ["--ops", self.op, "--group-ranks", str(self.members)]
         if self.bytes:
             words += ["-b", str(self.bytes), "-e", str(self.bytes), "--dtypes", str(self.dtype)]
         if self.redop:
@@ -106,8 +132,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         return {case: wanted[case] for case in order}
 
     def group_sizes(self) -> set[int]:
-        """All group sizes that occur in the cases."""
-        return {size for name in self.ops for size in self._group_sizes(catalog.OPERATIONS[name])}
+        """How many ranks take part, of all cases."""
+        on_mesh = any(map(is_mesh, self.traffics))
+        rows = [catalog.OPERATIONS[name] for name in self.ops]
+        return {size for row in rows for size in ([max(self.ranks)] if on_mesh and row.on_axes
+                                                  else self._group_sizes(row))}
 
     def _group_sizes(self, operation: catalog.Operation) -> list[int]:
         """Group sizes of one operation.
@@ -133,21 +162,30 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         for name in self.ops:
             operation = catalog.OPERATIONS[name]
             places = tuple(dict.fromkeys(self.places)) if operation.has_in_place else (False,)
-            for ranks in self._group_sizes(operation):
-                if not operation.has_payload:
-                    yield Case(op=name, ranks=ranks, bytes=0), 0
-                    continue
-                dtypes = [name for name in self.dtypes if catalog.DTYPES[name].reduces or not operation.reduces]
-                if not dtypes:
-                    raise UsageError(catalog.why_not_reduced(self.dtypes, name))
-                for dtype in dtypes:
-                    for redop in self.redops if operation.reduces else (None,):
-                        for traffic in catalog.traffics(operation, ranks, self.traffics):
-                            for size in self._sizes(operation):
-                                true = catalog.round_up(name, size, ranks, dtype, traffic)
-                                for in_place in places:
-                                    yield Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop,
-                                               in_place=in_place, traffic=traffic), size
+            if not operation.has_payload:
+                yield from ((Case(op=name, ranks=ranks, bytes=0), 0) for ranks in self._group_sizes(operation))
+                continue
+            dtypes = [name for name in self.dtypes if catalog.DTYPES[name].reduces or not operation.reduces]
+            if not dtypes:
+                raise UsageError(catalog.why_not_reduced(self.dtypes, name))
+            redops = self.redops if operation.reduces else (None,)
+            for (ranks, traffic), dtype, redop, size in itertools.product(
+                    self._groups(operation), dtypes, redops, self._sizes(operation)):
+                true = catalog.round_up(name, size, ranks, dtype, traffic)
+                for in_place in places:
+                    yield Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop, in_place=in_place,
+                               traffic=traffic), size
+
+    def _groups(self, operation: catalog.Operation) -> Iterator[tuple[int, str | None]]:
+        """Group sizes of one operation, each with its traffics: of the axes of meshes, if there are any."""
+        meshes = [parse_axis_traffic(text) for text in self.traffics if is_mesh(text)] if operation.on_axes else []
+        if not meshes:
+            yield from ((ranks, traffic) for ranks in self._group_sizes(operation)
+                        for traffic in catalog.traffics(operation, ranks, self.traffics))
+        for axis in (axis for mesh in meshes for axis in expand(mesh, max(self.ranks))):
+            own = (axis.inner,) if axis.inner else self.traffics
+            for inner in catalog.traffics(operation, axis.ranks, own):
+                yield axis.ranks, axis._replace(inner=inner).text
 
 
 def parse_size(text: str) -> int:

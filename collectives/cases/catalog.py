@@ -4,12 +4,15 @@
 afterwards; `verify` turns them into bytes. Families of operations have modules of their own in `families`.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from . import families, link_rounds, traffic
+from .axis_traffic import axis_of, is_mesh, parse_axis_traffic
 from .operation import (
     DTYPES,
     LINK_WINDOW,
@@ -18,6 +21,7 @@ from .operation import (
     ROOT,
     WINDOW,
     CaseLike,
+    Composition,
     Dtype,
     Grammar,
     Operation,
@@ -26,9 +30,12 @@ from .operation import (
     window_buffers,
 )
 
+if TYPE_CHECKING:
+    from .case import Case
+
 __all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
-           "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner", "received",
-           "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_reduced",
+           "Composition", "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner",
+           "received", "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_reduced",
            "window_depth"]
 
 
@@ -132,6 +139,9 @@ def _grammars() -> list[Grammar]:
 
 def canonical_traffic(text: str) -> str:
     """`text` in the canonical form of the first grammar that accepts it. UsageError if none does."""
+    if is_mesh(text):
+        asked = parse_axis_traffic(text)
+        return asked._replace(inner=asked.inner and canonical_traffic(asked.inner)).text
     for grammar in _grammars():
         if (found := _parsed(grammar, text)) is not None:
             return found
@@ -313,16 +323,26 @@ def window_depth(case: CaseLike) -> int:
 def round_up(op: str, size: int, ranks: int, dtype: str, pattern: str | None = None) -> int:
     """The smallest message size of at least `size` bytes that `op` can divide among `ranks`; never 0."""
     row, unit = OPERATIONS[op], DTYPES[dtype].itemsize
-    if row.unit:
-        unit *= row.unit(ranks, dtype, pattern)
-    elif row.in_blocks:
-        unit *= ranks
+    axis = axis_of(pattern)
+    if axis:        # one size for all axes, so that their times compare
+        unit *= math.lcm(*(_unit(row, size, dtype, axis.inner) for size in axis.mesh.sizes))
+    else:
+        unit *= _unit(row, ranks, dtype, pattern)
     return max(1, -(-size // unit)) * unit
 
 
-def why_not(case: CaseLike) -> str | None:
+def _unit(row: Operation, ranks: int, dtype: str, pattern: str | None) -> int:
+    """Elements that a message over `ranks` ranks must be a multiple of."""
+    return row.unit(ranks, dtype, pattern) if row.unit else ranks if row.in_blocks else 1
+
+
+def why_not(case: "Case") -> str | None:
     """Why no library can run this case, or None. Depends on the case alone, so all ranks agree."""
     operation = OPERATIONS[case.op]
+    if axis_of(case.traffic):
+        if case.in_place and operation.in_blocks:
+            return f"in the groups of a mesh, {case.op} is measured out of place only"
+        return why_not(case.in_group)
     if operation.pairs and not operation.linked and case.ranks % 2:
         return f"{case.op} needs an even number of ranks, not {case.ranks}"
     if operation.why_not and (reason := operation.why_not(case)):

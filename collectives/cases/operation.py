@@ -104,6 +104,14 @@ class CaseLike(Protocol):
     def traffic(self) -> str | None:
         """Traffic pattern, or the pairs of a link round."""
 
+    @property
+    def members(self) -> int:
+        """How many ranks of the job, the first ones, take part."""
+
+    @property
+    def composition(self) -> "Composition | None":
+        """What differs if it is made of several calls."""
+
 
 def nothing(case: CaseLike, rank: int) -> list[Piece]:
     """No pieces: of operations without data, and of those with a composition."""
@@ -163,6 +171,8 @@ class Composition(NamedTuple):
         background: (case) -> ranks that are not timed: in the last state they make their calls again and again for as
             long as the others are timed, in all other states they are idle.
         marks: (case) -> names of the clock readings that each call returns, in order, such as the end of one part.
+        shared: (case, rank) -> bytes at the end of the send buffer that are the begin of the receive buffer, for calls
+            that are made in place; None for two buffers side by side.
     """
 
     extent: Callable[["Case", int], tuple[int, int]]
@@ -243,7 +253,7 @@ class Operation(NamedTuple):
 
     def states(self, case: CaseLike) -> tuple[str, ...]:
         """The states that its samples take turns in; empty if there is only one."""
-        return self.composition.states(case) if self.composition else ()
+        return case.composition.states(case) if case.composition else ()
 
     def background(self, case: CaseLike) -> Sequence[int]:
         """The ranks that load the machine while the others are timed."""
@@ -252,5 +262,11 @@ class Operation(NamedTuple):
     def timed(self, case: CaseLike) -> Sequence[int]:
         """The ranks that are timed, in increasing order."""
         if background := self.background(case):
-            return [rank for rank in range(case.ranks) if rank not in background]
-        return range(max(1, case.ranks // 2) if self.timed_by_initiators else case.ranks)
+            return [rank for rank in range(case.members) if rank not in background]
+        return range(max(1, case.ranks // 2) if self.timed_by_initiators else case.members)
+
+    @property
+    def on_axes(self) -> bool:
+        """Whether it is a collective that the groups of a mesh can make (see `axis_traffic`)."""
+        whole = self.has_payload and self.composition is None
+        return whole and self.group is None and not self.pairs and self.memories is None

@@ -92,17 +92,22 @@ def shared(calls: Iterable[SideCall]) -> int:
     return found.send_bytes - found.recv_at
 
 
-def image(calls: Iterable[SideCall], salt: int, sent: bool) -> "np.ndarray":
-    """All bytes (uint8) of the send, or of the receive buffer; `POISON` between the calls."""
+def image(calls: Iterable[SideCall], salt: int, sent: bool, made: int | None = None) -> "np.ndarray":
+    """All bytes (uint8) of the send, or of the receive buffer; `POISON` between the calls.
+
+    Args:
+        made: only so many of the calls are made, the first ones; None for all.
+    """
     import numpy as np
 
     from . import values
     found = arrange(calls)
     whole = np.full(found.send_bytes if sent else found.recv_bytes, values.POISON, np.uint8)
-    for call, send, recv in found.placed:
+    for number, (call, send, recv) in enumerate(found.placed):
+        is_made = made is None or number < made
         at, length = (send.at, send.length) if sent else (recv.at - found.recv_at, recv.length)
-        if length:
-            pieces = (catalog.sent if sent else catalog.received)(call.case, call.number)
+        if length and (sent or is_made or send == recv):    # in place, a call that is not made leaves what was sent
+            pieces = (catalog.received if is_made and not sent else catalog.sent)(call.case, call.number)
             whole[at:at + length] = values.image(call.case, pieces, salt + call.salt)
     return whole
 

@@ -112,6 +112,7 @@ def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> None:
         communicator.barrier()
 
         _all_or_none(communicator, lambda: inspector.prepared.block(0))
+        inspector.prepared.settle()
         inspector.check(sample, "before timing")
     _finish(inspector, communicator, outcome)
     if case.op == "barrier":
@@ -133,7 +134,7 @@ def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> i
 
     Needed are two slots of what a rank sends and receives, and where blocks are of uneven size as many whole patterns.
     """
-    whole_patterns = case.operation.uneven or case.operation.composition
+    whole_patterns = case.operation.uneven or case.composition
     places = [layout(case, rank) for rank in {0, communicator.rank}]
     needed = (4 if whole_patterns else 2) * max(place.send_bytes + place.recv_bytes for place in places)
     room = communicator.room_bytes(local_ranks)
@@ -204,8 +205,8 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
 
 def _slots(case: Case, slots_bytes: int) -> int:
     """The largest number of calls of a block, limited by the memory allowed; the same on every rank."""
-    if case.operation.composition:
-        slot_bytes = max(layout(case, rank).slot_bytes for rank in range(case.ranks))
+    if case.composition:
+        slot_bytes = max(layout(case, rank).slot_bytes for rank in range(case.members))
     else:
         slot_bytes = case.bytes * (2 * catalog.window_depth(case) if case.operation.windowed else 2)
     return max(2, min(_MAX_SLOTS, slots_bytes // max(slot_bytes, 1)))

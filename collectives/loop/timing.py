@@ -147,7 +147,7 @@ def time_samples(inspector: Inspector, communicator: Communicator, alignment: Al
     if inspector.prepared.sampler and not cold:
         return _compiled_samples(inspector, alignment, first, count)
     begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
-    drain, block = communicator.drain, inspector.prepared.block
+    drain, block, settle = communicator.drain, inspector.prepared.block, inspector.prepared.settle
     for sample in range(count):
         inspector.reset(first + sample)
         if cold:
@@ -155,6 +155,7 @@ def time_samples(inspector: Inspector, communicator: Communicator, alignment: Al
         drain()
         start_ns = alignment.start()
         begin, end = block(start_ns)
+        settle()
         begin_ns[sample], elapsed_ns[sample] = begin, end - begin
         late_ns[sample] = begin - start_ns if start_ns else 0
         inspector.check(first + sample, "timed")

@@ -32,7 +32,7 @@ def expected_pattern(case: Case, rank: int, salt: int, step: int = 0) -> Pattern
 
 
 def _pattern(case: Case, rank: int, salt: int, step: int, sent: bool) -> Pattern:
-    composition = case.operation.composition
+    composition = case.composition
     if composition:
         whole = composition.image(case, rank, salt, step, sent)
         return Pattern(whole[None], whole.nbytes)
@@ -65,7 +65,7 @@ class Inspector:
         self.checks = self.wrong = 0
         self.fault: Mismatch | None = None
         memory = prepared.memory
-        composition = case.operation.composition
+        composition = case.composition
         self._period = composition.steps if composition else 2
         self._step = partial(composition.step, case) if composition else lambda sample, slot: (sample + slot) % 2
         steps = composition.all_steps(case) if composition else range(2)
@@ -121,7 +121,7 @@ class Inspector:
                 continue
             self.wrong += 1
             if self.fault is None:
-                itemsize = 1 if self.case.operation.composition else self.case.itemsize
+                itemsize = 1 if self.case.composition else self.case.itemsize
                 index = int(np.flatnonzero(found != expected)[0]) // itemsize
                 self.fault = Mismatch(rank=self.rank, index=index, when=when,
                                       expected=_element(expected, index, self.case),
@@ -129,7 +129,7 @@ class Inspector:
 
 
 def _element(raw: np.ndarray, index: int, case: Case) -> str:
-    if case.operation.composition:
+    if case.composition:
         return f"byte {raw[index]}"
     value = values.decode(raw, _dtype(case))[index]
     return f"{value:.9g}" if values.is_float(case) else str(value)

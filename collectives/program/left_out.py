@@ -63,8 +63,8 @@ def _given_up(cost_s: Mapping[Case, float], asked: Mapping[Case, int],
 def _too_long(cost_s: Mapping[Case, float], headline: set[Case], asked: Mapping[Case, int],
               budget_s: float) -> dict[Case, float]:
     """Cases that take too large a share of the time, the longest first; each operation keeps its smallest size."""
-    world = max((case.ranks for case in headline), default=0)
-    first = {case for case in headline if case.ranks == world}
+    world = max((case.members for case in headline), default=0)
+    first = {case for case in headline if case.members == world}
     least = min(map(asked.__getitem__, first), default=0)
     found = {case: time_s for case, time_s in cost_s.items() if case.operation.has_payload
              and not (case in first and asked[case] == least)
@@ -89,7 +89,7 @@ def _headline(major: list[Case], asked: Mapping[Case, int]) -> Iterator[tuple[st
         yield f"over {ranks} ranks", by_ranks[ranks]
     for smaller in (True, False):       # over all ranks they are kept longest
         for size in _inner(by_size, max):
-            yield f"of {format_size(size)}", [case for case in by_size[size] if (case.ranks < world) == smaller]
+            yield f"of {format_size(size)}", [case for case in by_size[size] if (case.members < world) == smaller]
     for ranks in sorted(by_ranks)[:-1]:
         yield f"over {ranks} ranks", by_ranks[ranks]
     for size in sorted(by_size)[:-1]:
@@ -97,7 +97,7 @@ def _headline(major: list[Case], asked: Mapping[Case, int]) -> Iterator[tuple[st
 
 
 def _ranks(case: Case) -> int:
-    return case.ranks
+    return case.members
 
 
 def _groups(cases: Iterable[Case], key: Callable[[Case], int]) -> dict[int, list[Case]]:

@@ -54,14 +54,14 @@ class ForecastProbe(NamedTuple):
     def call_s(self, case: Case) -> float:
         """Rough estimate for one call of `case`."""
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
-        composition = case.operation.composition
+        composition = case.composition
         moved = composition.volume(case) if composition else case.bytes
-        one = (self.small_s + slope * moved) * case.ranks / self.world
+        one = (self.small_s + slope * moved) * case.members / self.world
         return one * max(1.0, case.operation.messages / 4)
 
     def decision_s(self, case: Case) -> float:
         """Estimate for one step of the control path over the ranks of `case`."""
-        return self.control_s * case.ranks / self.world
+        return self.control_s * case.members / self.world
 
 
 class Plan(NamedTuple):
@@ -107,7 +107,7 @@ def make_plan(sweep: Sweep, policy: Policy, probe: ForecastProbe, why_not: Calla
     kept = [case for case in cases if (case in fixed_s or case in refused) and case not in dropped]
     if sweep.seed is not None:
         world = max(sweep.ranks)
-        kept.sort(key=lambda case: (case.op != "noop", case.op not in HEADLINE, case.ranks < world,
+        kept.sort(key=lambda case: (case.op != "noop", case.op not in HEADLINE, case.members < world,
                                     is_twin(case, fixed_s)))
     todo = [case for case in kept if case not in refused]
     total_s, units = sum(fixed_s[case] for case in todo), max(1, sum(modes[case] for case in todo))
@@ -146,7 +146,7 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
     call_s, decision_s = probe.call_s(case), probe.decision_s(case)
     if case.operation.lifecycle:
         return _TRIALS * probe.set_up_s.get(case.ranks, call_s) / _STEPS + _DECISIONS * decision_s
-    if case.operation.composition:
+    if case.composition:
         slot_bytes = layout(case, 0).slot_bytes
     else:
         window = catalog.window_depth(case) if case.operation.windowed else 1

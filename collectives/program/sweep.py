@@ -58,7 +58,7 @@ def _run_follower(session: Session, transport: Transport, watch: NullWatchdog) -
             measure_lifecycle(ranks, session, transport, len(cases) * mode_s, watch.enter_phase)
             watch.enter_case(None)
     for case, number in numbers.items():
-        communicator = session.communicators[case.ranks]
+        communicator = session.communicators[case.members]
         if communicator is None or case in session.plan.refused or case.operation.lifecycle:
             continue
         watch.enter_phase("waiting for its next case")
@@ -139,7 +139,7 @@ class _Coordinator:
             if case.operation.lifecycle:
                 continue
             self.watch.enter_phase("between cases")
-            communicator = self.session.communicator(case.ranks)
+            communicator = self.session.communicator(case.members)
             decision = SKIP if case in completed else keeper.decide(self.stop.received)
             mode_s = share_decision(communicator, decision).mode_s
             if mode_s is None:

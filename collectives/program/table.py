@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..cases import catalog
+from ..cases.axis_traffic import is_mesh
 from ..cases.case import format_size
 from ..records.record import Mode, Record, Run
 from ..statistics.stopping import median
@@ -63,7 +64,7 @@ class Table:
         cells = {"op": case.op, "ranks": str(case.ranks), "count": str(case.count), "type": case.dtype or "-",
                  "size": str(case.bytes), "redop": case.redop or "none",
                  "root": "0" if case.operation.rooted else "-1", "place": "in" if case.in_place else "out",
-                 "traffic": case.traffic or "-"}
+                 "traffic": case.axis.words if case.axis else case.traffic or "-"}
         if self._narrow:
             cells["size"] = format_size(case.bytes) if case.bytes else "-"
         if record.status != "ok":
@@ -72,10 +73,10 @@ class Table:
         times_s = {timing.mode: timing.message_s(case) for timing in record.timings}
         isolated, streamed = times_s.get("isolated"), times_s.get("streamed")
         if case.op == "noop" and isolated:
-            self._empty_s[case.ranks] = median(isolated)
+            self._empty_s[case.members] = median(isolated)
         precision = next((timing.precision for timing in record.timings if timing.mode == "isolated"), None)
         rate = _rate(record, median(streamed or isolated or [0.0]))
-        empty_s = self._empty_s.get(case.ranks)
+        empty_s = self._empty_s.get(case.members)
         cells |= {"isolated": _micros(isolated), "+-": _percent(precision),
                   "empty": "-" if empty_s is None else f"{empty_s * 1e6:.2f}", "streamed": _micros(streamed),
                   "algbw": _gigabytes(rate), "busbw": _gigabytes(rate and rate * _factor(record)),
@@ -112,7 +113,7 @@ class Table:
 
 def _has_traffic(run: Run) -> bool:
     """Whether the table needs a column for the traffic pattern."""
-    return any(catalog.OPERATIONS[op].grammar for op in run.sweep.ops)
+    return any(map(is_mesh, run.sweep.traffics)) or any(catalog.OPERATIONS[op].grammar for op in run.sweep.ops)
 
 
 def _has_own_traffic(row: catalog.Operation) -> bool:

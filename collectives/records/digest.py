@@ -106,21 +106,21 @@ def _lateness(case: Case, timing: Timing) -> _Lateness:
 
     Late samples are included: missing the agreed start is the effect of interest here.
     """
-    if (timing.mode != "isolated" or timing.begin_ns is None or case.ranks < 2 or case.op == "noop"
+    if (timing.mode != "isolated" or timing.begin_ns is None or case.members < 2 or case.op == "noop"
             or case.operation.background(case)):
         return _Lateness()
     begin, elapsed = (np.array(rows, dtype=np.int64)[:, _slice(timing)]
                       for rows in (timing.begin_ns, timing.elapsed_ns))
-    if begin.shape != elapsed.shape or len(begin) != case.ranks or not begin.size:
+    if begin.shape != elapsed.shape or len(begin) != case.members or not begin.size:
         return _Lateness()
     first, lead_ns = _last(begin)
     end = None
     if not case.operation.rooted and not case.operation.pairs:      # in those, some rank ends last by design
         last, behind_ns = _last(begin + elapsed)
         # A rank that both began and ended last is charged only for the delay beyond its late begin.
-        end = _summed(last, np.maximum(behind_ns - np.where(last == first, lead_ns, 0), 0), case.ranks)
+        end = _summed(last, np.maximum(behind_ns - np.where(last == first, lead_ns, 0), 0), case.members)
     return _Lateness(begin.shape[1], float(_middle(np.sort(elapsed.max(axis=0)))),
-                     _summed(first, lead_ns, case.ranks), end)
+                     _summed(first, lead_ns, case.members), end)
 
 
 def _last(times_ns: Ints) -> tuple[Ints, Ints]:

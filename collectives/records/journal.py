@@ -66,7 +66,7 @@ def _without_timings(body: bytes) -> Record | None:
         return None
     record = _DECODER.decode(body[:front] + b"}")
     for digest in record.digests:
-        if not digest.fits(record.case.ranks):
+        if not digest.fits(record.case.members):
             return None
     return record if record.digests else None
 

@@ -115,7 +115,7 @@ class LoopbackCommunicator(LoopbackControl):
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
         memory = HostMemory(slots, place.slot_bytes)
-        if case.operation.composition:
+        if case.composition:
             return self._composed(case, memory, place)
         calls = [functools.partial(self._run, case, row[place.send_at:place.send_at + place.send_bytes],
                                    row[place.recv_at:place.recv_at + place.recv_bytes]) for row in memory.rows]
@@ -132,7 +132,8 @@ class LoopbackCommunicator(LoopbackControl):
         calls = [functools.partial(run, one.call, row[place.recv_at:place.recv_at + place.recv_bytes])
                  for one, row in zip(bound, memory.rows, strict=True)]
         block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
-        return Prepared(block, len(calls), memory, place, select=composed.selector(case, bound), marks=marks)
+        return Prepared(block, len(calls), memory, place, select=composed.selector(case, bound), marks=marks,
+                        settle=composed.settler(bound))
 
     def carry_out(self, case: Case, send: np.ndarray, recv: np.ndarray, members: tuple[int, ...]) -> None:
         """One call among some of the ranks, without the injected fault."""
@@ -249,7 +250,7 @@ class LoopbackTransport:
         self._exchanges, self._fault = exchanges, fault
 
     def why_not(self, case: Case) -> str | None:
-        if case.operation.composition:
+        if case.composition:
             return composed.why_not(case, self.why_not)
         if case.redop and case.dtype == "bfloat16":
             return "numpy has no bfloat16 arithmetic"

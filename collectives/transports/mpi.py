@@ -81,7 +81,7 @@ class MpiCommunicator(MpiControl):
     def prepare(self, case: Case, slots: int) -> Prepared:
         place, context = _mpi_layout(case, self.rank), self._context
         memory = context.buffers.open_memory(slots, place.slot_bytes)
-        if case.operation.composition:
+        if case.composition:
             return self._composed(case, memory, place)
         if case.op == ONE_SHOT:
             return self._one_shot(case, memory, place)
@@ -110,7 +110,7 @@ class MpiCommunicator(MpiControl):
                 one.free()
         block, marks = composed.host_block(case, [one.call for one in bound], self.now_ns, self.drain)
         return Prepared(block, len(bound), memory, place, "python", release, select=composed.selector(case, bound),
-                        marks=marks)
+                        marks=marks, settle=composed.settler(bound))
 
     def group(self, ranks: Sequence[int] | None) -> MPI.Intracomm:
         """The communicator of some of these ranks, made when it is first asked for. Collective over them."""
@@ -155,7 +155,7 @@ class MpiTransport:
         self.library = _library()
 
     def why_not(self, case: Case) -> str | None:
-        if case.operation.composition:
+        if case.composition:
             return composed.why_not(case, self.why_not)
         if case.operation.memories and self.device != "cpu":
             return "copies on a device are measured by transport torch"

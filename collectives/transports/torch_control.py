@@ -47,9 +47,31 @@ class TorchControl:
     def among(self, ranks: Sequence[int]) -> "TorchControl":
         members = tuple(self._members[rank] for rank in ranks)
         if members not in self._subsets:
+            self.level_groups(members)
             made = dist.new_group(list(members), timeout=GLOO_TIMEOUT, backend="gloo", use_local_synchronization=True)
             self._subsets[members] = TorchControl(made, members)
         return self._subsets[members]
+
+    def level_groups(self, members: Sequence[int]) -> None:
+        """Give these ranks of the job equally many process groups. Collective over them.
+
+        torch names a group that its members alone make after the number of groups that each has, and members with
+        different names would wait for each other. Ranks that are in few groups get some of their own.
+        """
+        names = dist.distributed_c10d._world.pg_names
+        own, first = torch.tensor([len(names)]), members[0]
+        most = own.clone()
+        if dist.get_rank() == first:
+            for member in members[1:]:
+                dist.recv(own, member, self.control)
+                most = torch.maximum(most, own)
+            for member in members[1:]:
+                dist.send(most, member, self.control)
+        else:
+            dist.send(own, first, self.control)
+            dist.recv(most, first, self.control)
+        while len(names) < int(most):
+            dist.new_group([dist.get_rank()], backend="gloo", use_local_synchronization=True)
 
     def ask(self, peer: int) -> int:
         stamp = torch.zeros(1, dtype=torch.int64)

@@ -69,6 +69,7 @@ class TorchCommunicator(TorchControl):
         if len(members) == self.size:
             return self
         if members not in self._groups:
+            self.level_groups(members)
             made = new_group(members, self._context, use_local_synchronization=True)
             self._groups[members] = TorchGroup(made, members.index(self.rank), members)
         return self._groups[members]
@@ -80,14 +81,14 @@ class TorchCommunicator(TorchControl):
             return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
-        if case.operation.composition:
+        if case.composition:
             bound = [composed.bind(TorchParts(self, memory, row, device), case, place) for row in range(slots)]
-            calls, select = [one.call for one in bound], composed.selector(case, bound)
-            if case.operation.composition.marks(case) or case.operation.background(case):
+            calls, select, settle = [one.call for one in bound], composed.selector(case, bound), composed.settler(bound)
+            if case.composition.marks(case) or case.operation.background(case):
                 # Such calls read the host's clock; and ranks of which some make other calls cannot meet on the device.
                 block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
-                return Prepared(block, slots, memory, place, select=select, marks=marks)
-            return self._timed(calls, memory, place)._replace(select=select)
+                return Prepared(block, slots, memory, place, select=select, marks=marks, settle=settle)
+            return self._timed(calls, memory, place)._replace(select=select, settle=settle)
         tensors = [slot_tensors(case, memory, row, place) for row in range(slots)]
         calls = [torch_symmetric.bind(self, at) if case.op == ONE_SHOT else bind(self, case, at) for at in tensors]
         return self._timed(calls, memory, place)
@@ -201,7 +202,7 @@ class TorchTransport:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def why_not(self, case: Case) -> str | None:
-        if case.operation.composition:
+        if case.composition:
             return composed.why_not(case, self.why_not)
         if case.in_place and case.op not in IN_PLACE:
             return f"torch.distributed has no in-place {case.op}"

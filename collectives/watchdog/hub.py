@@ -155,7 +155,7 @@ class Hub:
         positions = {0: own, **{rank: Position(**peer.report) for rank, peer in living.items() if peer.report}}
         silent = {rank for rank, peer in living.items() if peer.report is None}
         held = {rank for rank in (0, *living) if self._state(rank)}     # by a debugger, only the main thread may be
-        missing = silent | held or missing_ranks(positions, range(case.ranks if case else self.size))
+        missing = silent | held or missing_ranks(positions, range(case.members if case else self.size))
         names = ", ".join(self._name(rank) + self._state(rank) for rank in sorted(missing)[:_SHOWN])
         what = f"did not end within {self.limit_s:.0f} s ({own.phase})"
         reason = f"{what}: {names} did not arrive" if missing else f"{what}: all ranks are in it"

@@ -15,7 +15,7 @@ from ...cases.case import Case
 from ...interfaces import Bound, Layout, Parts
 from ...loop.timing import MarkedBlock, python_block
 
-__all__ = ["bind", "host_block", "selector", "why_not"]
+__all__ = ["bind", "host_block", "selector", "settler", "why_not"]
 
 
 @cache
@@ -35,7 +35,7 @@ def bind(parts: Parts, case: Case, place: Layout) -> Bound:
 def host_block(case: Case, calls: Sequence[Callable[[], Any]], now_ns: Callable[[], int],
                drain: Callable[[], object]) -> tuple[Callable[[int], tuple[int, int]], Mapping[str, Sequence[int]]]:
     """The timed region on the host's clock, and the marks that it takes."""
-    composition = case.operation.composition
+    composition = case.composition
     names = composition.marks(case) if composition else ()
     if not names:
         return python_block(calls, now_ns, drain), {}
@@ -45,13 +45,21 @@ def host_block(case: Case, calls: Sequence[Callable[[], Any]], now_ns: Callable[
 
 def selector(case: Case, slots: Sequence[Bound]) -> Callable[[int], None]:
     """For `Prepared.select`: the step of each slot in a sample."""
-    composition = case.operation.composition
+    composition = case.composition
     assert composition is not None
 
     def select(sample: int) -> None:
         for slot, bound in enumerate(slots):
             bound.select(composition.step(case, sample, slot))
     return select
+
+
+def settler(slots: Sequence[Bound]) -> Callable[[], None]:
+    """For `Prepared.settle`: completes what was started on every slot, in the order of the calls."""
+    def settle() -> None:
+        for bound in slots:
+            bound.settle()
+    return settle
 
 
 def why_not(case: Case, refuses: Callable[[Case], str | None]) -> str | None:
