@@ -52,16 +52,20 @@ class Barrier:
 
 
 class Inspected:
-    """Stands for the inspector; resetting and checking take time too, which must not be measured."""
+    """Stands for the inspector; resetting, settling and checking take time too, which must not be measured."""
 
     def __init__(self, world, calls, states=()):
         self.case = SimpleNamespace(operation=SimpleNamespace(states=lambda case: states, timed=lambda case: (0,)))
         block = python_block([world.call] * calls, world.now_ns, world.drain)
-        self.world, self.prepared, self.log = world, SimpleNamespace(block=block, slots=calls, sampler=None), []
+        self.world, self.log = world, []
+        self.prepared = SimpleNamespace(block=block, slots=calls, sampler=None, settle=self.settle)
 
     def reset(self, sample):
         self.log.append(("reset", sample))
         self.world.clock_ns += 33_333
+
+    def settle(self):
+        self.world.clock_ns += 55_555
 
     def check(self, sample, when):
         self.log.append(("check", sample))
