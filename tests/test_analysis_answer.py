@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from collbench.analysis.report.answer_words import figure
 from collbench.analysis.report.brief import MOST_LINES, brief
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
@@ -54,6 +55,17 @@ def test_pairs_are_not_extrapolated_and_no_measurement_would_change_that(tmp_pat
     rows = [("ping_pong", ranks, ranks, 1 << 20, 100.0) for ranks in (2, 4)]
     (result,) = build_story(written(tmp_path / "pairs.csv", *rows)).answer.results
     assert {(outlook.kind, outlook.measure, outlook.command) for outlook in result.outlook} == {("not known", (), "")}
+
+
+def test_the_figure_of_a_message_rate_is_that_of_the_smallest_message(tmp_path):
+    rows = [("message_rate", 8, 8, size, time_us) for size, time_us in ((8, 0.5), (1 << 20, 100.0))]
+    story = build_story(written(tmp_path / "rates.csv", *rows))
+    (result,) = story.answer.results
+    assert (result.message_bytes, result.messages_per_s) == (8, pytest.approx(8e6))        # 4 pairs, 0.5 us a message
+    assert any("8.00 M messages/s" in line.plain for line in brief(story, 80))
+    assert figure(result) == "8.00 M messages/s"
+    bandwidth = build_story(written(tmp_path / "few.csv", ("bandwidth", 8, 8, 8, 0.5))).answer.results[0]
+    assert bandwidth.messages_per_s is None
 
 
 def test_one_slow_result_makes_the_verdict_low_and_a_baseline_is_named(tmp_path):

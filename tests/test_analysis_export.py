@@ -125,6 +125,21 @@ def test_osu_reads_back(loaded, tmp_path):
     assert "131072 " in text
 
 
+def test_osu_reads_back_rates_over_pairs_and_fans(tmp_path):
+    rows = [f"fabric,MPI x,{op},byte,8,1,{size},{time},mean over ranks,streamed,{traffic}"
+            for op, size, time, traffic in (("message_rate", 1024, 1.5, ""), ("incast", 7168, 1.5, "fan"),
+                                            ("outcast", 7168, 2.5, "fan"), ("outcast", 3072, 2.5, "fan:3"))]
+    (tmp_path / "source.csv").write_text(
+        "system,library,op,dtype,ranks,ranks_per_node,message_bytes,time_us,statistic,mode,traffic\n"
+        + "\n".join(rows) + "\n")
+    points = load(tmp_path / "source.csv").points
+    text, lost = export(load(tmp_path / "source.csv"), "osu")
+    same(read_back(tmp_path, text), points[points["traffic"] != "fan:3"])
+    assert "1 of 4 points left out" in lost[0]
+    assert "# [ pairs: 4 ] [ window size: 64 ]" in text
+    assert "1024    " in text, "the size of the message to each, not of all"
+
+
 def test_csv_reads_back_whole(loaded, tmp_path):
     text, lost = export(loaded, "csv")
     assert not lost

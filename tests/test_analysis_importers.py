@@ -377,12 +377,27 @@ def test_osu_point_to_point(tmp_path):
         "# Size                  MB/s        Messages/s\n1000   4000.00   4000000.00\n1000   4000.00   9000000.00\n" \
         "# OSU MPI_Put Bandwidth Test v7.4\n# Size      Bandwidth (MB/s)\n8   1.00\n"
     found = read(tmp_path, text)
-    assert [figure.op for figure in found.results] == ["ping_pong"] * 2 + ["bi_bandwidth"] + ["bandwidth"] * 2 \
-        + ["put bandwidth"]
+    assert [figure.op for figure in found.results] == ["ping_pong"] * 2 + ["bi_bandwidth"] \
+        + ["message_rate"] * 2 + ["put bandwidth"]
     points = load(tmp_path / "a.log").points
-    assert points["busbw_Bps"].tolist() == pytest.approx([4e6, 20e9, 1e9, 1e9])
+    assert points["busbw_Bps"].tolist() == pytest.approx([4e6, 20e9, 4e9, 4e9])       # the sum over 4 pairs
+    assert points["time_s"].tolist()[3] == pytest.approx(1e-6)                          # of each of them
     assert points["ranks"].tolist() == [2, 2, 8, 8]
     assert sum("messages per second" in warning for warning in found.warnings) == 1
+
+
+def test_osu_congestion_is_a_fan_of_one_rank_on_each_host(tmp_path):
+    text = "$ mpirun -n 4 osu_bw_fan_in\n# OSU MPI Bandwidth Congestion In Test v7.5\n# Size      Bandwidth (MB/s)\n" \
+        "1000   3000.00\n$ mpirun -n 4 osu_bw_fan_out\n# Size      Bandwidth (MB/s)\n1000   1500.00\n"
+    found = read(tmp_path, text)
+    assert [(one.op, one.traffic, one.ranks, one.message_bytes, one.native_size_bytes) for one in found.results] == [
+        ("incast", "fan", 4, 3000, 1000), ("outcast", "fan", 4, 3000, 1000)]
+    assert [one.time_s for one in found.results] == pytest.approx([1e-6, 2e-6])
+    assert all("one rank on each host, as far as the log tells" in one.notes for one in found.results)
+    hosts = "".join(f"[{rank}] MPI startup(): {rank} {100 + rank} node{rank // 2} 0\n" for rank in range(6))
+    (shared,) = read(tmp_path, "[0] MPI startup(): Rank    Pid      Node name       Pin cpu\n" + hosts
+                     + text.partition("\n")[2].partition("$")[0]).results
+    assert (shared.ranks, shared.message_bytes, shared.busbw_Bps) == (3, 2000, 1.5e9)     # two fans of 3 ranks at once
 
 
 IMB = """#------------------------------------------------------------

@@ -524,6 +524,17 @@ def links(found):
              pytest.approx(result.busbw_Bps / 1e9)) for result in found.results if result.op.startswith("link_")]
 
 
+def test_nvbandwidth_between_one_device_and_all_others(tmp_path):
+    text = "nvbandwidth Version: v0.8\nRunning {}.\nmemcpy CE GPU(row) {} GPU(column) Total bandwidth (GB/s)\n" \
+        "           0         1         2\n 0    {}    400.00    N/A\nSUM {} 900.00\n"
+    for test, arrow, op in (("all_to_one_write_ce", "<-", "incast"), ("one_to_all_read_ce", "->", "outcast")):
+        found = read(tmp_path, text.format(test, arrow, "512.00", test))
+        assert [(one.op, one.traffic, one.ranks, one.message_bytes, one.variant) for one in found.results] == [
+            (op, "fan", 3, 1 << 30, f"{test}, device {device}") for device in (0, 1)]
+        # 512 MiB to or from each of two devices at 512 GB/s together
+        assert [one.time_s for one in found.results] == pytest.approx([(1 << 30) / 512e9, (1 << 30) / 400e9])
+
+
 def test_nvbandwidth(tmp_path):
     found = read(tmp_path, SAMPLES["nvbandwidth"])
     # `<-`: the column sends. 256 MiB / 268.44 GB/s = 1000 us; in both directions at once 2 * 256 MiB / 500 GB/s

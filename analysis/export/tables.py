@@ -29,8 +29,13 @@ def tables(points: pd.DataFrame) -> Iterator[pd.DataFrame]:
 
 
 def native_bytes(op: str, ranks: int, message_bytes: int) -> int:
-    """The size that MPI benchmarks print: per rank or peer for operations whose buffer is made of blocks."""
+    """The size that MPI benchmarks print: per rank or peer for operations whose buffer is made of blocks.
+
+    Of incast and outcast, those between one rank and all others.
+    """
     operation = OPERATIONS[op]
+    if op in ("incast", "outcast"):
+        return message_bytes // max(1, ranks - 1)
     return message_bytes // ranks if operation.in_blocks or operation.uneven else message_bytes
 
 

@@ -25,6 +25,7 @@ _BUFFER = re.compile(r"nvbandwidth\s.*?(?:-b|--bufferSize)[ =](\d{1,9})\b")
 _DEVICE_PAIRS = re.compile(r"(?:multinode_)?device_to_device_(bidirectional_)?memcpy_(?:read|write)_(?:ce|sm)$")
 _HOST = {"host_to_device_memcpy_ce": "copy_h2d", "host_to_device_memcpy_sm": "copy_h2d",
          "device_to_host_memcpy_ce": "copy_d2h", "device_to_host_memcpy_sm": "copy_d2h"}
+_FANS = {"all_to_one_": "incast", "one_to_all_": "outcast"}    # of each device in turn; busbw is the total
 _ENDS = ("SUM ", "MIN ", "MAX ", "AVERAGE ", "Running ", "Waived", "&&&&", "NOTE:")
 _DEFAULT_MiB = 512
 
@@ -71,8 +72,9 @@ def _matrix(test: str, line: int, title: str, unit: str) -> CopyMatrix | None:
     if re.search(r"\b(?:Read|Write)[12]\b", title):
         return None
     link = None if not pairs else "link_bi_bandwidth" if both_ways else "link_bandwidth"
+    fan = next((op for name, op in _FANS.items() if test.startswith(name)), None)
     return CopyMatrix(test, line, 1e9 if unit == "GB/s" else 1e-9, link, "<- " not in title, unit == "ns",
-                      _HOST.get(test))
+                      _HOST.get(test), fan)
 
 
 def _row(collector: Collector, matrix: CopyMatrix, line: int, fields: list[str]) -> None:

@@ -1,10 +1,14 @@
 """OSU micro-benchmarks over MPI, CUDA, ROCm or NCCL, and OMB-Py, which has the same format.
 
 Sizes are per rank or pair; MB is 10^6 bytes; each call of a collective is timed, and times are averaged over ranks
-(c/util/osu_util_mpi.c). Bi-directional bandwidth is the sum of both directions; with several pairs, the sum over pairs.
+(c/util/osu_util_mpi.c). Bi-directional bandwidth is the sum of both directions. The message rate test prints the sum
+over pairs: all messages over the mean time of the pairs, or (7.5) the sum of the rates of the pairs. The congestion
+tests need hosts with equally many ranks, send between the ranks of the same place on each, and print the sum over the
+ranks of the first host.
 """
 
 import re
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
@@ -26,16 +30,34 @@ _MARK = re.compile(r"(?:^|[#>:\s])(?:OSU|OMB Python|OMB-Py)\s+\S+\s.{0,80}\b(?:T
 _WORDS = re.compile(r"\b(?:latency|personalized exchange)\b", re.IGNORECASE)
 _PLAIN = MappingProxyType({
     "Latency": "ping_pong", "Multi Latency": "ping_pong", "Bandwidth": "bandwidth",
-    "Bi-Directional Bandwidth": "bi_bandwidth", "Multiple Bandwidth / Message Rate": "bandwidth"})
+    "Bi-Directional Bandwidth": "bi_bandwidth", "Multiple Bandwidth / Message Rate": "message_rate",
+    "Bandwidth Congestion In": "incast", "Bandwidth Congestion Out": "outcast"})
+_FANS = ("incast", "outcast")
 _TIMES = ("avg latency(us)", "latency (us)", "latency(us)", "pure comm.(us)", "avg lat(us)")
 _FEW = 3
+_LEAST_FAN = 2
 
 
 class _Test(NamedTuple):
+    """`at_once`: fans of `ranks` ranks each that were measured at the same time; a row is the sum over them."""
+
     op: str
     ranks: int
     variant: str | None
     notes: tuple[str, ...]
+    at_once: int = 1
+
+    @property
+    def traffic(self) -> str | None:
+        """As collbench names it."""
+        return "even" if self.op == "all_to_all_v" else "fan" if self.op in _FANS else None
+
+    def size(self, native: int) -> int:
+        """The message size of collbench for the printed one."""
+        if self.op in _FANS:
+            return native * (self.ranks - 1)
+        row = OPERATIONS.get(self.op)
+        return native * self.ranks if row and (row.in_blocks or row.uneven) else native
 
 
 class _Statistics(TypedDict):
@@ -67,10 +89,10 @@ def read(log: Log, collector: Collector) -> None:
         if not table.rows or (not table.title and not table.columns and len(table.rows) < _FEW):
             continue
         collector.rows += len(table.rows)
-        test = _test(collector, table, len(hosts))
+        test = _test(collector, table, hosts)
         if test is None:
             continue
-        whole = hosts if len(hosts) == test.ranks else ()
+        whole = hosts if len(hosts) == test.ranks and test.at_once == 1 else ()
         library, _, device = table.library.partition("-")
         run = collector.run(Origin("osu", table.version, f"{library.partition('_')[0]}, version not stated",
                                  device or "CPU", test.ranks, whole, table.command))
@@ -78,7 +100,7 @@ def read(log: Log, collector: Collector) -> None:
             _add(collector, table, test, run, row)
 
 
-def _test(collector: Collector, table: OsuTable, hosts: int) -> _Test | None:
+def _test(collector: Collector, table: OsuTable, hosts: Sequence[str]) -> _Test | None:
     """Operation and ranks of a table, or None if an option is needed."""
     settings = [word.lower() for word in ("Non-blocking", "Persistent") if word in table.title]
     name = re.sub(r"\b(?:Non-blocking|Persistent)\s*", "", table.title).strip()
@@ -93,11 +115,20 @@ def _test(collector: Collector, table: OsuTable, hosts: int) -> _Test | None:
     if table.window and table.window != str(WINDOW):
         settings.append(f"window={table.window}")
     notes: list[str] = []
-    ranks = _ranks(collector, table, op, hosts, notes)
+    ranks = _ranks(collector, table, op, len(hosts), notes)
     if ranks is None:
         collector.need_ranks(table.line, len(table.rows), op)
         return None
-    return _Test(op, ranks, joined(settings), tuple(notes))
+    at_once = 1
+    if op in _FANS:
+        nodes = len(set(hosts)) if len(hosts) == ranks else ranks
+        ranks, at_once = nodes, ranks // nodes
+        if ranks < _LEAST_FAN:
+            collector.warn(table.line, f"{table.title}: it needs at least 2 hosts")
+            return None
+        notes.append(f"mean of {at_once} fans at once, one for each rank of a host" if at_once > 1 else
+                     "one rank on each host" + ("" if hosts else ", as far as the log tells"))
+    return _Test(op, ranks, joined(settings), tuple(notes), at_once)
 
 
 def _ranks(collector: Collector, table: OsuTable, op: str, hosts: int, notes: list[str]) -> int | None:
@@ -120,13 +151,13 @@ def _add(collector: Collector, table: OsuTable, test: _Test, run: str, row: OsuR
     """Add one row; a printed bandwidth gives the time."""
     cells = row.cells
     native = int(cells["size"].value) if "size" in cells else 0
-    blocks = is_known(test.op) and (OPERATIONS[test.op].in_blocks or OPERATIONS[test.op].uneven)
-    size = native * test.ranks if blocks else native
+    size = test.size(native)
     printed = next((cells[name] for name in _TIMES if name in cells), None)
     rate = next((cells[name] for name in ("bandwidth (mb/s)", "mb/s") if name in cells), None)
     time_s, busbw_Bps = printed.value / 1e6 if printed else None, None
     if printed is None and rate and rate.value > 0:
-        time_s, busbw_Bps = _from_rate(test.op, size, rate, table.pairs or 1)
+        busbw_Bps = rate.value * 1e6 / test.at_once
+        time_s = size * (OPERATIONS[test.op].bus_factor(test.ranks) if is_known(test.op) else 1.0) / busbw_Bps
         _check_messages(collector, row, rate, native)
     if time_s is None:
         collector.warn(row.line, "no time and no bandwidth in this row")
@@ -134,17 +165,11 @@ def _add(collector: Collector, table: OsuTable, test: _Test, run: str, row: OsuR
     collector.add(Imported(
         run=run, op=test.op, ranks=test.ranks, message_bytes=size, native_size_bytes=native,
         dtype=dtype_name(table.dtype), redop="sum" if is_known(test.op) and OPERATIONS[test.op].reduces else None,
-        traffic="even" if test.op == "all_to_all_v" else None, mode="isolated" if printed else "streamed",
+        traffic=test.traffic, mode="isolated" if printed else "streamed",
         time_s=time_s, **_statistics(cells, bool(printed), test), busbw_Bps=busbw_Bps, checked=row.valid is not None,
         status="wrong" if row.valid is False else "ok",
         reason="the tool's own validation failed" if row.valid is False else None, notes=test.notes,
         variant=test.variant, source=collector.source(row.line)))
-
-
-def _from_rate(op: str, size: int, rate: PrintedNumber, pairs: int) -> tuple[float, float]:
-    """Seconds per message and bytes per second of one pair, from MB/s over all pairs (and both directions)."""
-    busbw_Bps = rate.value * 1e6 / pairs
-    return size * (2 if op == "bi_bandwidth" else 1) / busbw_Bps, busbw_Bps
 
 
 def _check_messages(collector: Collector, row: OsuRow, rate: PrintedNumber, native: int) -> None:

@@ -23,6 +23,7 @@ WRONG = "wrong"
 # The order in which results are listed: those that decide how a model is spread over accelerators come first.
 _FIRST = ("all_reduce", "all_to_all", "all_gather", "reduce_scatter", "broadcast", "bandwidth", "ping_pong",
           "send_recv")
+_RATES = tuple(name for name, row in OPERATIONS.items() if row.rates_messages)
 _WIDEST = 10.0      # high over low end of an interval; a wider one is no answer, so it is said what to measure instead
 _BY_CHANCE = 0.1    # share of points outside references that are as wide as 95 % of them differ, with some allowance
 _Home = tuple[str, Domain] | None
@@ -85,12 +86,13 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Result:
-    """One headline operation on one fabric: the largest message at the most ranks.
+    """One headline operation on one fabric: the largest message at the most ranks; of message rates the smallest.
 
     Args:
         fabric: the name used in all tables; `library`: the backend or transport in one word.
         mode: `isolated` or `streamed`.
         busbw_Bps: None for operations without a payload.
+        messages_per_s: of all pairs together, where this is the figure; else None.
         plus_minus: half of the 95 % confidence interval of `time_s`, relative; None with too few samples.
         samples: how many there are.
     """
@@ -102,6 +104,7 @@ class Result:
     ranks: int
     message_bytes: int
     busbw_Bps: float | None
+    messages_per_s: float | None
     time_s: float
     plus_minus: float | None
     samples: int
@@ -154,6 +157,7 @@ def _verdict(overview: Overview, results: Sequence[Result], compared: pd.Series)
 def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     """The largest message at the most ranks of each operation and fabric; streamed, where both modes were measured.
 
+    Of an operation whose figure is a rate of messages it is the smallest message.
     Steps in the life of a communicator, empty calls and local copies are left out unless there is nothing else.
     """
     between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
@@ -162,8 +166,9 @@ def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     order = {op: place for place, op in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS, *wanted["op"].unique())))}
     keys = ["fabric", "op"]
     most = wanted[wanted["ranks"].eq(wanted.groupby(keys)["ranks"].transform("max"))]
-    ordered = most.assign(order=most["op"].map(order)).sort_values(["order", "fabric", "mode", "message_bytes"],
-                                                                   kind="stable")
+    towards = most["message_bytes"].where(~most["op"].isin(_RATES), -most["message_bytes"])
+    ordered = most.assign(order=most["op"].map(order), towards=towards).sort_values(
+        ["order", "fabric", "mode", "towards"], kind="stable").drop(columns="towards")
     return ordered.drop_duplicates(keys, keep="last")      # `streamed` sorts after `isolated`
 
 
@@ -180,9 +185,13 @@ def _result(row: _Row, predicted: Predicted, library: str, targets: Sequence[int
     low_s, high_s = row["time_lo_s"], row["time_hi_s"]
     half = (high_s - low_s) / 2 / row["time_s"]
     return Result(str(row["fabric"]), library, str(row["op"]), str(row["mode"]), int(row["ranks"]),
-                  int(row["message_bytes"]), _known(row["busbw_Bps"]), float(row["time_s"]), _known(half),
-                  int(row["samples"]), _reference(row),
+                  int(row["message_bytes"]), _known(row["busbw_Bps"]), _messages(row), float(row["time_s"]),
+                  _known(half), int(row["samples"]), _reference(row),
                   tuple(_outlook(row, predicted, target, home) for target in targets))
+
+
+def _messages(row: _Row) -> float | None:
+    return _known(row["busbw_Bps"] / row["message_bytes"]) if row["op"] in _RATES else None
 
 
 def _reference(row: _Row) -> Reference:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from ..links import LinkMatrix
 from ..links.link_findings import QUANTITIES
-from ..text.units import payload, percent, rate, seconds, span
+from ..text.units import message_rate, payload, percent, rate, seconds, span
 from .answer import Outlook, Result
 
-__all__ = ["NumberWords", "headline_words", "link_number_words", "number_words"]
+__all__ = ["NumberWords", "figure", "headline_words", "link_number_words", "number_words"]
 
 
 class NumberWords(NamedTuple):
@@ -31,18 +31,24 @@ class NumberWords(NamedTuple):
     kind: str
 
 
+def figure(result: Result) -> str:
+    """The rate of messages where this is the figure, else the bandwidth, else the time."""
+    if result.messages_per_s:
+        return message_rate(result.messages_per_s)
+    return rate(result.busbw_Bps) if result.busbw_Bps else seconds(result.time_s)
+
+
 def headline_words(result: Result) -> str:
     """`all_reduce 1 GiB, 16 ranks: 339 GB/s measured, normal (40th percentile of 23 runs)`."""
     size = f" {payload(result.message_bytes)}" if result.message_bytes else ""
-    value = rate(result.busbw_Bps) if result.busbw_Bps else seconds(result.time_s)
+    value = figure(result)
     basis = f" ({result.reference.basis})" if result.reference.basis else ""
     return f"{result.op}{size}, {result.ranks} ranks: {value} measured, {result.reference.word}{basis}"
 
 
 def number_words(result: Result) -> Iterator[NumberWords]:
     """The result as measured, then at each target."""
-    value, other = (rate(result.busbw_Bps), f"{seconds(result.time_s)} a call, ") if result.busbw_Bps else \
-        (seconds(result.time_s), "")
+    value, other = figure(result), f"{seconds(result.time_s)} a call, " if result.busbw_Bps else ""
     interval = f"± {percent(result.plus_minus)} (95 % interval)" if result.plus_minus is not None else \
         "no interval: one value" if result.samples == 1 else "no interval: too few samples"
     how = f"{other}{result.mode}, {result.library}, n = {result.samples}"

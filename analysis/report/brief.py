@@ -8,6 +8,7 @@ from rich.text import Text
 from ..assess.verdicts import HIGH, LOW, NORMAL
 from ..text.units import counted, payload, percent, rate, seconds, span
 from .answer import WRONG, Answer, Outlook, Result
+from .answer_words import figure
 from .story import Story
 
 __all__ = ["MOST_LINES", "brief"]
@@ -74,7 +75,7 @@ def _table(results: Sequence[Result], width: int) -> list[Text]:
             *(["ranks"] if alike else []), "busbw", "time", "±"]
     rows = [[result.op, *([result.library] if named else []), payload(result.message_bytes) if result.message_bytes
              else "-", *([str(result.ranks)] if alike else []), "-" if result.busbw_Bps is None
-             else rate(result.busbw_Bps), seconds(result.time_s), "-" if result.plus_minus is None
+             else figure(result), seconds(result.time_s), "-" if result.plus_minus is None
              else percent(result.plus_minus)] for result in results]
     left = 2 if named else 1
     wide = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.records.record import MODES
 
 from ..findings.finding import Finding
@@ -225,8 +226,9 @@ def _expected(story: Story) -> Group:
 def _operation(fabric: str, op: str, points: pd.DataFrame) -> Table:
     """As nccl-tests prints it, with both modes side by side, at the largest rank count."""
     table = _table(_title(fabric, op, points))
+    rates = op in OPERATIONS and OPERATIONS[op].rates_messages
     for name in ("size\n", "isolated\nµs", "95 % interval\nµs", "p99\nµs", "streamed\nµs", "algbw\nGB/s",
-                 "busbw\nGB/s", "samples\n"):
+                 "busbw\nGB/s", *(["all pairs\n"] if rates else []), "samples\n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("flags\n", style="yellow", max_width=24)
     largest = points[points["ranks"] == points["ranks"].max()]
@@ -235,7 +237,8 @@ def _operation(fabric: str, op: str, points: pd.DataFrame) -> Table:
             units.payload(row["message_bytes"]), units.microseconds(row["time_s isolated"]),
             units.span(units.microseconds(row["time_lo_s isolated"]), units.microseconds(row["time_hi_s isolated"])),
             _p99(row), units.microseconds(row["time_s streamed"]),
-            units.gigabytes(row["algbw_Bps streamed"]), units.gigabytes(row["busbw_Bps streamed"]), _samples(row),
+            units.gigabytes(row["algbw_Bps streamed"]), units.gigabytes(row["busbw_Bps streamed"]),
+            *([units.message_rate(row["busbw_Bps streamed"] / row["message_bytes"])] if rates else []), _samples(row),
             _flags(row))
     return table
 
@@ -285,12 +288,26 @@ def _others(points: pd.DataFrame) -> Table:
         if fabric != above:
             table.add_row(f"[bold]{escape(fabric)}[/bold]")
             above = fabric
+        if op in OPERATIONS and OPERATIONS[op].rates_messages:
+            table.add_row(f"{escape(op)} [dim]{ranks} ranks[/dim]",
+                          *_message_rate(largest[largest["fabric"].eq(fabric) & largest["op"].eq(op)]))
+            continue
         cells = [_end(frame.loc[(fabric, op)], formatted) if (fabric, op) in frame.index else ("", "")
                  for frame, formatted in zip(ends, (units.seconds, units.rate), strict=True)]
         table.add_row(f"{escape(op)} [dim]{ranks} ranks[/dim]", *cells[0], *cells[1])
     table.caption = "For their tables see the page, or collbench summary DATA --ops NAME,... (or all)"
     table.caption_justify = "left"
     return table
+
+
+def _message_rate(points: pd.DataFrame) -> tuple[str, ...]:
+    """Time and messages per second of the smallest message, the latter back to back if that was measured."""
+    modes = [points[points["mode"] == mode].sort_values("message_bytes") for mode in MODES]
+    alone, streamed = modes[0], next(own for own in reversed(modes) if len(own))
+    time = _end(alone.iloc[0][[*_TIME, "message_bytes"]], units.seconds) if len(alone) else ("", "")
+    smallest = streamed.iloc[0][[*_BUSBW, "message_bytes"]]
+    size = smallest["message_bytes"]
+    return *time, *_end(smallest, lambda value_Bps: units.message_rate(value_Bps / size))
 
 
 def _end(values: pd.Series, formatted: Callable[[float], str]) -> tuple[str, str]:

@@ -6,11 +6,13 @@ from typing import TypeGuard
 
 from collbench.collectives.cases.case import format_size
 
-__all__ = ["UNKNOWN", "counted", "digits", "gigabytes", "microseconds", "payload", "percent", "rate", "seconds", "span"]
+__all__ = ["UNKNOWN", "counted", "digits", "gigabytes", "message_rate", "microseconds", "payload", "percent", "rate",
+           "seconds", "span"]
 
 UNKNOWN = "–"
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _RATES = ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s"), (1.0, "B/s"))
+_MESSAGES = ((1e6, "M messages/s"), (1e3, "k messages/s"), (1.0, "messages/s"))
 
 
 def seconds(value_s: float | None) -> str:
@@ -21,6 +23,11 @@ def seconds(value_s: float | None) -> str:
 def rate(value_Bps: float | None) -> str:
     """`12.3 GB/s`, three significant digits, decimal units."""
     return _scaled(value_Bps, _RATES)
+
+
+def message_rate(value_per_s: float | None) -> str:
+    """`1.23 M messages/s`, three significant digits."""
+    return _scaled(value_per_s, _MESSAGES)
 
 
 def microseconds(value_s: float | None) -> str:

@@ -159,7 +159,8 @@ def spellings() -> str:
     families_of: dict[str, list[str]] = {}
     for row in OPERATIONS.values():
         if row.grammar:
-            families_of.setdefault(row.grammar.spellings(), []).append(row.group or row.name)
+            whole = all(other.grammar is row.grammar for other in OPERATIONS.values() if other.group == row.group)
+            families_of.setdefault(row.grammar.spellings(), []).append(row.group if row.group and whole else row.name)
     return "; ".join(f"for {', '.join(dict.fromkeys(names))}: {words}" for words, names in families_of.items())
 
 

@@ -23,6 +23,7 @@ class CopyMatrix:
         row_sends: whether the device of the row is the source.
         unit: bytes per second, or seconds, in one unit of a cell.
         is_time: whether cells are times.
+        fan: the operation, if each cell is one device with all others: `incast` or `outcast`.
         op: the operation of a test that is not between pairs of devices; by default the name of the test.
     """
 
@@ -33,6 +34,7 @@ class CopyMatrix:
     row_sends: bool = True
     is_time: bool = False
     op: str | None = None
+    fan: str | None = None
     columns: tuple[str, ...] = ()
     rows: list[tuple[int, str, Sequence[PrintedNumber | None]]] = field(default_factory=list)
 
@@ -49,7 +51,8 @@ def add_matrix(collector: Collector, tool: str, matrix: CopyMatrix, size: int, n
 
     Links are named `pair-SOURCE-TARGET`; a matrix of links has a run of its own, as it would have in collbench.
     """
-    ranks = max(len(matrix.rows), len(matrix.columns)) if matrix.link else 1
+    ranks = max(len(matrix.rows), len(matrix.columns)) if matrix.link or matrix.fan else 1
+    moved = size * (ranks - 1) if matrix.fan and ranks > 1 else size
     if matrix.link:
         collector.warn_of((line, f"{matrix.test}: no figure between some devices")
                           for line, label, numbers in matrix.rows
@@ -70,9 +73,10 @@ def add_matrix(collector: Collector, tool: str, matrix: CopyMatrix, size: int, n
             continue
         both_ways = 2 if matrix.link == "link_bi_bandwidth" else 1
         collector.add(Imported(
-            run=run, op=matrix.link or matrix.op or matrix.test, ranks=ranks,
-            message_bytes=0 if matrix.is_time else size, native_size_bytes=None if matrix.is_time else size,
-            traffic=pair or f"row {label}, column {column}", mode="streamed",
-            time_s=value if matrix.is_time else both_ways * size / value, statistic="median or mean over samples",
-            time_kind=UNSTATED, busbw_Bps=None if matrix.is_time else value, notes=notes, variant=matrix.test,
+            run=run, op=matrix.link or matrix.fan or matrix.op or matrix.test, ranks=ranks,
+            message_bytes=0 if matrix.is_time else moved, native_size_bytes=None if matrix.is_time else size,
+            traffic="fan" if matrix.fan else pair or f"row {label}, column {column}", mode="streamed",
+            time_s=value if matrix.is_time else both_ways * moved / value, statistic="median or mean over samples",
+            time_kind=UNSTATED, busbw_Bps=None if matrix.is_time else value, notes=notes,
+            variant=f"{matrix.test}, device {column}" if matrix.fan else matrix.test,
             source=collector.source(line)))

@@ -27,7 +27,8 @@ _SPACES = re.compile(r"\s{2,}|\t|(?<=\))\s")
 _UNIT = re.compile(r"(?<=\()([mnu]?s)\)$|\b([kmgt]i?b/s)\)?$")
 _TITLES = MappingProxyType({
     "latency": "Latency", "bw": "Bandwidth", "bibw": "Bi-Directional Bandwidth", "multi_lat": "Multi Latency",
-    "mbw_mr": "Multiple Bandwidth / Message Rate"})
+    "mbw_mr": "Multiple Bandwidth / Message Rate", "bw_fan_in": "Bandwidth Congestion In",
+    "bw_fan_out": "Bandwidth Congestion Out"})
 _FULL = ("size", "avg latency(us)", "min latency(us)", "max latency(us)", "iterations")
 
 
