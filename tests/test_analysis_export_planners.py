@@ -69,7 +69,8 @@ def exported(points):
 
 
 def provenance(made):
-    return pd.read_csv(io.StringIO(made.files["provenance.csv"]))
+    [name] = [name for name in made.files if name.endswith("-provenance.csv")]
+    return pd.read_csv(io.StringIO(made.files[name]))
 
 
 def write(folder, made):
@@ -112,12 +113,21 @@ def test_repeats_give_their_median_and_range_and_the_librarys_choice_beats_a_nam
     assert table["time_s"].tolist() == pytest.approx([1e-6]), "the fastest of several named ones"
 
 
+def test_exchanges_of_experts_and_uneven_traffic_are_left_out_with_a_word(tmp_path):
+    lines = [*rows(("all_reduce",), (2,)),
+             *(f"c,NCCL 2.28.7,NVIDIA H100,moe_dispatch,float16,8,8,4096,{time},isolated,,deepep,,hidden={hidden}"
+               for time, hidden in ((10, 4096), (20, 7168)))]
+    table, notes = costs(points_of(tmp_path, lines))
+    assert set(table["op"]) == {"all_reduce"}
+    assert notes == ["2 points of moe_dispatch left out: their times depend on more than ranks and size"]
+
+
 def test_every_row_of_a_table_has_its_origin_beside_it(exported):
     for name in ("extra-p", "vidur", "calculon"):
         made = exported(name)
         beside = provenance(made)
         assert len(beside) == made.measured + made.extrapolated
-        assert set(beside["file"]) == set(made.files) - {"provenance.csv"}
+        assert set(beside["file"]) == set(made.files) - {f"{name}-provenance.csv"}
         stated = beside.loc[beside["kind"] == "extrapolated", ["time_lo_us", "time_hi_us", "track_record"]]
         assert stated.notna().to_numpy().all()
 
@@ -319,15 +329,24 @@ def test_the_command_writes_a_folder_and_bad_requests_are_one_line(tmp_path):
                               capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
     code, out, _ = run("--to", "vidur", "--ranks", "8", "-o", "out")
-    assert (code, out) == (0, "out: all_reduce.csv, provenance.csv; 12 measured and 6 extrapolated times\n")
+    assert (code, out) == (0, "out: all_reduce.csv, vidur-provenance.csv; 12 measured and 6 extrapolated times\n")
     for words, reason in ((("--to", "vidur"), "give a folder with -o"), ((), "give either --format"),
                           (("--to", "vidur", "--format", "csv"), "give either --format"),
                           (("--to", "nccl-tuner", "-o", "x"), "nothing to write: the data have all_reduce"),
                           (("--to", "vidur", "-o", "data.csv"), "cannot be written")):
-        code, _, error = run(*words)
-        assert code == 2, (words, error)
-        assert reason in error.splitlines()[-1]
-        assert "Traceback" not in error
+        check(run(*words), reason)
+    lines = rows(("broadcast",), (2,))
+    points_of(tmp_path, [line.replace("NCCL", library) for library in ("a", "b") for line in lines])
+    check(run("--to", "vidur", "-o", "x"), "nothing to write: the data have broadcast")
+    assert not (tmp_path / "x").exists()
+
+
+def check(done, reason):
+    """A failed command says why in one line."""
+    code, _, error = done
+    assert code == 2, error
+    assert reason in error.splitlines()[-1]
+    assert "Traceback" not in error
 
 
 def tool(variable, module):

@@ -24,6 +24,7 @@ COLUMNS = (*FABRIC, "op", "dtype", "ranks", "message_bytes", "kind", "time_s", "
 _CASE = ("op", "dtype", "ranks", "message_bytes")
 _NAMED = ("algorithm", "protocol", "variant")
 _DEFAULT = ("default", "auto", "")
+_EXCHANGES = "moe_"
 _FORECAST = {"reason": "caution"}
 
 
@@ -49,7 +50,8 @@ def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = N
     """Costs of the operations in `points`, which are of one fabric.
 
     Streamed calls are preferred to isolated ones, out-of-place to in-place calls, the library's own choice to a named
-    algorithm, and of several named ones the fastest. Repeats give their median, with the range of the repeats.
+    algorithm, and of several named ones the fastest. Repeats give their median, with the range of the repeats. What
+    depends on more than operation, ranks and size, as exchanges of experts do, is left out.
 
     Args:
         points: the frame of `frames.load`.
@@ -57,17 +59,19 @@ def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = N
         home, known: as in `forecast.extrapolate`.
 
     Returns:
-        A frame of COLUMNS, sorted by operation, element type, ranks and size, and a sentence for each series that
-        cannot be forecast. `kind` is measured or extrapolated. Measured rows have the 95 % confidence interval of
-        their time, if known, forecast rows the prediction interval of `level`.
+        A frame of COLUMNS, sorted by operation, element type, ranks and size, and a sentence for whatever is left out
+        and for each series that cannot be forecast. `kind` is measured or extrapolated. Measured rows have the 95 %
+        confidence interval of their time, if known, forecast rows the prediction interval of `level`.
     """
-    chosen = _chosen(points[(points["ranks"] >= 2) & (points["time_s"] > 0)])
+    points = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
+    uneven = points["traffic"].notna() | points["op"].str.startswith(_EXCHANGES)
+    refused = _uneven(points[uneven])
+    chosen = _chosen(points[~uneven])
     parts = [_measured(chosen)]
-    refused: list[str] = []
     if ranks and len(chosen):
         made = extrapolate(chosen, sorted(set(ranks)), home, known)
         parts.append(_forecast(made[made["kind"] == "extrapolated"], chosen))
-        refused = _refusals(made[made["kind"] == "refused"])
+        refused += _refusals(made[made["kind"] == "refused"])
     # Without those that are empty, which have no types to keep.
     rows = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     rows = rows.astype({"ranks": "int64", "message_bytes": "int64"})
@@ -128,6 +132,13 @@ def _forecast(made: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
         ranks_per_node=best["ranks"].clip(upper=node) if pd.notna(node) else None, source="collbench extrapolate",
         algorithm=None)
     return best.reindex(columns=list(COLUMNS))
+
+
+def _uneven(points: pd.DataFrame) -> list[str]:
+    if points.empty:
+        return []
+    ops = ", ".join(sorted(points["op"].unique()))
+    return [f"{len(points)} points of {ops} left out: their times depend on more than ranks and size"]
 
 
 def _refusals(made: pd.DataFrame) -> list[str]:

@@ -43,8 +43,8 @@ def command(data: Path, form: str | None, tool: str | None, ranks: tuple[int, ..
 
     The formats of nccl-tests and OSU have one library a file: of several, FILE.log becomes FILE-LIBRARY.log.
 
-    A table of costs has measured times, and forecasts for --ranks; provenance.csv beside it says of every row which it
-    is, with interval and origin.
+    A table of costs has measured times, and forecasts for --ranks; TOOL-provenance.csv beside it says of every row
+    which it is, with interval and origin.
 
     Example: collbench export results/latest --to aiconfigurator --ranks 16,72 -o tables
     """
@@ -91,16 +91,18 @@ def _costs(data: Path, tool: str, ranks: tuple[int, ...], out: Path, measured_on
     for line in read.loaded.warnings:
         warn(line)
     fabrics = list(by_fabric(read.loaded.points))
+    written = 0
     for fabric in fabrics:
         home = read.measured_on or home_of(fabric.points, read.domains)
         where, folder = (f"{fabric.name}: ", out / fabric.name) if len(fabrics) > 1 else ("", out)
         try:
             made = export_costs(fabric.points, target_named(tool), ranks, (home, read.domains[home]) if home else None)
         except UsageError as error:
-            if len(fabrics) == 1:
+            if fabric is fabrics[-1] and not written:
                 raise
             warn(f"{where}{error}")
             continue
+        written += 1
         for line in made.notes:
             warn(f"{where}{line}")
         for name, content in made.files.items():

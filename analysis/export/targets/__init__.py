@@ -22,7 +22,7 @@ from ...models.calibration import Calibration
 from ...models.predict import Home
 from ...text.safe_csv import to_csv
 from ..costs import costs_of_each
-from .written import PROVENANCE, Tables
+from .written import Tables, provenance_file
 
 __all__ = ["Exported", "export_costs", "target_named"]
 
@@ -68,12 +68,14 @@ def export_costs(points: pd.DataFrame, target: ModuleType, ranks: Sequence[int] 
     made: Tables = target.write(rows)
     if not made.used:
         ops = ", ".join(dict.fromkeys(rows["op"])) or "no collective with a time"
-        raise UsageError(f"nothing to write: the data have {ops}; {'; '.join([*made.notes, target.LACKS])}")
+        raise UsageError(f"nothing to write: the data have {ops}; "
+                         + "; ".join([*made.notes, *refused, target.LACKS]))
     beside = pd.concat([rows.loc[index].assign(file=file) for file, index in made.used.items()])
     used = rows.index.isin(beside.index)
     kinds = rows["kind"][used].value_counts()
-    return Exported({**made.files, PROVENANCE: _provenance(beside)}, int(kinds.get("measured", 0)),
-                    int(kinds.get("extrapolated", 0)), [*_left_out(rows[~used], target.LACKS), *made.notes, *refused])
+    files = {**made.files, provenance_file(target.__name__): _provenance(beside)}
+    return Exported(files, int(kinds.get("measured", 0)), int(kinds.get("extrapolated", 0)), [
+        *_left_out(rows[~used], target.LACKS), *made.notes, *refused])
 
 
 def _provenance(rows: pd.DataFrame) -> str:

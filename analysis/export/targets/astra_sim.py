@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from ..alpha_beta import Floats, fit_terms, one_curve
-from .written import Tables
+from .written import Tables, provenance_file
 
 __all__ = ["LACKS", "TITLE", "counts", "ring_time_s", "write"]
 
@@ -107,7 +107,7 @@ def _yaml(rows: pd.DataFrame, npus: list[int], bandwidth: list[float], latency: 
     def listed(values: Sequence[object]) -> str:
         return f"[ {', '.join(map(str, values))} ]"
     return (f"# Fitted by collbench to all_reduce, {rows['kind'].iloc[0]}, {len(rows)} sizes: median error "
-            f"{error:.1%}.\n# Intervals and origin: provenance.csv.\n"
+            f"{error:.1%}.\n# Intervals and origin: {provenance_file(__name__)}.\n"
             f"topology: {listed(['Switch'] * len(npus))}\nnpus_count: {listed(npus)}\n"
             f"bandwidth: {listed([float(f'{rate:.6g}') for rate in bandwidth])}  # GiB/s, which ASTRA-sim calls GB/s\n"
             f"latency: {listed([float(f'{one:.6g}') for one in latency])}  # ns a hop; a message over a switch takes "

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..nccl_tuner import ALGORITHMS, ANY_SIZE, COLLECTIVES, PROTOCOLS, Rule, render
-from .written import Tables
+from .written import Tables, provenance_file
 
 __all__ = ["BY_ALGORITHM", "LACKS", "TITLE", "write"]
 
@@ -45,7 +45,8 @@ def write(costs: pd.DataFrame) -> Tables:
         if made:
             rules += [rule for rule, _ in made]
             used += [number for _, index in made for number in index]
-            parts.append(render([rule for rule, _ in made], [f"{kind}: {words} Times and intervals: provenance.csv."]))
+            parts.append(render([rule for rule, _ in made], [
+                f"{kind}: {words} Times and intervals: {provenance_file(__name__)}."]))
     if not parts:
         return Tables({}, {})
     notes = [_OUTSIDE] + ([_ONE_CHANNEL] if any(rule.channels is None for rule in rules) else [])

@@ -4,9 +4,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-__all__ = ["PROVENANCE", "Tables"]
+__all__ = ["Tables", "provenance_file"]
 
-PROVENANCE = "provenance.csv"
+
+def provenance_file(module: str) -> str:
+    """The file that says where the times of a tool's files are from; `module` is the tool's, by its full name."""
+    return f"{module.rpartition('.')[2].replace('_', '-')}-provenance.csv"
 
 
 class Tables(NamedTuple):
