@@ -6,6 +6,9 @@ ARGS ?=
 # The environment already includes what set-up found on PYTHONPATH; keeping the variable would hide pinned packages.
 RUN = PYTHONPATH= .venv/bin
 
+# The measurements that ship at several rank counts, which the extrapolation is tested on and learns from.
+MEASURED = $(wildcard analysis/data/validation/*.csv analysis/data/workload/*.csv)
+
 .DEFAULT_GOAL := help
 .PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims judge planners check lint types mutants clean distclean
 
@@ -58,11 +61,11 @@ startup: setup ## measure start-up time and memory of up to 384 ranks (10 minute
 	@$(RUN)/python benchmarks/startup.py $(ARGS)
 
 validate: setup ## back-test the extrapolation on the shipped measurements (DATA=... for your own)
-	@$(RUN)/collbench backtest $(or $(DATA),$(wildcard analysis/data/validation/*.csv)) $(ARGS)
+	@$(RUN)/collbench backtest $(or $(DATA),$(MEASURED)) $(ARGS)
 	@$(if $(DATA),,echo && $(RUN)/python -m collbench.analysis.projection.leave_one_out)
 
 learn: setup ## learn from the shipped measurements again; the files that ship result (8 minutes; OUT=folder)
-	@$(RUN)/python -m collbench.analysis.backtest.learn $(wildcard analysis/data/validation/*.csv) \
+	@$(RUN)/python -m collbench.analysis.backtest.learn $(MEASURED) \
 		--others analysis/data/experience -o $(or $(OUT),analysis/data/experience)
 
 claims: setup ## examine public claims again with the shipped models and data: docs/claims.md

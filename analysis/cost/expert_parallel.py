@@ -54,7 +54,7 @@ class Routing(NamedTuple):
 
     Args:
         topk: experts that a token goes to.
-        experts: of all ranks together; None if not stated, which means more than anyone can count.
+        experts: of all ranks together; None if not stated.
         balanced: tokens spread over as many ranks as they can, instead of choosing at random.
         row_bytes: bytes of a token; 1 if not stated.
         known: operation, traffic and element type of a workload of collbench; None for a published table.
@@ -96,11 +96,14 @@ def routing_of(op: str, traffic: str | None, variant: str | None, dtype: str | N
 def destinations(routing: Routing, groups: int) -> Fraction:
     """Expected number of distinct groups of ranks, of `groups` equal ones, that hold an expert of a token.
 
-    The most there can be, min(topk, groups), if routing is balanced or the number of experts unknown.
+    The most there can be, min(topk, groups), if routing is balanced. If the number of experts is unknown, there are so
+    many that each choice is independent of the others.
     """
     topk, experts = routing.topk, routing.experts
-    if routing.balanced or experts is None or experts < max(topk, groups):
+    if routing.balanced or (experts is not None and experts < max(topk, groups)):
         return Fraction(min(topk, groups))
+    if experts is None:
+        return groups * (1 - Fraction(groups - 1, groups) ** topk)
     each, more = divmod(experts, groups)
     missed = sum(many * comb(experts - own, topk) for own, many in ((each, groups - more), (each + 1, more)) if many)
     return groups - Fraction(missed, comb(experts, topk))
