@@ -35,7 +35,8 @@ def test_expected_destinations_by_hand():
     assert destinations(Routing(1, 256), 8) == 1
     assert destinations(Routing(8, 8), 8) == 8
     assert destinations(Routing(8, 256, balanced=True), 72) == 8
-    assert destinations(Routing(2), 4) == Fraction(4, 4) + Fraction(3, 4)        # the second choice is another rank in 3 of 4
+    # Experts that are not counted: the second choice is another rank in 3 of 4.
+    assert destinations(Routing(2), 4) == 1 + Fraction(3, 4)
     # Half of the tokens' ranks are their own on two ranks: a copy leaves for the other one.
     assert remote_copies(Routing(8, 256, balanced=True), 2) == 1
     assert remote_copies(Routing(8, 256, balanced=True), 16) == Fraction(8 * 15, 16)
