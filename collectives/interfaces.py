@@ -13,7 +13,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
 
 __all__ = ["NO_DEVICE", "Bound", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
            "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Parts", "Pattern", "Phase", "Prepared", "RawBytes",
-           "SampleBatch", "StartSpec", "Transport", "Trial", "empty_call", "ignore_phase", "ignore_step",
+           "SampleBatch", "StartSpec", "Transport", "Trial", "Work", "empty_call", "ignore_phase", "ignore_step",
            "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
@@ -200,6 +200,18 @@ class Prepared(NamedTuple):
         return self.layout.recv_at
 
 
+class Work(Protocol):
+    """Something that was started."""
+
+    def __call__(self) -> int:
+        """Wait for it. Returns when it was complete, on this rank's clock in ns; where the library does not tell, when
+        the wait was over.
+        """
+
+    def poll(self) -> object:
+        """Ask the library whether it is complete, so that it makes progress."""
+
+
 class Parts(Protocol):
     """What an operation made of several calls (see `Composition`) may use of a communication library, on one slot.
 
@@ -209,9 +221,13 @@ class Parts(Protocol):
 
     rank: int
     size: int
+    kept: dict[Case, int]       # for as long as the communicator: what was found out for a case
 
     def now_ns(self) -> int:
         """This rank's monotonic clock in nanoseconds, for the marks of a call."""
+
+    def share(self, word: int) -> int:
+        """Broadcast an integer from rank 0 on the control path."""
 
     def slot(self, at: int, length: int) -> RawBytes:
         """`length` bytes of the slot."""
@@ -233,6 +249,15 @@ class Parts(Protocol):
         """Like `call`, but what it returns only starts the operation; what that returns waits for it.
 
         NotImplementedError if the library cannot start this operation without waiting.
+        """
+
+    def start_timed(self, case: Case, send: RawBytes, recv: RawBytes,
+                    ranks: Sequence[int] | None = None) -> Callable[[], Work]:
+        """Like `start`, but the wait tells when the operation was complete."""
+
+    def compute(self, units: int, poll: Callable[[], object]) -> Work:
+        """Start `units` equal pieces of compute, where the library would leave it to a program to run it: on the host
+        in this thread, with a `poll` after each piece, and complete on return; on a device in a queue of its own.
         """
 
     def exchange(self, send: RawBytes, sends: Sequence[int], recv: RawBytes, receives: Sequence[int],

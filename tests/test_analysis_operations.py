@@ -54,6 +54,7 @@ BY_HAND = {
     "comm_first_call": (ALL, NONE, NONE, None),
     "comm_destroy": (ALL, NONE, NONE, None),
     "interference": (ALL, NONE, NONE, None),
+    "overlap": (ALL, NONE, NONE, None),
     "noop": (ALL, NONE, NONE, None),
 }
 

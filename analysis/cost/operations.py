@@ -132,6 +132,7 @@ COSTS = MappingProxyType({
     "copy_h2d_pageable": _LOCAL_COPY,
     "copy_d2h_pageable": _LOCAL_COPY,
     "interference": _CONTENDED,
+    "overlap": _CONTENDED,
     "noop": _EMPTY,
 })
 

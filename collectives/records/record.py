@@ -11,7 +11,7 @@ import msgspec
 from ..cases.case import Case, Sweep, format_size
 from ..cases.catalog import pairs
 
-__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Imported",
+__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Figure", "Imported",
            "LastArrivals", "Mismatch", "Mode", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 60)]
@@ -220,6 +220,20 @@ class LastArrivals(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     late_ns: list[int]
 
 
+class Figure(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A figure that compares the states of a case.
+
+    Args:
+        value, lo, hi: with its 95 % interval; the bounds are None with too few rounds.
+        n: rounds of samples behind it.
+    """
+
+    value: float
+    lo: float | None
+    hi: float | None
+    n: int
+
+
 class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Statistics of one `Timing`, in ns per sample, that is, over all calls and messages of a sample.
 
@@ -237,6 +251,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         begin, end: which ranks began and ended last in those; None if not meaningful. `end` excludes the delay that a
             late begin of the same rank explains.
         as_called_ns: median of the slowest rank's duration on the host's clock, where the others are on the device's.
+        figures: what the states of the case compare to, by name; see `figures`.
     """
 
     version: int
@@ -261,6 +276,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     begin: LastArrivals | None = None
     end: LastArrivals | None = None
     as_called_ns: Ns | None = None
+    figures: dict[str, Figure] = {}
 
     def fits(self, ranks: int) -> bool:
         """Whether this version of collbench computed it, for `ranks` ranks."""

@@ -15,23 +15,21 @@ import numpy as np
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..cases.families.one_shot import ONE_SHOT
-from ..cases.messages import messages
 from ..errors import UsageError
-from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, layout
+from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, Work, empty_call, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
 from ..topology.device_identity import RankDevice
 from . import composed
+from .host_compute import compute_on_host
+from .loopback_definitions import perform, swap
 
 __all__ = ["InjectedFault", "LoopbackTransport", "run_ranks"]
 
 _Result = TypeVar("_Result")
 InjectedFault = Callable[[Case, int, np.ndarray], None]     # corrupts what a rank (the int) has received
-
-_UFUNCS = {"sum": np.add, "prod": np.multiply, "min": np.minimum, "max": np.maximum, "avg": np.add}
 
 
 class _Exchange:
@@ -110,7 +108,7 @@ class LoopbackCommunicator(LoopbackControl):
     def __init__(self, rank: int, exchange: _Exchange, fault: InjectedFault | None,
                  now_ns: Callable[[], int]) -> None:
         super().__init__(rank, exchange, now_ns)
-        self._fault = fault
+        self._fault, self.kept = fault, dict[Case, int]()
 
     def prepare(self, case: Case, slots: int) -> Prepared:
         place = layout(case, self.rank)
@@ -138,7 +136,7 @@ class LoopbackCommunicator(LoopbackControl):
     def carry_out(self, case: Case, send: np.ndarray, recv: np.ndarray, members: tuple[int, ...]) -> None:
         """One call among some of the ranks, without the injected fault."""
         self._exchange.of_group(members).meet(members.index(self.rank), (send, recv),
-                                              functools.partial(_perform, case))
+                                              functools.partial(perform, case))
 
     def swap_rows(self, send: np.ndarray, sends: Sequence[int], recv: np.ndarray, receives: Sequence[int],
                   members: tuple[int, ...]) -> None:
@@ -157,7 +155,7 @@ class LoopbackCommunicator(LoopbackControl):
         if case.operation.linked:
             self._meet_partner(case, send, recv)
         else:
-            self._exchange.meet(self.rank, (send, recv), functools.partial(_perform, case))
+            self._exchange.meet(self.rank, (send, recv), functools.partial(perform, case))
         if self._fault:
             self._fault(case, self.rank, recv)
 
@@ -166,7 +164,7 @@ class LoopbackCommunicator(LoopbackControl):
         other = catalog.partner(case, self.rank)
         if other is not None:
             pair = self._exchange.of_group((min(self.rank, other), max(self.rank, other)))
-            pair.meet(int(self.rank > other), (send, recv), _swap)
+            pair.meet(int(self.rank > other), (send, recv), swap)
 
     def drain(self) -> None:
         """Nothing to wait for: calls return when they are complete."""
@@ -196,6 +194,7 @@ class LoopbackParts:
 
     def __init__(self, comm: LoopbackCommunicator, row: np.ndarray) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
+        self.share, self.kept = comm.share, comm.kept
         self._comm, self._row = comm, row
 
     def slot(self, at: int, length: int) -> np.ndarray:
@@ -213,12 +212,33 @@ class LoopbackParts:
         call = self.call(case, send, recv, ranks)
         return lambda: call
 
+    def start_timed(self, case: Case, send: np.ndarray, recv: np.ndarray,
+                    ranks: Sequence[int] | None = None) -> Callable[[], "Waiting"]:
+        call = self.call(case, send, recv, ranks)
+        return lambda: Waiting(call, self.now_ns)
+
+    def compute(self, units: int, poll: Callable[[], object]) -> Work:
+        return compute_on_host(units, poll, self.now_ns)
+
     def exchange(self, send: np.ndarray, sends: Sequence[int], recv: np.ndarray, receives: Sequence[int],
                  ranks: Sequence[int] | None = None) -> None:
         self._comm.swap_rows(send, sends, recv, receives, self._members(ranks))
 
     def _members(self, ranks: Sequence[int] | None) -> tuple[int, ...]:
         return tuple(range(self.size) if ranks is None else ranks)
+
+
+class Waiting:
+    """A call that is carried out by the wait for it: nothing overlaps."""
+
+    def __init__(self, call: Callable[[], object], now_ns: Callable[[], int]) -> None:
+        self._call, self._now_ns = call, now_ns
+
+    def __call__(self) -> int:
+        self._call()
+        return self._now_ns()
+
+    poll = staticmethod(empty_call)
 
 
 class LoopbackTrial:
@@ -313,115 +333,3 @@ def run_ranks(size: int, program: Callable[[LoopbackTransport, Place], _Result],
     if errors:
         raise errors[0]
     return results[0]
-
-
-def _perform(case: Case, buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Perform the operation for all ranks; sends are copied first, since buffers may overlap."""
-    sends, receives = [send.copy() for send, _ in buffers], [recv for _, recv in buffers]
-    _DEFINITIONS.get(case.op, _messages)(case, sends, receives)
-
-
-def _combined(case: Case, sends: list[np.ndarray]) -> np.ndarray:
-    assert case.redop is not None
-    typed = [send.view(np.dtype(case.dtype)) for send in sends]
-    with np.errstate(over="ignore"):
-        total: np.ndarray = functools.reduce(_UFUNCS[case.redop], typed)
-    if case.redop == "avg":
-        total = (total / case.ranks).astype(total.dtype) if total.dtype.kind == "f" else total // case.ranks
-    return total.view(np.uint8)
-
-
-def _all_reduce(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    total = _combined(case, sends)
-    for recv in receives:
-        recv[:] = total
-
-
-def _reduce(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    receives[catalog.ROOT][:] = _combined(case, sends)
-
-
-def _reduce_scatter(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for recv, part in zip(receives, np.split(_combined(case, sends), case.ranks), strict=True):
-        recv[:] = part
-
-
-def _broadcast(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for recv in receives:
-        recv[:] = sends[catalog.ROOT]
-
-
-def _all_gather(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for recv in receives:
-        recv[:] = np.concatenate(sends)
-
-
-def _gather(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    receives[catalog.ROOT][:] = np.concatenate(sends)
-
-
-def _scatter(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for recv, part in zip(receives, np.split(sends[catalog.ROOT], case.ranks), strict=True):
-        recv[:] = part
-
-
-def _all_to_all(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    parts = [np.split(send, case.ranks) for send in sends]
-    for rank, recv in enumerate(receives):
-        recv[:] = np.concatenate([row[rank] for row in parts])
-
-
-def _all_to_all_v(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    ends = [np.cumsum(row)[:-1] * case.itemsize for row in catalog.traffic_counts(case)]
-    parts = [np.split(send, end) for send, end in zip(sends, ends, strict=True)]
-    for rank, recv in enumerate(receives):
-        recv[:] = np.concatenate([row[rank] for row in parts])
-
-
-def _send_recv(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for rank, recv in enumerate(receives):
-        recv[:] = sends[rank - 1]
-
-
-def _messages(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    """An operation without a definition of its own."""
-    size = case.itemsize
-    sent = [(messages(case, rank) or ([], []))[0] for rank in range(case.ranks)]
-    for rank, recv in enumerate(receives):
-        queued = {source: [one for one in sent[source] if one.peer == rank] for source in range(case.ranks)}
-        for target in (messages(case, rank) or ([], []))[1]:
-            source = queued[target.peer].pop(0)
-            recv[target.at * size:(target.at + target.count) * size] = (
-                sends[target.peer][source.at * size:(source.at + source.count) * size])
-
-
-def _pairs(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for rank, recv in enumerate(receives):
-        partner = catalog.partner(case, rank)
-        if recv.size and partner is not None:
-            recv[:] = sends[partner]
-
-
-def _swap(buffers: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    (send, recv), (other_send, other_recv) = buffers
-    sent = send.copy()
-    if recv.size:
-        recv[:] = other_send
-    if other_recv.size:
-        other_recv[:] = sent
-
-
-def _copy(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    for send, recv in zip(sends, receives, strict=True):
-        recv[:] = send
-
-
-def _nothing(case: Case, sends: list[np.ndarray], receives: list[np.ndarray]) -> None:
-    """For operations without data: the exchange itself is the barrier."""
-
-
-_DEFINITIONS = {"all_reduce": _all_reduce, ONE_SHOT: _all_reduce, "reduce": _reduce, "reduce_scatter": _reduce_scatter,
-                "broadcast": _broadcast, "all_gather": _all_gather, "gather": _gather, "scatter": _scatter,
-                "all_to_all": _all_to_all, "all_to_all_v": _all_to_all_v, "send_recv": _send_recv,
-                "ping_pong": _pairs, "bandwidth": _pairs, "bi_bandwidth": _pairs, "barrier": _nothing, "noop": _nothing,
-                **dict.fromkeys(catalog.GROUPS["copies"], _copy)}

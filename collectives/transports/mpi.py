@@ -73,7 +73,7 @@ class MpiCommunicator(MpiControl):
 
     def __init__(self, timed: MPI.Intracomm, control: MPI.Intracomm, context: MpiCallContext) -> None:
         super().__init__(control)
-        self.timed, self._context = timed, context
+        self.timed, self._context, self.kept = timed, context, dict[Case, int]()
         self.drain, self.evict = context.buffers.drain, context.buffers.evict
         self.room_bytes, self.slots_bytes = context.buffers.room_bytes, context.buffers.slots_bytes
         self._groups: dict[tuple[int, ...], MPI.Intracomm] = {}

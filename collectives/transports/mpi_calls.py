@@ -14,7 +14,8 @@ from ..cases.messages import Message, messages, window
 from ..interfaces import RawBytes, empty_call
 from ..loop.memory import host_copy
 
-__all__ = ["BINDERS", "OPS", "Buffers", "Startable", "bind", "by_address", "datatype", "persistent_request", "starter"]
+__all__ = ["BINDERS", "OPS", "Buffers", "Startable", "bind", "by_address", "datatype", "persistent_request",
+           "request_starter", "starter"]
 
 _DATATYPES = {"float32": MPI.FLOAT, "float64": MPI.DOUBLE, "int8": MPI.INT8_T, "int32": MPI.INT32_T,
               "int64": MPI.INT64_T, "uint8": MPI.UINT8_T, "fp8_e4m3": MPI.BYTE}
@@ -127,11 +128,20 @@ def starter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], Callab
     call = _binder(case)(comm, case, at)
     if isinstance(call, Startable):
         return call.start
+    start = _nonblocking(comm, case, call)
+    return lambda: start().Wait
+
+
+def request_starter(comm: MPI.Intracomm, case: Case, at: Buffers) -> Callable[[], MPI.Request]:
+    """The nonblocking form of a collective, which returns its request. NotImplementedError if MPI has none."""
+    return _nonblocking(comm, case, _binder(case)(comm, case, at))
+
+
+def _nonblocking(comm: MPI.Intracomm, case: Case, call: Callable[[], object]) -> Callable[[], MPI.Request]:
     begin = getattr(comm, f"I{call.func.__name__.lower()}", None) if isinstance(call, partial) else None
     if begin is None:
         raise NotImplementedError(f"MPI has no nonblocking {case.op}")
-    start = partial(begin, *cast(partial, call).args)
-    return lambda: start().Wait
+    return partial(begin, *cast(partial, call).args)
 
 
 def _binder(case: Case) -> Callable[[MPI.Intracomm, Case, Buffers], Callable[[], object]]:

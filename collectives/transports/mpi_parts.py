@@ -8,8 +8,9 @@ import numpy as np
 from mpi4py import MPI
 
 from ..cases.case import Case
-from ..interfaces import RawBytes
-from .mpi_calls import Buffers, bind, by_address, starter
+from ..interfaces import RawBytes, Work
+from .host_compute import compute_on_host
+from .mpi_calls import Buffers, bind, by_address, request_starter, starter
 
 __all__ = ["MpiParts"]
 
@@ -20,6 +21,10 @@ class _Groups(Protocol):
     rank: int
     size: int
     now_ns: Callable[[], int]
+    kept: dict[Case, int]
+
+    def share(self, word: int) -> int:
+        """Broadcast an integer from rank 0."""
 
     def group(self, ranks: Sequence[int] | None) -> MPI.Intracomm:
         """Some of its ranks."""
@@ -30,6 +35,7 @@ class MpiParts:
 
     def __init__(self, comm: _Groups, row: RawBytes) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
+        self.share, self.kept = comm.share, comm.kept
         self._comm, self._row = comm, row
         self._bound: list[Buffers] = []
 
@@ -54,6 +60,14 @@ class MpiParts:
               ranks: Sequence[int] | None = None) -> Callable[[], Callable[[], object]]:
         return starter(self._comm.group(ranks), case, self._buffers(case, send, recv))
 
+    def start_timed(self, case: Case, send: RawBytes, recv: RawBytes,
+                    ranks: Sequence[int] | None = None) -> Callable[[], "MpiWork"]:
+        start, now_ns = request_starter(self._comm.group(ranks), case, self._buffers(case, send, recv)), self.now_ns
+        return lambda: MpiWork(start(), now_ns)
+
+    def compute(self, units: int, poll: Callable[[], object]) -> Work:
+        return compute_on_host(units, poll, self.now_ns)
+
     def exchange(self, send: RawBytes, sends: Sequence[int], recv: RawBytes, receives: Sequence[int],
                  ranks: Sequence[int] | None = None) -> None:
         self._comm.group(ranks).Alltoallv(_vector(send, sends), _vector(recv, receives))
@@ -61,6 +75,23 @@ class MpiParts:
     def _buffers(self, case: Case, send: RawBytes, recv: RawBytes) -> Buffers:
         self._bound.append(Buffers(case, send, recv))
         return self._bound[-1]
+
+
+class MpiWork:
+    """A request. It is complete for the program when MPI says so, which it does in a call only."""
+
+    def __init__(self, request: MPI.Request, now_ns: Callable[[], int]) -> None:
+        self._request, self._now_ns, self._at_ns = request, now_ns, 0
+
+    def poll(self) -> None:
+        if not self._at_ns and self._request.Test():
+            self._at_ns = self._now_ns()
+
+    def __call__(self) -> int:
+        if not self._at_ns:
+            self._request.Wait()
+            self._at_ns = self._now_ns()
+        return self._at_ns
 
 
 def _vector(raw: RawBytes, counts: Sequence[int]) -> list[object]:

@@ -55,7 +55,7 @@ class TorchCommunicator(TorchControl):
 
     def __init__(self, timed: dist.ProcessGroup, control: dist.ProcessGroup, context: TorchCallContext) -> None:
         super().__init__(control, range(dist.get_world_size(timed)))
-        self.timed, self._context = timed, context
+        self.timed, self._context, self.kept = timed, context, dict[Case, int]()
         self.drain, self.evict, self.slots_bytes = context.drain, context.evict, context.slots_bytes
         self._token = torch.zeros(1, device=context.device)
         self._groups: dict[tuple[int, ...], TorchGroup] = {}

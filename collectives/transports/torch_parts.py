@@ -8,9 +8,11 @@ import torch
 import torch.distributed as dist
 
 from ..cases.case import Case
+from ..interfaces import Work
 from ..loop.memory import HostMemory
 from .torch_calls import Tensors, TimedGroup, Transfers, bind
 from .torch_memory import DeviceMemory, tensor
+from .torch_overlap import DeviceWork, compute, observed
 
 __all__ = ["TorchParts"]
 
@@ -21,6 +23,10 @@ class _Groups(Protocol):
     rank: int
     size: int
     now_ns: Callable[[], int]
+    kept: dict[Case, int]
+
+    def share(self, word: int) -> int:
+        """Broadcast an integer from rank 0."""
 
     def group(self, ranks: Sequence[int] | None) -> TimedGroup:
         """Some of its ranks."""
@@ -31,6 +37,7 @@ class TorchParts:
 
     def __init__(self, comm: _Groups, memory: HostMemory | DeviceMemory, row: int, device: torch.device) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
+        self.share, self.kept = comm.share, comm.kept
         self._comm, self._memory, self._row, self._device = comm, memory, row, device
 
     def slot(self, at: int, length: int) -> torch.Tensor:
@@ -52,6 +59,21 @@ class TorchParts:
             raise NotImplementedError(f"torch.distributed cannot start {case.op} without waiting for it")
         begin = partial(call, async_op=True)
         return lambda: begin().wait
+
+    def start_timed(self, case: Case, send: torch.Tensor, recv: torch.Tensor,
+                    ranks: Sequence[int] | None = None) -> Callable[[], Work]:
+        call = self.call(case, send, recv, ranks)
+        if not isinstance(call, partial):
+            raise NotImplementedError(f"torch.distributed cannot start {case.op} without waiting for it")
+        start, on_device = partial(call, async_op=True), self._device.type != "cpu"
+
+        def begin() -> Work:
+            begun = DeviceWork(self._device, self.now_ns) if on_device else None
+            return observed(start(), begun, self.now_ns)
+        return begin
+
+    def compute(self, units: int, poll: Callable[[], object]) -> Work:
+        return compute(units, poll, self._device, self.now_ns)
 
     def exchange(self, send: torch.Tensor, sends: Sequence[int], recv: torch.Tensor, receives: Sequence[int],
                  ranks: Sequence[int] | None = None) -> None:

@@ -1,0 +1,68 @@
+"""A collective beside compute (see `cases.families.overlap`)."""
+
+from collections.abc import Callable, Iterator
+from statistics import median
+
+from ...cases.case import Case
+from ...cases.families.overlap import collective, parse_beside, side_call, state_of
+from ...cases.side_by_side import arrange
+from ...interfaces import Bound, Layout, Parts, Work, empty_call
+
+__all__ = ["BINDERS", "calls"]
+
+_TRIES = 7              # of the collective, to find its time
+_TRIED_NS = 2_000_000   # at least, of compute, to find how long a unit of it takes
+_MOST_UNITS = 1_000_000
+
+
+def calls(case: Case) -> Iterator[Case]:
+    """The collective."""
+    yield collective(case)
+
+
+def _bind(parts: Parts, case: Case, place: Layout) -> Bound:
+    beside = parse_beside(case.traffic or "")
+    placed, = arrange([side_call(case, parts.rank)]).placed
+    start = parts.start_timed(placed.call.case, parts.slot(*placed.send), parts.slot(*placed.recv))
+    if case not in parts.kept:
+        parts.kept[case] = _units(parts, start, float(beside.compute))
+    units = parts.kept[case]
+    polls, state = beside.progress == "poll", [state_of(0)]
+
+    def select(step: int) -> None:
+        state[0] = state_of(step)
+
+    def call() -> tuple[int, int, int]:
+        work = start() if state[0] != "compute" else None
+        started_ns = parts.now_ns()
+        done_ns = started_ns
+        if state[0] != "collective":
+            done_ns = parts.compute(units, work.poll if work and polls else empty_call)()
+        return started_ns, done_ns, work() if work else started_ns
+    return Bound(call, select)
+
+
+def _units(parts: Parts, start: Callable[[], Work], times: float) -> int:
+    """Units of compute that take `times` as long as the collective, on rank 0; the same on every rank.
+
+    Each is timed alone, but on all ranks at once: where ranks share cores, they share them here too.
+    """
+    call_ns = median(_elapsed_ns(parts, lambda: start()()) for _ in range(_TRIES))
+    _compute_ns(parts, 1)       # the first is slower
+    done, taken_ns = 1, 1
+    while done < _MOST_UNITS and (taken_ns := _compute_ns(parts, done)) < _TRIED_NS:
+        done *= 2
+    return parts.share(min(_MOST_UNITS, max(1, round(times * call_ns * done / max(1, taken_ns)))))
+
+
+def _compute_ns(parts: Parts, units: int) -> int:
+    return _elapsed_ns(parts, lambda: parts.compute(units, empty_call)())
+
+
+def _elapsed_ns(parts: Parts, work: Callable[[], object]) -> int:
+    begin_ns = parts.now_ns()
+    work()
+    return parts.now_ns() - begin_ns
+
+
+BINDERS = {"overlap": _bind}
