@@ -113,8 +113,9 @@ def _image(case: CaseLike, rank: int, salt: int, step: int, sent: bool) -> "np.n
     whole = side_by_side.image([side_call(case, rank)], salt, sent)
     if not sent and state_of(step) == "compute":
         kept = _shared(case, rank)
-        whole[:kept] = side_by_side.image([side_call(case, rank)], salt, True)[-kept or len(whole):]
         whole[kept:] = values.POISON
+        if kept:
+            whole[:kept] = side_by_side.image([side_call(case, rank)], salt, True)[-kept:]
     return whole
 
 

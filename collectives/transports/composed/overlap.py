@@ -10,7 +10,7 @@ from ...interfaces import Bound, Layout, Parts, Work, empty_call
 
 __all__ = ["BINDERS", "calls"]
 
-_TRIES = 7              # of the collective, to find its time
+_TRIES = 7              # of each, to find its time
 _TRIED_NS = 2_000_000   # at least, of compute, to find how long a unit of it takes
 _MOST_UNITS = 1_000_000
 
@@ -47,12 +47,14 @@ def _units(parts: Parts, start: Callable[[], Work], times: float) -> int:
 
     Each is timed alone, but on all ranks at once: where ranks share cores, they share them here too.
     """
+    start()()       # the first of each is slower
     call_ns = median(_elapsed_ns(parts, lambda: start()()) for _ in range(_TRIES))
-    _compute_ns(parts, 1)       # the first is slower
-    done, taken_ns = 1, 1
-    while done < _MOST_UNITS and (taken_ns := _compute_ns(parts, done)) < _TRIED_NS:
-        done *= 2
-    return parts.share(min(_MOST_UNITS, max(1, round(times * call_ns * done / max(1, taken_ns)))))
+    _compute_ns(parts, 1)
+    tried = 1
+    while tried < _MOST_UNITS and _compute_ns(parts, tried) < _TRIED_NS:
+        tried *= 2
+    tried_ns = median(_compute_ns(parts, tried) for _ in range(_TRIES))
+    return parts.share(min(_MOST_UNITS, max(1, round(times * call_ns * tried / max(1, tried_ns)))))
 
 
 def _compute_ns(parts: Parts, units: int) -> int:
