@@ -29,9 +29,10 @@ FLOORS = {
     ),
     "launch": (
         ("torch_wheels",),
-        ("render_options", "pod_needs", "workload", "allocation", "job_tmpdir", "kept_journal", "relay", "bootstrap"),
+        ("render_options", "script_lines", "pod_needs", "workload", "allocation", "job_tmpdir", "kept_journal", "relay",
+         "bootstrap"),
         ("job", "device_choice"),
-        ("manifests",),
+        ("manifests", "batch_script"),
         ("launchers",),
         ("presets", "supervise"),
         ("library_log",),

@@ -288,6 +288,63 @@ def test_a_job_for_pbs_is_submitted_measures_both_ways_and_resumes(collbench, tm
     assert all(run.world == 2 for run in runs.values())
 
 
+# LSF and Flux: the same with bsub, and with a flux that starts ranks with the variables of its own
+
+FAKE_BSUB = FAKE_QSUB.replace("qsub", "bsub").replace("PBS_NODEFILE", "LSB_DJOB_HOSTFILE").replace(
+    "PBS_JOBNAME", "LSB_JOBNAME").replace("PBS_O_WORKDIR", "LS_SUBCWD")
+FAKE_FLUX = """\
+#!/bin/bash
+case $1 in
+    batch) printf '%s\\n' "$@" > "$SPOOL/submitted"
+           bash "${@: -1}" > "$SPOOL/log" 2>&1
+           echo "$?" > "$SPOOL/status" ;;
+    hostlist) echo localhost ;;
+    resource) echo 1 ;;
+    run) shift 2
+         export FLUX_JOB_SIZE="${1#--ntasks=}" pids= worst=0
+         for ((rank = 0; rank < FLUX_JOB_SIZE; rank++)); do
+             FLUX_TASK_RANK=$rank FLUX_TASK_LOCAL_ID=$rank "${@:2}" &
+             pids+=" $!"
+         done
+         for pid in $pids; do wait "$pid" || worst=$?; done
+         exit "$worst" ;;
+esac
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(("launcher", "program", "text", "words", "directives"), [
+    ("lsf", "bsub", FAKE_BSUB, ["-o", "{out}/job-%J.log"],
+     ["#BSUB -J collbench", "#BSUB -n 2", "#BSUB -R span[ptile=2]", "#BSUB -W 5", "#BSUB -q debug", "#BSUB -r"]),
+    ("flux", "flux", FAKE_FLUX, ["batch", "--output={out}/job-{{{{id}}}}.log"],
+     ["# flux: --job-name=collbench", "# flux: --nodes=1", "# flux: --exclusive", "# flux: --time-limit=300s",
+      "# flux: --queue=debug"])])
+def test_a_job_for_another_batch_system_is_submitted_measures_and_resumes(
+        collbench, tmp_path, launcher, program, text, words, directives):
+    spool, out = tmp_path / "spool", tmp_path / "it's of; all"
+    spool.mkdir()
+    (spool / program).write_text(text)
+    (spool / program).chmod(0o755)
+    for _ in range(2):
+        done = collbench("launch", "--launcher", launcher, "--ranks-per-node", 2, "--partition", "debug", "--transport",
+                         "torch", "--time", 5, "--out", out, "--ops", "all_reduce", "--sizes", "64", "--case-seconds",
+                         "0.01", SPOOL=str(spool), PATH=f"{spool}:{os.environ['PATH']}")
+        log = (spool / "log").read_text()
+        assert done.returncode == 0, done.stderr
+        assert (spool / "status").read_text() == "0\n", log
+        assert "collbench report" in log
+    script = out / f"job.{launcher}"
+    assert (spool / "submitted").read_text().splitlines() == [*(word.format(out=out) for word in words), str(script)]
+    mark = directives[0].partition(" -")[0]
+    assert [line for line in script.read_text().splitlines() if line.startswith(mark)] == directives
+    _, records, warnings = read_journal(out / "journal.jsonl")
+    assert warnings == []
+    measured = Counter(record.case for record in records if record.status == "ok" and record.case.op != "noop")
+    assert set(measured.values()) == {1}
+
+
 def test_without_qsub_nothing_is_created(collbench, tmp_path):
     done = collbench("launch", "--launcher", "pbs", "--out", "r", PATH="/nowhere")
     assert done.returncode == 2

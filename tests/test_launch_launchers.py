@@ -19,7 +19,9 @@ from collbench.collectives.records.journal import read_journal
 from collbench.launch.job import Job, parse_time
 from collbench.launch.launchers import LAUNCHERS
 from collbench.launch.launchers.base import as_text
+from collbench.launch.launchers.flux import Flux
 from collbench.launch.launchers.local import Local
+from collbench.launch.launchers.lsf import Lsf
 from collbench.launch.launchers.mpirun import Mpirun, find_mpirun
 from collbench.launch.launchers.pbs import Pbs
 from collbench.launch.launchers.slurm import Slurm, slurm_time
@@ -49,7 +51,7 @@ def test_a_shell_gives_back_the_words(device, out):
         assert shlex.split(launcher.script(job)) == ["PYTHONSAFEPATH=1", *command]
 
 
-BATCH = (Slurm(), Pbs(HYDRA))
+BATCH = (Slurm(), Pbs(HYDRA), Lsf(HYDRA), Flux())
 
 
 @pytest.mark.parametrize("launcher", BATCH, ids=lambda launcher: launcher.name)

@@ -67,6 +67,8 @@ LAUNCHERS = (
     _Starter("torchrun", "TORCHELASTIC_RUN_ID", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",),
              agents="GROUP_WORLD_SIZE"),
     _Starter("plain variables", "RANK", "RANK", ("WORLD_SIZE",), ("LOCAL_RANK",), ("LOCAL_WORLD_SIZE",)),
+    _Starter("Flux", "FLUX_TASK_RANK", "FLUX_TASK_RANK", ("FLUX_JOB_SIZE",), ("FLUX_TASK_LOCAL_ID",), (),
+             starts_mpi=True),
     _Starter("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",),
              ("OMPI_COMM_WORLD_LOCAL_RANK",), ("OMPI_COMM_WORLD_LOCAL_SIZE",), starts_mpi=True),
     _Starter("Intel MPI", "I_MPI_MPIRUN", "PMI_RANK", ("PMI_SIZE",), ("MPI_LOCALRANKID",), ("MPI_LOCALNRANKS",),

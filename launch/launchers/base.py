@@ -6,25 +6,7 @@ from typing import Protocol
 
 from ..job import Job
 
-__all__ = ["LIBRARY_LOG", "LIBRARY_LOG_ENDED", "LIBRARY_LOG_TOLD", "WAIT_FOR_STEP", "Launcher", "as_text", "indented"]
-
-# Lines of a job script: wait for the ranks that were started in the background, whatever signals arrive.
-WAIT_FOR_STEP = """\
-step=$!
-while kill -0 "$step" 2>/dev/null; do wait "$step"; done     # a signal interrupts `wait`, not the step
-wait "$step"
-status=$?"""
-
-# Of a start for the log of the communication library: the setting, what follows its end, what the ranks are told then.
-LIBRARY_LOG = """
-library_log=yes     # first start the ranks for a moment with the communication library's own log: the data path"""
-LIBRARY_LOG_ENDED = """\
-if [[ $status == 0 ]]; then
-    told=(--library-log-from "$log")
-else
-    echo "collbench: warning: the start for the library's log ended with status $status: its output is in $log"
-fi"""
-LIBRARY_LOG_TOLD = '${told[@]+"${told[@]}"} '
+__all__ = ["Launcher", "as_text"]
 
 
 class Launcher(Protocol):
@@ -63,8 +45,3 @@ class Launcher(Protocol):
 def as_text(command: list[str]) -> str:
     """One line for a shell, with what `run_job` adds to the environment."""
     return f"PYTHONSAFEPATH=1 {shlex.join(command)}\n"
-
-
-def indented(text: str, spaces: int) -> str:
-    """Lines of a script, moved to the right."""
-    return "\n".join(" " * spaces + line if line else line for line in text.splitlines())

@@ -1,6 +1,7 @@
 """Ranks through mpirun of Open MPI, or mpiexec of MPICH, Intel MPI and their like; on one host or several."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from collbench.collectives.topology import usable_cores
 from ..job import Job
 from .base import as_text
 
-__all__ = ["FACTORY", "TITLE", "Mpirun", "find_mpirun"]
+__all__ = ["FACTORY", "TITLE", "Mpirun", "find_mpirun", "mpirun_slots"]
 
 TITLE = "starts ranks of either transport, here or on --hosts"
 
@@ -101,6 +102,26 @@ def find_mpirun(python: str = sys.executable) -> Mpirun:
     cores = len(usable_cores())
     binds = "HYDRA build details" in done.stdout and cores == os.cpu_count()
     return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, cores, binds)
+
+
+_SET_UP = """\
+MASTER_ADDR=$(head -n 1 "$SLOTS")
+export MASTER_ADDR
+hosts=$(mktemp) || exit 2
+trap 'rm -f "$hosts"' EXIT"""
+_START = """\
+head -n "$1" "$SLOTS" > "$hosts"
+"${mpirun[@]}" -machinefile "$hosts" -n "$@" &"""
+
+
+def mpirun_slots(mpirun: Mpirun, variable: str) -> tuple[str, str, str]:
+    """For job scripts: settings, set-up and start (see `BatchSystem`) where a variable names a file of slots.
+
+    Open MPI passes variables to other hosts only on request, MPICH always.
+    """
+    root = ["--allow-run-as-root"] if mpirun.is_root else []
+    words = [mpirun.path, *root, "-x", "PYTHONSAFEPATH", "-x", "MASTER_ADDR"] if mpirun.is_open_mpi else [mpirun.path]
+    return (f"mpirun=({shlex.join(words)})", _SET_UP.replace("SLOTS", variable), _START.replace("SLOTS", variable))
 
 
 FACTORY = find_mpirun

@@ -7,7 +7,7 @@ from pathlib import Path
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..job import Job
-from .base import LIBRARY_LOG, LIBRARY_LOG_ENDED, LIBRARY_LOG_TOLD, WAIT_FOR_STEP, indented
+from ..script_lines import LIBRARY_LOG, LIBRARY_LOG_ENDED, LIBRARY_LOG_TOLD, WAIT_FOR_STEP, indented
 from .srun import IMEX_CHANNELS, mpi_protocol
 
 __all__ = ["FACTORY", "TITLE", "Slurm", "find_slurm", "slurm_time"]
