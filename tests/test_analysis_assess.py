@@ -128,7 +128,8 @@ def pieces_of(op, ranks, traffic):
 
 @settings(max_examples=60)
 @given(st.sampled_from([op for op, row in OPERATIONS.items()
-                        if row.has_payload and row.memories is None and not row.pairs]), st.integers(2, 12),
+                        if row.has_payload and not (row.memories or row.pairs or row.composition)]),
+       st.integers(2, 12),
        st.sampled_from(sorted(PATTERNS)))
 def test_copies_are_as_many_as_the_catalog_makes_them(op, ranks, traffic):
     own = traffics(OPERATIONS[op], ranks, (traffic,))[0]
