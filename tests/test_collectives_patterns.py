@@ -109,6 +109,9 @@ def test_the_busiest_rank_moves_the_message_size_in_each_message(op, ranks):
     """Whatever the pattern, S is what the busiest rank sends or receives, so that times of patterns compare."""
     for traffic in catalog.traffics(catalog.OPERATIONS[op], ranks, ()):
         case = case_of(op, ranks, traffic=traffic)
+        pieces = [Counter(piece for rank in range(ranks) for piece in of(case, rank))
+                  for of in (catalog.sent, catalog.received)]
+        assert pieces[0] == pieces[1], "all that is sent arrives once"
         moved = [sum(part.count for part in group) for rank in range(ranks) for group in messages(case, rank)]
         assert max(moved) == case.bytes * (catalog.window_depth(case) if case.operation.windowed else 1), case.label()
 
