@@ -50,6 +50,9 @@ BY_HAND = {
     "copy_both": ((2, 2, 2), NONE, NONE, ALL),
     "copy_h2d_pageable": (ALL, NONE, NONE, ALL),
     "copy_d2h_pageable": (ALL, NONE, NONE, ALL),
+    "moe_dispatch": (RING, NONE, NONE, None),
+    "moe_combine": (RING, NONE, NONE, None),
+    "moe_pair": (RING, NONE, NONE, None),
     "comm_init": (ALL, NONE, NONE, None),
     "comm_first_call": (ALL, NONE, NONE, None),
     "comm_destroy": (ALL, NONE, NONE, None),
@@ -102,8 +105,8 @@ def test_default_algorithms_and_stand_ins():
 
 
 def test_an_operation_of_another_tool_is_bounded_by_nothing():
-    assert cost_of("moe_dispatch") is UNKNOWN
-    assert least_share("moe_dispatch", 8) == 0
-    assert copies_share("moe_dispatch", 8) is None
-    assert algorithms_without_a_rule("moe_dispatch", in_network=True) == ()
-    assert bus_factor("moe_dispatch", 8) == 7 / 8
+    assert cost_of("all_reduce_fp8") is UNKNOWN
+    assert least_share("all_reduce_fp8", 8) == 0
+    assert copies_share("all_reduce_fp8", 8) is None
+    assert algorithms_without_a_rule("all_reduce_fp8", in_network=True) == ()
+    assert bus_factor("all_reduce_fp8", 8) == 7 / 8

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from collbench.collectives.cases import catalog, link_rounds
+from collbench.collectives.cases import catalog, link_rounds, moe_workload
 from collbench.collectives.cases.case import Case, Sweep, format_size, parse_size, rank_counts, size_range
 from collbench.collectives.cases.traffic import (
     PATTERNS,
@@ -35,7 +35,8 @@ WITH_PAYLOAD = tuple(name for name, row in catalog.OPERATIONS.items() if row.has
 
 
 OWN_TRAFFIC = {"incast": ("fan:1", "fan:3"), "outcast": ("fan:1", "fan:3"), "permutation": ("permutation:0",),
-               "bisection": ("random-halves:9",), "halo_exchange": ("torus:2", "torus:3x4", "torus:2x2x2", "torus:4")}
+               "bisection": ("random-halves:9",), "halo_exchange": ("torus:2", "torus:3x4", "torus:2x2x2", "torus:4"),
+               **dict.fromkeys(catalog.GROUPS["moe"], ("zipf:1.2:hidden=64:via=two-stage", "ragged:seed=7:topk=2"))}
 
 
 @st.composite
@@ -53,7 +54,7 @@ def cases(draw):
     row, ranks = catalog.OPERATIONS[op], draw(st.integers(2 if catalog.OPERATIONS[op].linked else 1, 400))
     if not row.has_payload:
         return Case(op=op, ranks=ranks, bytes=0)
-    dtype = draw(st.sampled_from([name for name, dtype in catalog.DTYPES.items() if dtype.reduces or not row.reduces]))
+    dtype = draw(st.sampled_from(list(filter(row.takes, catalog.DTYPES))))
     traffic = draw(traffics()).text if row.uneven else None
     if row.linked:
         traffic = draw(st.sampled_from((*link_rounds.round_names(min(ranks, 40), True), link_rounds.single_pair(1, 0))))
@@ -66,7 +67,7 @@ def cases(draw):
 
 
 @given(op=st.sampled_from(WITH_PAYLOAD), size=st.integers(1, 1 << 32), ranks=st.integers(1, 384),
-       dtype=st.sampled_from(tuple(catalog.DTYPES)))
+       dtype=st.sampled_from(moe_workload.DTYPES))
 def test_sizes_round_up_to_the_next_that_divides_and_never_to_nothing(op, size, ranks, dtype):
     traffic = (catalog.traffics(catalog.OPERATIONS[op], ranks, ("linear",)) or (None,))[0]
     true = catalog.round_up(op, size, ranks, dtype, traffic)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from collbench.collectives.cases import catalog, values
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.cases.traffic import PATTERNS
+from collbench.collectives.interfaces import layout
 from collbench.collectives.loop import verify
 from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.measure import measure
@@ -66,7 +67,7 @@ def swapped_chunks(recv):
 
 
 def dropped_chunk(recv):
-    recv[-8:] = 0xA5        # the poison: as if the chunk had never arrived
+    recv[np.flatnonzero(recv != values.POISON)[-8:]] = values.POISON    # as if the chunk had never arrived
 
 
 FAULTS = (flipped_byte, swapped_chunks, dropped_chunk)
@@ -76,7 +77,7 @@ FAULTS = (flipped_byte, swapped_chunks, dropped_chunk)
 @pytest.mark.parametrize("op", WITH_PAYLOAD)
 def test_a_corrupted_result_is_caught_and_located(op, fault):
     case = example(op)
-    victim = next(rank for rank in reversed(range(case.ranks)) if catalog.received(case, rank))
+    victim = next(rank for rank in reversed(range(case.ranks)) if layout(case, rank).recv_bytes)
     outcomes = measured(case, lambda case, rank, recv: fault(recv) if rank == victim else None)
     assert {outcome.status for outcome in outcomes} == {"wrong"}
     found = [outcome.fault for outcome in outcomes if outcome.fault]
@@ -88,7 +89,7 @@ def test_a_corrupted_result_is_caught_and_located(op, fault):
 @pytest.mark.parametrize("op", WITH_PAYLOAD)
 def test_a_stale_result_of_the_previous_call_is_caught(op):
     case = example(op, ranks=2)
-    victim = next(rank for rank in range(case.ranks) if catalog.received(case, rank))
+    victim = next(rank for rank in range(case.ranks) if layout(case, rank).recv_bytes)
     kept = {}
 
     def stale(case, rank, recv):
@@ -102,7 +103,7 @@ def test_a_stale_result_of_the_previous_call_is_caught(op):
 @pytest.mark.parametrize("op", WITH_PAYLOAD)
 def test_one_wrong_call_in_many_is_caught(op):
     case = example(op, ranks=2)
-    victim = next(rank for rank in range(case.ranks) if catalog.received(case, rank))
+    victim = next(rank for rank in range(case.ranks) if layout(case, rank).recv_bytes)
     calls = itertools.count()
 
     def rare(case, rank, recv):

@@ -6,9 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS
-
-from ..cost.algorithms import ALGORITHMS
+from ..cost.algorithms import involves_others
 from ..domains.facts import Domain
 from ..models.calibration import Calibration
 from ..models.curve import Floats
@@ -81,7 +79,7 @@ def measured(data_set: str, points: pd.DataFrame, domains: Mapping[str, Domain],
     usable = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
     for number, (key, series) in enumerate(series_of(usable)):
         op = str(key["op"])
-        if (op in OPERATIONS and op not in ALGORITHMS) or len(np.unique(series.ranks)) < 2:
+        if not involves_others(op) or len(np.unique(series.ranks)) < 2:
             continue
         name = str(key["system"]) if isinstance(key["system"], str) else "unknown"
         home = names[name]

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
-from ..cost.algorithms import ALGORITHMS, canonical_name
+from ..cost.algorithms import canonical_name, involves_others
 from ..domains.facts import Domain, load_domains
 from ..frames.load import load
 from ..models.calibration import Calibration, load_calibration, machine_of
@@ -108,7 +107,7 @@ def predictions(key: dict[str, object], series: Points, home: Home | None = None
                 calibration: Callable[[str], Calibration] | None = None) -> Iterator[Point]:
     """Predictions of one series for each split, calibrated on other machines; see `backtest`."""
     op = str(key["op"])
-    if op in OPERATIONS and op not in ALGORITHMS:       # pairs of ranks, or one rank alone
+    if not involves_others(op):
         return
     system = _text(key["system"], "unknown")
     known = calibration(system) if calibration else load_calibration(machine_of(system))

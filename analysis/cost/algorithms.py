@@ -16,10 +16,13 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from .operations import COSTS
+from collbench.collectives.cases.catalog import OPERATIONS
+
+from .operations import COSTS, is_routed
 from .schedules import Schedule, Step, direct, folded, log2_ceil, log2_floor, paired, repeated, shifted
 
-__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "canonical_name", "profile"]
+__all__ = ["ALGORITHMS", "Algorithm", "Profile", "algorithm_named", "algorithms_of", "canonical_name",
+           "involves_others", "profile"]
 
 _LIBRARY_CHOSE = ("default", "auto", "automatic")
 
@@ -269,6 +272,11 @@ ALGORITHMS: "MappingProxyType[str, tuple[Algorithm, ...]]" = MappingProxyType({
 
 # Operations outside the catalog, for example an expert-parallel dispatch, mostly resemble an all-to-all exchange.
 _UNKNOWN = _EXCHANGE
+
+
+def involves_others(op: str) -> bool:
+    """Whether more ranks change what a rank does; not so for pairs of ranks, or one rank alone."""
+    return op in ALGORITHMS or op not in OPERATIONS or is_routed(op)
 
 
 def algorithms_of(op: str) -> tuple[Algorithm, ...]:

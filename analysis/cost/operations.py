@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.cases.traffic import busiest, is_traffic, weights
 
-__all__ = ["COSTS", "UNKNOWN", "OperationCost", "bus_factor", "copies_share", "cost_of", "least_share",
-           "share_between_hosts"]
+__all__ = [
+    "COSTS",
+    "UNKNOWN",
+    "OperationCost",
+    "bus_factor",
+    "copies_share",
+    "cost_of",
+    "is_routed",
+    "least_share",
+    "share_between_hosts",
+]
 
 
 class OperationCost(NamedTuple):
@@ -93,6 +102,7 @@ _FAN = OperationCost(_all, _one_rank, algorithms=("one after another",))
 _LOCAL_COPY = OperationCost(_none, _all)
 _EMPTY = OperationCost(_none)
 _CONTENDED = OperationCost(_none)       # what the others do decides, which the message size does not tell
+_ROUTED = OperationCost(_none)      # the routing decides, which the message size does not tell
 _LIFECYCLE = OperationCost(_none, algorithms=("dissemination", "tree up and down", "ring"))
 
 COSTS = MappingProxyType({
@@ -122,6 +132,9 @@ COSTS = MappingProxyType({
     # On a line, the first and the last rank have one neighbour.
     "halo_exchange": OperationCost(_all, _others, algorithms=("neighbour shift",)),
     "all_reduce_one_shot": OperationCost(lambda n: float(n - 1), _all, algorithms=("all to all ranks",)),
+    "moe_dispatch": _ROUTED,
+    "moe_combine": _ROUTED,
+    "moe_pair": _ROUTED,
     "comm_init": _LIFECYCLE,
     "comm_first_call": _LIFECYCLE,
     "comm_destroy": _LIFECYCLE,
@@ -136,7 +149,7 @@ COSTS = MappingProxyType({
     "noop": _EMPTY,
 })
 
-# An operation of another tool that the catalog does not know, for example an expert-parallel dispatch. It has no
+# An operation of another tool that the catalog does not know, for example a quantised all-reduce. It has no
 # lower bound and no assumed algorithm; its bandwidth factor is that of an exchange, which most of these resemble.
 UNKNOWN = OperationCost(_none)
 
@@ -144,6 +157,11 @@ UNKNOWN = OperationCost(_none)
 def cost_of(op: str) -> OperationCost:
     """The row of `op`; UNKNOWN if the catalog does not know the operation."""
     return COSTS.get(op, UNKNOWN)
+
+
+def is_routed(op: str) -> bool:
+    """Whether its bytes follow from how tokens choose experts, which the message size alone does not tell."""
+    return op in OPERATIONS and OPERATIONS[op].group == "moe"
 
 
 def bus_factor(op: str, ranks: int) -> float:

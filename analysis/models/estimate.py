@@ -10,7 +10,7 @@ import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
 
-from ..cost.algorithms import ALGORITHMS, canonical_name
+from ..cost.algorithms import canonical_name, involves_others
 from ..cost.expert_parallel import KNOWN_TO_RUN, Routing, busiest_bytes, kernel_named, routing_of
 from ..cost.fabric import fabric_of
 from ..cost.levels import Tiers, tiers_of
@@ -164,7 +164,7 @@ def _why_not(op: str, points: Points) -> str | None:
     """Why this series cannot be extrapolated to more ranks, or None."""
     if op in OPERATIONS and OPERATIONS[op].pairs:
         return "involves pairs of ranks; more were not measured"
-    if op in OPERATIONS and op not in ALGORITHMS:
+    if not involves_others(op):
         return "involves no other rank"
     if not len(points.ranks):
         return "no time above zero over at least 2 ranks was measured"

@@ -9,6 +9,7 @@ import numpy as np
 from collbench.collectives.cases.catalog import OPERATIONS, round_up
 from collbench.collectives.errors import UsageError
 
+from ..cost.operations import is_routed
 from .curve import Curve, Floats, Ints
 from .series import Points
 
@@ -29,7 +30,7 @@ def sizes_at(op: str, dtype: str, traffic: str | None, points: Points, curve: Cu
     asked = np.full(len(curve.sizes), np.iinfo(np.int64).max)
     np.minimum.at(asked, np.searchsorted(curve.sizes, points.size), points.asked_bytes.astype(np.int64))
     first, last = curve.payload_bytes[:, 0], curve.payload_bytes[:, -1]
-    if op not in OPERATIONS:
+    if op not in OPERATIONS or is_routed(op):
         return last * _reach_growth(curve, target, variant), asked
     grows = np.abs(last - first) > 0.5 * np.abs(first * curve.counts[-1] / curve.counts[0] - first)
     grows &= (len(curve.counts) > 1) & (curve.sizes != asked)

@@ -165,9 +165,9 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             if not operation.has_payload:
                 yield from ((Case(op=name, ranks=ranks, bytes=0), 0) for ranks in self._group_sizes(operation))
                 continue
-            dtypes = [name for name in self.dtypes if catalog.DTYPES[name].reduces or not operation.reduces]
+            dtypes = [name for name in self.dtypes if operation.takes(name)]
             if not dtypes:
-                raise UsageError(catalog.why_not_reduced(self.dtypes, name))
+                raise UsageError(catalog.why_not_taken(self.dtypes, name))
             redops = self.redops if operation.reduces else (None,)
             for (ranks, traffic), dtype, redop, size in itertools.product(
                     self._groups(operation), dtypes, redops, self._sizes(operation)):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "GROUPS", "LINK_WINDOW", "ONE_CALL", "OPERATIONS", "REDOPS", "ROOT", "WINDOW", "CaseLike",
            "Composition", "Dtype", "Operation", "Piece", "begins", "canonical_traffic", "check", "pairs", "partner",
-           "received", "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_reduced",
+           "received", "round_up", "sent", "spellings", "traffic_counts", "traffics", "why_not", "why_not_taken",
            "window_depth"]
 
 
@@ -355,10 +355,11 @@ def why_not(case: "Case") -> str | None:
     return None
 
 
-def why_not_reduced(dtypes: Sequence[str], op: str) -> str:
-    """The message that element types which are only moved cannot be used for `op`."""
-    return (f"element type {', '.join(dtypes)} for {op}: reductions are measured with "
-            f"{', '.join(name for name, dtype in DTYPES.items() if dtype.reduces)}")
+def why_not_taken(dtypes: Sequence[str], op: str) -> str:
+    """The message that `op` is not measured with these element types."""
+    row = OPERATIONS[op]
+    return (f"element type {', '.join(dtypes)} for {op}: {'reductions are' if row.reduces else 'it is'} measured with "
+            f"{', '.join(filter(row.takes, DTYPES))}")
 
 
 def check(case: CaseLike) -> None:
@@ -374,8 +375,8 @@ def check(case: CaseLike) -> None:
         return
     if case.dtype is None or case.dtype not in DTYPES:
         raise UsageError(f"element type {case.dtype!r}: known are {', '.join(DTYPES)}")
-    if operation.reduces and not DTYPES[case.dtype].reduces:
-        raise UsageError(why_not_reduced((case.dtype,), case.op))
+    if not operation.takes(case.dtype):
+        raise UsageError(why_not_taken((case.dtype,), case.op))
     if operation.reduces != (case.redop is not None) or (case.redop and case.redop not in REDOPS):
         wanted = f"one of {', '.join(REDOPS)}" if operation.reduces else "none"
         raise UsageError(f"reduce operation {case.redop!r} for {case.op}: expected {wanted}")

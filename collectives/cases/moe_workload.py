@@ -16,12 +16,13 @@ from . import moe_recorded
 from .moe_patterns import PATTERNS, RoutingPattern
 from .traffic import Parameter
 
-__all__ = ["BLOCK", "COMMON", "VIAS", "Workload", "combine_dtype", "is_workload", "parse_workload", "spellings",
-           "token_bytes"]
+__all__ = ["BLOCK", "COMMON", "DTYPES", "VIAS", "Workload", "combine_dtype", "is_workload", "parse_workload",
+           "spellings", "token_bytes"]
 
 BLOCK = 128         # values that share a scale in fp8, as in DeepSeek-V3 (arXiv:2412.19437, section 3.3.2)
 _SCALE_BYTES = 4    # a scale is a float32
 _ITEMSIZES = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2, "fp8_e4m3": 1, "int8": 1})
+DTYPES = tuple(_ITEMSIZES)      # of tokens
 _SUMMED = ("float32", "float16", "bfloat16")
 VIAS = ("counts", "gather", "two-stage")
 _PLACEMENTS = ("block", "round-robin")

@@ -58,8 +58,8 @@ def op_name(name: str) -> str:
 
 
 def is_known(op: str) -> bool:
-    """Whether `op` is an operation of the catalog."""
-    return op in OPERATIONS
+    """Whether `op` is an operation of the catalog that is a single call, which means the same in every tool."""
+    return op in OPERATIONS and OPERATIONS[op].composition is None
 
 
 def requested_op(name: str) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
     from .case import Case
 
 __all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
-           "Grammar", "Operation", "Piece", "no_names", "no_ranks", "nothing", "window_buffers"]
+           "Grammar", "Operation", "Piece", "no_names", "no_ranks", "no_scratch", "nothing",
+           "two_steps", "window_buffers"]
 
 ROOT = 0
 WINDOW = 64      # messages in flight in the windowed bandwidth tests; OSU's default
@@ -134,6 +135,16 @@ def no_ranks(case: CaseLike) -> Sequence[int]:
     return ()
 
 
+def two_steps(case: CaseLike) -> int:
+    """The steps of an operation that always does the same: two sets of data in turn show a stale result."""
+    return 2
+
+
+def no_scratch(case: CaseLike) -> int:
+    """Of an operation that needs no memory but its buffers."""
+    return 0
+
+
 class Grammar(NamedTuple):
     """How `Case.traffic` reads for a family of operations.
 
@@ -162,9 +173,8 @@ class Composition(NamedTuple):
         image: (case, rank, salt, step, sent) -> all bytes (uint8) that the rank sends, or must hold afterwards, in a
             step. What the call does not write must be `values.POISON` there, so that a write out of bounds is seen.
         volume: (case) -> bytes that a rank moves, roughly, to forecast the time of a call.
-        shared: (case, rank) -> bytes at the end of the send buffer that are the begin of the receive buffer, for calls
-            that are made in place; None for two buffers side by side.
-        steps: how many steps differ in data; see `step`. At least 2, so that a stale result of the call before is seen.
+        steps: (case) -> how many steps differ in data; see `step`. At least 2, so that a stale result of the call
+            before is seen.
         states: (case) -> the states in which it is measured in turn, such as `alone` and `loaded`: samples alternate
             between them, so that they are compared under equal conditions. The time of the case is that of the last.
             Each state has `steps` steps of its own: step s is step s // len(states) of state s % len(states).
@@ -173,25 +183,27 @@ class Composition(NamedTuple):
         marks: (case) -> names of the clock readings that each call returns, in order, such as the end of one part.
         shared: (case, rank) -> bytes at the end of the send buffer that are the begin of the receive buffer, for calls
             that are made in place; None for two buffers side by side.
+        scratch: (case) -> bytes that a rank needs beside the buffers of its slots, at most.
     """
 
     extent: Callable[["Case", int], tuple[int, int]]
     image: Callable[["Case", int, int, int, bool], "np.ndarray"]
     volume: Callable[["Case"], int]
-    steps: int = 2
+    steps: Callable[[CaseLike], int] = two_steps
     shared: Callable[["Case", int], int] | None = None
     states: Callable[[CaseLike], tuple[str, ...]] = no_names
     background: Callable[[CaseLike], Sequence[int]] = no_ranks
     marks: Callable[[CaseLike], tuple[str, ...]] = no_names
+    scratch: Callable[[CaseLike], int] = no_scratch
 
     def step(self, case: CaseLike, sample: int, slot: int) -> int:
         """The step that a slot makes in a sample: sample i is in state i % states, and neighbours differ in data."""
         states = len(self.states(case)) or 1
-        return sample % states + states * ((sample // states + slot) % self.steps)
+        return sample % states + states * ((sample // states + slot) % self.steps(case))
 
     def all_steps(self, case: CaseLike) -> range:
         """All steps of all states."""
-        return range(self.steps * (len(self.states(case)) or 1))
+        return range(self.steps(case) * (len(self.states(case)) or 1))
 
 
 class Operation(NamedTuple):
@@ -220,6 +232,7 @@ class Operation(NamedTuple):
         unit: (ranks, element type, traffic) -> elements that the message size must be a multiple of; None for 1, or
             the rank count if `in_blocks`.
         composition: of an operation that is not one call on pieces; `sent` and `received` are empty then.
+        dtypes: element types that it is measured with; None for all (all that can be reduced, if it reduces).
         group: the name that selects this and similar operations together; None for those of `all`.
     """
 
@@ -249,7 +262,12 @@ class Operation(NamedTuple):
     grammar: Grammar | None = None
     unit: Callable[[int, str, str | None], int] | None = None
     composition: Composition | None = None
+    dtypes: tuple[str, ...] | None = None
     group: str | None = None
+
+    def takes(self, dtype: str) -> bool:
+        """Whether it is measured with this element type."""
+        return (self.dtypes is None or dtype in self.dtypes) and (DTYPES[dtype].reduces or not self.reduces)
 
     def states(self, case: CaseLike) -> tuple[str, ...]:
         """The states that its samples take turns in; empty if there is only one."""

@@ -132,11 +132,14 @@ def _open(case: Case, communicator: Communicator, slots: int, salt: int) -> Insp
 def _check_memory(case: Case, communicator: Communicator, local_ranks: int) -> int:
     """Bytes that the slots of a block may take; the same on every rank. A size that does not fit ends the case.
 
-    Needed are two slots of what a rank sends and receives, and where blocks are of uneven size as many whole patterns.
+    Needed are two slots of what a rank sends and receives; where patterns are whole, as in blocks of uneven size, one
+    for each step; and what the operation itself needs.
     """
-    whole_patterns = case.operation.uneven or case.composition
+    composition = case.composition
+    patterns = len(composition.all_steps(case)) if composition else 2 if case.operation.uneven else 0
     places = [layout(case, rank) for rank in {0, communicator.rank}]
-    needed = (4 if whole_patterns else 2) * max(place.send_bytes + place.recv_bytes for place in places)
+    needed = (2 + patterns) * max(place.send_bytes + place.recv_bytes for place in places)
+    needed += composition.scratch(case) if composition else 0
     room = communicator.room_bytes(local_ranks)
     share, least = communicator.all_max([0.0 if room is None else needed / max(room, 1),
                                          -math.inf if room is None else -room])

@@ -66,7 +66,7 @@ class Inspector:
         self.fault: Mismatch | None = None
         memory = prepared.memory
         composition = case.composition
-        self._period = composition.steps if composition else 2
+        self._period = composition.steps(case) if composition else 2
         self._step = partial(composition.step, case) if composition else lambda sample, slot: (sample + slot) % 2
         steps = composition.all_steps(case) if composition else range(2)
         self.sends = [memory.keep(sent_pattern(case, rank, salt + 1 + step, step)) for step in steps]

@@ -16,7 +16,7 @@ import numpy as np
 from ..cases import catalog
 from ..cases.case import Case
 from ..errors import UsageError
-from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, Work, empty_call, layout
+from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, RowMath, Work, empty_call, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
@@ -24,6 +24,7 @@ from ..ranks.rendezvous import Place
 from ..topology.device_identity import RankDevice
 from . import composed
 from .host_compute import compute_on_host
+from .host_rows import HostRows
 from .loopback_definitions import perform, swap
 
 __all__ = ["InjectedFault", "LoopbackTransport", "run_ranks"]
@@ -120,7 +121,8 @@ class LoopbackCommunicator(LoopbackControl):
         return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
 
     def _composed(self, case: Case, memory: HostMemory, place: Layout) -> Prepared:
-        bound = [composed.bind(LoopbackParts(self, row), case, place) for row in memory.rows]
+        shared: dict[str, Any] = {}
+        bound = [composed.bind(LoopbackParts(self, row, shared), case, place) for row in memory.rows]
 
         def run(call: Callable[[], object], recv: np.ndarray) -> object:
             marks = call()
@@ -192,9 +194,10 @@ class LoopbackCommunicator(LoopbackControl):
 class LoopbackParts:
     """One slot of a thread; see `interfaces.Parts`. What is started is carried out by the wait for it."""
 
-    def __init__(self, comm: LoopbackCommunicator, row: np.ndarray) -> None:
+    def __init__(self, comm: LoopbackCommunicator, row: np.ndarray, shared: dict[str, Any]) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
-        self.share, self.kept = comm.share, comm.kept
+        self.share, self.kept, self.shared = comm.share, comm.kept, shared
+        self.rows: RowMath = HostRows()
         self._comm, self._row = comm, row
 
     def slot(self, at: int, length: int) -> np.ndarray:

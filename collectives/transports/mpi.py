@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import mpi4py
 import numpy as np
@@ -102,7 +102,8 @@ class MpiCommunicator(MpiControl):
         return Prepared(python_block(calls, self.now_ns, empty_call), len(calls), memory, place, "python", shared.free)
 
     def _composed(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
-        parts = [MpiParts(self, row) for row in memory.rows]
+        shared: dict[str, Any] = {}
+        parts = [MpiParts(self, row, shared) for row in memory.rows]
         bound = [composed.bind(one, case, place) for one in parts]
 
         def release() -> None:

@@ -2,14 +2,15 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from mpi4py import MPI
 
 from ..cases.case import Case
-from ..interfaces import RawBytes, Work
+from ..interfaces import RawBytes, RowMath, Work
 from .host_compute import compute_on_host
+from .host_rows import HostRows
 from .mpi_calls import Buffers, bind, by_address, request_starter, starter
 
 __all__ = ["MpiParts"]
@@ -21,6 +22,7 @@ class _Groups(Protocol):
     rank: int
     size: int
     now_ns: Callable[[], int]
+    drain: Callable[[], object]
     kept: dict[Case, int]
 
     def share(self, word: int) -> int:
@@ -33,9 +35,10 @@ class _Groups(Protocol):
 class MpiParts:
     """One slot of a communicator."""
 
-    def __init__(self, comm: _Groups, row: RawBytes) -> None:
+    def __init__(self, comm: _Groups, row: RawBytes, shared: dict[str, Any]) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
-        self.share, self.kept = comm.share, comm.kept
+        self.share, self.kept, self.shared = comm.share, comm.kept, shared
+        self.rows = _row_math(row, comm.drain)
         self._comm, self._row = comm, row
         self._bound: list[Buffers] = []
 
@@ -92,6 +95,13 @@ class MpiWork:
             self._request.Wait()
             self._at_ns = self._now_ns()
         return self._at_ns
+
+
+def _row_math(row: RawBytes, drain: Callable[[], object]) -> RowMath:
+    if isinstance(row, np.ndarray):
+        return HostRows()
+    from .torch_rows import TorchRows
+    return TorchRows(row.device, drain)
 
 
 def _vector(raw: RawBytes, counts: Sequence[int]) -> list[object]:

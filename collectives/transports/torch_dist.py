@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,7 +82,8 @@ class TorchCommunicator(TorchControl):
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
         if case.composition:
-            bound = [composed.bind(TorchParts(self, memory, row, device), case, place) for row in range(slots)]
+            shared: dict[str, Any] = {}
+            bound = [composed.bind(TorchParts(self, memory, row, device, shared), case, place) for row in range(slots)]
             calls, select, settle = [one.call for one in bound], composed.selector(case, bound), composed.settler(bound)
             if case.composition.marks(case) or case.operation.background(case):
                 # Such calls read the host's clock; and ranks of which some make other calls cannot meet on the device.

@@ -2,17 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 
 from ..cases.case import Case
-from ..interfaces import Work
+from ..interfaces import RowMath, Work
 from ..loop.memory import HostMemory
 from .torch_calls import Tensors, TimedGroup, Transfers, bind
 from .torch_memory import DeviceMemory, tensor
 from .torch_overlap import DeviceWork, compute, observed
+from .torch_rows import TorchRows
 
 __all__ = ["TorchParts"]
 
@@ -35,9 +36,11 @@ class _Groups(Protocol):
 class TorchParts:
     """One slot of a communicator."""
 
-    def __init__(self, comm: _Groups, memory: HostMemory | DeviceMemory, row: int, device: torch.device) -> None:
+    def __init__(self, comm: _Groups, memory: HostMemory | DeviceMemory, row: int, device: torch.device,
+                 shared: dict[str, Any]) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns
-        self.share, self.kept = comm.share, comm.kept
+        self.share, self.kept, self.shared = comm.share, comm.kept, shared
+        self.rows: RowMath = TorchRows(device)
         self._comm, self._memory, self._row, self._device = comm, memory, row, device
 
     def slot(self, at: int, length: int) -> torch.Tensor:

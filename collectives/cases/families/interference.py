@@ -147,7 +147,7 @@ def _why_not(case: CaseLike) -> str | None:
     roles = parse_roles(case.traffic or "")
     reduced = [op for op in (roles.victim, roles.aggressor) if catalog.OPERATIONS[op].reduces]
     if reduced and not DTYPES[case.dtype or ""].reduces:
-        return catalog.why_not_reduced((case.dtype or "",), reduced[0])
+        return catalog.why_not_taken((case.dtype or "",), reduced[0])
     return None
 
 

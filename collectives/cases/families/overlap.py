@@ -123,7 +123,7 @@ def _why_not(case: CaseLike) -> str | None:
     from .. import catalog
     op = parse_beside(case.traffic or "").collective
     if catalog.OPERATIONS[op].reduces and not DTYPES[case.dtype or ""].reduces:
-        return catalog.why_not_reduced((case.dtype or "",), op)
+        return catalog.why_not_taken((case.dtype or "",), op)
     return None
 
 
