@@ -92,6 +92,12 @@ def test_a_training_step_of_llama_70b_counted_by_hand():
     assert found.tokens == 8192 * 3 * 8 / 256
 
 
+def test_weights_that_stay_gathered_are_gathered_once_a_step():
+    found = counted(job("llama-405b", "training"))
+    assert (found["all_gather", "fsdp"], found["reduce_scatter", "fsdp"]) == (8 + 2, 8 + 2)      # of 126 / 16 layers
+    assert found["all_reduce", "tp"] == 32 * (4 * 8 + 2 + 3)
+
+
 @pytest.mark.parametrize(("name", "billions"), [("llama-70b", 70.6), ("llama-405b", 405.9)])
 def test_the_sizes_of_a_dense_model_give_its_published_parameters(name, billions):
     model = load_workloads()[name].model
@@ -207,6 +213,9 @@ def test_a_strided_group_sees_the_outer_levels_and_a_long_one_the_network():
     assert ([(level.ranks, level.rate_Bps.value) for level in beyond.levels()], outside) == \
         ([(9, 900e9), (16, 50e9)], True)
     assert beyond.domain.in_network_reduction is None
+    step = job("llama-70b", "training", "tp=8,fsdp=8,dp=16")
+    assert system("cm384", 50).reach(step) == {"tp": "UnifiedBus inside a node", "fsdp": "UnifiedBus between nodes",
+                                               "dp": "network between domains"}
 
 
 def test_beyond_its_domain_an_exchange_goes_through_cards():
@@ -299,7 +308,8 @@ def test_calls_of_ones_own_need_no_model(tmp_path):
     (('axis = "tp"', 'axis = "cp"'), "axis must be one of tp, ep, fsdp, dp, pp"),
     (("parallel = { tp = 4 }", "parallel = { cp = 4 }"), "axes are tp, ep, fsdp, dp, pp, not cp"),
     (("count = 3", "count = 3\nsize = 4"), "unknown field `size`"), (("[phases.step]", "[phases."), "mine.toml"),
-    (('op = "all_reduce"', 'op = "no_such_op"'), "no model knows its time")])
+    (('op = "all_reduce"', 'op = "no_such_op"'), "no model knows its time"),
+    (('op = "all_reduce"', 'op = "comm_init"'), "no model knows its time")])
 def test_a_wrong_file_is_refused_in_one_line(tmp_path, change, words):
     file = tmp_path / "mine.toml"
     file.write_text(OWN.replace(*change))

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ class Outcome:
     """One job on one system.
 
     Args:
-        place: where on the domain; None on a machine that was measured.
+        place: where on the domain; None on a machine that was measured. `reach`: the level that each axis reaches.
         priced: the calls.
         compute_s: [draw] of computation in a step, as the user states it; None if it is not stated.
         communication_s: [draw] of all calls of a step one after another; None if the time of one is unknown.
@@ -66,6 +66,7 @@ class Outcome:
     system: str
     job: Job
     place: Place | None
+    reach: dict[str, str]
     priced: tuple[Priced, ...]
     compute_s: Floats | None
     communication_s: Floats | None
@@ -117,9 +118,10 @@ def outcome_of(job: Job, system: System, compute: Compute = NO_COMPUTE) -> Outco
 def summed(job: Job, system: System, priced: list[Priced], compute: Compute) -> Outcome:
     """The sum of calls with times; draws of one system belong together, so draws are added one by one."""
     place = system.place(job) if isinstance(system, OnDomain) else None
+    levels = system.reach(job) if isinstance(system, OnDomain) else {}
     times = [one.time_s for one in priced]
     if any(time is None for time in times):
-        return Outcome(system.name, job, place, tuple(priced), None, None, None, (), "unknown")
+        return Outcome(system.name, job, place, levels, tuple(priced), None, None, None, (), "unknown")
     draws = max(len(time) for time in times if time is not None)
     stated = compute.get(system.name, compute.get(ALL))
     computing = None if stated is None else \
@@ -129,8 +131,8 @@ def summed(job: Job, system: System, priced: list[Priced], compute: Compute) -> 
         assert one.time_s is not None
         total = total + one.time_s * one.call.count
         fixed = fixed + (0.0 if one.call.overlap else one.time_s * one.call.count)
-    plain = Outcome(system.name, job, place, tuple(priced), computing, total, fixed, (), worst(priced))
-    return Outcome(system.name, job, place, tuple(priced), computing, total, fixed, _rates(plain, system), plain.kind)
+    plain = Outcome(system.name, job, place, levels, tuple(priced), computing, total, fixed, (), worst(priced))
+    return replace(plain, rates=_rates(plain, system))
 
 
 def _rates(outcome: Outcome, system: System) -> tuple[Rate, ...]:

@@ -138,12 +138,13 @@ def _training(model: Model, phase: Phase, parallel: Parallel, tokens: int, micro
              _use("all_reduce", state, "tp", 2 * many, overlapped["tp"], "embedding and head"),
              _use("all_reduce", _LOSS_BYTES * tokens, "tp", 3 * many, overlapped["tp"], "loss")]
     if parallel.fsdp > 1:
-        calls += [_use("all_gather", int(layer * weight), "fsdp", 2 * layers * many, overlapped["fsdp"], "weights"),
-                  _use("reduce_scatter", int(layer * gradient), "fsdp", layers * many, overlapped["fsdp"],
+        gathers, scatters = (1, 1) if phase.gathered == "once" else (2 * many, many)
+        calls += [_use("all_gather", int(layer * weight), "fsdp", layers * gathers, overlapped["fsdp"], "weights"),
+                  _use("reduce_scatter", int(layer * gradient), "fsdp", layers * scatters, overlapped["fsdp"],
                        "gradients"),
-                  _use("all_gather", int(ends * weight), "fsdp", 2 * 2 * many, overlapped["fsdp"],
+                  _use("all_gather", int(ends * weight), "fsdp", 2 * gathers, overlapped["fsdp"],
                        "embedding and head"),
-                  _use("reduce_scatter", int(ends * gradient), "fsdp", 2 * many, overlapped["fsdp"],
+                  _use("reduce_scatter", int(ends * gradient), "fsdp", 2 * scatters, overlapped["fsdp"],
                        "embedding and head")]
     if parallel.dp > 1:
         calls += [_use("all_reduce", int(layer * gradient / parallel.fsdp), "dp", layers, overlapped["dp"],

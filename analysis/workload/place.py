@@ -10,7 +10,7 @@ from ..domains.facts import Alternative, Domain, Figure, Tier
 from ..projection.monte_carlo import Target
 from .parallel import Group, Parallel
 
-__all__ = ["Place", "capacity", "dies_per_rank_unit", "place_of", "target_of"]
+__all__ = ["Place", "capacity", "dies_per_rank_unit", "place_of", "reach", "target_of"]
 
 _NETWORK = "network between domains"
 _NETWORK_S = 5e-6        # extra latency of a step through a network card, as analysis/cost/levels.py assumes
@@ -78,6 +78,13 @@ def target_of(key: str, domain: Domain, group: Group) -> tuple[Target, bool]:
     seen = msgspec.structs.replace(domain, accelerators=size, dies_per_accelerator=None, tiers=tuple(kept),
                                    in_network_reduction=None if outside else domain.in_network_reduction)
     return Target(key, seen, group.ranks), outside
+
+
+def reach(key: str, domain: Domain, group: Group) -> str:
+    """The innermost level that connects all ranks of the group, if groups begin where levels do."""
+    each, most = dies_per_rank_unit(domain), capacity(key, domain)
+    span = (group.ranks - 1) * group.stride + 1
+    return _NETWORK if span > most else next(tier.name for tier in domain.tiers if _ranks(tier, each) >= span)
 
 
 def _ranks(tier: Tier, each: int) -> int:

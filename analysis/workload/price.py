@@ -17,7 +17,7 @@ from ..projection.references import shipped
 from ..text.units import rate
 from .calls import EXCHANGES, Job, Use
 from .exchange import NETWORK, Stream, curve_at, draws_at, tables
-from .place import Place, dies_per_rank_unit, place_of, target_of
+from .place import Place, dies_per_rank_unit, place_of, reach, target_of
 
 __all__ = ["KINDS", "OnDomain", "Priced", "System", "weakest", "worst"]
 
@@ -76,6 +76,11 @@ class OnDomain:
         """How much of the domain, or of several, the job needs."""
         return place_of(self.name, self.domain, job.parallel)
 
+    def reach(self, job: Job) -> dict[str, str]:
+        """By axis: the level of the domain, or the network, that its groups reach."""
+        return {axis: reach(self.name, self.domain, job.parallel.group(axis))
+                for axis in dict.fromkeys(str(use.call.axis) for use in job.uses)}
+
     @property
     def dies(self) -> int:
         """Ranks on one accelerator."""
@@ -105,8 +110,8 @@ class OnDomain:
             if found is not None:
                 return found
         op = _PLAIN if call.op in EXCHANGES else call.op
-        if op not in ALGORITHMS or op not in OPERATIONS:
-            raise UsageError(f"{call.op}: no model knows its time; known are {', '.join((*ALGORITHMS, *EXCHANGES))}")
+        if op not in _timed():
+            raise UsageError(f"{call.op}: no model knows its time; known are {', '.join((*_timed(), *EXCHANGES))}")
         target, outside = target_of(self.name, self.domain, group)
         size = float(call.bytes) if OPERATIONS[op].has_payload else 0.0
         drawn = sample_times(target, op, size, shipped(), (), self.draws, shared=self.name)
@@ -142,6 +147,11 @@ class OnDomain:
             f"for {'an accelerator' if self.dies == 1 else f'{self.dies} ranks'}, as efficient as those measured"
         return Priced(use, ranks, times * share * slower, "projected", tables()[NETWORK].source,
                       "; ".join(filter(None, (words, note))))
+
+
+def _timed() -> list[str]:
+    """Operations that can be projected; making communicators is work of the software, of which facts say nothing."""
+    return [op for op in ALGORITHMS if op in OPERATIONS and not OPERATIONS[op].lifecycle and op not in EXCHANGES]
 
 
 def weakest(kinds: Sequence[str]) -> str:

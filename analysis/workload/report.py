@@ -66,6 +66,8 @@ def rows(report: Report) -> list[Row]:
     """The table."""
     found = report.outcomes
     shown = [Row("ranks (of the domain)", tuple(_place(one) for one in found)),
+             *(Row(f"  {axis} {report.job.parallel.group(axis).ranks} reaches",
+                   tuple(one.reach.get(axis, "-") for one in found)) for axis in _axes(report)),
              Row("communication a step", tuple(_time(one.communication_s) for one in found))]
     shown += [Row(f"  {op}, {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
     shown += [Row("  per token of a rank", tuple(_time(None if one.communication_s is None else
@@ -83,6 +85,10 @@ def _kinds(found: Sequence[Outcome]) -> list[tuple[str, str]]:
     if known is None:
         return []
     return [(op, axis) for op, axis, share in known.shares() if share >= 0.005]
+
+
+def _axes(report: Report) -> list[str]:
+    return list(dict.fromkeys(str(use.call.axis) for use in report.job.uses))
 
 
 def _place(one: Outcome) -> str:
@@ -233,6 +239,7 @@ def _system(one: Outcome) -> dict[str, object]:
         return None if values is None else interval(values)._asdict()
     exposed, step = one.exposed_s(), one.step_s()
     return {"name": one.system, "kind": one.kind, "place": None if one.place is None else one.place._asdict(),
+            "reach": one.reach,
             "communication_s": ends(one.communication_s),
             "exposed_s": None if exposed is None else {"without_overlap": ends(exposed[0]),
                                                        "overlapped": ends(exposed[1])},

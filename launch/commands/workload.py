@@ -10,7 +10,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.option_groups import OUTPUT, WHAT, GroupedCommand, option
 
 from ..data_arguments import read_data
-from ..shared_options import DomainNames, OutputFile, domains_options, json_option, verbose_option, warn, write_text
+from ..shared_options import DomainNames, OutputFile, domains_options, json_option, warn, write_text
 
 __all__ = ["SECTION", "command"]
 
@@ -78,7 +78,8 @@ class _Name(click.ParamType):
         help="Write the costs, every call and the sources as Markdown; - is standard output.")
 @option("--sequence", "calls_file", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
         help="Write the calls of a step as a list that can be measured: a file that ends in .csv or .toml.")
-@verbose_option
+@option("-v", "--verbose", group=OUTPUT, is_flag=True, help="Also print every call, the sources and what the words "
+        "mean.")
 def command(name: str | None, phase: str | None, parallel: str | None, tokens: int | None, micro_batches: int | None,
             imbalance: str, compute: tuple[tuple[str, tuple[float, float]], ...], names: str, data: Path | None,
             measured_on: str | None, nic: str | None, file: Path | None, json_file: Path | None, page: Path | None,
