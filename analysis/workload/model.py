@@ -114,8 +114,8 @@ class Phase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         overlap: axes whose calls may run while the model computes.
         dispatch_bytes, combine_bytes: of one element on the way to the experts and back, with scales.
         gradient_bytes: of one element of a gradient that is reduced.
-        gathered: with fsdp: weights are gathered for both directions of every micro-batch, and gradients scattered after
-            it (`each pass`, PyTorch's default), or both once a step.
+        gathered: with fsdp: weights are gathered for both directions of every micro-batch, and gradients scattered
+            after it (`each pass`, PyTorch's default), or both once a step.
         sweep: degrees at which two domains are compared, by axis.
         calls: more calls of a step, or all of them where there is no model.
     """
