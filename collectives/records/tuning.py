@@ -70,7 +70,7 @@ class Tuning(msgspec.Struct, frozen=True, kw_only=True):
     job_ranks: int
     dtype: str = "float32"
     mode: Mode = "streamed"
-    case_s: float = 0.05
+    case_s: float = 0.25
     device: str = "auto"
     seed: int = 0
     command: tuple[str, ...] = ()

@@ -66,8 +66,8 @@ _OPS = ("all_reduce", "all_to_all")
 @option("--mode", group=HOW, type=click.Choice(MODES), default=None,
         help="What is to be fast: isolated calls, or calls back to back.  [default: streamed on accelerators, else "
              "isolated]")
-@option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.05, show_default=True,
-        help="Sampling time per case and launch. Launches differ by more than samples do: many short ones tell more.")
+@option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,
+        help="Sampling time per case and launch. Launches differ by more than samples do, so several are needed.")
 @option("--budget", group=RUN, type=Amount(min=5.0), default=600.0, show_default=True,
         help="Time in seconds. Whatever is not decided when it ends remains a tie.")
 @option("--ranks", group=RUN, type=RankCount(2), default=None, help=RANKS_HERE)

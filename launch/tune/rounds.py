@@ -44,7 +44,7 @@ _PROOF_SHARE = 0.3          # of the time, kept for the second measurement
 _PROOF_ROUNDS = (4, 12)     # fewest that are planned for, most that are made
 _FIRST_S = 10.0             # of a launch, before one is known
 _GIVE_UP = 2                # starts in a row that leave nothing
-_SAMPLES = 5
+_SAMPLES = 15       # fewest in a launch: a burst of other work should not be the median
 
 
 class _Start(msgspec.Struct):
