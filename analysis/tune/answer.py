@@ -77,12 +77,12 @@ def answer_of(out: Path, targets: Sequence[int]) -> Answer:
     measured = Measured.read(out)
     found = _found(measured)
     rules = rule_file(found, measured.tuning)
-    kept = out / rules.name if rules is not None and (out / rules.name).exists() else None
+    kept = _kept(out, rules)
     domains = load_domains()
     home = home_of(pool(list(measured.loaded.values())).points, domains)
     likely = likely_winners(measured, [count for count in targets if count not in measured.tuning.ranks],
                             (home, domains[home]) if home else None)
-    return Answer(measured.tuning, tuple(measured.launches), found, rules, _proof(measured), tuple(likely),
+    return Answer(measured.tuning, tuple(measured.launches), found, rules, _proof(measured, rules), tuple(likely),
                   ignored(measured), measured.failures(), tuple(measured.warnings), kept)
 
 
@@ -101,9 +101,19 @@ def rules_of(out: Path) -> tuple[RuleFile | None, dict[str, list[tuple[int, int]
     return rules, where
 
 
-def proof_of(out: Path) -> Proof | None:
-    """The second measurement in `out`; None if there is none, or too little to compare."""
-    return _proof(Measured.read(out))
+def proof_of(out: Path, rules: RuleFile) -> Proof | None:
+    """The second measurement of these rules in `out`; None if there is none, or too little to compare."""
+    return _proof(Measured.read(out), rules)
+
+
+def _kept(out: Path, rules: RuleFile | None) -> Path | None:
+    """The file of these rules in `out`, if they were kept."""
+    if rules is None:
+        return None
+    try:
+        return out / rules.name if (out / rules.name).read_text(encoding="utf-8") == rules.text else None
+    except OSError:
+        return None
 
 
 def _found(measured: Measured) -> Found:
@@ -113,8 +123,8 @@ def _found(measured: Measured) -> Found:
     return found_in(table, next((run.library for run in measured.runs(REFERENCE)), ""))
 
 
-def _proof(measured: Measured) -> Proof | None:
-    table = measured.table(proof=True)
+def _proof(measured: Measured, rules_file: RuleFile | None) -> Proof | None:
+    table = measured.table(rules_file.digest) if rules_file is not None else None
     if table is None or set(table.variants) != {REFERENCE, RULES}:
         return None
     found = found_in(table, "")

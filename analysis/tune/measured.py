@@ -86,16 +86,16 @@ class Measured:
         """Rounds of the race in which something was measured."""
         return max((launch.round for launch in self.launches if not launch.proof), default=0)
 
-    def points(self, proof: bool = False) -> pd.DataFrame:
-        """A row per case and launch of the race, or of the second measurement."""
+    def points(self, proof: str = "") -> pd.DataFrame:
+        """A row per case and launch of the race, or of the second measurement of some rules."""
         parts = [self._parts[launch.number] for launch in self.launches
-                 if launch.proof is proof and launch.number in self._parts]
+                 if launch.proof == proof and launch.number in self._parts]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*KEY, "variant", "round"])
 
-    def table(self, proof: bool = False) -> Table | None:
-        """The times of the race, or of the second measurement; None if there are none.
+    def table(self, proof: str = "") -> Table | None:
+        """The times of the race, or of the second measurement of some rules; None if there are none.
 
-        Variants that were never measured are left out.
+        Variants that were never measured are left out. One that gave a wrong result in a case has no times there.
         """
         points = self.points(proof)
         if points.empty:
@@ -108,18 +108,27 @@ class Measured:
         log_s = np.full((len(cells), len(variants), int(where["round"].max())), np.nan)
         log_s[where["cell"], where["variant"].map(variants.index), where["round"] - 1] = np.log(
             where["time_s"].astype(float))
+        for launch in self.launches:
+            for row in self._bad(launch, ("wrong",)).to_dict("records"):
+                if (name := launch.variants.get(row["op"])) in variants:
+                    same = np.all([cells[column].eq(row[column]) for column in CELL], axis=0)
+                    log_s[same, variants.index(name)] = np.nan
         return Table(cells, variants, log_s)
+
+    def _bad(self, launch: Launch, statuses: tuple[str, ...] = _BAD) -> pd.DataFrame:
+        """The records of a launch with one of these statuses."""
+        records = self.loaded[launch.number].records if launch.number in self.loaded else pd.DataFrame({"status": []})
+        return records[records["status"].isin(statuses)]
 
     def failures(self) -> dict[str, list[str]]:
         """By variant: cases that were wrong or failed, and starts that left nothing, each once."""
         found: dict[str, list[str]] = {}
         for launch in self.launches:
-            records = self.loaded[launch.number].records if launch.number in self.loaded else None
-            if records is None:
+            if launch.number not in self.loaded:
                 for name in set(launch.variants.values()):
                     found.setdefault(name, []).append(f"a start ended with status {launch.status}, nothing measured")
                 continue
-            bad = records[records["status"].isin(_BAD)]
+            bad = self._bad(launch)
             for op, label, status in zip(bad["op"], bad["label"], bad["status"], strict=True):
                 if op in launch.variants:
                     found.setdefault(launch.variants[op], []).append(f"{label}: {status}")

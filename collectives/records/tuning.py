@@ -88,7 +88,8 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         number: its directory is launches/NUMBER with four digits.
         round: launches of one round are compared with each other.
         variants: by operation, the name of the variant that it was carried out by.
-        proof: the round is part of the second measurement, of the reference and the written rules.
+        proof: of the second measurement, of the reference and the written rules: which rules those were; empty for the
+            race.
         status: exit status.
         wall_s: from start to end.
     """
@@ -96,7 +97,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     round: int
     variants: dict[str, str]
-    proof: bool = False
+    proof: str = ""
     status: int
     wall_s: float
 

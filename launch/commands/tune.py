@@ -162,8 +162,8 @@ def _prove(out: Path, rounds: "Rounds") -> None:
         warn(f"measuring again under {found.name}")
         settings = {name: value.replace(PATH, str(candidate.absolute())) for name, value in found.settings.items()}
         reference = rounds.tuning.variant(REFERENCE)
-        rounds.prove(msgspec.structs.replace(reference, name=RULES, settings=settings), cells)
-        proof = proof_of(out)
+        rounds.prove(msgspec.structs.replace(reference, name=RULES, settings=settings), found.digest, cells)
+        proof = proof_of(out, found)
         if proof is not None and not proof.slower:
             candidate.replace(out / found.name)
             candidate.parent.rmdir()

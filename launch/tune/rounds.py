@@ -109,15 +109,19 @@ class Rounds:
         self._say(f"after {number} rounds: {standing.words}")
         return standing.open
 
-    def prove(self, rules: Variant, cells: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        """Measure the reference and `rules` in turn, in the time that is left and at least once each."""
-        done = max((launch.round for launch in self._launches if launch.proof), default=0)
+    def prove(self, rules: Variant, which: str, cells: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """Measure the reference and `rules` in turn, in the time that is left and at least once each.
+
+        Args:
+            which: tells these rules from others, which an earlier part of this tuning run may have proved.
+        """
+        done = max((launch.round for launch in self._launches if launch.proof == which), default=0)
         open_ = {op: {REFERENCE: tuple(where), RULES: tuple(where)} for op, where in cells.items()}
         for number in range(done + 1, _PROOF_ROUNDS[1] + 1):
             random_order = random.Random(f"{self.tuning.seed} proof {number}")
             starts = [self._start(variant, open_) for variant in (self.tuning.variant(REFERENCE), rules)]
             random_order.shuffle(starts)
-            if not self._round(number, starts, 0.0, proof=True):
+            if not self._round(number, starts, 0.0, which):
                 return
 
     def _everything(self) -> Open:
@@ -157,7 +161,7 @@ class Rounds:
         walls = sorted(launch.wall_s for launch in self._launches)
         return walls[len(walls) // 2] if walls else _FIRST_S
 
-    def _round(self, number: int, starts: list[_Start], kept_s: float, proof: bool = False) -> bool:
+    def _round(self, number: int, starts: list[_Start], kept_s: float, proof: str = "") -> bool:
         """Make the launches of a round; False if time or a signal ended it."""
         first = number == 1
         for start in starts:
@@ -171,7 +175,7 @@ class Rounds:
             self._given_up([launch])
         return True
 
-    def _launch(self, number: int, start: _Start, proof: bool) -> Launch:
+    def _launch(self, number: int, start: _Start, proof: str) -> Launch:
         identity = 1 + max((launch.number for launch in self._launches), default=0)
         while launch_directory(self.out, identity).exists():       # of a launch that did not end
             identity += 1

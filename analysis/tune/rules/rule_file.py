@@ -1,5 +1,6 @@
 """A file of rules, before it has been proved."""
 
+import hashlib
 from typing import NamedTuple
 
 from collbench.collectives.records.tuning import Tuning
@@ -27,6 +28,11 @@ class RuleFile(NamedTuple):
     ops: tuple[str, ...]
     words: str
     needs: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Tells these rules from others."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
 
 def origin(tuning: Tuning) -> str:
