@@ -120,7 +120,9 @@ def _run(launcher: Launcher, job: Job, own: dict[str, str], output: int | None) 
         _say(f"the launcher (pid {process.pid}) died of {signal.Signals(-status).name}: the job ends; "
              f"{_whereabouts(job.config.journal)}")
         return FAULT
-    if received and (status == _STOPPED or -status in (*_SIGNALS, launcher.stop_signal) or launcher.hides_status):
+    # A rank that is not ready for the signal yet dies of it, and the launcher returns that as its status.
+    stopped = (_STOPPED, 128 + launcher.stop_signal, *(-number for number in (*_SIGNALS, launcher.stop_signal)))
+    if received and (status in stopped or launcher.hides_status):
         return _INTERRUPTED if received[0] == signal.SIGINT else _STOPPED
     status = 128 - status if status < 0 else status
     if status and not received and STATUS_FILE in own and not Path(own[STATUS_FILE]).exists():

@@ -100,6 +100,10 @@ class Measured:
         points = self.points(proof)
         if points.empty:
             return None
+        points = points.assign(place=points["place"].fillna(""))
+        kinds = points.groupby(["op", "place"])["variant"].nunique().reset_index()     # some launches have both places
+        kept = kinds.sort_values(["variant", "place"], ascending=False).drop_duplicates("op")
+        points = points.merge(kept[["op", "place"]], on=["op", "place"])
         order = [*(variant.name for variant in self.tuning.variants), RULES]
         variants = tuple(name for name in order if name in set(points["variant"]))
         cells = points.drop_duplicates(list(CELL)).sort_values(list(CELL))[[*CELL, "asked_bytes", "label"]]

@@ -14,6 +14,7 @@ import msgspec
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.errors import CollbenchError, UsageError
 from collbench.collectives.options import RunConfig
+from collbench.collectives.records.append_file import AppendFile
 from collbench.collectives.records.record import MODES, Policy
 from collbench.collectives.records.tuning import (
     LAUNCHES_FILE,
@@ -44,6 +45,7 @@ _PROOF_SHARE = 0.3          # of the time, kept for the second measurement
 _PROOF_ROUNDS = (4, 12)     # fewest that are planned for, most that are made
 _FIRST_S = 10.0             # of a launch, before one is known
 _GIVE_UP = 2                # starts in a row that leave nothing
+_TORCH_IN_PLACE = ("all_reduce", "reduce")
 _SAMPLES = 15       # fewest in a launch: a burst of other work should not be the median
 
 
@@ -80,6 +82,7 @@ class Rounds:
         self.out, self.tuning, self._allocation, self._say = out, tuning, allocation, say
         self._deadline = time.monotonic() + budget_s
         self._share_s = _PROOF_SHARE * budget_s
+        self._log = _locked(out / LAUNCHES_FILE)
         self._launches = read_launches(out)
         self._lost: dict[str, int] = {}
         self.stopped = 0
@@ -191,8 +194,7 @@ class Rounds:
                         wall_s=round(time.monotonic() - begin, 3))
         self._launches.append(launch)
         try:
-            with (self.out / LAUNCHES_FILE).open("ab") as file:
-                file.write(msgspec.json.encode(launch) + b"\n")
+            self._log.append(msgspec.json.encode(launch) + b"\n")
         except OSError as error:
             raise CollbenchError(f"{self.out / LAUNCHES_FILE}: {error.strerror}") from None
         return launch
@@ -215,7 +217,7 @@ class Rounds:
     def _config(self, identity: int, start: _Start, variant: Variant) -> RunConfig:
         tuning = self.tuning
         sweep = Sweep(ops=tuple(start.variants), sizes=tuple(sorted(start.sizes)), ranks=tuple(sorted(start.ranks)),
-                      dtypes=(tuning.dtype,), redops=("sum",), places=(False,),
+                      dtypes=(tuning.dtype,), redops=("sum",), places=self._places(start),
                       seed=tuning.seed + identity)
         # How many calls a streamed sample needs is known from isolated ones.
         modes = MODES if tuning.mode == "streamed" else (tuning.mode,)
@@ -224,6 +226,11 @@ class Rounds:
         return RunConfig(transport=variant.transport, backend=backend, device=tuning.device, sweep=sweep,
                          policy=policy, journal=launch_directory(self.out, identity) / "journal.jsonl",
                          command=tuning.command, display="quiet")
+
+    def _places(self, start: _Start) -> tuple[bool, ...]:
+        """Out of place, but where torch takes part, in place those operations that it has in place only."""
+        torch = any(variant.transport == "torch" for variant in self.tuning.variants)
+        return tuple(sorted({torch and op in _TORCH_IN_PLACE for op in start.variants}))
 
     def _given_up(self, launches: Iterable[Launch]) -> None:
         """Count starts that left nothing; UsageError if the reference is one that is given up."""
@@ -237,6 +244,18 @@ class Rounds:
                                      "collbench doctor says what is missing")
                 if lost and self._lost[name] == _GIVE_UP:
                     self._say(f"{name}: {_GIVE_UP} starts in a row left nothing; it is given up")
+
+
+def _locked(path: Path) -> AppendFile:
+    """The list of launches, to append to, by one process at a time. UsageError if another one has it."""
+    try:
+        file = AppendFile(path)
+        file.end_line()
+    except BlockingIOError:
+        raise UsageError(f"{path.parent}: another collbench tune is measuring into this directory") from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return file
 
 
 def write_tuning(out: Path, tuning: Tuning) -> None:
