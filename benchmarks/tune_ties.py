@@ -23,8 +23,9 @@ from collbench.analysis.tune.winners import race_of
 from collbench.collectives.records.tuning import REFERENCE
 
 SAME = ("same_a", "same_b")
-NOISES = {"quiet": (0.02, 0.03, 0.0), "usual": (0.05, 0.08, 0.0), "noisy": (0.15, 0.25, 0.0),
-          "disturbed": (0.05, 0.08, 0.1)}       # of a launch, of a case in it, share of launches that take long
+# Of a launch, of a case in it, share of launches that take long, and how many times more the last variant scatters.
+NOISES = {"quiet": (0.02, 0.03, 0.0, 1), "usual": (0.05, 0.08, 0.0, 1), "noisy": (0.15, 0.25, 0.0, 1),
+          "disturbed": (0.05, 0.08, 0.1, 1), "uneven": (0.05, 0.08, 0.0, 3)}
 
 
 def main() -> None:
@@ -80,12 +81,13 @@ def dealt(pool, variants: int, rounds: int, random):
 
 
 def generated(noise, cells: int, variants: int, rounds: int, random):
-    whole, own, disturbed = noise
+    whole, own, disturbed, uneven = noise
     drift = np.cumsum(random.normal(0, 0.03, rounds))
     launch = random.normal(0, whole, (variants, rounds)) + np.where(
         random.random((variants, rounds)) < disturbed, np.log(2), 0.0)
     scale = own * np.exp(random.normal(0, 0.5, (cells, 1, 1)))
-    return random.normal(0, scale, (cells, variants, rounds)) + launch + drift
+    more = np.where(np.arange(variants) == variants - 1, uneven, 1)[:, None]
+    return (random.normal(0, scale, (cells, variants, rounds)) + launch) * more + drift
 
 
 def measured(out: Path, repeats: int, budget_s: float) -> Iterator[Table]:

@@ -9,7 +9,7 @@ from scipy import special
 
 from .rank_tests import Floats
 
-__all__ = ["PRIOR_DF", "Scatter", "find_scatter", "moderated"]
+__all__ = ["PRIOR_DF", "Scatter", "find_scatter"]
 
 # Priors, assumed and not measured: standard deviations of a launch's log median, for the shift of a whole launch and
 # for a case's own scatter, and their weight in launches. benchmarks/compare_alarms.py shows their effect.
@@ -56,7 +56,7 @@ def find_scatter(points: pd.DataFrame, effect: Floats, counts: pd.DataFrame, sam
     rest = points["rest"] - [shift[key] for key in zip(points["side"], points["launch"], strict=True)]
     freedom = np.maximum((counts.sum(axis=1) - len(launches)).to_numpy(), 0)
     squares = (rest**2).groupby(points["case"]).sum().to_numpy()
-    own, own_df = moderated(squares, freedom)
+    own, own_df = _moderated(squares, freedom)
     of, many = ("differences within pairs", f"{launches['pair']} pairs") if summed == 2 else (
         "launches", f"{launches['a']} and {launches['b']} launches")
     words = (f"{of} scatter by a common shift of {100 * math.sqrt(common):.1f} % and by "
@@ -77,21 +77,15 @@ def _without_repeats(effect: Floats, sampling: Floats) -> Scatter:
     return Scatter(_ALONE_SHIFT**2, PRIOR_DF, own + sampling, PRIOR_DF + others, words)
 
 
-def moderated(squares: Floats, freedom: Floats, most_df: float = _MOST_DF) -> tuple[Floats, float]:
-    """Each case's variance, shrunk towards that of all (Smyth 2004), and the fewest degrees of freedom of any case.
-
-    Args:
-        squares: sum of squared deviations of each case from its mean.
-        freedom: degrees of freedom of each; at least one case has some.
-        most_df: largest weight of all cases in the variance of one, in degrees of freedom.
-    """
+def _moderated(squares: Floats, freedom: Floats) -> tuple[Floats, float]:
+    """Each case's variance, shrunk towards that of all (Smyth 2004), and the fewest degrees of freedom of any case."""
     known = freedom > 0
     usual = float(np.median(freedom[known]))
     raw = np.maximum(squares[known] / freedom[known], 1e-10)
     # Log variances, corrected for the bias of a log chi-square; their excess variance gives the prior's weight.
     logs = np.log(raw) - special.digamma(freedom[known] / 2) + np.log(freedom[known] / 2)
     beyond = float(np.var(logs, ddof=1)) - float(special.polygamma(1, usual / 2)) if len(raw) > 1 else 0.0
-    prior_df = min(2 * _inverse_trigamma(beyond), most_df) if beyond > 0 else most_df
+    prior_df = min(2 * _inverse_trigamma(beyond), _MOST_DF) if beyond > 0 else _MOST_DF
     prior = math.exp(float(np.mean(logs)) + float(special.digamma(prior_df / 2)) - math.log(prior_df / 2))
     if len(raw) < 4:
         prior_df, prior = PRIOR_DF, _PRIOR_OWN**2

@@ -1,12 +1,14 @@
 """Which variants are known to be faster than which, after each look at the launches so far.
 
 A launch is one observation: the logarithm of the median time of a case. Launches of one round are paired, so that drift
-of the machine cancels. For each case and pair of variants the differences within rounds are tested: with Student's t
-and a variance shrunk towards that of all pairs and cases (`compare.scatter`), or where there are enough rounds, with
-the exact signed-rank test (`compare.rank_tests`), for which a disturbed launch is one rank, however slow it was.
+of the machine cancels. For each case and pair of variants the differences within rounds are tested: with Student's t,
+or where there are enough rounds, with the exact signed-rank test of `compare`, for which a disturbed launch is one
+rank, however slow it was. The variance in the t test is shrunk, towards that of other pairs in the case, and of the
+pair in other cases, whichever is larger: a single disturbed launch, or a variant or case that scatters more than the
+others, must not look like a difference.
 
 Holm's procedure holds the chance of any false statement in the whole table, over all cases and pairs, at the level of
-the look. Looks come after 2, 3, 4, 6, 8, 12 ... rounds, and the level of look j is 6 / (pi j)^2 of 5 %. These sum to
+the look. Looks come after 3, 4, 6, 8, 12, 16 ... rounds, and the level of look j is 6 / (pi j)^2 of 5 %. These sum to
 5 %, so that looking repeatedly, and dropping what has lost, raises no false alarms (union bound). What was told
 apart stays so, and is no longer tested, which leaves the others more of the level.
 """
@@ -19,25 +21,22 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from ..compare.rank_tests import Floats, means_of_two, rank_p, signed_rank_distribution
-from ..compare.scatter import moderated
 from ..compare.verdict import ALPHA, BAND, holm
 
 __all__ = ["Race", "is_look", "looks_until"]
 
 Bools = NDArray[np.bool_]
 
-# Weight of all cases in the variance of one, at most. With more, one disturbed launch of two would look significant:
-# its t is at most the root of this plus 1.
+# Weight of the other pairs and cases in the variance of one, at most, in degrees of freedom.
 _MOST_DF = 6.0
-_FEWEST = 2         # rounds
-_FEWEST_ROWS = 4    # whose variances show what is usual
+_FEWEST = 3         # rounds
 _LEAST_VARIANCE = 1e-8
 _SHRINKING = 6 / math.pi**2
 _WIDEST = 50.0      # largest half-width of an interval of a logarithm
 
 
 def is_look(rounds: int) -> bool:
-    """Whether variants are compared after this many rounds: 2, 3, 4, 6, 8, 12, 16 ..."""
+    """Whether variants are compared after this many rounds: 3, 4, 6, 8, 12, 16 ..."""
     power = 1 << max(rounds, 1).bit_length() - 1
     return rounds >= _FEWEST and rounds in (power, power + power // 2)
 
@@ -86,16 +85,15 @@ class Race:
         a, b = first[pair], second[pair]
         mean = gaps.sum(axis=1) / n
         squares = np.where(there, (gaps - mean[:, None])**2, 0.0).sum(axis=1)
-        variance, prior_df = self._variance(squares, n)
+        variance, df = self._variance(squares, n, cell, pair)
         open_ = ~(self.faster[cell, a, b] | self.faster[cell, b, a] | self.same[cell, a, b])
         tests = int(open_.sum())
         if not tests:
             return
         rows = np.nonzero(open_)[0]
-        effect, p, walsh = self._tested(gaps[rows], there[rows], mean[rows], variance[rows], prior_df + n[rows] - 1,
-                                        level / tests)
+        effect, p, walsh = self._tested(gaps[rows], there[rows], mean[rows], variance[rows], df[rows], level / tests)
         own_level, rejected = holm(p, level)
-        half = stats.t.ppf(1 - own_level / 2, prior_df + n[rows] - 1) * np.sqrt(variance[rows] / n[rows])
+        half = stats.t.ppf(1 - own_level / 2, df[rows]) * np.sqrt(variance[rows] / n[rows])
         low, high = effect - np.minimum(half, _WIDEST), effect + np.minimum(half, _WIDEST)
         for at, ordered in walsh.items():
             left_out = int((2 * signed_rank_distribution(int(n[rows[at]])) <= own_level[at]).sum())
@@ -103,12 +101,24 @@ class Race:
         self._note(cell[rows], a[rows], b[rows], (effect, low, high), rejected, n[rows])
 
     @staticmethod
-    def _variance(squares: Floats, n: NDArray[np.int_]) -> tuple[Floats, float]:
-        """Of a difference within a round, for each row, and the weight of the others in it in degrees of freedom."""
-        if len(n) < _FEWEST_ROWS:
-            return np.maximum(squares / (n - 1), _LEAST_VARIANCE), 0.0
-        variance, least_df = moderated(squares, (n - 1).astype(float), _MOST_DF)
-        return variance, least_df - float(n.min() - 1)
+    def _variance(squares: Floats, n: NDArray[np.int_], cell: NDArray[np.int_],
+                  pair: NDArray[np.int_]) -> tuple[Floats, Floats]:
+        """Of a difference within a round, for each row, and its degrees of freedom.
+
+        What is expected of a pair in a case: the variance of all pairs in the case, times how much more than others the
+        pair scatters in all cases, if it does. Of the (k - 2) (n - 1) degrees of freedom that the other variants add,
+        half count, since all pairs share the same launches.
+        """
+        freedom = (n - 1).astype(float)
+        cells, pairs = int(cell.max()) + 1, int(pair.max()) + 1
+        usual = np.bincount(cell, squares, cells) / np.maximum(np.bincount(cell, freedom, cells), 1)
+        expected = usual[cell]
+        scatter = np.bincount(pair, squares, pairs) / np.maximum(np.bincount(pair, expected * freedom, pairs), 1e-12)
+        expected = expected * np.maximum(1.0, scatter[pair])
+        variants = (1 + np.sqrt(1 + 8 * np.bincount(cell, minlength=cells)[cell])) / 2      # from k (k - 1) / 2 pairs
+        weight = np.minimum(_MOST_DF, (variants - 2) * freedom / 2)
+        variance = (weight * expected + squares) / (weight + freedom)
+        return np.maximum(variance, _LEAST_VARIANCE), weight + freedom
 
     @staticmethod
     def _tested(gaps: Floats, there: Bools, mean: Floats, variance: Floats, df: Floats,
