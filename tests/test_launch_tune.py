@@ -8,9 +8,12 @@ import sys
 import msgspec
 import pytest
 
+from collbench.analysis.tune.rules import open_mpi
+from collbench.analysis.tune.winners import Choice
 from collbench.collectives.cases import catalog
 from collbench.collectives.errors import UsageError
 from collbench.collectives.records.tuning import REFERENCE, Launch, Tuning, Variant, read_launches
+from collbench.launch.launchers.mpirun import find_mpirun
 from collbench.launch.tune.rounds import Rounds, write_tuning
 from collbench.launch.tune.variants import lacking, reference, select, tables, user_variant
 
@@ -138,3 +141,45 @@ def test_a_race_drops_the_slow_variant_names_the_misspelt_one_and_resumes(collbe
     shown = collbench("tune", "tuned", "-v")
     assert shown.returncode == 0
     assert "no such setting" in shown.stdout
+
+
+RULES_PROBE = """
+import json
+from mpi4py import MPI
+import numpy as np
+found = {}
+for ranks in (3, 4):
+    comm = MPI.COMM_WORLD.Split(MPI.COMM_WORLD.rank < ranks)
+    if MPI.COMM_WORLD.rank < ranks:
+        comm.Set_errhandler(MPI.ERRORS_RETURN)
+        for size in (1200, 12288, 13200, 122880):
+            block = size // ranks
+            send, receive = np.zeros((2, block * ranks), np.uint8)
+            try:
+                comm.Alltoall([send, block, MPI.BYTE], [receive, block, MPI.BYTE])
+                found[f"{ranks} {size}"] = True
+            except MPI.Exception:
+                found[f"{ranks} {size}"] = False
+if MPI.COMM_WORLD.rank == 0:
+    print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.needs("mpi")
+def test_open_mpi_follows_the_rules_as_they_are_meant(tmp_path):
+    """The algorithm for two ranks fails among four: so it shows where the library takes it."""
+    mpirun = find_mpirun()
+    if not mpirun.is_open_mpi:
+        pytest.skip("SKIPPED: another MPI, which has no such rules")
+    chosen = [Choice("all_to_all", 4, size, name) for size, name in ((1200, "own"), (12288, "two"), (122880, "own"))]
+    asked = Tuning(variants=(BASE,), ops=("all_to_all",), sizes=(1200,), ranks=(4,), job_ranks=4)
+    rules = tmp_path / "rules.conf"
+    rules.write_text(open_mpi._text({"alltoall": open_mpi._by_ranks(chosen, {"own": 0, "two": 5}, False)}, asked))
+    done = subprocess.run([mpirun.path, *(["--allow-run-as-root"] if mpirun.is_root else []), "--map-by",
+                           ":OVERSUBSCRIBE", "--bind-to", "none", "-n", "5", sys.executable, "-c", RULES_PROBE],
+                          env={**os.environ, DYNAMIC: "1", "OMPI_MCA_coll_tuned_dynamic_rules_filename": str(rules)},
+                          check=True, capture_output=True, text=True)
+    wrong = [where for where, right in json.loads(done.stdout).items() if not right]
+    assert wrong == ["4 12288", "4 13200"]
