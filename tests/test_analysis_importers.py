@@ -412,6 +412,17 @@ IMB = """#------------------------------------------------------------
 IMB_COLUMNS = "       #bytes #repetitions  t_min[usec]  t_max[usec]  t_avg[usec]\n"
 
 
+def test_imb_over_all_pairs_is_a_message_rate_and_a_bisection(tmp_path):
+    columns = "       #bytes #repetitions   Mbytes/sec      Msg/sec\n"
+    text = IMB.format(version="2019 Update 6", name="Uniband", ranks=4) + columns + "0  1000   0.00   2459867\n" \
+        "1000  1000  4000.00  4000000\n" + IMB.format(version="2019 Update 6", name="Biband", ranks=4) + columns + \
+        "1000  1000  8000.00  8000000\n"
+    rate, both = read(tmp_path, text).results
+    assert (rate.op, rate.ranks, rate.traffic, rate.time_s) == ("message_rate", 4, None, pytest.approx(5e-7))
+    assert (both.op, both.ranks, both.traffic, both.time_s) == ("bisection", 4, "halves", pytest.approx(5e-7))
+    assert load(tmp_path / "a.log").points["busbw_Bps"].tolist() == pytest.approx([4e9, 8e9])
+
+
 def test_imb(tmp_path):
     text = IMB.format(version="2019 Update 6", name="Alltoall", ranks=512) + IMB_COLUMNS + \
         "            0         1000         0.04         0.21         0.05\n" \

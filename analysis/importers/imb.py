@@ -33,6 +33,8 @@ _GROUPS = re.compile(r"[#\s(]*(\d{1,8}) groups of (\d{1,8}) processes")
 _TYPE = re.compile(r"[#\s]*MPI_Datatype(\s+for reductions)?\s*:\s*(MPI_\w+)")
 _COLUMNS = re.compile(r"\s*(?:Group\s+)?#(?:bytes|repetitions)\s")
 _TROUBLE = re.compile(r"\s*(\d{1,18})\s+(out-of-mem\.|int-overflow|time-out\.)")
+# Between rank i and i + n/2 in windows of 64; the bandwidth is the sum over all pairs, and both directions.
+_OF_ALL_PAIRS = MappingProxyType({"uniband": "message_rate", "biband": "bisection"})
 _SCALES = MappingProxyType({"sendrecv": 2, "exchange": 4, "pingping": 1, "pingpong": 1})
 _STATUS_OF: MappingProxyType[str, Status] = MappingProxyType({"out-of-mem.": "skipped-memory", "time-out.": "timeout"})
 
@@ -145,7 +147,7 @@ def _operation(block: _Block) -> str:
     name = block.name
     if _is_non_blocking(block):
         name = name[1:].removesuffix("_pure")
-    return op_name(name)
+    return _OF_ALL_PAIRS.get(name.lower()) or op_name(name)
 
 
 def _is_non_blocking(block: _Block) -> bool:
@@ -161,10 +163,11 @@ def _add(collector: Collector, header: _Header, block: _Block, op: str, ranks: i
     if size is None or (time is None and not (rate and rate.value > 0)):
         collector.warn(line, "no time and no bandwidth in this row")
         return
+    factor = OPERATIONS[op].bus_factor(ranks) if op in _OF_ALL_PAIRS.values() else 1
     wrong = bool(cells.get("defects") and cells["defects"].value)
     collector.add(_result(
         collector, header, block, op, ranks, run, line, size,
-        time.value / 1e6 if time else size / (rate.value * 1e6) if rate else None, cells,
+        time.value / 1e6 if time else factor * size / (rate.value * 1e6) if rate else None, cells,
         status="wrong" if wrong else "ok", reason="defects found" if wrong else None))
 
 
@@ -202,7 +205,7 @@ def _result(collector: Collector, header: _Header, block: _Block, op: str, ranks
     return Imported(
         run=run, op=op, ranks=ranks, message_bytes=size * ranks if blocks else size, native_size_bytes=size,
         dtype=dtype, redop="sum" if reduces else None,
-        traffic="even" if op == "all_to_all_v" else None, mode="streamed",
+        traffic={"all_to_all_v": "even", "bisection": "halves"}.get(op), mode="streamed",
         time_s=time_s, statistic="maximum over ranks of the mean over calls" if "t_max[usec]" in cells
         else "mean over calls", time_kind=SLOWEST if "t_max[usec]" in cells or op == "ping_pong" else UNSTATED,
         repeats=int(calls.value) if calls else None, rank_min_s=seconds("t_min[usec]"),

@@ -21,7 +21,7 @@ __all__ = ["TITLE", "claims", "read", "recognise"]
 
 TITLE = "oneCCL benchmark"
 
-_MARK = re.compile(r"# Benchmarking: +\w|#bytes\s+#repetitions\s+(?:#usec\(latency\)|Mbytes/sec)|"
+_MARK = re.compile(r"# Benchmarking: +\w|#bytes\s+#repetitions\s+(?:#usec\(latency\)|Mbytes/sec(?!\s+Msg))|"
                    r"^.{0,80}#ranks,collective,reduction,dtype,", re.MULTILINE)
 _TITLE = re.compile(r"# Benchmarking:\s+(\w[\w -]*)")
 _RANKS = re.compile(r"#processes:\s+(\d{1,7})\b")
