@@ -2,9 +2,10 @@
 
     python namespaces.py PLAN -- OPTION...
 
-PLAN is JSON: `hosts`, how many ranks each has; `rates`, what one host sends to another at in Mbit/s, as a matrix.
-Each rank is `python -m collbench.rank OPTION...`. All is gone when this process is: the namespaces have no names,
-and live as long as their processes. Exit status 77: this machine does not let us.
+PLAN is JSON: `hosts`, how many ranks each has; `rates`, what one host sends to another at in Mbit/s, as a matrix; or
+`left` and `shared`: how many hosts, the first ones, are on the near side of a link that all others are beyond, and its
+rate in Mbit/s, of which each host of a side has an equal share, and all of it while the others send nothing. Each rank
+is `python -m collbench.rank OPTION...`. All is gone when this process is: the namespaces have no names, and live as long as their processes. Exit status 77: this machine does not let us.
 """
 
 import ctypes
@@ -49,6 +50,30 @@ def shape(device, rates):
                 "dst", f"{address(host)}/32", "flowid", f"1:{host + 2:x}")
 
 
+def share(device, hosts, rate):
+    """What leaves `device` goes at `rate` altogether; each of `hosts` is sure of an equal share."""
+    command("tc", "qdisc", "add", "dev", device, "root", "handle", "1:", "htb", "default", "2")
+    small = ("burst", "4k", "cburst", "4k", "quantum", 3000)
+    command("tc", "class", "add", "dev", device, "parent", "1:", "classid", "1:1", "htb", "rate", f"{rate}mbit", *small)
+    for host in hosts:
+        command("tc", "class", "add", "dev", device, "parent", "1:1", "classid", f"1:{host + 2:x}", "htb", "rate",
+                f"{rate / len(hosts):g}mbit", "ceil", f"{rate}mbit", *small)
+        command("tc", "filter", "add", "dev", device, "protocol", "ip", "parent", "1:", "prio", 1, "u32", "match", "ip",
+                "src", f"{address(host)}/32", "flowid", f"1:{host + 2:x}")
+
+
+def join(left, count, rate):
+    """Two switches with a shared link between them; the names of the switch of each host."""
+    command("ip", "link", "add", "beyond", "type", "bridge")
+    command("ip", "link", "set", "beyond", "up")
+    command("ip", "link", "add", "near0", "type", "veth", "peer", "name", "far0")
+    for end, switch in (("near0", "switch"), ("far0", "beyond")):
+        command("ip", "link", "set", end, "master", switch, "up")
+    share("near0", range(left), rate)
+    share("far0", range(left, count), rate)
+    return ["switch"] * left + ["beyond"] * (count - left)
+
+
 def be_host(host, plan, options, ready):
     """A host: its own network and name; starts its ranks when the wire is there."""
     separate(CLONE_NEWNET | CLONE_NEWUTS)
@@ -59,7 +84,8 @@ def be_host(host, plan, options, ready):
     command("ip", "link", "set", f"host{host}", "name", "eth0")
     command("ip", "addr", "add", f"{address(host)}/24", "dev", "eth0")
     command("ip", "link", "set", "eth0", "up")
-    shape("eth0", {other: plan["rates"][host][other] for other in range(len(plan["hosts"])) if other != host})
+    if "rates" in plan:
+        shape("eth0", {other: plan["rates"][host][other] for other in range(len(plan["hosts"])) if other != host})
     os.environ.update(GLOO_SOCKET_IFNAME="eth0", MASTER_ADDR=address(0), MASTER_PORT="29555",
                       WORLD_SIZE=str(sum(plan["hosts"])), LOCAL_WORLD_SIZE=str(plan["hosts"][host]))
     ready.send(b"1")
@@ -108,6 +134,8 @@ def main():
     command("ip", "link", "add", "switch", "type", "bridge")
     command("ip", "link", "set", "switch", "up")
     wires, pids = [], []
+    count = len(plan["hosts"])
+    switches = join(plan["left"], count, plan["shared"]) if "shared" in plan else ["switch"] * count
     for host in range(len(plan["hosts"])):
         here, there = socket.socketpair()
         pids.append(start(be_host, host, plan, options, there))
@@ -116,7 +144,7 @@ def main():
             sys.exit(CANNOT)
         command("ip", "link", "add", f"port{host}", "type", "veth", "peer", "name", f"host{host}")
         command("ip", "link", "set", f"host{host}", "netns", pids[-1])
-        command("ip", "link", "set", f"port{host}", "master", "switch", "up")
+        command("ip", "link", "set", f"port{host}", "master", switches[host], "up")
         here.send(b"1")
         wires.append(here)
     for word in (here.recv(1) for here in wires):
