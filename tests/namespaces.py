@@ -5,7 +5,8 @@
 PLAN is JSON: `hosts`, how many ranks each has; `rates`, what one host sends to another at in Mbit/s, as a matrix; or
 `left` and `shared`: how many hosts, the first ones, are on the near side of a link that all others are beyond, and its
 rate in Mbit/s, of which each host of a side has an equal share, and all of it while the others send nothing. Each rank
-is `python -m collbench.rank OPTION...`. All is gone when this process is: the namespaces have no names, and live as long as their processes. Exit status 77: this machine does not let us.
+is `python -m collbench.rank OPTION...`. All is gone when this process is: the namespaces have no names, and live as
+long as their processes. Exit status 77: this machine does not let us.
 """
 
 import ctypes
