@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -10,14 +11,30 @@ from click.shell_completion import CompletionItem
 
 from .cases import catalog, traffic
 from .cases.axis_traffic import AxisTraffic, is_mesh
+from .cases.call_files import ENDINGS, read_calls
 from .cases.case import parse_size
+from .cases.families.sequence import check_parts
 from .cases.mesh import parse_mesh
 from .cases.names import did_you_mean, op_name
+from .cases.sequence_traffic import list_name, parse_sequence, remember
 from .errors import UsageError
 from .transport_names import TRANSPORTS
 
-__all__ = ["MOST_RANKS", "Amount", "BackendName", "MeshText", "Names", "Operations", "RankCount", "RankCounts", "Size",
-           "Sizes", "TrafficList", "TransportName"]
+__all__ = [
+    "MOST_RANKS",
+    "Amount",
+    "BackendName",
+    "MeshText",
+    "Names",
+    "Operations",
+    "RankCount",
+    "RankCounts",
+    "Sequences",
+    "Size",
+    "Sizes",
+    "TrafficList",
+    "TransportName",
+]
 
 MOST_RANKS = 1_000_000
 _MPIS = ("openmpi", "ompi", "mpich", "mvapich", "mvapich2", "impi", "intelmpi")
@@ -103,6 +120,29 @@ class MeshText(click.ParamType):
             return str(value) if is_mesh(str(value)) else AxisTraffic(parse_mesh(str(value))).text
         except UsageError as error:
             self.fail(str(error), param, ctx)
+
+
+class Sequences(click.ParamType):
+    """Comma-separated sequences: shipped ones, with parameters, and files of calls, as texts of `Case.traffic`."""
+
+    name = "NAME|FILE,..."
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(dict.fromkeys(self._text(part.strip()) for part in str(value).split(",")))
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+    def _text(self, given: str) -> str:
+        path = Path(given)
+        if path.suffix.lower() not in ENDINGS:
+            return parse_sequence(given).text
+        found = read_calls(path)
+        check_parts(found)
+        remember([found])
+        return list_name(found)
 
 
 class TransportName(click.Choice):

@@ -12,8 +12,10 @@ import click
 import msgspec
 
 from .cases import catalog
+from .cases.calls import CallList
 from .cases.case import Sweep, size_range
 from .cases.names import dtype_name, redop_name
+from .cases.sequence_traffic import lists_of, remember, spelling
 from .errors import UsageError
 from .loop.alignment import ALIGNMENTS
 from .option_groups import HOW, RUN, WHAT, option
@@ -26,6 +28,7 @@ from .option_types import (
     Operations,
     RankCount,
     RankCounts,
+    Sequences,
     Size,
     Sizes,
     TrafficList,
@@ -66,6 +69,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
         library_log_to: directory for the communication library's own log; None: it logs as the user set. Such a run
             is for its log: a short one without a journal, whose ranks' output goes there too. Nothing is run over
             gloo, which has no log.
+        lists: the calls of sequences that came from files, which only the host of the command may have.
         library_log_from: such a directory, whose facts become part of the provenance if it is of as many ranks; None or
             absent: no facts.
         echo_journal: print every line of the journal, too (see `records.echo`).
@@ -90,6 +94,10 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True):
     library_log_to: Path | None = None
     library_log_from: Path | None = None
     echo_journal: bool = False
+    lists: tuple[CallList, ...] = ()
+
+    def __post_init__(self) -> None:
+        remember(self.lists)
 
     def for_device(self, device: str) -> "RunConfig":
         """The configuration for buffers on `device`, as the transport names it."""
@@ -176,6 +184,9 @@ _OPTIONS = (
     option("--mesh", group=WHAT, type=MeshText(), default=None, metavar="NAME=N,...",
            help="Measure collectives in the groups of each axis of this mesh, all groups at once, alone and while the "
                 "other axes communicate: tp=4,ep=2. Ranks are placed row by row; -1 stands for the rest."),
+    option("--sequence", group=WHAT, type=Sequences(), default=None, metavar="NAME|FILE,...",
+           help="Measure sequences of calls as one case each, and their parts, instead of all operations: "
+                f"{spelling()}; or the calls in a file, CSV or TOML. --ops sequences: all of these."),
     option("--place", group=WHAT, type=click.Choice(tuple(_PLACES)), default="both", show_default=True,
            help="In-place, out-of-place, or both where supported."),
     option("--group-ranks", group=WHAT, type=RankCounts(), default="curve", show_default=True,
@@ -257,13 +268,16 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
         able = ", ".join(row.name for row in TRANSPORTS.values() if row.compiled_loop)
         raise UsageError(f"transport {transport} is called from Python, one call at a time: --loop native and "
                          f"--persistent are for {able}")
-    ops = values["ops"] if "noop" in values["ops"] else ("noop", *values["ops"])
+    ops, traffics = values["ops"], (*values["traffic"], *filter(None, [values["mesh"]]))
+    if sequences := values["sequence"] or ():
+        ops = ("sequence",) if ops == catalog.GROUPS["all"] else tuple(dict.fromkeys([*ops, "sequence"]))
+        traffics = tuple(dict.fromkeys([*traffics, *sequences]))
+    ops = ops if "noop" in ops else ("noop", *ops)
     sizes = values["sizes"] or size_range(values["begin"], values["end"], values["factor"], values["step"])
     sweep = Sweep(
         ops=ops, sizes=sizes,
-        ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"],
-        traffics=(*values["traffic"], *filter(None, [values["mesh"]])), places=_PLACES[values["place"]],
-        seed=None if values["in_order"] else seed)
+        ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=traffics,
+        places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
     resume: Resume = "anyway" if values["resume_anyway"] else "same" if values["resume"] else "never"
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],
                     persistent=values["persistent"], precision=values["precision"],
@@ -281,4 +295,5 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
                      rendezvous_s=values["rendezvous_seconds"], expected_ranks=values["expected_ranks"],
                      settled=tuple(filter(None, values["settled"].split(","))),
                      echo_journal=values["echo_journal"], library_log_to=values["library_log_to"],
-                     library_log_from=values["library_log_from"])
+                     library_log_from=values["library_log_from"],
+                     lists=lists_of(sequences))

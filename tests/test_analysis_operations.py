@@ -58,6 +58,8 @@ BY_HAND = {
     "comm_destroy": (ALL, NONE, NONE, None),
     "interference": (ALL, NONE, NONE, None),
     "overlap": (ALL, NONE, NONE, None),
+    "sequence": (ALL, NONE, NONE, None),
+    "all_reduce_hierarchical": ((1, 4 / 3, 7 / 4), (1, 4 / 3, 7 / 4), (1, 4 / 3, 7 / 4), ALL),
     "noop": (ALL, NONE, NONE, None),
 }
 

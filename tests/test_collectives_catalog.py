@@ -39,6 +39,8 @@ FACTORS = {
     "copy": {1: 1.0, 8: 1.0},
     "interference": {4: 1.0, 8: 1.0},
     "overlap": {2: 1.0, 8: 1.0},
+    "sequence": {2: 1.0, 8: 1.0},
+    "all_reduce_hierarchical": {4: 1.5, 8: 1.75},
     "copy_h2d": {1: 1.0, 8: 1.0},
     "copy_d2h": {1: 1.0, 8: 1.0},
     "copy_both": {1: 2.0, 8: 2.0},

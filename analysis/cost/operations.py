@@ -101,7 +101,7 @@ _PAIR = OperationCost(_all, _all)
 _FAN = OperationCost(_all, _one_rank, algorithms=("one after another",))
 _LOCAL_COPY = OperationCost(_none, _all)
 _EMPTY = OperationCost(_none)
-_CONTENDED = OperationCost(_none)       # what the others do decides, which the message size does not tell
+_CONTENDED = OperationCost(_none)       # what else is sent decides, which the message size does not tell
 _ROUTED = OperationCost(_none)      # the routing decides, which the message size does not tell
 _LIFECYCLE = OperationCost(_none, algorithms=("dissemination", "tree up and down", "ring"))
 
@@ -146,6 +146,8 @@ COSTS = MappingProxyType({
     "copy_d2h_pageable": _LOCAL_COPY,
     "interference": _CONTENDED,
     "overlap": _CONTENDED,
+    "sequence": _CONTENDED,
+    "all_reduce_hierarchical": OperationCost(lambda n: 2 * _others(n), _all, algorithms=("ring",)),
     "noop": _EMPTY,
 })
 

@@ -34,9 +34,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["COLUMNS", "csv_text", "read_calls", "toml_text"]
+__all__ = ["COLUMNS", "ENDINGS", "csv_text", "read_calls", "toml_text"]
 
 COLUMNS = ("operation", "bytes", "axis", "count", "overlap")
+ENDINGS = (".csv", ".toml")
 _MOST_CALLS = 10_000
 _MOST_FILE_BYTES = 16 << 20
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
@@ -49,8 +50,8 @@ def read_calls(path: Path) -> CallList:
         UsageError: the file cannot be read, or is no list of calls: file, line or number of the call, and what was
             expected.
     """
-    if path.suffix.lower() not in (".csv", ".toml"):
-        raise UsageError(f"{path}: a list of calls is a file that ends in .csv or .toml")
+    if path.suffix.lower() not in ENDINGS:
+        raise UsageError(f"{path}: a list of calls is a file that ends in {' or '.join(ENDINGS)}")
     try:
         if path.stat().st_size > _MOST_FILE_BYTES:
             raise UsageError(f"{path}: larger than {_MOST_FILE_BYTES >> 20} MiB, so no list of calls")
@@ -67,7 +68,7 @@ def read_calls(path: Path) -> CallList:
     calls = tuple(_call(where, row) for where, row in rows)
     if not 1 <= len(calls) <= _MOST_CALLS:
         raise UsageError(f"{path}: {len(calls)} calls; a list has from 1 to {_MOST_CALLS}")
-    found = CallList(path.stem, calls, mesh, title)
+    found = CallList(path.stem, calls, mesh, title, str(path))
     if mesh and (missing := [axis for axis in found.axes if axis not in parse_mesh(mesh).names]):
         raise UsageError(f"{path}: axis {missing[0]} is not in the mesh {mesh}")
     return found

@@ -30,18 +30,20 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class CallList(msgspec.Struct, frozen=True):
-    """Calls in order, and what is known of them.
+    """Calls in order, and what is known of them. Lists with the same calls have the same digest.
 
     Args:
         name: of the list; the file's name without its ending.
         mesh: text of the mesh that the axes belong to (see `mesh`); None if the list has none, or leaves it open.
         title: what the list is, in words.
+        source: the file it was read from, as it was given.
     """
 
     name: str
     calls: tuple[Call, ...]
     mesh: str | None = None
     title: str | None = None
+    source: str | None = None
 
     @property
     def axes(self) -> tuple[str, ...]:

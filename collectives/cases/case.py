@@ -94,7 +94,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True, order=True):
         if self.redop:
             words += ["--redops", self.redop]
         if self.traffic:
-            words += ["--traffic", self.traffic]
+            words += self.operation.options(self.traffic) if self.operation.options else ["--traffic", self.traffic]
         if self.operation.has_in_place:
             words += ["--place", "in" if self.in_place else "out"]
         return words
@@ -133,18 +133,16 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
     def group_sizes(self) -> set[int]:
         """How many ranks take part, of all cases."""
-        on_mesh = any(map(is_mesh, self.traffics))
-        rows = [catalog.OPERATIONS[name] for name in self.ops]
-        return {size for row in rows for size in ([max(self.ranks)] if on_mesh and row.on_axes
-                                                  else self._group_sizes(row))}
+        return {size for name in self.ops for size in self._group_sizes(catalog.OPERATIONS[name])}
 
     def _group_sizes(self, operation: catalog.Operation) -> list[int]:
         """Group sizes of one operation.
 
-        Links use the largest group only, since its pairs include all others. A sweep over rank counts also measures
-        copies on a single rank, and there the empty call, too.
+        Links use the largest group only, since its pairs include all others, and so does what is made in the groups of
+        a mesh. A sweep over rank counts also measures copies on a single rank, and there the empty call, too.
         """
-        if operation.linked:
+        on_mesh = any(map(is_mesh, self.traffics)) and (operation.on_axes or operation.over_mesh)
+        if operation.linked or on_mesh:
             return [max(self.ranks)]
         copies = any(catalog.OPERATIONS[name].memories for name in self.ops)
         alone = operation.memories or (operation.name == "noop" and copies)
@@ -172,9 +170,13 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             for (ranks, traffic), dtype, redop, size in itertools.product(
                     self._groups(operation), dtypes, redops, self._sizes(operation)):
                 true = catalog.round_up(name, size, ranks, dtype, traffic)
+                fixed = operation.fixed_bytes and operation.fixed_bytes(traffic)
                 for in_place in places:
-                    yield Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop, in_place=in_place,
-                               traffic=traffic), size
+                    case = Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop, in_place=in_place,
+                                traffic=traffic)
+                    yield case, true if fixed else size
+                    if operation.composition and not catalog.why_not(case):
+                        yield from ((beside, beside.bytes) for beside in operation.composition.beside(case))
 
     def _groups(self, operation: catalog.Operation) -> Iterator[tuple[int, str | None]]:
         """Group sizes of one operation, each with its traffics: of the axes of meshes, if there are any."""

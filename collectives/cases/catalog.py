@@ -324,6 +324,7 @@ def window_depth(case: CaseLike) -> int:
 def round_up(op: str, size: int, ranks: int, dtype: str, pattern: str | None = None) -> int:
     """The smallest message size of at least `size` bytes that `op` can divide among `ranks`; never 0."""
     row, unit = OPERATIONS[op], DTYPES[dtype].itemsize
+    size = (row.fixed_bytes and row.fixed_bytes(pattern)) or size
     axis = axis_of(pattern)
     if axis:        # one size for all axes, so that their times compare
         unit *= math.lcm(*(_unit(row, size, dtype, axis.inner) for size in axis.mesh.sizes))

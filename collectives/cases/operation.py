@@ -145,6 +145,16 @@ def no_scratch(case: CaseLike) -> int:
     return 0
 
 
+def no_cases(case: "Case") -> "tuple[Case, ...]":
+    """For operations that are compared with no others of the same run."""
+    return ()
+
+
+def one_call(case: "Case") -> int:
+    """For operations that take about as long as a single call of their volume."""
+    return 1
+
+
 class Grammar(NamedTuple):
     """How `Case.traffic` reads for a family of operations.
 
@@ -175,6 +185,8 @@ class Composition(NamedTuple):
         volume: (case) -> bytes that a rank moves, roughly, to forecast the time of a call.
         steps: (case) -> how many steps differ in data; see `step`. At least 2, so that a stale result of the call
             before is seen.
+        calls: (case) -> how many calls it consists of, for the same forecast.
+        beside: (case) -> cases that are measured in the same run, to compare it with.
         states: (case) -> the states in which it is measured in turn, such as `alone` and `loaded`: samples alternate
             between them, so that they are compared under equal conditions. The time of the case is that of the last.
             Each state has `steps` steps of its own: step s is step s // len(states) of state s % len(states).
@@ -195,6 +207,8 @@ class Composition(NamedTuple):
     background: Callable[[CaseLike], Sequence[int]] = no_ranks
     marks: Callable[[CaseLike], tuple[str, ...]] = no_names
     scratch: Callable[[CaseLike], int] = no_scratch
+    calls: Callable[["Case"], int] = one_call
+    beside: "Callable[[Case], tuple[Case, ...]]" = no_cases
 
     def step(self, case: CaseLike, sample: int, slot: int) -> int:
         """The step that a slot makes in a sample: sample i is in state i % states, and neighbours differ in data."""
@@ -231,6 +245,9 @@ class Operation(NamedTuple):
         grammar: how `Case.traffic` reads; None if the operation has no traffic.
         unit: (ranks, element type, traffic) -> elements that the message size must be a multiple of; None for 1, or
             the rank count if `in_blocks`.
+        fixed_bytes: (traffic) -> the message size, where the traffic decides it; None where it is free.
+        options: (traffic) -> the options of `collbench run` that select it; None for `--traffic`.
+        over_mesh: its groups are those of a mesh: if one is given, it is measured over all of its ranks only.
         composition: of an operation that is not one call on pieces; `sent` and `received` are empty then.
         dtypes: element types that it is measured with; None for all (all that can be reduced, if it reduces).
         group: the name that selects this and similar operations together; None for those of `all`.
@@ -261,6 +278,9 @@ class Operation(NamedTuple):
     why_not: Callable[[CaseLike], str | None] | None = None
     grammar: Grammar | None = None
     unit: Callable[[int, str, str | None], int] | None = None
+    fixed_bytes: Callable[[str | None], int | None] | None = None
+    options: Callable[[str], list[str]] | None = None
+    over_mesh: bool = False
     composition: Composition | None = None
     dtypes: tuple[str, ...] | None = None
     group: str | None = None

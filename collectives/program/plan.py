@@ -56,7 +56,8 @@ class ForecastProbe(NamedTuple):
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
         composition = case.composition
         moved = composition.volume(case) if composition else case.bytes
-        one = (self.small_s + slope * moved) * case.members / self.world
+        calls = composition.calls(case) if composition else 1
+        one = (calls * self.small_s + slope * moved) * case.members / self.world
         return one * max(1.0, case.operation.messages / 4)
 
     def decision_s(self, case: Case) -> float:

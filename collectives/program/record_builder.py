@@ -9,6 +9,7 @@ import msgspec
 
 from ..cases.case import Case, format_size
 from ..cases.catalog import ONE_CALL
+from ..cases.sequence_traffic import list_name
 from ..interfaces import Transport
 from ..library_log import read as read_library_log
 from ..loop.measure import ModeSamples, Outcome
@@ -18,6 +19,7 @@ from ..ranks.host_facts import differences, health_rows, host_notes, warnings
 from ..ranks.provenance import describe
 from ..records.digest import digest
 from ..records.record import (
+    CALL_LISTS,
     FAULT_NOTE,
     SCHEMA,
     Clock,
@@ -68,6 +70,8 @@ class RecordBuilder:
                                                for ranks, time_s in session.set_up_s.items()}
         if self.plan.left_out:
             provenance["left out"] = dict(self.plan.left_out)
+        if request.lists:
+            provenance[CALL_LISTS] = {list_name(one): msgspec.to_builtins(one) for one in request.lists}
         if session.loop_reason:
             provenance["no native loop"] = session.loop_reason
         facts = read_library_log(request.library_log_from) \

@@ -11,7 +11,7 @@ import msgspec
 from ..cases.case import Case, Sweep, format_size
 from ..cases.catalog import pairs
 
-__all__ = ["DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Figure", "Imported",
+__all__ = ["CALL_LISTS", "DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Figure", "Imported",
            "LastArrivals", "Mismatch", "Mode", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 60)]
@@ -25,6 +25,7 @@ DIGEST = 1      # version of the digest's statistics; a reader recomputes any ot
 Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
 Mode = Literal["isolated", "streamed"]
+CALL_LISTS = "call lists"         # key of the provenance: the calls of sequences from files, by their names
 MODES: tuple[Mode, ...] = get_args(Mode)
 FAULT_NOTE = "ended the job"      # note on a record: a rank hung, died or failed in this case
 
