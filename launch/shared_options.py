@@ -16,8 +16,8 @@ from collbench.collectives.option_types import BackendName, Operations, RankCoun
 
 __all__ = ["DATA", "RANKS_HERE", "DomainNames", "OpNames", "OutputFile", "RankList",
            "backend_option", "csv_option", "device_option", "domain_file_option", "domains_options", "json_option",
-           "library_log_option", "log_options", "only_data_on_stdout", "ops_option", "report_on", "sizes_option",
-           "verbose_option", "warn", "write_bytes", "write_points", "write_text"]
+           "library_log_option", "log_options", "only_data_on_stdout", "ops_option", "replace_text", "report_on",
+           "sizes_option", "verbose_option", "warn", "write_bytes", "write_points", "write_text"]
 
 DATA = click.argument("data", type=click.Path(path_type=Path, exists=True))
 RANKS_HERE = ("Ranks to start on this host, unless a launcher has started some.  [default: one per accelerator; on "
@@ -232,6 +232,18 @@ def write_text(file: Path, text: str) -> None:
     except OSError as error:
         name = "standard output" if str(file) == "-" else file
         raise UsageError(f"{name}: cannot be written: {error.strerror}") from None
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Like `write_text`, for a file that others read at any time: they see the old one or the new one, whole."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        write_text(draft, text)
+        draft.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be written: {error.strerror}") from None
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_bytes(file: Path, content: bytes) -> None:

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 import zlib
 
 import msgspec
@@ -15,6 +17,7 @@ from collbench.analysis.findings.collect import collect_findings
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import terminal
+from collbench.analysis.report.openmetrics import openmetrics
 from collbench.analysis.report.page_data import fitted_lines
 from collbench.analysis.report.story import build_story
 from collbench.analysis.report.write import write_report
@@ -301,3 +304,43 @@ def test_report_of_a_journal_without_a_single_point(tmp_path):
     a_journal(tmp_path, status=lambda case: "failed")
     page = write_report(build_story(tmp_path, page=True), tmp_path / "out").read_text()
     assert "Nothing was measured" in page
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory):
+    """The metrics of a report, by family; labels that hold what has to be escaped."""
+    parser = pytest.importorskip("prometheus_client.openmetrics.parser",
+                                 reason="SKIPPED: pip install prometheus-client")
+    path = tmp_path_factory.mktemp("metrics") / "journal.jsonl"
+    rng = np.random.default_rng(1)
+    run = msgspec.structs.replace(a_run(), library='lib "1.0" \\ n')
+    with Journal(path) as journal:
+        journal.extend([run, *(a_record(run, case, asked, rng) for case, asked in SWEEP.cases().items())])
+    story = build_story(path)
+    text = openmetrics(story)
+    from prometheus_client.parser import text_string_to_metric_families
+    assert list(text_string_to_metric_families(text))
+    return text, story, {family.name: family for family in parser.text_string_to_metric_families(text)}
+
+
+def test_metrics_hold_every_figure_with_its_interval_and_what_it_is(metrics):
+    _, story, families = metrics
+    time, low, high = (families[f"collbench_{name}_seconds"].samples for name in ("time", "time_lower", "time_upper"))
+    by_labels = [{tuple(sorted(sample.labels.items())): sample.value for sample in samples}
+                 for samples in (time, low, high)]
+    assert by_labels[0].keys() == by_labels[1].keys() == by_labels[2].keys()
+    assert all(by_labels[1][key] <= value <= by_labels[2][key] for key, value in by_labels[0].items())
+    kinds = [dict(key)["kind"] for key in by_labels[0]]
+    assert kinds.count("measured") == len(story.shown)
+    assert kinds.count("extrapolated") == story.predictions["time_s"].notna().sum() > 0
+    assert {dict(key)["library"] for key in by_labels[0]} == {'lib "1.0" \\ n'}
+    assert families["collbench_results_right"].samples[0].value == 1
+    assert families["collbench_run_started_timestamp_seconds"].samples[0].value == 1767323045
+
+
+def test_promtool_accepts_the_metrics(metrics):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("SKIPPED: no promtool, which comes with Prometheus")
+    done = subprocess.run([promtool, "check", "metrics"], input=metrics[0], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

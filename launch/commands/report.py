@@ -8,7 +8,7 @@ from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.option_groups import GroupedCommand
 
 from ..data_arguments import ALL_DATA, read_data
-from ..shared_options import domains_options, json_option, log_options, verbose_option, warn, write_text
+from ..shared_options import domains_options, json_option, log_options, replace_text, verbose_option, warn, write_text
 
 __all__ = ["SECTION", "command"]
 
@@ -25,14 +25,17 @@ SECTION = "read"
               "slide-OP.png and .svg, large enough for a slide.")
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True), default=None, metavar="DATA",
               help="A run or log of the same cases to compare DATA with.")
+@click.option("--openmetrics", "metrics_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              metavar="FILE", help="Write every figure with its interval as metrics, for the text file collector of "
+              "Prometheus' node exporter.")
 @domains_options
 @json_option("Write verdict, findings, expectations and predictions as one JSON document; - is standard output, "
              "without the text.")
 @log_options
 @verbose_option
 def command(data: tuple[Path, ...], out: Path | None, figures: bool, slide: str | None, baseline: Path | None,
-            measured_on: str | None, nic: str | None, file: Path | None, json_file: Path | None, log_ranks: int | None,
-            log_op: str | None, verbose: bool) -> None:
+            metrics_file: Path | None, measured_on: str | None, nic: str | None, file: Path | None,
+            json_file: Path | None, log_ranks: int | None, log_op: str | None, verbose: bool) -> None:
     """Report on DATA: on the terminal, and as a page with its tables beside it.
 
     Headline numbers are compared with what is attainable: the links of the domain (--measured-on if the data do not
@@ -58,6 +61,9 @@ def command(data: tuple[Path, ...], out: Path | None, figures: bool, slide: str 
     page = write_report(story, out, warn, figures) if out is not None else None
     if json_file:
         write_text(json_file, json_text("report", document(story)))
+    if metrics_file:
+        from collbench.analysis.report.openmetrics import openmetrics
+        replace_text(metrics_file, openmetrics(story))
     if str(json_file) != "-":
         show(story, verbose=verbose, page=str(page or ""))
     elif page:
