@@ -191,6 +191,9 @@ def test_vidur_looks_up_medians_in_milliseconds_by_bytes(tmp_path, exported):
         == [[2, 2, 2**20, pytest.approx(0.02)]]
     again = load(tmp_path / "all_reduce.csv").points
     assert set(again["ranks"]) == {2, 4, 8, 16}
+    part_of_a_node = points_of(tmp_path, [line.replace(",4,4,", ",4,8,") for line in rows(("all_reduce",), (4,))])
+    write(tmp_path, export_costs(part_of_a_node, target_named("vidur")))
+    assert set(pd.read_csv(tmp_path / "all_reduce.csv")["devices_per_node"]) == {4}, "that it uses, not that it has"
 
 
 def test_extra_p_gets_a_value_in_seconds_at_each_coordinate(exported):
@@ -265,7 +268,7 @@ def simai_ratio(text, size, nodes):
     """The ratio that getValue of SimAI's calbusbw.cc takes from a file: relative to that of the last row."""
     table = [[float(cell) if cell.strip() else 1.0 for cell in line.split(",")] for line in text.splitlines()[1:]]
     column = {1: 1, 2: 2, 4: 3, 8: 4, 16: 5, 32: 6, 64: 7, 128: 8}.get(nodes, 5)
-    assert all(len(cells) == 13 for cells in table)
+    assert all(len(cells) == 13 and max(cells[1:]) <= 1 for cells in table)
     for before, after in pairwise(table):
         if before[0] <= size <= after[0]:
             share = (size - before[0]) / (after[0] - before[0])

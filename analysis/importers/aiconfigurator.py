@@ -10,7 +10,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.cases.names import ITEMSIZES, dtype_name, op_name
+from collbench.collectives.cases.names import ITEMSIZES, dtype_name, is_known, op_name
 from collbench.collectives.records.record import Imported
 
 from .shared.collector import MEAN, UNSTATED, Collector, Origin, joined
@@ -87,14 +87,16 @@ def _collective(cells: Mapping[str, str], source: str) -> Imported:
     dtype = dtype_name(cells.get("nccl_dtype") or cells.get("allreduce_dtype") or "")
     if dtype is None or dtype not in ITEMSIZES:
         raise ValueError(f"element type {dtype!r:.40} is not known, so the size is not either")
-    op = op_name(cells.get("op_name", "all_reduce"))
+    op = op_name(cells.get("op_name", ""))
+    if not is_known(op):
+        raise ValueError(f"op_name {cells.get('op_name', '')!r:.40}: expected a collective")
     size = elements * ITEMSIZES[dtype]
     settings = [f"{name}={cells[name]}" for name in ("backend", "implementation") if name in cells]
     by_nccl_tests = "nccl_dtype" in cells
     return Imported(
         run="", op=op, ranks=ranks, message_bytes=size, native_size_bytes=size, dtype=dtype,
-        redop="sum" if op in OPERATIONS and OPERATIONS[op].reduces else None,
-        in_place=False if by_nccl_tests and op in OPERATIONS and OPERATIONS[op].has_in_place else None,
+        redop="sum" if OPERATIONS[op].reduces else None,
+        in_place=False if by_nccl_tests and OPERATIONS[op].has_in_place else None,
         mode="streamed", time_s=time_s, time_kind=MEAN if by_nccl_tests else UNSTATED,
         statistic="nccl-tests, mean over ranks" if by_nccl_tests else "not stated by the table",
         algorithm=None if by_nccl_tests else cells.get("kernel_source"), variant=joined(settings), source=source)

@@ -18,17 +18,18 @@ def headings(text: str, is_heading: Callable[[list[str]], bool]) -> Iterator[tup
 
 def named_rows(log: Log, collector: Collector,
                is_heading: Callable[[list[str]], bool]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row below a heading, up to an empty line or the next heading.
+    """Line number and cells of each row below a heading, up to the next heading; empty lines are skipped.
 
     A line that is no row of the table is a warning; blank cells are left out of the dictionary.
     """
-    text = log.raw if any(headings(log.raw, is_heading)) else log.text
-    lines = split_lines(text)
-    for start, names in headings(text, is_heading):
+    lines = split_lines(log.text)
+    for start, names in headings(log.text, is_heading):
         for number, line in enumerate(lines[start:], start + 1):
             cells = next(csv.reader([line]), []) if '"' in line else line.split(",")
-            if not line.strip() or is_heading([cell.strip().strip('"') for cell in cells]):
+            if is_heading([cell.strip().strip('"') for cell in cells]):
                 break
+            if not line.strip():
+                continue
             collector.rows += 1
             if len(cells) != len(names):
                 collector.warn(number, f"{len(cells)} values under {len(names)} column names: row skipped")
