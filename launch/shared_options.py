@@ -205,7 +205,7 @@ def write_points(path: Path, json_file: Path | None, csv_file: Path | None) -> N
     if not (json_file or csv_file):
         return
     from collbench.analysis.frames.load import load
-    points = load(path).points
+    points = load(path).all_points
     if json_file:
         from collbench.analysis.text.json_text import json_rows, json_text
         write_text(json_file, json_text("run", {"points": json_rows(points)}))

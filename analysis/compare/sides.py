@@ -147,7 +147,8 @@ def points_of(side: Side, letter: str) -> pd.DataFrame:
     """The points of all launches of a side, with the measurement conditions as `condition_*`."""
     parts = []
     for number, loaded in enumerate(side.launches):
-        points = loaded.points[(loaded.points["op"] != "noop") & (loaded.points["time_s"] > 0)]
+        points = loaded.all_points
+        points = points[(points["op"] != "noop") & (points["time_s"] > 0)]
         conditions = {name: points["run"].map({run.id: _condition(run, name) for run in loaded.runs.values()})
                       for name in _CONDITIONS}
         # Runs of one journal and transport with different cases are one launch; repeats of a case are several launches.

@@ -43,7 +43,7 @@ class Lateness:
         found: dict[tuple[str, int], list[Digest]] = {}
         for run, case, digest in digested:
             if digest.begin is not None:
-                found.setdefault((run, case.ranks), []).append(digest)
+                found.setdefault((run, case.members), []).append(digest)
         for (run, ranks), cases in found.items():
             for kind in ("begin", "end"):
                 known = [(digest, last) for digest in cases if (last := getattr(digest, kind)) is not None]

@@ -17,12 +17,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from collbench.collectives.cases.axis_traffic import axis_of, is_mesh
 from collbench.collectives.cases.case import Case
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.sequence_traffic import lists_in, remember
 from collbench.collectives.errors import printable
 from collbench.collectives.records.digest import digest
 from collbench.collectives.records.journal import JournalChunk, no_journal, read_lines
-from collbench.collectives.records.record import Digest, Imported, Mismatch, Record, Run
+from collbench.collectives.records.record import CALL_LISTS, Digest, Imported, Mismatch, Record, Run
 
 from ..importers import LogHints, read_log
 from ..importers.collbench import is_journal
@@ -54,6 +56,8 @@ class Loaded:
         runs: runs by id, with their provenance.
         warnings: one sentence per line or timing that could not be used.
         lateness: how often each rank was last and by how much; columns `lateness.LATENESS`.
+        on_axes: like `points`, of collectives in the groups of a mesh: no models, references or tables over rank counts
+            are made of these. `members` is how many ranks took part, `ranks` the size of a group.
     """
 
     points: pd.DataFrame
@@ -61,6 +65,12 @@ class Loaded:
     runs: dict[str, Run]
     warnings: list[str] = field(default_factory=list)
     lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
+    on_axes: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    @property
+    def all_points(self) -> pd.DataFrame:
+        """`points` and `on_axes` in one frame."""
+        return pd.concat([self.points, self.on_axes], ignore_index=True) if len(self.on_axes) else self.points
 
 
 def load(path: Path, hints: LogHints | None = None) -> Loaded:
@@ -91,8 +101,11 @@ def load(path: Path, hints: LogHints | None = None) -> Loaded:
     records = safe_frame(records.drop(columns=["figure", "origin"])[~repeated], _SENTENCES)
     runs = {run.id: run for run in map(safe_run, runs.values())}
     records = _about_runs(records, runs)
-    return Loaded(_derive(safe_frame(points), records, runs), records, runs,
-                  [printable(words) for words in (*warnings, *impossible)], lateness)
+    derived = _derive(safe_frame(points), records, runs)
+    meshed = derived["traffic"].map(is_mesh).astype(bool)
+    return Loaded(derived[~meshed].drop(columns="members").reset_index(drop=True), records, runs,
+                  [printable(words) for words in (*warnings, *impossible)], lateness,
+                  on_axes=derived[meshed].reset_index(drop=True))
 
 
 @contextmanager
@@ -158,6 +171,7 @@ def _records(lines: Iterator[Run | Record | Imported], runs: dict[str, Run],
     for line in lines:
         if isinstance(line, Run):
             runs[line.id] = line
+            remember(lists_in(line.provenance.get(CALL_LISTS)))
         elif isinstance(line, Record) and line.timings:
             made = tuple(_digests(line, runs[line.run].policy.precision, warnings))
             yield msgspec.structs.replace(line, timings=(), digests=made)
@@ -243,29 +257,39 @@ def _fault(fault: Mismatch) -> str:
 
 def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -> pd.DataFrame:
     """Points with the columns of their records, and those derived from the run and the catalog."""
-    groups = records.groupby(["run", "op", "ranks"], sort=False).ngroup().to_numpy()
-    first = records[["run", "op", "ranks"]].take(np.unique(groups, return_index=True)[1])
+    records = records.assign(members=_members(records))
+    key = ["run", "op", "ranks", "members"]
+    groups = records.groupby(key, sort=False).ngroup().to_numpy()
+    first = records[key].take(np.unique(groups, return_index=True)[1])
     keys = [*first.itertuples(index=False, name=None)]
     place = records.index.searchsorted(points["record"])
-    own = records[["run", *RUN, *CASE, "asked_bytes", "label", "reproduce"]].take(place).reset_index(drop=True)
-    points = pd.concat([own, points.drop(columns="record").reset_index(drop=True)], axis=1)
+    own = records[["run", *RUN, *CASE, "members", "asked_bytes", "label", "reproduce"]].take(place)
+    points = pd.concat([own.reset_index(drop=True), points.drop(columns="record").reset_index(drop=True)], axis=1)
     points = with_text(points, _EXTRA_TEXT).astype(dict.fromkeys(_EXTRA_NUMBERS, float))
     group = groups[place]
 
     def per_group(values: list[float | None]) -> NDArray[np.float64]:
         return np.array(values, dtype=float)[group]
 
-    points["precision_target"] = per_group([runs[run].policy.precision or None for run, _, _ in keys])
+    points["precision_target"] = per_group([runs[run].policy.precision or None for run, *_ in keys])
     points["last_rank"] = points["last_rank"].astype("Int64")
     points["algbw_Bps"] = algbw_Bps(points["message_bytes"], points["time_s"])
-    factor = per_group([bus_factor(op, ranks) for _, op, ranks in keys])
+    factor = per_group([bus_factor(op, ranks) for _, op, ranks, _ in keys])
     for rate, time in (("busbw_Bps", "time_s"), ("busbw_lo_Bps", "time_hi_s"), ("busbw_hi_Bps", "time_lo_s")):
         points[rate] = algbw_Bps(points["message_bytes"], points[time]) * factor
-    crowded = [_oversubscribed(runs[run], ranks) for run, _, ranks in keys]
+    crowded = [_oversubscribed(runs[run], members) for run, _, _, members in keys]
     points["oversubscribed"] = pd.array(crowded, dtype="boolean")[group]
-    on_node = per_group([_most_on_a_host(runs[run], ranks) for run, _, ranks in keys])
+    on_node = per_group([_most_on_a_host(runs[run], ranks) if ranks == members else None
+                         for run, _, ranks, members in keys])
     points["ranks_per_node"] = points["ranks_per_node"].fillna(pd.Series(on_node))
     return _with_overhead(points)
+
+
+def _members(records: pd.DataFrame) -> pd.Series:
+    """How many ranks took part in each: those of the mesh, or all of `ranks`."""
+    known = {text: axis.mesh.ranks for text in records["traffic"].dropna().unique() if (axis := axis_of(text))}
+    members = records["traffic"].map(known) if known else records["ranks"]
+    return members.fillna(records["ranks"]).astype(records["ranks"].dtype)
 
 
 def with_text(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -310,6 +334,6 @@ def _most_on_a_host(run: Run, ranks: int) -> float:
 
 def _with_overhead(points: pd.DataFrame) -> pd.DataFrame:
     """Add `overhead_s`: the time of an empty call in the same loop; NaN if it was not measured."""
-    same = ["run", "ranks", "mode"]
+    same = ["run", "members", "mode"]
     empty = points.loc[points["op"] == "noop", [*same, "time_s"]].rename(columns={"time_s": "overhead_s"})
     return points.merge(empty.drop_duplicates(same), on=same, how="left")

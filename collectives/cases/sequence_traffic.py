@@ -8,15 +8,19 @@ A list is known where it was read, or where it came with the configuration of a 
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
+
+import msgspec
 
 from ..errors import UsageError
 from .calls import Call, CallList
 from .mesh import Mesh, parse_mesh
 from .sequences import shipped
 
-__all__ = ["Sequence", "calls_of", "list_name", "listed", "lists_of", "parse_sequence", "remember", "spelling"]
+__all__ = ["Sequence", "calls_of", "list_name", "listed", "lists_in", "lists_of", "parse_sequence", "remember",
+           "spelling"]
 
 _LIST = re.compile(r"[A-Za-z0-9_.+-]{1,64}@[0-9a-f]{8}")
 _WHOLE = re.compile(r"[0-9]{1,7}")
@@ -58,6 +62,15 @@ class Sequence(NamedTuple):
 def remember(lists: Iterable[CallList]) -> None:
     """Make these lists known to this process."""
     _known.update((list_name(one), one) for one in lists)
+
+
+def lists_in(kept: object) -> list[CallList]:
+    """The lists that a journal keeps in its provenance; those that are damaged are left out."""
+    found: list[CallList] = []
+    for one in kept.values() if isinstance(kept, dict) else ():
+        with suppress(msgspec.ValidationError):
+            found.append(msgspec.convert(one, CallList))
+    return found
 
 
 def list_name(calls: CallList) -> str:

@@ -21,9 +21,10 @@ def figures(case: Case, timing: Timing) -> dict[str, Figure]:
     """The figures of a timing by name; none if its samples do not take turns between states.
 
     Of interference: `alone_s` and `loaded_s`, the mean time of a call; `congestion_factor`, loaded over alone, and of
-    isolated calls `congestion_factor_p99`, the same of their 99 % quantiles. Of overlap see `_overlap`.
+    isolated calls `congestion_factor_p99`, the same of their 99 % quantiles. Of overlap see `_overlap`. Of an axis of a
+    mesh: `alone_s` and `together_s`, the mean time of a call, and `axis_factor`, together over alone.
     """
-    compare = _COMPARED.get(case.op)
+    compare = _axis if case.axis else _COMPARED.get(case.op)
     rounds = _rounds(timing) if compare else ()
     if compare is None or not rounds:
         return {}
@@ -55,6 +56,12 @@ def _congestion(case: Case, timing: Timing, rounds: list[int]) -> dict[str, Inte
     if timing.calls == 1 and len(rounds) >= FEW_FOR_TAIL:
         found |= resampled(columns, tails, {"congestion_factor_p99": lambda of: of["loaded"] / of["alone"]})
     return found
+
+
+def _axis(case: Case, timing: Timing, rounds: list[int]) -> dict[str, Interval]:
+    return resampled(_times(case, timing, rounds), means, {
+        "alone_s": _column("alone"), "together_s": _column("together"),
+        "axis_factor": lambda of: of["together"] / of["alone"]})
 
 
 def _overlap(case: Case, timing: Timing, rounds: list[int]) -> dict[str, Interval]:
