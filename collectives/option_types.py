@@ -9,7 +9,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from .cases import catalog, traffic
+from .cases import catalog, moe_patterns, traffic
 from .cases.axis_traffic import AxisTraffic, is_mesh
 from .cases.call_files import ENDINGS, read_calls
 from .cases.case import parse_size
@@ -100,7 +100,8 @@ class TrafficList(Names):
     name = "PATTERN,..."
 
     def __init__(self) -> None:
-        super().__init__("traffic pattern", tuple(traffic.PATTERNS))
+        super().__init__("traffic pattern", tuple(traffic.PATTERNS),
+                         {"routings": tuple(name for name, row in moe_patterns.PATTERNS.items() if not row.recorded)})
 
     def resolve(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The pattern as it is stored; fails if it is none."""

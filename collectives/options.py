@@ -11,7 +11,7 @@ from typing import Any, Literal
 import click
 import msgspec
 
-from .cases import catalog
+from .cases import catalog, moe_workload
 from .cases.calls import CallList
 from .cases.case import Sweep, size_range
 from .cases.names import dtype_name, redop_name
@@ -181,6 +181,14 @@ _OPTIONS = (
            default="sum", show_default=True, help="Reduce operations."),
     option("--traffic", group=WHAT, type=TrafficList(), default="linear", show_default=True,
            help=f"Who sends how much to whom, or which pairs: {catalog.spellings()}.  [links: all rounds]"),
+    option("--moe", group=WHAT, type=str, default="", metavar="NAME=N,...",
+           help="Workload of the moe operations, added to each of their patterns: hidden, topk, experts, redundant, "
+                "placement, seed, steps, group.  [default: hidden=7168,topk=8,experts=256]"),
+    option("--via", group=WHAT, type=Names("implementation", moe_workload.VIAS), default=None,
+           help="Implementations of the moe operations: counts (numbers of rows, then rows), gather (all tokens to all "
+                "ranks), two-stage (between nodes of --moe group=N ranks, then within).  [default: counts]"),
+    option("--tokens", group=WHAT, type=Sizes(), default=None, metavar="N,...",
+           help="Tokens of a rank, instead of message sizes, for the moe operations."),
     option("--mesh", group=WHAT, type=MeshText(), default=None, metavar="NAME=N,...",
            help="Measure collectives in the groups of each axis of this mesh, all groups at once, alone and while the "
                 "other axes communicate: tp=4,ep=2. Ranks are placed row by row; -1 stands for the rest."),
@@ -260,6 +268,23 @@ def measuring_options(command: Callable) -> Callable:
     return command
 
 
+def _traffics(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those given, with the workload of --moe and --via added to the patterns that route tokens."""
+    given, rows = values["traffic"], [catalog.OPERATIONS[op] for op in values["ops"]]
+    asked = [name for name in ("moe", "via", "tokens") if values[name]]
+    if asked and not any(row.group == "moe" for row in rows):
+        raise UsageError(f"--{asked[0]} is for {', '.join(catalog.GROUPS['moe'])}")
+    if not (values["moe"] or values["via"]):
+        return tuple(given)
+    if any(row.uneven for row in rows):
+        raise UsageError("--moe and --via change the traffic patterns of all operations: measure all_to_all_v in "
+                         "another run")
+    routed = [text for text in given if moe_workload.is_workload(text)]
+    parameters = [word.strip() for word in values["moe"].split(",") if word.strip()]
+    more = moe_workload.extended(routed or ["uniform"], parameters, values["via"] or ())
+    return (*(text for text in given if text not in routed), *more)
+
+
 def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) -> RunConfig:
     """The configuration from the option values that click parsed. UsageError if they contradict each other."""
     seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
@@ -268,7 +293,7 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
         able = ", ".join(row.name for row in TRANSPORTS.values() if row.compiled_loop)
         raise UsageError(f"transport {transport} is called from Python, one call at a time: --loop native and "
                          f"--persistent are for {able}")
-    ops, traffics = values["ops"], (*values["traffic"], *filter(None, [values["mesh"]]))
+    ops, traffics = values["ops"], (*_traffics(values), *filter(None, [values["mesh"]]))
     if sequences := values["sequence"] or ():
         ops = ("sequence",) if ops == catalog.GROUPS["all"] else tuple(dict.fromkeys([*ops, "sequence"]))
         traffics = tuple(dict.fromkeys([*traffics, *sequences]))
@@ -277,6 +302,7 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
     sweep = Sweep(
         ops=ops, sizes=sizes,
         ranks=values["group_ranks"], dtypes=values["dtypes"], redops=values["redops"], traffics=traffics,
+        tokens=values["tokens"] or (),
         places=_PLACES[values["place"]], seed=None if values["in_order"] else seed)
     resume: Resume = "anyway" if values["resume_anyway"] else "same" if values["resume"] else "never"
     policy = Policy(modes=values["modes"], alignment=values["alignment"], loop=values["loop"],

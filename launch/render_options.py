@@ -46,6 +46,7 @@ def render_options(config: RunConfig, *, seed: bool = True) -> list[str]:
             ("--redops", ",".join(sweep.redops), "sum"),
             ("--traffic", ",".join(sweep.traffics), "linear"),
             ("--sequence", ",".join(str(one.source) for one in config.lists), ""),
+            ("--tokens", ",".join(map(str, sweep.tokens)), ""),
             ("--place", "both" if len(sweep.places) > 1 else "in" if sweep.places[0] else "out", "both"),
             ("--group-ranks", ",".join(map(str, sweep.ranks)), ""),
             ("--modes", ",".join(policy.modes), ",".join(default.modes)),

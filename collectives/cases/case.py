@@ -108,6 +108,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         ranks: group sizes n; each group consists of the first n ranks of the job.
         places: False for out-of-place, True for in-place; ignored by operations that have no in-place form.
         traffics: text forms of traffic patterns and link rounds.
+        tokens: tokens of a rank, instead of sizes, for the exchange of a mixture-of-experts layer; empty for sizes.
         seed: seed for shuffling the cases, so that drift does not look like a size effect; None keeps their order.
     """
 
@@ -118,6 +119,7 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     redops: tuple[str, ...] = ("sum",)
     places: tuple[bool, ...] = (False, True)
     traffics: tuple[str, ...] = ("linear",)
+    tokens: tuple[int, ...] = ()
     seed: int | None = None
 
     def cases(self) -> dict[Case, int]:
@@ -167,14 +169,16 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
             if not dtypes:
                 raise UsageError(catalog.why_not_taken(self.dtypes, name))
             redops = self.redops if operation.reduces else (None,)
+            by_tokens = bool(self.tokens) and operation.group == "moe"
             for (ranks, traffic), dtype, redop, size in itertools.product(
-                    self._groups(operation), dtypes, redops, self._sizes(operation)):
-                true = catalog.round_up(name, size, ranks, dtype, traffic)
+                    self._groups(operation), dtypes, redops, self.tokens if by_tokens else self._sizes(operation)):
+                asked = size * catalog.round_up(name, 1, ranks, dtype, traffic) if by_tokens else size
+                true = catalog.round_up(name, asked, ranks, dtype, traffic)
                 fixed = operation.fixed_bytes and operation.fixed_bytes(traffic)
                 for in_place in places:
                     case = Case(op=name, ranks=ranks, bytes=true, dtype=dtype, redop=redop, in_place=in_place,
                                 traffic=traffic)
-                    yield case, true if fixed else size
+                    yield case, true if fixed else asked
                     if operation.composition and not catalog.why_not(case):
                         yield from ((beside, beside.bytes) for beside in operation.composition.beside(case))
 

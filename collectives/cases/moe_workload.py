@@ -5,7 +5,7 @@ has parameters in a fixed order and leaves out those at their default; it is wha
 `routing` computes which ranks the tokens go to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,8 +16,8 @@ from . import moe_recorded
 from .moe_patterns import PATTERNS, RoutingPattern
 from .traffic import Parameter
 
-__all__ = ["BLOCK", "COMMON", "DTYPES", "VIAS", "Workload", "combine_dtype", "is_workload", "parse_workload",
-           "spellings", "token_bytes"]
+__all__ = ["BLOCK", "COMMON", "DTYPES", "VIAS", "Workload", "combine_dtype", "extended", "is_workload",
+           "parse_workload", "spellings", "token_bytes"]
 
 BLOCK = 128         # values that share a scale in fp8, as in DeepSeek-V3 (arXiv:2412.19437, section 3.3.2)
 _SCALE_BYTES = 4    # a scale is a float32
@@ -113,6 +113,13 @@ def is_workload(text: object) -> bool:
         return isinstance(text, str) and bool(parse_workload(text))
     except UsageError:
         return False
+
+
+def extended(texts: Iterable[str], parameters: Sequence[str], vias: Sequence[str]) -> tuple[str, ...]:
+    """Each of these workloads with further parameters, `name=value`, in each implementation. UsageError as above."""
+    ways = [f"via={via}" for via in vias] or [""]
+    return tuple(dict.fromkeys(parse_workload(":".join(filter(None, (text, *parameters, way)))).text
+                               for text in texts for way in ways))
 
 
 def _given(pattern: RoutingPattern, words: list[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
 __all__ = ["OPERATIONS", "combine_at", "most_rows", "result_bytes", "tokens"]
 
 _LINE = 64
+_MOST_TOKENS = 1 << 20
 _DEFAULT = "uniform"
 
 
@@ -125,6 +126,8 @@ def _steps(case: CaseLike) -> int:
 
 def _why_not(case: CaseLike) -> str | None:
     work, dtype = _work(case), case.dtype or ""
+    if tokens(case) > _MOST_TOKENS:
+        return f"{tokens(case)} tokens of a rank: their routing is computed for at most {_MOST_TOKENS}"
     if work.via == "two-stage" and (case.ranks % work.group or case.ranks == work.group):
         return (f"two stages need two or more whole nodes of {work.group} ranks, not {case.ranks} ranks; group=N in "
                 "the traffic is the number of ranks of a node")
