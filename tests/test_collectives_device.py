@@ -146,9 +146,12 @@ def test_free_memory_is_known_where_only_the_module_of_the_device_tells_it(devic
     assert answers["room"] == answers["free"] // 3
 
 
+MEASURED = ("all", "copies", "links", "communicators", "patterns")
+
+
 @pytest.fixture(scope="module")
 def whole(device, tmp_path_factory):
-    return run(device, tmp_path_factory.mktemp("whole"), "--ops", "all,copies,links,communicators,patterns",
+    return run(device, tmp_path_factory.mktemp("whole"), "--ops", ",".join(MEASURED),
                "--sizes", "16K", "--group-ranks", "2", DEMO_INIT_S="0.1")
 
 
@@ -162,7 +165,7 @@ def test_a_whole_run_over_the_library_of_the_device(whole):
     assert all("in-place" in record.reason or "in place" in record.reason
                for record in records if record.status == "unsupported"), records
     ok = [record for record in records if record.status == "ok"]
-    assert {record.case.op for record in ok} == set(catalog.OPERATIONS) - set(catalog.GROUPS["shared_memory"])
+    assert {record.case.op for record in ok} == {op for group in MEASURED for op in catalog.GROUPS[group]}
     for record in ok:
         isolated, *streamed = record.timings
         assert (isolated.mode, isolated.stopwatch, isolated.as_called_ns) == ("isolated", "host", None)
@@ -178,6 +181,19 @@ def test_a_whole_run_over_the_library_of_the_device(whole):
 @pytest.mark.ranks
 def test_the_version_of_the_library_is_recorded(whole):
     assert next(iter(whole[0].values())).library == "democcl 2.3.1"
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+def test_tokens_reach_their_experts_over_the_library_of_the_device(device, tmp_path):
+    """Rows are collected and added on the device, and only their numbers are read by the host."""
+    _, records, _ = run(device, tmp_path, "--ops", "moe", "--traffic", "zipf:1.2,zero", "--moe",
+                        "hidden=130,topk=3,experts=12,group=2", "--via", "all", "--tokens", "5", "--dtypes",
+                        "bfloat16,fp8_e4m3", "--group-ranks", "4", local_ranks="0,1,2,3", DEMO_INIT_S="0.05")
+    refused = {record.case.op for record in records if record.status != "ok"}
+    assert refused == {"moe_combine"}, [record for record in records if record.status != "ok"]      # of fp8
+    assert len(records) == 3 * 2 * 2 * 3 + 1
+    assert {timing.stopwatch for record in records for timing in record.timings[1:]} == {"device"}
 
 
 @pytest.mark.slow

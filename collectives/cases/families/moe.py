@@ -97,6 +97,9 @@ def _image(case: CaseLike, rank: int, salt: int, step: int, sent: bool) -> "np.n
         put(moe_images.tokens(shape, row_bytes, rank, salt, np.arange(held)) if sent
             else moe_images.dispatched(shape, row_bytes, rank, salt), 0)
     if case.op != "moe_dispatch":
+        if not sent and work.via == "gather":       # sums of nothing for the tokens that a rank has fewer
+            at = combine_at(case, rank)[1]
+            whole[at:at + held * result_bytes(case)] = 0
         results = moe_images.expert_results if sent else moe_images.combined
         put(results(shape, combine_dtype(dtype), rank, salt), combine_at(case, rank)[0 if sent else 1])
     return whole
