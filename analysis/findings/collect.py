@@ -6,6 +6,7 @@ import pandas as pd
 
 from ..frames.load import Loaded
 from ..text.units import counted, percent
+from .contention import find_contention
 from .device_health import find_device_trouble
 from .finding import Finding, evidence_of, sort_findings
 from .guidelines import find_violations
@@ -35,7 +36,7 @@ def collect_findings(loaded: Loaded) -> list[Finding]:
     found = [*_wrong(loaded.records), *_failed(loaded.records), *find_unused_fabric(loaded.runs),
              *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
-             *find_device_trouble(loaded.runs),
+             *find_device_trouble(loaded.runs), *find_contention(loaded.comparisons, loaded.points),
              *find_violations(loaded.points), *find_disagreement(loaded.points, loaded.runs),
              *find_size_anomalies(loaded.points), *find_place_differences(loaded.points),
              *find_rank_jumps(loaded.points),

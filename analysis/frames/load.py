@@ -32,6 +32,7 @@ from . import imported
 from .bandwidth import algbw_Bps, bus_factor
 from .chunks import read_chunks
 from .columns import CASE, RUN, STATUS, TEXT
+from .comparisons import comparisons_of, joined
 from .imported import EXTRA
 from .lateness import Lateness
 from .points import Point, points_of, shared
@@ -58,6 +59,7 @@ class Loaded:
         lateness: how often each rank was last and by how much; columns `lateness.LATENESS`.
         on_axes: like `points`, of collectives in the groups of a mesh: no models, references or tables over rank counts
             are made of these. `members` is how many ranks took part, `ranks` the size of a group.
+        comparisons: figures that compare the states of one case; columns `comparisons.COMPARISONS`.
     """
 
     points: pd.DataFrame
@@ -65,6 +67,7 @@ class Loaded:
     runs: dict[str, Run]
     warnings: list[str] = field(default_factory=list)
     lateness: pd.DataFrame = field(default_factory=lambda: Lateness().frame())
+    comparisons: pd.DataFrame = field(default_factory=lambda: joined(()))
     on_axes: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
@@ -105,6 +108,7 @@ def load(path: Path, hints: LogHints | None = None) -> Loaded:
     meshed = derived["traffic"].map(is_mesh).astype(bool)
     return Loaded(derived[~meshed].drop(columns="members").reset_index(drop=True), records, runs,
                   [printable(words) for words in (*warnings, *impossible)], lateness,
+                  safe_frame(joined(frame for part in parts for frame in part.comparisons)),
                   on_axes=derived[meshed].reset_index(drop=True))
 
 
@@ -128,6 +132,7 @@ class _Part(NamedTuple):
     runs: dict[str, Run]
     warnings: list[str]
     lateness: Lateness
+    comparisons: list[pd.DataFrame]
 
 
 def _chunk(chunk: JournalChunk) -> _Part:
@@ -143,21 +148,23 @@ def _log(path: Path, hints: LogHints | None) -> _Part:
 
 def _part(lines: Iterator[Run | Record | Imported], runs: dict[str, Run], warnings: list[str]) -> _Part:
     """The frames of all lines, built in batches: as Python objects, rows take ten times the memory."""
-    lateness, read = Lateness(), 0
+    lateness, comparisons, read = Lateness(), list[pd.DataFrame](), 0
     statuses, points = [_imported([])[0]], [_imported([])[1]]
     for _, group in groupby(_records(lines, runs, warnings), type):
         while some := [*islice(group, _CHUNK)]:
-            made = _frames(some, lateness)
+            made = _frames(some, lateness, comparisons)
             statuses.append(made[0])
             points.append(made[1].assign(record=made[1]["record"] + read))
             read += len(some)
-    return _Part(_one_below(statuses), _one_below(points), runs, warnings, lateness)
+    return _Part(_one_below(statuses), _one_below(points), runs, warnings, lateness, comparisons)
 
 
-def _frames(lines: Sequence[Record | Imported], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _frames(lines: Sequence[Record | Imported], lateness: Lateness,
+            comparisons: list[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Statuses and points of lines of one kind."""
     results = [line for line in lines if isinstance(line, Imported)]
-    return _imported(results) if results else _measured([line for line in lines if isinstance(line, Record)], lateness)
+    return _imported(results) if results else _measured([line for line in lines if isinstance(line, Record)], lateness,
+                                                        comparisons)
 
 
 def _one_below(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -212,7 +219,8 @@ def _is_linked(op: str) -> bool:
     return op in OPERATIONS and OPERATIONS[op].linked
 
 
-def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _measured(records: Sequence[Record], lateness: Lateness,
+              comparisons: list[pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The same for records, built column by column because there may be many."""
     places: list[int] = []
     digests: list[Digest] = []
@@ -220,7 +228,9 @@ def _measured(records: Sequence[Record], lateness: Lateness) -> tuple[pd.DataFra
         if record.status == "ok" and not record.case.operation.linked:      # `analysis.links` handles single links
             places += [place] * len(record.digests)
             digests += record.digests
-    lateness.add((records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True))
+    digested = [(records[place].run, records[place].case, made) for place, made in zip(places, digests, strict=True)]
+    lateness.add(digested)
+    comparisons.append(comparisons_of(digested))
     messages = np.array([records[place].case.operation.messages for place in places], dtype=float)
     points = points_of(digests, messages).assign(**dict.fromkeys(EXTRA))
     points.insert(0, "record", np.array(places, dtype=np.int64))

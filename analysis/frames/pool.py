@@ -61,4 +61,5 @@ def pool(parts: Sequence[Loaded]) -> Loaded:
     return Loaded(together([part.points for part in parts]), together([part.records for part in parts]),
                   {run: part.runs[run] for part in parts for run in part.runs},
                   [words for part in parts for words in part.warnings], together([part.lateness for part in parts]),
+                  together([part.comparisons for part in parts]),
                   on_axes=together([part.on_axes for part in parts]))

@@ -20,6 +20,7 @@ from ..frames.representative import HEADLINE_OPS, fabrics, headline, operation_t
 from ..text import units
 from ..text.safe_console import Screen, fits, print_whole
 from .brief import brief
+from .comparisons import ComparisonTable, comparison_tables
 from .story import Story
 from .text import (
     CAVEAT,
@@ -140,6 +141,7 @@ def _parts(story: Story, ops: Collection[str], console: Console) -> Iterator[Ren
         yield _operation(str(fabric), str(op), points)
     if not wanted.all():
         yield _others(story.shown[~wanted])
+    yield from map(_comparison, comparison_tables(story.loaded.comparisons))
     for quantity in QUANTITIES:
         if answer["quantity"].eq(quantity).any():
             yield _answer(answer, story.targets, quantity)
@@ -298,6 +300,16 @@ def _others(points: pd.DataFrame) -> Table:
     table.caption = "For their tables see the page, or collbench summary DATA --ops NAME,... (or all)"
     table.caption_justify = "left"
     return table
+
+
+def _comparison(table: ComparisonTable) -> Table:
+    made = _table(escape(table.title))
+    for number, head in enumerate(table.heads):
+        made.add_column(head, justify="right" if number else "left", no_wrap=True)
+    for row in table.rows:
+        made.add_row(*map(escape, row))
+    made.caption, made.caption_justify = table.caption, "left"
+    return made
 
 
 def _message_rate(points: pd.DataFrame) -> tuple[str, ...]:

@@ -12,7 +12,12 @@ from ..cases.case import Case
 from ..statistics.resampling import FEW_FOR_TAIL, Columns, Floats, Interval, means, resampled, tails
 from .record import Figure, Timing
 
-__all__ = ["figures"]
+__all__ = ["FIGURES", "figures"]
+
+# The figures of each operation that has such.
+FIGURES = {"interference": ("alone_s", "loaded_s", "congestion_factor", "congestion_factor_p99"),
+           "overlap": ("collective_s", "compute_s", "together_s", "collective_slowdown", "compute_slowdown",
+                       "exposed_s", "imb_overlap_percent")}
 
 _PERCENT = 100
 

@@ -1,0 +1,76 @@
+"""Tables of what others on the machine cost, and of overlap, as texts."""
+
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from collbench.collectives.cases.families.interference import parse_roles
+from collbench.collectives.cases.families.overlap import parse_beside
+
+from ..frames.comparisons import wide
+from ..text import units
+
+__all__ = ["ComparisonTable", "comparison_tables"]
+
+
+class ComparisonTable(NamedTuple):
+    """A table with its heads and rows; the first two columns are what was measured."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    caption: str
+
+
+def comparison_tables(comparisons: pd.DataFrame) -> Iterator[ComparisonTable]:
+    """Those that have rows, by the largest rank count of each operation; intervals are 95 %."""
+    cases = _shown(comparisons, "interference")
+    if len(cases):
+        yield ComparisonTable(
+            f"Interference: a call of the victims, alone and under load, {cases['ranks'].iloc[0]} ranks",
+            ("victim, mode", "size", "aggressors", "alone", "loaded", "factor", "interval", "p99 factor", "interval",
+             "rounds"),
+            [(f"{roles.victim}, {row['mode']}", units.payload(row["message_bytes"]),
+              f"{roles.aggressor} {units.payload(roles.size)}", units.seconds(row["alone_s"]),
+              units.seconds(row["loaded_s"]), *_times(row, "congestion_factor"), *_times(row, "congestion_factor_p99"),
+              str(row["n"])) for row in cases.to_dict("records") if (roles := parse_roles(row["traffic"]))],
+            "Means over rounds, each with a call alone and one under load; the 99 % quantile needs 100 rounds.")
+    cases = _shown(comparisons, "overlap")
+    if len(cases):
+        yield ComparisonTable(
+            f"Overlap: a collective beside compute, {cases['ranks'].iloc[0]} ranks",
+            ("collective, mode", "size", "collective", "compute", "together", "collective slower", "compute slower",
+             "exposed", "interval", "IMB overlap", "rounds"),
+            [(f"{_beside(row['traffic'])}, {row['mode']}", units.payload(row["message_bytes"]),
+              *(units.seconds(row[name]) for name in ("collective_s", "compute_s", "together_s")),
+              *(f"{_digits(row[name])}x" for name in ("collective_slowdown", "compute_slowdown")),
+              units.seconds(row["exposed_s"]), units.span(units.seconds(row["exposed_s lo"]),
+                                                          units.seconds(row["exposed_s hi"])),
+              units.percent(row["imb_overlap_percent"] / 100), str(row["n"])) for row in cases.to_dict("records")],
+            "Means over rounds. Exposed: what the collective adds to the time of the compute. IMB overlap: "
+            "(collective + compute - together) / the longer of both, from 0 to 100 %.")
+
+
+def _shown(comparisons: pd.DataFrame, op: str) -> pd.DataFrame:
+    """The rows of an operation over the most ranks, by what was measured and then by size."""
+    cases = wide(comparisons, op)
+    largest: pd.DataFrame = cases[cases["ranks"] == cases["ranks"].max()]
+    return largest.sort_values(["run", "traffic", "mode", "message_bytes"], kind="stable")
+
+
+def _beside(traffic: str) -> str:
+    beside = parse_beside(traffic)
+    words = [beside.collective, *([f"compute {beside.compute.normalize():f}x"] if beside.compute != 1 else []),
+             *(["polled"] if beside.progress == "poll" else [])]
+    return " ".join(words)
+
+
+def _times(row: Mapping[Hashable, Any], name: str) -> tuple[str, str]:
+    """A factor and its interval."""
+    value, low, high = (_digits(row[f"{name}{end}"]) for end in ("", " lo", " hi"))
+    return (value if value == units.UNKNOWN else f"{value}x"), units.span(low, high)
+
+
+def _digits(value: float) -> str:
+    return units.digits(value) if pd.notna(value) else units.UNKNOWN
