@@ -16,7 +16,7 @@ from ..loop.measure import ModeSamples, Outcome
 from ..loop.verify import left_early
 from ..ranks.handshake import claims_of, doubt
 from ..ranks.host_facts import differences, health_rows, host_notes, warnings
-from ..ranks.provenance import describe
+from ..ranks.provenance import describe, host_cores
 from ..records.digest import digest
 from ..records.record import (
     CALL_LISTS,
@@ -153,6 +153,8 @@ class RecordBuilder:
             yield f"time is {case.operation.measures}"
         if case.operation.windowed and not case.operation.linked:
             yield from self.transport.notes
+        if case.op == "overlap" and self.transport.device == "cpu":
+            yield self._compute_note(case)
         if self.policy.persistent and not case.operation.pairs and case.op not in ("send_recv", "noop"):
             yield "persistent collective: initialised once, started and waited for in each call"
         for timing in timings:
@@ -165,6 +167,16 @@ class RecordBuilder:
             if timing.alignment == "agreed" and timing.span == "slowest rank" and case.op != "noop":
                 yield (f"{timing.mode}: no makespan: the clocks agree only within "
                        f"{(timing.clock_error_s or 0.0) * 1e6:.1f} us, which is longer")
+
+    def _compute_note(self, case: Case) -> str:
+        """Where compute runs on CPUs, and whether it has a core."""
+        facts, threads = self.session.facts[:case.ranks], self.transport.threads
+        cores = {fact.boot: len(found) for fact, found in zip(facts, host_cores(facts), strict=True)}
+        busy = {boot: threads * sum(fact.boot == boot for fact in facts) for boot in cores}
+        boot = max(cores, key=lambda one: busy[one] / max(1, cores[one]))
+        shares = "share them" if busy[boot] > cores[boot] else "each have one"
+        return (f"compute is one thread of each rank; on the fullest host, {busy[boot]} busy threads (compute and "
+                f"communication of {busy[boot] // threads} ranks) on {cores[boot]} cores {shares}")
 
     def _timing(self, case: Case, modes: Sequence[ModeSamples], error_ns: float) -> Timing:
         """The samples of all ranks in one mode."""
