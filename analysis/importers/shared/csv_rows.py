@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Iterator
 
+from ...text.safe_csv import unescape
 from .collector import Collector
 from .log import Log, split_lines
 
@@ -34,4 +35,4 @@ def named_rows(log: Log, collector: Collector,
             if len(cells) != len(names):
                 collector.warn(number, f"{len(cells)} values under {len(names)} column names: row skipped")
                 continue
-            yield number, {name: cell.strip() for name, cell in zip(names, cells, strict=True) if cell.strip()}
+            yield number, {name: unescape(cell) for name, cell in zip(names, cells, strict=True) if cell.strip()}

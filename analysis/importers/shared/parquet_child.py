@@ -2,6 +2,9 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
+
+from ...text.safe_csv import to_csv
 
 __all__ = ["main"]
 
@@ -19,7 +22,7 @@ def main() -> None:
     cells = table.count() * len(table.columns)
     if not 0 <= cells <= _MOST_CELLS:
         sys.exit(f"{cells} cells; at most {_MOST_CELLS} are read")
-    table.to_pandas().to_csv(sys.argv[2], index=False)
+    Path(sys.argv[2]).write_text(to_csv(table.to_pandas()), encoding="utf-8")
 
 
 if __name__ == "__main__":
