@@ -173,7 +173,12 @@ def test_torchrun_meets_across_hosts_and_gloo_is_verified(hosts):
         assert status == 0, said
     names, good = verified(hosts.folder / "r")
     assert names in (["h0", "h0", "h1", "h1"], ["h1", "h1", "h0", "h0"])
-    assert {(record.case.op, record.case.ranks) for record in good} >= {("all_reduce", 4), ("all_to_all", 4)}
+    assert {(record.case.op, record.case.ranks) for record in good} >= {
+        ("all_reduce", 4), ("all_to_all", 4), ("incast", 4), ("all_reduce_one_shot", 2)}
+    _, records, _ = read_journal(hosts.folder / "r" / "journal.jsonl")
+    apart = [record for record in records if record.case.op == "all_reduce_one_shot" and record.case.ranks == 4]
+    assert [record.status for record in apart] == ["unsupported"]
+    assert "only 2 of 4 ranks share memory" in apart[0].reason
 
 
 @pytest.mark.needs("mpi")
@@ -189,8 +194,8 @@ def test_mpirun_reaches_the_other_host_through_a_launch_agent(hosts):
         exec ip netns exec {hosts.tag}h$number unshare --uts sh -c "hostname h$number; $*"
         """))
     agent.chmod(0o755)
-    program = [sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops", "all_reduce,all_to_all",
-               "--sizes", "4K", *QUICK, "--out", hosts.folder / "r"]
+    program = [sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops",
+               "all_reduce,all_to_all,all_reduce_one_shot,incast", "--sizes", "4K", *QUICK, "--out", hosts.folder / "r"]
     if mpirun.is_open_mpi:
         spread = ",".join(f"{hosts.address(host)}:2" for host in (0, 1))
         words = [mpirun.path, "--allow-run-as-root", "--prtemca", "plm_ssh_agent", agent, "--host", spread,
