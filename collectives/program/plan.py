@@ -52,13 +52,16 @@ class ForecastProbe(NamedTuple):
     set_up_s: Mapping[int, float] = {}
 
     def call_s(self, case: Case) -> float:
-        """Rough estimate for one call of `case`."""
+        """Rough estimate for one call of `case`.
+
+        The messages of a window overlap: ranks wait for each other twice, for the last message and for the reply.
+        """
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
         composition = case.composition
         moved = composition.volume(case) if composition else case.bytes
-        calls = composition.calls(case) if composition else 1
-        one = (calls * self.small_s + slope * moved) * case.members / self.world
-        return one * max(1.0, case.operation.messages / 4)
+        times = max(1.0, case.operation.messages / 4)
+        waits = composition.calls(case) if composition else 2 if case.operation.windowed else times
+        return (waits * self.small_s + times * slope * moved) * case.members / self.world
 
     def decision_s(self, case: Case) -> float:
         """Estimate for one step of the control path over the ranks of `case`."""
