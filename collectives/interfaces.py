@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from .cases import catalog
 from .cases.case import Case
+from .row_math import RowMath
 from .topology.device_identity import RankDevice
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
@@ -13,7 +14,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
 
 __all__ = ["NO_DEVICE", "Bound", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
            "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Parts", "Pattern", "Phase", "Prepared", "RawBytes",
-           "RowMath", "SampleBatch", "StartSpec", "Transport", "Trial", "Work", "empty_call", "ignore_phase",
+           "SampleBatch", "StartSpec", "Transport", "Trial", "Work", "empty_call", "ignore_phase",
            "ignore_step", "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
@@ -210,38 +211,6 @@ class Work(Protocol):
 
     def poll(self) -> object:
         """Ask the library whether it is complete, so that it makes progress."""
-
-
-class RowMath(Protocol):
-    """Moving and adding the rows of buffers in the memory of a slot: what a program does between its calls."""
-
-    def stored(self, array: "np.ndarray") -> RawBytes:
-        """The bytes of an array, moved to where the buffers are."""
-
-    def selection(self, places: "np.ndarray") -> Any:
-        """Numbers of rows, int64 [row], moved to where the buffers are; for `take`."""
-
-    def take(self, source: RawBytes, target: RawBytes, row_bytes: int, selection: Any) -> None:
-        """Copy the selected rows of `source` to the beginning of `target`."""
-
-    def addition(self, places: "np.ndarray", weights: "np.ndarray", counts: "np.ndarray", rows: int, width: int,
-                 dtype: str) -> Any:
-        """The sums that `add` makes, and the memory for it.
-
-        Args:
-            places: the row of the target that each row of the source is added to, int64 [row].
-            weights: factor of each row of the source, whole numbers [row].
-            counts: lengths of consecutive parts of the source in which each row of the target occurs once at most.
-            rows: of the target.
-            width: elements of a row.
-            dtype: element type; floating point.
-        """
-
-    def add(self, source: RawBytes, target: RawBytes, addition: Any) -> None:
-        """Set the target to the weighted sums of the rows of the source; 0 where nothing is added."""
-
-    def numbers(self, raw: RawBytes) -> list[int]:
-        """int64 from a buffer, on the host; waits for what was queued before."""
 
 
 class Parts(Protocol):

@@ -15,7 +15,7 @@ ROOMS = ("collectives", "launch", "analysis")
 # top of the file, inside a function or for a type checker. Places on one floor do not import each other.
 FLOORS = {
     "collectives": (
-        ("errors", "text", "transport_names", "device_files"),
+        ("errors", "text", "transport_names", "device_files", "row_math"),
         ("cases", "statistics", "native", "topology"),
         ("records", "library_log"),
         ("interfaces",),

@@ -45,20 +45,20 @@ def expert_results(shape: Shape, dtype: str, rank: int, salt: int) -> np.ndarray
 def combined(shape: Shape, dtype: str, source: int, salt: int) -> np.ndarray:
     """The weighted sums of all results for the tokens of `source`, [token, value] in `dtype`; bfloat16 as uint16."""
     own = int(source_tokens(shape.traffic, shape.ranks, shape.tokens)[source])
-    total = np.zeros((own, shape.work.hidden), np.int64)
+    total = np.zeros((own, shape.work.hidden), np.int32)
     for rank in range(shape.ranks):
         weights = shares_of(shape, source, rank)
         which = np.flatnonzero(weights)
-        total[which] += weights[which, None] * _results(shape, dtype, rank, source, salt, which)
+        total[which] += weights[which, None].astype(np.int32) * _results(shape, dtype, rank, source, salt, which)
     return values.encode(total, dtype)
 
 
 def _results(shape: Shape, dtype: str, rank: int, source: int, salt: int, which: np.ndarray) -> np.ndarray:
-    """int64 [token, value]"""
+    """int32 [token, value]"""
     most = largest_result(shape.work, dtype)
     tile = values.hashed(np.arange(_PERIOD, dtype=np.uint32),
                          salt + 1009 * shape.step + 101 * rank + 10007 * source) % (2 * most + 1) - most
-    return _rows(tile, shape.work.hidden, which)
+    return _rows(tile.astype(np.int32), shape.work.hidden, which)
 
 
 def _rows(tile: np.ndarray, width: int, which: np.ndarray) -> np.ndarray:

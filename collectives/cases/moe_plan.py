@@ -74,7 +74,7 @@ class Plan(NamedTuple):
     weights: np.ndarray
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _places(shape: Shape, source: int) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each pick, and its weight, 1 or 2; int [token, pick]."""
     experts = routing.picks(shape.traffic, shape.ranks, shape.tokens, source, shape.step)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
     from .case import Case
 
 __all__ = ["DTYPES", "LINK_WINDOW", "ONE_CALL", "REDOPS", "ROOT", "WINDOW", "CaseLike", "Composition", "Dtype",
-           "Grammar", "Operation", "Piece", "no_names", "no_ranks", "no_scratch", "nothing",
+           "Grammar", "Operation", "Piece", "never", "no_names", "no_ranks", "no_scratch", "nothing",
            "two_steps", "window_buffers"]
 
 ROOT = 0
@@ -140,6 +140,11 @@ def two_steps(case: CaseLike) -> int:
     return 2
 
 
+def never(case: CaseLike) -> bool:
+    """For operations whose steps differ in data only."""
+    return False
+
+
 def no_scratch(case: CaseLike) -> int:
     """Of an operation that needs no memory but its buffers."""
     return 0
@@ -195,6 +200,7 @@ class Composition(NamedTuple):
         marks: (case) -> names of the clock readings that each call returns, in order, such as the end of one part.
         shared: (case, rank) -> bytes at the end of the send buffer that are the begin of the receive buffer, for calls
             that are made in place; None for two buffers side by side.
+        varies: (case) -> whether steps differ in their calls, too, so that a captured graph cannot stand for all.
         scratch: (case) -> bytes that a rank needs beside the buffers of its slots, at most.
     """
 
@@ -206,6 +212,7 @@ class Composition(NamedTuple):
     states: Callable[[CaseLike], tuple[str, ...]] = no_names
     background: Callable[[CaseLike], Sequence[int]] = no_ranks
     marks: Callable[[CaseLike], tuple[str, ...]] = no_names
+    varies: Callable[[CaseLike], bool] = never
     scratch: Callable[[CaseLike], int] = no_scratch
     calls: Callable[["Case"], int] = one_call
     beside: "Callable[[Case], tuple[Case, ...]]" = no_cases

@@ -1,4 +1,4 @@
-"""Rows of buffers in host memory; see `interfaces.RowMath`."""
+"""Rows of buffers in host memory; see `row_math.RowMath`."""
 
 from typing import NamedTuple
 

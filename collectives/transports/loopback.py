@@ -16,11 +16,12 @@ import numpy as np
 from ..cases import catalog
 from ..cases.case import Case
 from ..errors import UsageError
-from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, RowMath, Work, empty_call, layout
+from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, Work, empty_call, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
+from ..row_math import RowMath
 from ..topology.device_identity import RankDevice
 from . import composed
 from .host_compute import compute_on_host

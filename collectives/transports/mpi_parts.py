@@ -8,7 +8,8 @@ import numpy as np
 from mpi4py import MPI
 
 from ..cases.case import Case
-from ..interfaces import RawBytes, RowMath, Work
+from ..interfaces import RawBytes, Work
+from ..row_math import RowMath
 from .host_compute import compute_on_host
 from .host_rows import HostRows
 from .mpi_calls import Buffers, bind, by_address, request_starter, starter

@@ -204,6 +204,8 @@ class TorchTransport:
 
     def why_not(self, case: Case) -> str | None:
         if case.composition:
+            if self._context.graph and case.composition.varies(case):
+                return "its steps differ in routing, and a captured graph would repeat one: steps=1 measures one"
             return composed.why_not(case, self.why_not)
         if case.in_place and case.op not in IN_PLACE:
             return f"torch.distributed has no in-place {case.op}"

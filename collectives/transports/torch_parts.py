@@ -8,8 +8,9 @@ import torch
 import torch.distributed as dist
 
 from ..cases.case import Case
-from ..interfaces import RowMath, Work
+from ..interfaces import Work
 from ..loop.memory import HostMemory
+from ..row_math import RowMath
 from .torch_calls import Tensors, TimedGroup, Transfers, bind
 from .torch_memory import DeviceMemory, tensor
 from .torch_overlap import DeviceWork, compute, observed

@@ -1,4 +1,4 @@
-"""Rows of buffers as tensors; see `interfaces.RowMath`."""
+"""Rows of buffers as tensors; see `row_math.RowMath`."""
 
 from collections.abc import Callable
 from typing import NamedTuple

@@ -127,6 +127,10 @@ def _steps(case: CaseLike) -> int:
     return max(2, _work(case).steps)
 
 
+def _varies(case: CaseLike) -> bool:
+    return _work(case).steps > 1
+
+
 def _why_not(case: CaseLike) -> str | None:
     work, dtype = _work(case), case.dtype or ""
     if tokens(case) > _MOST_TOKENS:
@@ -172,7 +176,7 @@ _GRAMMAR = Grammar(lambda text: parse_workload(text).text, _expand, lambda case:
 def _row(name: str, measures: str) -> Operation:
     return Operation(name, lambda n: (n - 1) / n, nothing, nothing, measures, grammar=_GRAMMAR, unit=_unit_of(name),
                      dtypes=moe_workload.DTYPES, group="moe", why_not=_why_not,
-                     composition=Composition(_extent, _image, _volume, _steps, scratch=_scratch))
+                     composition=Composition(_extent, _image, _volume, _steps, varies=_varies, scratch=_scratch))
 
 
 OPERATIONS = (
