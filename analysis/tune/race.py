@@ -8,8 +8,7 @@ pair in other cases, whichever is larger: a single disturbed launch, or a varian
 others, must not look like a difference.
 
 Holm's procedure holds the chance of any false statement in the whole table, over all cases and pairs, at the level of
-the look. Looks come after 3, 4, 6, 8, 12, 16 ... rounds, and the level of look j is 6 / (pi j)^2 of 5 %. These sum to
-5 %, so that looking repeatedly, and dropping what has lost, raises no false alarms (union bound). What was told
+the look. Looks come after 3, 4, 6, 8, 12, 16 ... rounds, at shares of 5 % that sum to 1 (`share_of`), so that looking repeatedly, and dropping what has lost, raises no false alarms (union bound). What was told
 apart stays so, and is no longer tested, which leaves the others more of the level.
 """
 
@@ -23,7 +22,7 @@ from scipy import stats
 from ..compare.rank_tests import Floats, means_of_two, rank_p, signed_rank_distribution
 from ..compare.verdict import ALPHA, BAND, holm
 
-__all__ = ["Race", "is_look", "looks_until"]
+__all__ = ["Race", "is_look", "looks_until", "share_of"]
 
 Bools = NDArray[np.bool_]
 
@@ -31,7 +30,8 @@ Bools = NDArray[np.bool_]
 _MOST_DF = 6.0
 _FEWEST = 3         # rounds
 _LEAST_VARIANCE = 1e-8
-_SHRINKING = 6 / math.pi**2
+# Of the level, for the first looks: the very first has few launches to go by; later ones halve what is left.
+_SPENT = (0.05, 0.1, 0.15, 0.2)
 _WIDEST = 50.0      # largest half-width of an interval of a logarithm
 
 
@@ -45,6 +45,11 @@ def looks_until(rounds: int) -> list[int]:
     """Rounds after which variants are compared, and the last one, which may end a race between two looks."""
     looks = [count for count in range(_FEWEST, rounds + 1) if is_look(count)]
     return looks if not looks or looks[-1] == rounds else [*looks, rounds]
+
+
+def share_of(look: int) -> float:
+    """The share of the level that is spent on look 1, 2, 3 ...; all together it is 1."""
+    return _SPENT[look - 1] if look <= len(_SPENT) else (1 - sum(_SPENT)) / 2 ** (look - len(_SPENT))
 
 
 class Race:
@@ -72,7 +77,7 @@ class Race:
             log_s: [cell, variant, round] logarithms of times; not a number where there was no launch.
         """
         self.looks += 1
-        level = ALPHA * _SHRINKING / self.looks**2
+        level = ALPHA * share_of(self.looks)
         first, second = (np.array(side) for side in zip(*combinations(range(log_s.shape[1]), 2), strict=True))
         gaps = log_s[:, second] - log_s[:, first]       # [cell, pair, round]
         there = np.isfinite(gaps)
