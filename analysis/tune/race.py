@@ -8,8 +8,9 @@ pair in other cases, whichever is larger: a single disturbed launch, or a varian
 others, must not look like a difference.
 
 Holm's procedure holds the chance of any false statement in the whole table, over all cases and pairs, at the level of
-the look. Looks come after 3, 4, 6, 8, 12, 16 ... rounds, at shares of 5 % that sum to 1 (`share_of`), so that looking repeatedly, and dropping what has lost, raises no false alarms (union bound). What was told
-apart stays so, and is no longer tested, which leaves the others more of the level.
+the look. Looks come after 3, 4, 6, 8, 12, 16 ... rounds, at shares of 5 % that sum to 1 (`share_of`): by the union
+bound, looking repeatedly and dropping what has lost raise no false alarms. What was told apart stays so, and is no
+longer tested, which leaves the others more of the level.
 """
 
 import math
