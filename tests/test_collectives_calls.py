@@ -1,9 +1,13 @@
 """Lists of calls as files, and meshes of named axes."""
 
+import gzip
 import itertools
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from collbench.collectives.cases.call_files import csv_text, read_calls, toml_text
 from collbench.collectives.cases.calls import Call, CallList
@@ -22,6 +26,7 @@ def test_a_list_is_read_back_as_it_was_written(tmp_path: Path, ending, text, los
     back = read_calls(path)
     assert (back.calls, back.name, back.digest) == (LIST.calls, "layer", LIST.digest)
     assert (back.mesh, back.title) == (lost.get("mesh", LIST.mesh), lost.get("title", LIST.title))
+    assert all(not call.per_rank for call in back.calls)
     assert back.bytes == 3 * (25 << 20) + 4096
     assert back.axes == ("dp",)
 
@@ -56,6 +61,73 @@ def test_a_bad_list_is_one_clear_line(tmp_path: Path, monkeypatch, name, text, m
         read_calls(Path(name))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+# examples/workload/microbenchmarks/all_gather/16npus_1MB/all_gather.0.et of astra-sim/astra-sim@518bd51 (MIT).
+ALL_GATHER = bytes.fromhex(
+    "070a05302e302e344912" "15616c6c5f6761746865725f31366e7075735f314d421807520e0a0969735f6370755f6f70d80100"
+    "520d0a09636f6d6d5f74797065480252" "0f0a09636f6d6d5f73697a6548808040")
+
+
+def attribute(name, field, value):
+    """An AttributeProto, as field 10 of a node: a small integer, or bytes."""
+    tag = field << 3 | (0 if isinstance(value, int) else 2)
+    head = [tag] if tag < 0x80 else [tag & 0x7F | 0x80, tag >> 7]
+    rest = [value] if isinstance(value, int) else [len(value), *value]
+    body = bytes([0x0A, len(name), *name.encode(), *head, *rest])
+    return bytes([0x52, len(body), *body])
+
+
+def node(kind, *attributes):
+    body = bytes([0x18, kind, *b"".join(attributes)])
+    return bytes([len(body), *body])
+
+
+def test_an_execution_trace_of_astra_sim_is_read(tmp_path: Path):
+    for name, raw in (("a.et", ALL_GATHER), ("zipped.et", gzip.compress(ALL_GATHER))):
+        (tmp_path / name).write_bytes(raw)
+        assert read_calls(tmp_path / name).calls == (Call("all_gather", 1 << 20, per_rank=True),)
+
+
+def test_groups_and_dimensions_of_a_trace_are_axes_and_equal_calls_are_counted(tmp_path: Path):
+    reduce, tp = [attribute("comm_type", 9, 0), attribute("comm_size", 9, 64)], attribute("pg_name", 29, b"tp")
+    second = attribute("involved_dim", 28, bytes([0x0A, 2, 0, 1]))
+    raw = ALL_GATHER + node(4) + 3 * node(7, *reduce, tp) + node(7, *reduce, second) + node(5, reduce[1]) + node(6)
+    (tmp_path / "a.et").write_bytes(raw)
+    assert read_calls(tmp_path / "a.et").calls[1:] == (
+        Call("all_reduce", 64, "tp", 3), Call("all_reduce", 64, "dim1"), Call("send_recv", 64))
+
+
+@pytest.mark.parametrize("text", [
+    """{"version": "0.0.4"}
+    {"id": "1", "type": "COMP_NODE", "name": "matmul"}{"id": "2", "type": "COMM_COLL_NODE", "name": "g",
+     "attr": [{"name": "comm_type", "int64Val": "7"}, {"name": "comm_size", "int64Val": "4096"},
+              {"name": "involved_dim", "boolList": {"values": [true, true]}}]}""",
+    """{"workload_graph": [{"Id": 1, "Name": "m", "NodeType": 4},
+        {"Id": 2, "Name": "g", "NodeType": 7, "comm_type": 7, "comm_size": 4096}]}"""])
+def test_both_json_forms_of_a_trace_are_read(tmp_path: Path, text):
+    (tmp_path / "a.json").write_text(text)
+    assert read_calls(tmp_path / "a.json").calls == (Call("reduce_scatter", 4096),)
+
+
+@pytest.mark.parametrize(("name", "raw", "message"), [
+    ("a.et", ALL_GATHER[:-1], "it ends within a message"), ("a.et", b"\x00" + node(7), "has no comm_type"),
+    ("a.json", b"{}", "0 calls"), ("a.json", b"[1]", "not an execution trace"), ("a.json", b"{", "not an execution"),
+    ("a.json", b'{"type": "COMM_COLL_NODE", "name": "x", "attr": [{"name": "comm_type", "stringVal": "BROADEN"}]}',
+     "collective 'BROADEN'")])
+def test_a_bad_trace_is_one_clear_line(tmp_path: Path, name, raw, message):
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(UsageError, match=message) as error:
+        read_calls(tmp_path / name)
+    assert str(error.value).startswith(str(tmp_path / name))
+
+
+@given(st.integers(0, len(ALL_GATHER) - 1), st.integers(0, 255), st.integers(0, len(ALL_GATHER)))
+def test_no_damaged_trace_raises_anything_but_a_usage_error(tmp_path_factory, at, byte, until):
+    path = tmp_path_factory.getbasetemp() / "damaged.et"
+    path.write_bytes((ALL_GATHER[:at] + bytes([byte]) + ALL_GATHER[at + 1:])[:until])
+    with suppress(UsageError):
+        read_calls(path)
 
 
 def test_a_mesh_is_row_major_as_torchs_device_mesh():

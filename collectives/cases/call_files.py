@@ -9,8 +9,8 @@
                                                 count = 2
 
 Only `operation` is required, and `bytes` of operations that have a message: the message size S of `Case.bytes`, so for
-operations with one block per rank it is the total over the ranks of the axis. In CSV, lines that begin with # are
-comments.
+operations with one block per rank it is the total over the ranks of the axis; with `per_rank`, it is what each of them
+contributes. In CSV, lines that begin with # are comments.
 """
 
 import csv
@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from ..errors import UsageError
+from . import chakra
 from .calls import Call, CallList
 from .case import parse_size
 from .catalog import OPERATIONS
@@ -36,8 +37,9 @@ else:
 
 __all__ = ["COLUMNS", "ENDINGS", "csv_text", "read_calls", "toml_text"]
 
-COLUMNS = ("operation", "bytes", "axis", "count", "overlap")
-ENDINGS = (".csv", ".toml")
+COLUMNS = ("operation", "bytes", "axis", "count", "overlap", "per_rank")
+_OURS = (".csv", ".toml")
+ENDINGS = (*_OURS, *chakra.ENDINGS)
 _MOST_CALLS = 10_000
 _MOST_FILE_BYTES = 16 << 20
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0")
@@ -51,7 +53,10 @@ def read_calls(path: Path) -> CallList:
             expected.
     """
     if path.suffix.lower() not in ENDINGS:
-        raise UsageError(f"{path}: a list of calls is a file that ends in {' or '.join(ENDINGS)}")
+        raise UsageError(f"{path}: a list of calls is a file that ends in {' or '.join(_OURS)}, a trace of Chakra in "
+                         f"{' or '.join(chakra.ENDINGS)}")
+    if path.suffix.lower() in chakra.ENDINGS:
+        return _list(path, chakra.read_chakra(path), None, "execution trace of Chakra")
     try:
         if path.stat().st_size > _MOST_FILE_BYTES:
             raise UsageError(f"{path}: larger than {_MOST_FILE_BYTES >> 20} MiB, so no list of calls")
@@ -65,7 +70,11 @@ def read_calls(path: Path) -> CallList:
         rows: Iterable[tuple[str, Mapping[str, object]]] = _toml_rows(path, document)
     else:
         rows = _csv_rows(path, text)
-    calls = tuple(_call(where, row) for where, row in rows)
+    return _list(path, tuple(_call(where, row) for where, row in rows), mesh, title)
+
+
+def _list(path: Path, calls: tuple[Call, ...], mesh: str | None, title: str | None) -> CallList:
+    """The list. UsageError if it is empty or too long, or if its mesh lacks an axis."""
     if not 1 <= len(calls) <= _MOST_CALLS:
         raise UsageError(f"{path}: {len(calls)} calls; a list has from 1 to {_MOST_CALLS}")
     found = CallList(path.stem, calls, mesh, title, str(path))
@@ -81,9 +90,10 @@ def csv_text(calls: CallList) -> str:
         if word:
             out.write(f"# {word}\n")
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((call.op, call.bytes, call.axis or "", call.count, "yes" if call.overlap else "no")
-                     for call in calls.calls)
+    some = any(call.per_rank for call in calls.calls)
+    writer.writerow(COLUMNS if some else COLUMNS[:-1])
+    writer.writerows((call.op, call.bytes, call.axis or "", call.count, "yes" if call.overlap else "no",
+                      *(["yes" if call.per_rank else "no"] if some else [])) for call in calls.calls)
     return out.getvalue()
 
 
@@ -97,6 +107,7 @@ def toml_text(calls: CallList) -> str:
         lines += [f'axis = "{call.axis}"'] if call.axis else []
         lines += [f"count = {call.count}"] if call.count != 1 else []
         lines += ["overlap = true"] if call.overlap else []
+        lines += ["per_rank = true"] if call.per_rank else []
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
@@ -148,7 +159,7 @@ def _known(where: str, names: Iterable[str]) -> None:
     given = list(names)
     unknown = [f"unknown column {name!r:.60}" for name in given if name not in COLUMNS]
     if problem := unknown or ["column operation is missing"] * ("operation" not in given):
-        raise UsageError(f"{where}: {problem[0]}; known are {', '.join(COLUMNS)}, of which the last three are optional")
+        raise UsageError(f"{where}: {problem[0]}; known are {', '.join(COLUMNS)}, of which the first two are needed")
 
 
 def _call(where: str, row: Mapping[str, object]) -> Call:
@@ -157,11 +168,14 @@ def _call(where: str, row: Mapping[str, object]) -> Call:
         size = parse_size(str(row.get("bytes", ""))) if OPERATIONS[op].has_payload else 0
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from None
-    count, axis, overlap = str(row.get("count", 1)), row.get("axis"), str(row.get("overlap", "no")).lower()
+    count, axis = str(row.get("count", 1)), row.get("axis")
+    flags = {name: str(row.get(name, "no")).lower() for name in ("overlap", "per_rank")}
     if not (count.isascii() and count.isdecimal() and 1 <= len(count) <= 9 and int(count) >= 1):
         raise UsageError(f"{where}: count {count!r:.40}: expected a whole number of at least 1")
-    if overlap not in (*_YES, *_NO):
-        raise UsageError(f"{where}: overlap {overlap!r:.40}: expected yes or no")
+    for name, flag in flags.items():
+        if flag not in (*_YES, *_NO):
+            raise UsageError(f"{where}: {name} {flag!r:.40}: expected yes or no")
     if axis is not None and not is_axis(str(axis)):
         raise UsageError(f"{where}: axis {str(axis)!r:.40}: expected a name such as tp, of letters and digits")
-    return Call(op, size, None if axis is None else str(axis), int(count), overlap in _YES)
+    return Call(op, size, None if axis is None else str(axis), int(count),
+                *(flag in _YES for flag in flags.values()))

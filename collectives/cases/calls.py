@@ -20,6 +20,7 @@ class Call(msgspec.Struct, frozen=True):
         count: how often.
         overlap: whether it may run while what follows it runs: it is started, and waited for only before the next call
             on the same axis that does not overlap, or at the end.
+        per_rank: whether `bytes` is what each rank contributes, of which the message has as many as the axis has ranks.
     """
 
     op: str
@@ -27,6 +28,7 @@ class Call(msgspec.Struct, frozen=True):
     axis: str | None = None
     count: int = 1
     overlap: bool = False
+    per_rank: bool = False
 
 
 class CallList(msgspec.Struct, frozen=True):
@@ -58,5 +60,6 @@ class CallList(msgspec.Struct, frozen=True):
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that differ for different calls."""
-        rows = [(call.op, call.bytes, call.axis, call.count, call.overlap) for call in self.calls]
+        rows = [(call.op, call.bytes, call.axis, call.count, call.overlap, *([True] if call.per_rank else []))
+                for call in self.calls]
         return hashlib.sha256(repr(rows).encode()).hexdigest()[:8]

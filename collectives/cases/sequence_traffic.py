@@ -128,7 +128,7 @@ def calls_of(sequence: Sequence, size: int, ranks: int) -> tuple[Call, ...]:
     on_axis = mesh is not None and axis in mesh.names
     each = module.calls(size, mesh.size(axis) if mesh and on_axis else ranks,
                         **{**module.PARAMETERS, **dict(sequence.parameters)})
-    return tuple(Call(call.op, call.bytes, axis if on_axis else None, call.count, call.overlap) for call in each)
+    return tuple(msgspec.structs.replace(call, axis=axis if on_axis else None) for call in each)
 
 
 def _axis(name: str) -> str:

@@ -65,8 +65,9 @@ def _case(whole: "Case", call: Call, ranks: int, mesh: Mesh | None) -> "Case":
     if not KNOWN[call.op].has_payload:
         return type(whole)(op=call.op, ranks=ranks, bytes=0)
     row, inner = KNOWN[call.op], _UNEVEN if call.op == "all_to_all_v" else None
+    size = call.bytes * (ranks if call.per_rank else 1)
     traffic = AxisTraffic(mesh, call.axis, inner=inner).text if mesh and call.axis else inner
-    return type(whole)(op=call.op, ranks=ranks, bytes=round_up(call.op, call.bytes, ranks, str(whole.dtype), traffic),
+    return type(whole)(op=call.op, ranks=ranks, bytes=round_up(call.op, size, ranks, str(whole.dtype), traffic),
                        dtype=whole.dtype, redop=whole.redop if row.reduces else None,
                        in_place=call.op in _IN_PLACE, traffic=traffic)
 
