@@ -14,6 +14,7 @@ from .library import find_unused_fabric
 from .places import find_place_differences
 from .rank_jumps import find_rank_jumps
 from .repeats import find_disagreement
+from .sequences import find_sequences
 from .sizes import find_size_anomalies
 from .stragglers import find_stragglers
 
@@ -36,7 +37,8 @@ def collect_findings(loaded: Loaded) -> list[Finding]:
     found = [*_wrong(loaded.records), *_failed(loaded.records), *find_unused_fabric(loaded.runs),
              *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
-             *find_device_trouble(loaded.runs), *find_contention(loaded.comparisons, loaded.points),
+             *find_device_trouble(loaded.runs), *find_contention(loaded.comparisons, loaded.all_points),
+             *find_sequences(loaded.all_points),
              *find_violations(loaded.points), *find_disagreement(loaded.points, loaded.runs),
              *find_size_anomalies(loaded.points), *find_place_differences(loaded.points),
              *find_rank_jumps(loaded.points),

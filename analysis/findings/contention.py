@@ -1,11 +1,13 @@
-"""What others on the machine cost: congestion factors above 1, and communication that compute does not hide."""
+"""What others cost: congestion factors above 1, axes of a mesh, and communication that compute does not hide."""
 
 from collections.abc import Iterator
 
 import pandas as pd
 
+from collbench.collectives.cases.axis_traffic import axis_of
 from collbench.collectives.cases.families.interference import parse_roles
 from collbench.collectives.cases.families.overlap import parse_beside
+from collbench.collectives.records.figures import AXES
 
 from ..frames.comparisons import wide
 from ..text.units import counted, digits, payload, percent
@@ -18,7 +20,7 @@ _LEAST_EXPOSED = 0.1    # of the time of the collective alone
 
 
 def find_contention(comparisons: pd.DataFrame, points: pd.DataFrame) -> Iterator[Finding]:
-    """For each run and victim the worst aggressor, and for each run and collective the least hidden size.
+    """For each run the worst aggressor of each victim, the least hidden size and the worst axis of each collective.
 
     Only where the near end of the interval is a factor of 1.1, or exposes 10 % of the time of the collective. Where a
     host has more ranks than cores, it says so: the ranks then wait for each other's cores, whatever they do.
@@ -29,6 +31,7 @@ def find_contention(comparisons: pd.DataFrame, points: pd.DataFrame) -> Iterator
     cores = {*crowded.itertuples(index=False, name=None)}
     yield from _interference(wide(comparisons, "interference"), cores)
     yield from _overlap(wide(comparisons, "overlap"), cores)
+    yield from _axes(wide(comparisons, AXES), {run for run, _ in cores})
 
 
 def _crowding(row: pd.Series, crowded: set[tuple[object, ...]]) -> str:
@@ -70,3 +73,24 @@ def _overlap(cases: pd.DataFrame, crowded: set[tuple[object, ...]]) -> Iterator[
             effect=len(exposed) / len(rows), kind="exposed communication",
             advice="look whether the library makes progress by itself: compare with progress=poll in the traffic",
             **evidence_of(exposed))
+
+
+def _axes(cases: pd.DataFrame, crowded: set[object]) -> Iterator[Finding]:
+    for (run, op), rows in cases.groupby(["run", "op"], sort=False):
+        slowed = rows[rows["axis_factor lo"] >= MEASURED].sort_values("axis_factor lo", ascending=False)
+        if slowed.empty:
+            continue
+        worst = slowed.iloc[0]
+        axis = axis_of(worst["traffic"])
+        if axis is None:
+            continue
+        value, low, high = (digits(worst[f"axis_factor{end}"]) for end in ("", " lo", " hi"))
+        mesh = axis.mesh.text.replace("/", ",")
+        yield Finding(
+            "note", f"mesh {mesh}: {op} of {payload(worst['message_bytes'])} on axis {axis.axis} takes {value} times "
+            f"as long (95 % interval {low} to {high}) with traffic on {' and '.join(axis.others)}; of "
+            f"{counted(len(rows), 'measurement')} of it on axes, {len(slowed)} show {percent(MEASURED - 1)} or more"
+            + ("; ranks outnumber cores here, which is part of it" if run in crowded else ""),
+            effect=len(slowed) / len(rows), kind="contention of axes",
+            advice="place the axis with the most traffic on the fastest links, or let the axes communicate in turn",
+            **evidence_of(slowed))

@@ -112,13 +112,18 @@ def _ratios(rows: list[dict[str, Any]], times: Mapping[tuple[object, ...], _Time
         flat = times.get(_case_key(row, Case(op="all_reduce", ranks=case.ranks, bytes=case.bytes, dtype=case.dtype,
                                              redop=case.redop, in_place=True))) if case.op != "sequence" else None
         yield SequenceRatio(row, sum(part.times for part in calls), total, ratio, ratio * math.exp(-apart),
-                            ratio * math.exp(apart), whole[0] / flat[0] if flat else math.nan, most.case.label())
+                            ratio * math.exp(apart), whole[0] / flat[0] if flat else math.nan, _words(most.case))
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as dicts, with their label as `index`."""
     rows = frame.reset_index(names="index").to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _words(part: Case) -> str:
+    axis = f" on {part.axis.axis}" if part.axis else ""
+    return f"{part.op} {payload(part.bytes)}{axis}"
 
 
 def _half(time: _Time) -> float:

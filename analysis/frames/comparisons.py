@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from collbench.collectives.cases.axis_traffic import is_mesh
 from collbench.collectives.cases.case import Case
-from collbench.collectives.records.figures import FIGURES
+from collbench.collectives.records.figures import AXES, FIGURES
 from collbench.collectives.records.record import Digest
 
 from .columns import CASE
@@ -39,14 +40,16 @@ def joined(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return whole.astype({"value": float, "lo": float, "hi": float})
 
 
-def wide(comparisons: pd.DataFrame, op: str) -> pd.DataFrame:
-    """The rows of an operation, one per case and mode.
+def wide(comparisons: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of an operation, or those of all axes of meshes (`AXES`), one per case and mode.
 
-    Columns are those that identify it, `label`, `n`, and for each of `FIGURES[op]` NAME, `NAME lo` and `NAME hi`.
+    Columns are those that identify it, `label`, `n`, and for each of `FIGURES[kind]` NAME, `NAME lo` and `NAME hi`.
     """
-    names = [f"{name}{end}" for name in FIGURES[op] for end in ("", " lo", " hi")]
+    names = [f"{name}{end}" for name in FIGURES[kind] for end in ("", " lo", " hi")]
+    on_axis = comparisons["traffic"].map(is_mesh).astype(bool)
+    mine = on_axis if kind == AXES else ~on_axis & (comparisons["op"] == kind)
     found: dict[tuple[object, ...], dict[str, object]] = {}
-    for row in comparisons[comparisons["op"] == op].to_dict("records"):
+    for row in comparisons[mine].to_dict("records"):
         key = {name: row[name] for name in _CASE if pd.notna(row[name])}
         own = found.setdefault(tuple(key.items()), {**dict.fromkeys(_CASE), **key, "n": row["n"]})
         for value, end in (("value", ""), ("lo", " lo"), ("hi", " hi")):

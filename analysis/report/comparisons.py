@@ -1,17 +1,24 @@
-"""Tables of what others on the machine cost, and of overlap, as texts."""
+"""Tables of what others cost, of overlap and of sequences, as texts."""
 
-from collections.abc import Hashable, Iterator, Mapping
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from collbench.collectives.cases.axis_traffic import axis_of
 from collbench.collectives.cases.families.interference import parse_roles
 from collbench.collectives.cases.families.overlap import parse_beside
+from collbench.collectives.records.figures import AXES
 
+from ..findings.sequences import SequenceRatio
 from ..frames.comparisons import wide
 from ..text import units
 
-__all__ = ["ComparisonTable", "comparison_tables"]
+__all__ = ["ComparisonTable", "comparison_tables", "sequence_table"]
+
+
+_ORDER = ["run", "op", "mode", "message_bytes", "traffic"]
 
 
 class ComparisonTable(NamedTuple):
@@ -36,6 +43,16 @@ def comparison_tables(comparisons: pd.DataFrame) -> Iterator[ComparisonTable]:
               units.seconds(row["loaded_s"]), *_times(row, "congestion_factor"), *_times(row, "congestion_factor_p99"),
               str(row["n"])) for row in cases.to_dict("records") if (roles := parse_roles(row["traffic"]))],
             "Means over rounds, each with a call alone and one under load; the 99 % quantile needs 100 rounds.")
+    cases = wide(comparisons, AXES)
+    for mesh, rows in cases.groupby(cases["traffic"].map(_mesh), sort=True):
+        yield ComparisonTable(
+            f"Mesh {mesh}: a call in all groups of an axis, alone and while the other axes communicate",
+            ("operation, mode", "size", "axis", "ranks", "alone", "together", "factor", "interval", "rounds"),
+            [(f"{row['op']}, {row['mode']}", units.payload(row["message_bytes"]), axis.words, str(axis.ranks),
+              units.seconds(row["alone_s"]), units.seconds(row["together_s"]), *_times(row, "axis_factor"),
+              str(row["n"]))
+             for row in rows.sort_values(_ORDER).to_dict("records") if (axis := axis_of(row["traffic"]))],
+            "Means over rounds, each with a call alone and one together; the same operation and size on every axis.")
     cases = _shown(comparisons, "overlap")
     if len(cases):
         yield ComparisonTable(
@@ -57,6 +74,28 @@ def _shown(comparisons: pd.DataFrame, op: str) -> pd.DataFrame:
     cases = wide(comparisons, op)
     largest: pd.DataFrame = cases[cases["ranks"] == cases["ranks"].max()]
     return largest.sort_values(["run", "traffic", "mode", "message_bytes"], kind="stable")
+
+
+def _mesh(traffic: str) -> str:
+    axis = axis_of(traffic)
+    return axis.mesh.text.replace("/", ",") if axis else ""
+
+
+def sequence_table(found: Sequence[SequenceRatio]) -> Iterator[ComparisonTable]:
+    """Sequences against the sum of their parts; none if none were measured."""
+    if found:
+        yield ComparisonTable(
+            "Sequences: all calls one after another, and the sum of their parts made alone",
+            ("sequence, mode", "size", "ranks", "calls", "time", "sum of parts", "ratio", "interval", "over plain",
+             "most time in"),
+            [(f"{one.row['traffic'] if one.row['op'] == 'sequence' else one.row['op']}, {one.row['mode']}",
+              units.payload(one.row["message_bytes"]), str(one.row["ranks"]), str(one.calls),
+              units.seconds(one.row["time_s"]), units.seconds(one.parts_s), f"{_digits(one.ratio)}x",
+              units.span(_digits(one.lo), _digits(one.hi)),
+              units.UNKNOWN if math.isnan(one.flat_ratio) else f"{_digits(one.flat_ratio)}x", one.slowest)
+             for one in found],
+            "Medians. The interval follows from those of all times; parts are measured at other moments of the same "
+            "run. Over plain: a hierarchical all_reduce over a plain one.")
 
 
 def _beside(traffic: str) -> str:

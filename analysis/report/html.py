@@ -13,6 +13,7 @@ from ..frames.columns import SHOWN
 from ..frames.representative import operation_table
 from ..text import units
 from .answer_words import NumberWords, headline_words, link_number_words, number_words
+from .comparisons import comparison_tables, sequence_table
 from .figures import Chart, sections
 from .figures.headline import SECTION as FIRST
 from .page_data import PageData
@@ -91,6 +92,7 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
         numbers=_numbers(story), specs=share_texts({chart.name: chart.spec for chart in charts}), drawn=len(charts),
         sections=known, operations=operations, verdicts=_verdicts(story), caveat=CAVEAT, method=METHOD,
         findings=story.findings,
+        comparisons=[*comparison_tables(story.loaded.comparisons), *sequence_table(story.sequences)],
         reading=_READING if any(part.choices or part.always for part in operations) else "",
         top=story.findings[:TOP_FINDINGS], quantities=QUANTITIES, answers=answers,
         predictions=predictions, known=any(row["kind"] != "refused" for row in predictions), files=_files(story),

@@ -39,6 +39,7 @@ def document(story: Story) -> dict[str, Any]:
         "expected_from": list(story.legend),
         "answer": story.answer.as_json(),
         "headline": _headline(story.headline),
+        "sequences": [one.as_json() for one in story.sequences],
         "comparisons": json_rows(story.loaded.comparisons, ("ranks", "message_bytes", "n")),
         "caveat": CAVEAT, "method": METHOD,
     }

@@ -22,6 +22,7 @@ from ..domains.facts import Domain, load_domains
 from ..findings.collect import Finding, collect_findings
 from ..findings.finding import sort_findings
 from ..findings.library import unused_between_hosts
+from ..findings.sequences import SequenceRatio, sequence_ratios
 from ..findings.stragglers import late_ranks
 from ..forecast import TARGETS, extrapolate
 from ..frames.background import run_in_child
@@ -62,6 +63,7 @@ class Story:
         answer: the verdict, the headline results and what they mean at the targets: what every report says first.
         expected: a few cases: measured, expected and why.
         legend: where the expectations come from.
+        sequences: sequences of calls against the sum of their parts.
         page: what only the page and its figures show; None where no page was asked for.
     """
 
@@ -79,6 +81,7 @@ class Story:
     home: tuple[str, Domain] | None = None
     expected: tuple[ExpectationRow, ...] = ()
     legend: tuple[str, ...] = ()
+    sequences: tuple[SequenceRatio, ...] = ()
     page: PageData | None = None
 
 
@@ -133,7 +136,7 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
                  headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
                  (*dict.fromkeys(line for its, part in parts for line in legend(part, its)), *baseline_legend(held)),
-                 details)
+                 tuple(sequence_ratios(loaded.all_points)), details)
 
 
 class _Predicted(NamedTuple):

@@ -58,9 +58,9 @@ class AxisTraffic(NamedTuple):
         return self.mesh.size(self.axis)
 
 
-def is_mesh(text: str | None) -> bool:
+def is_mesh(text: object) -> bool:
     """Whether `text` is of this grammar."""
-    return text is not None and text.startswith(_PREFIX)
+    return isinstance(text, str) and text.startswith(_PREFIX)
 
 
 @lru_cache(maxsize=1024)

@@ -12,10 +12,12 @@ from ..cases.case import Case
 from ..statistics.resampling import FEW_FOR_TAIL, Columns, Floats, Interval, means, resampled, tails
 from .record import Figure, Timing
 
-__all__ = ["FIGURES", "figures"]
+__all__ = ["AXES", "FIGURES", "figures"]
 
+AXES = "mesh"       # for collectives in the groups of an axis, whatever the operation
 # The figures of each operation that has such.
-FIGURES = {"interference": ("alone_s", "loaded_s", "congestion_factor", "congestion_factor_p99"),
+FIGURES = {AXES: ("alone_s", "together_s", "axis_factor"),
+           "interference": ("alone_s", "loaded_s", "congestion_factor", "congestion_factor_p99"),
            "overlap": ("collective_s", "compute_s", "together_s", "collective_slowdown", "compute_slowdown",
                        "exposed_s", "imb_overlap_percent")}
 
