@@ -53,7 +53,7 @@ FLOORS = {
         ("forecast",),
         ("findings",),
         ("links", "assess", "compare", "backtest", "simulate", "export"),
-        ("expect", "tune", "workload"),
+        ("expect", "history", "tune", "workload"),
         ("report", "claims"),
         ("__main__",),
     ),
