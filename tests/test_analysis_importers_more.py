@@ -497,7 +497,7 @@ def test_deepep(tmp_path):
     assert figures(found) == [("moe_dispatch", 8, 76_500_000, 255.0), ("moe_combine", 8, 200_000_000, 2500.0)]
     found = read(tmp_path, SAMPLES["deepep low latency"])
     # the slowest of two ranks
-    assert figures(found) == [("moe_dispatch_combine", 2, 22_002_000, 114.0), ("moe_dispatch", 2, 8_000_000, 40.0),
+    assert figures(found) == [("moe_pair", 2, 22_002_000, 114.0), ("moe_dispatch", 2, 8_000_000, 40.0),
                               ("moe_combine", 2, 15_000_000, 67.32), ("moe_dispatch", 2, 0, 25.0),
                               ("moe_combine", 2, 0, 18.85)]
     assert found.results[1].rank_min_s == pytest.approx(36.88e-6)
@@ -511,7 +511,7 @@ def test_collectivex(tmp_path):
     found = read(tmp_path, SAMPLES["collectivex"])
     # bytes of all eight ranks
     assert figures(found)[:3] == [("moe_dispatch", 8, 1_000_000, 50.5), ("moe_combine", 8, 2_000_000, 70.5),
-                                  ("moe_dispatch_combine", 8, 3_000_000, 100.0)]
+                                  ("moe_pair", 8, 3_000_000, 100.0)]
     assert [result.mode for result in found.results[:3]] == ["isolated", "isolated", "streamed"]
     assert [result.status for result in found.results] == ["ok", "ok", "ok", "wrong"]
     assert found.results[0].variant.startswith("num_tokens_per_rank=64;hidden=7168;topk=8;experts=256")

@@ -18,10 +18,12 @@ import numpy as np
 import pandas as pd
 
 from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.moe_workload import is_workload
 
 from ..cost.cards import cards_in_words
 from ..cost.fabric import exchange_share
-from ..cost.operations import copies_share, least_share
+from ..cost.operations import copies_share, is_routed, least_share
+from ..cost.token_loads import least_bytes, tokens_of
 from ..cost.wires import card_time_s
 from ..domains.facts import Domain
 from ..frames.bandwidth import bus_factor
@@ -50,6 +52,7 @@ def add_ceilings(points: pd.DataFrame, home: tuple[str, Domain] | None) -> pd.Da
     cpu = on_cpu(points)
     if home is not None and home[1].tiers and home[1].tiers[-1].rate_Bps is not None:
         _by_links(points[~cpu], home[1], found)
+        _by_routing(points[~cpu], home[1], found)
         found.loc[found["ceiling_kind"].eq(BETWEEN), "ceiling_assumes"] = cards_in_words(*home)
     if cpu.any():
         _by_memory(points[cpu], found)
@@ -74,7 +77,8 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
     """Bounds from link rates, into `found`; where switches reduced, those of that mechanism."""
-    slim = points[["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
+    slim = points.loc[~points["op"].map(is_routed).astype(bool),
+                      ["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
     for key, rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
         op, ranks, node = cast(tuple[str, int, float], key)
         bound = _link_bound(domain, op, int(ranks), float(node))
@@ -91,6 +95,22 @@ def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None
             found.loc[switched, "wire_Bps"] = rows.loc[switched, "algbw_Bps"]
             found.loc[switched, "ceiling_Bps"] = ceiling
             found.loc[switched, "ceiling_most_Bps"] = ceiling * most
+
+
+def _by_routing(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
+    """Bounds of exchanges between experts within a domain, from what some rank must receive by the routing."""
+    outer = domain.tiers[-1]
+    known = points[points["op"].map(is_routed).astype(bool) & points["traffic"].map(is_workload).astype(bool)]
+    inside = [host_group(domain, int(ranks), node) >= ranks >= 2
+              for ranks, node in zip(known["ranks"], known["ranks_per_node"], strict=True)]
+    for at, row in known[inside].iterrows():
+        op, ranks, size = str(row["op"]), int(row["ranks"]), float(row["message_bytes"])
+        least = least_bytes(op, row["traffic"], row["dtype"], ranks, tokens_of(row["traffic"], row["dtype"], size))
+        if outer.rate_Bps is not None and least > 0:
+            bus = outer.rate_Bps.value * bus_factor(op, ranks) * size / least
+            found.loc[at, ["ceiling_Bps", "ceiling_most_Bps", "ceiling_rate_Bps"]] = (
+                bus, bus * max(outer.rate_Bps.all_values()) / outer.rate_Bps.value, outer.rate_Bps.value)
+            found.loc[at, "ceiling_kind"] = LINK
 
 
 def _most_of_a_ring(domain: Domain, link_Bps: float) -> float:

@@ -13,7 +13,7 @@ from collbench.collectives.cases.moe_workload import combine_dtype, is_workload,
 from collbench.collectives.cases.routing import loads
 from collbench.collectives.errors import UsageError
 
-__all__ = ["Loads", "loads_of", "moved_bytes", "row_bytes", "tokens_of"]
+__all__ = ["Loads", "least_bytes", "loads_of", "moved_bytes", "row_bytes", "tokens_of"]
 
 _MOST_STEPS = 4             # of a cycle
 _MOST_TOKENS = 1 << 18      # of all ranks; the rows of more are in proportion to these
@@ -73,6 +73,14 @@ def tokens_of(traffic: object, dtype: object, message_bytes: float) -> float:
         return message_bytes / token_bytes(parse_workload(traffic), dtype)
     except UsageError:
         return float("nan")
+
+
+def least_bytes(op: str, traffic: str, dtype: str, ranks: int, tokens: float) -> float:
+    """Bytes that some rank must receive in a dispatch, or send in a combine, whatever the implementation.
+
+    One copy of each token for each rank suffices. What a rank sends in a dispatch may be less: others can pass it on.
+    """
+    return float(loads_of(traffic, ranks, max(1, round(tokens))).received.max()) * row_bytes(op, traffic, dtype)
 
 
 def moved_bytes(op: str, traffic: str, dtype: str, ranks: int, tokens: float) -> float:

@@ -7,12 +7,13 @@ from itertools import chain, count
 from types import MappingProxyType
 
 from ..frames.load import Loaded
-from . import nccl_tests, osu, tidy_csv
+from . import collectivex, nccl_tests, osu, tidy_csv
 
 __all__ = ["FORMATS", "PER_LIBRARY", "by_library", "export"]
 
 FORMATS: MappingProxyType[str, Callable[[Loaded], tuple[str, list[str]]]] = MappingProxyType({
-    "nccl-tests": nccl_tests.text, "osu": osu.text, "csv": tidy_csv.text, "json": nccl_tests.json_lines})
+    "nccl-tests": nccl_tests.text, "osu": osu.text, "csv": tidy_csv.text, "json": nccl_tests.json_lines,
+    "collectivex": collectivex.text})
 
 PER_LIBRARY = ("nccl-tests", "osu")     # formats of tools that measure one library
 

@@ -1,11 +1,15 @@
 """CollectiveX of SemiAnalysis: JSON of one case, with a row for each number of tokens per rank.
 
-Times are percentiles over iterations of the slowest rank (docs/methodology.md of CollectiveX); `pair_period` is a
-dispatch and a combine in a chain of such pairs. The logical bytes are those of all ranks: a rank's mean share is taken.
+Times are percentiles over iterations of the slowest rank (docs/methodology.md of CollectiveX). `roundtrip` is a
+dispatch and a combine one pair at a time, `pair_period` the same in a chain of pairs: moe_pair, isolated and streamed.
+The logical bytes are those of all ranks: a rank's mean share is taken. What `collbench export --format collectivex`
+wrote has the workload in the field `collbench`, and with it the message size.
 """
 
 import re
+from typing import NamedTuple
 
+from collbench.collectives.cases.moe_workload import DTYPES, is_workload, parse_workload, token_bytes
 from collbench.collectives.cases.names import dtype_name
 from collbench.collectives.records.record import Imported
 
@@ -20,7 +24,7 @@ TITLE = "CollectiveX"
 
 _MARK = re.compile(r"\"record_type\"\s*:\s*\"case-attempt\"")
 _COMPONENTS = (("dispatch", "moe_dispatch", False), ("combine", "moe_combine", False),
-               ("roundtrip", "moe_dispatch_combine", False), ("pair_period", "moe_dispatch_combine", True))
+               ("roundtrip", "moe_pair", False), ("pair_period", "moe_pair", True))
 _SETTINGS = ("hidden", "topk", "experts", "routing", "phase", "precision")
 
 
@@ -58,21 +62,33 @@ def _case(collector: Collector, line: int, document: dict[str, object]) -> None:
         collector.warn(line, "case skipped: no rows, or no number of ranks (ep)")
         return
     library = f"{about.get('name') or case.get('backend')} {about.get('library_version') or 'version not stated'}"
+    traffic, transport = (_part(document, "collbench").get(name) for name in ("traffic", "transport"))
     run = collector.run(Origin("collectivex", library=library, ranks=ranks,
                                device=str(_part(document, "topology").get("device_product") or "not stated"),
-                               system=str(factors.get("sku")) if factors.get("sku") else None))
-    outcome = _part(document, "outcome").get("status")
+                               system=str(factors.get("sku")) if factors.get("sku") else None,
+                               transport=str(transport) if transport else None))
+    own = str(traffic) if is_workload(traffic) else None
     for row in rows:
         collector.rows += 1
-        added = _row(collector, run, line, row, case, measurement, ranks, outcome) if isinstance(row, dict) else 0
-        if not added:
+        if not isinstance(row, dict) or not _row(collector, _Place(run, line, ranks, own), row, case, document):
             collector.warn(line, f"a row of {case.get('mode')} {case.get('phase')} has no tokens per rank or no times: "
                                  "left out")
 
 
-def _row(collector: Collector, run: str, line: int, row: dict[str, object], case: dict[str, object],
-         measurement: dict[str, object], ranks: int, outcome: object) -> int:
+class _Place(NamedTuple):
+    """Where a row stands; `traffic` is the workload if collbench wrote it."""
+
+    run: str
+    line: int
+    ranks: int
+    traffic: str | None
+
+
+def _row(collector: Collector, place: _Place, row: dict[str, object], case: dict[str, object],
+         document: dict[str, object]) -> int:
     """Add the components of a row; returns how many."""
+    measurement, outcome = _part(document, "measurement"), _part(document, "outcome").get("status")
+    run, line, ranks, traffic = place
     tokens = whole(str(row.get("tokens_per_rank")))
     if not tokens or tokens < 1:
         return 0
@@ -94,18 +110,27 @@ def _row(collector: Collector, run: str, line: int, row: dict[str, object], case
         if share and share.value < 0:
             collector.warn(line, f"{name} of {tokens} tokens per rank: its bytes are negative: taken as unknown")
             share = None
-        size = round(share.value / ranks) if share else 0
-        dtype = measurement.get("combine_dtype" if op == "moe_combine" else "dispatch_dtype")
+        stated = measurement.get("combine_dtype" if op == "moe_combine" else "dispatch_dtype")
+        dtype = dtype_name(str(stated)) if stated else None
+        own = _own_size(traffic, dtype, tokens)
+        median = chained and own is None
         collector.add(Imported(
-            run=run, op=op, ranks=ranks, message_bytes=size, native_size_bytes=int(share.value) if share else None,
-            dtype=dtype_name(str(dtype)) if dtype else None, mode="streamed" if chained else "isolated",
-            time_s=times["p50"], statistic="median over ranks and iterations" if chained
-            else "slowest rank, median over iterations", time_kind="median over ranks" if chained else SLOWEST,
+            run=run, op=op, ranks=ranks, message_bytes=own or (round(share.value / ranks) if share else 0),
+            native_size_bytes=int(share.value) if share and own is None else None, traffic=traffic if own else None,
+            dtype=dtype, mode="streamed" if chained else "isolated",
+            time_s=times["p50"], statistic="median over ranks and iterations" if median
+            else "slowest rank, median over iterations", time_kind="median over ranks" if median else SLOWEST,
             repeats=whole(str(_part(row, "components", name).get("sample_count"))), p50_s=times["p50"],
             p95_s=times.get("p95"), p99_s=times.get("p99"), checked=passed if isinstance(passed, bool) else None,
             status="ok" if right else "wrong", reason=None if right else "the tool's own check failed",
-            algorithm=str(case.get("mode"))[:40] if case.get("mode") else None,
-            ranks_per_node=per_node if per_node and per_node <= ranks else None, variant=settings,
+            algorithm=str(case.get("mode"))[:40] if case.get("mode") and own is None else None,
+            ranks_per_node=per_node if per_node and per_node <= ranks else None,
+            variant=settings if own is None else None,
             source=collector.source(line)))
         added += 1
     return added
+
+
+def _own_size(traffic: str | None, dtype: str | None, tokens: int) -> int | None:
+    """The message size of a case of collbench: the tokens of a rank; None if the row is none."""
+    return tokens * token_bytes(parse_workload(traffic), dtype) if traffic and dtype in DTYPES else None

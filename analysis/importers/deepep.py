@@ -109,7 +109,7 @@ def _figures(state: _State, line: int, rank: int, text: str) -> Iterator[_Figure
         yield from _best(state, line, best, text)
     elif found := _BOTH.search(text):
         rate, time = float(found[1]) * 1e9, float(found[2]) / 1e6
-        yield _low_latency(state, line, "moe_dispatch_combine", None, ""), rank, time, rate * time, rate
+        yield _low_latency(state, line, "moe_pair", None, ""), rank, time, rate * time, rate
     elif found := _EACH.search(text):
         for op, at in (("moe_dispatch", 1), ("moe_combine", 3)):
             rate, time = float(found[at]) * 1e9, float(found[at + 1]) / 1e6

@@ -243,12 +243,24 @@ def _command(row: _Row, measure: Sequence[int], home: _Home) -> str:
         return ""
     most, node = measure[-1], _per_host(row, home)
     on_cpu = str(row["device"]).lower().startswith("cpu")
-    if row["transport"] in TRANSPORTS and on_cpu and _on_one_host(row):
-        return f"collbench bench --ranks {most}"
     transport = f" --transport {row['transport']}" if row["transport"] in TRANSPORTS else ""
+    if row["transport"] in TRANSPORTS and on_cpu and _on_one_host(row):
+        return f"collbench run{transport} --ranks {most}{_case(row)}" if _is_extra(row) else \
+            f"collbench bench --ranks {most}"
     if node is None:
-        return f"mpirun -n {most} python -m collbench.rank{transport} --ops {row['op']} --out results/{most}-ranks"
+        return f"mpirun -n {most} python -m collbench.rank{transport}{_case(row)} --out results/{most}-ranks"
     return f"collbench launch --launcher slurm --nodes {math.ceil(most / node)} --ranks-per-node {node}{transport}"
+
+
+def _is_extra(row: _Row) -> bool:
+    """Whether `collbench bench` leaves the operation out."""
+    return row["op"] in OPERATIONS and OPERATIONS[row["op"]].group is not None
+
+
+def _case(row: _Row) -> str:
+    """The options of a run that name the operation, and the routing of an exchange between experts."""
+    traffic = f" --traffic {row['traffic']}" if _is_extra(row) and isinstance(row["traffic"], str) else ""
+    return f" --ops {row['op']}{traffic}"
 
 
 def _per_host(row: _Row, home: _Home) -> int | None:

@@ -9,6 +9,7 @@ from ..assess.verdicts import HIGH, LOW, NORMAL
 from ..text.units import counted, payload, percent, rate, seconds, span
 from .answer import WRONG, Answer, Outlook, Result
 from .answer_words import figure
+from .skew_words import skew_lines
 from .story import Story
 
 __all__ = ["MOST_LINES", "brief"]
@@ -28,10 +29,11 @@ def brief(story: Story, width: int, page: str = "") -> list[Text]:
     """
     answer = story.answer
     above, last = [*_verdict(answer, width), *_error(story, width)], _where_the_rest_is(story, width, page)
-    room = MOST_LINES - len(above) - 2      # without the head of the table and the last line
+    skew = _skew(story, width)
+    room = MOST_LINES - len(above) - len(skew) - 2      # without the head of the table and the last line
     results = _chosen(answer.results, _MOST_ROWS)
     outlook = _outlook(results, width)[:room - min(_FEWEST_ROWS, len(results))] if results else []
-    return [*above, *_table(_chosen(results, room - len(outlook)), width), *outlook, last]
+    return [*above, *_table(_chosen(results, room - len(outlook)), width), *outlook, *skew, last]
 
 
 def _verdict(answer: Answer, width: int) -> list[Text]:
@@ -45,6 +47,11 @@ def _error(story: Story, width: int) -> list[Text]:
     """The first error, of which the verdict only tells that there is one."""
     words = next((finding.words for finding in story.findings if finding.severity == "error"), "")
     return [Text(textwrap.shorten(f"error: {words}", width, placeholder=_MORE), style="red")] if words else []
+
+
+def _skew(story: Story, width: int) -> list[Text]:
+    """What skewed routing costs here and at the targets, in two lines at most."""
+    return [Text(textwrap.shorten(line, width, placeholder=_MORE)) for line in skew_lines(story.skew)]
 
 
 def _where_the_rest_is(story: Story, width: int, page: str) -> Text:

@@ -18,6 +18,7 @@ from .figures import Chart, sections
 from .figures.headline import SECTION as FIRST
 from .page_data import PageData
 from .page_specs import share_texts
+from .skew_words import skew_table
 from .story import Story
 from .text import CAVEAT, METHOD, QUANTITIES, TOP_FINDINGS, answer_rows, domain_words, prediction_cell
 from .vega import library
@@ -93,6 +94,7 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
         sections=known, operations=operations, verdicts=_verdicts(story), caveat=CAVEAT, method=METHOD,
         findings=story.findings,
         comparisons=[*comparison_tables(story.loaded.comparisons), *sequence_table(story.sequences)],
+        skew=next(skew_table(story.skew), None),
         reading=_READING if any(part.choices or part.always for part in operations) else "",
         top=story.findings[:TOP_FINDINGS], quantities=QUANTITIES, answers=answers,
         predictions=predictions, known=any(row["kind"] != "refused" for row in predictions), files=_files(story),

@@ -41,6 +41,7 @@ def document(story: Story) -> dict[str, Any]:
         "headline": _headline(story.headline),
         "sequences": [one.as_json() for one in story.sequences],
         "comparisons": json_rows(story.loaded.comparisons, ("ranks", "message_bytes", "n")),
+        "skew": [one.as_json() for one in story.skew],
         "caveat": CAVEAT, "method": METHOD,
     }
 

@@ -15,6 +15,7 @@ from collbench.collectives.cases.catalog import OPERATIONS
 
 from ..assess import assess_points
 from ..assess.expectations import headline_cases
+from ..assess.expert_skew import Skew, find_skew, routed, skews
 from ..assess.unexpected import find_unexpected
 from ..assess.wording import ExpectationRow, expectation_row, legend
 from ..compare.expected import expected_of
@@ -64,6 +65,7 @@ class Story:
         expected: a few cases: measured, expected and why.
         legend: where the expectations come from.
         sequences: sequences of calls against the sum of their parts.
+        skew: what skewed routing of expert-parallel exchanges costs, measured and at the targets.
         page: what only the page and its figures show; None where no page was asked for.
     """
 
@@ -82,6 +84,7 @@ class Story:
     expected: tuple[ExpectationRow, ...] = ()
     legend: tuple[str, ...] = ()
     sequences: tuple[SequenceRatio, ...] = ()
+    skew: tuple[Skew, ...] = ()
     page: PageData | None = None
 
 
@@ -124,10 +127,12 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     links = _links(paths, loaded)
     findings = sort_findings([*collect_findings(loaded), *(finding for matrix in links for finding in matrix.findings),
-                         *find_unexpected(points, late), *find_movers(held), *_not_predicted(loaded.points)])
+                         *find_unexpected(points, late), *find_movers(held), *find_skew(skews(points), points),
+                         *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
     cases = headline_cases(shown, late)
-    every, few, between = predicted()
+    every, few, between, exchanges = predicted()
+    skew = skews(points, exchanges, targets)
     details = build_page_data(paths, shown, points, findings, loaded.lateness, loaded.runs, home, every, between) \
         if page else None
     overview = build_overview(loaded, findings, home, measured_on is not None,
@@ -136,18 +141,19 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
                  headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
                  (*dict.fromkeys(line for its, part in parts for line in legend(part, its)), *baseline_legend(held)),
-                 tuple(sequence_ratios(loaded.all_points)), details)
+                 tuple(sequence_ratios(loaded.all_points)), tuple(skew), details)
 
 
 class _Predicted(NamedTuple):
     """Predictions of every series and of the representative ones at the targets, and of these between (`curve_counts`).
 
-    Without a page only the representative ones at the targets.
+    Without a page only the representative ones at the targets, and those of exchanges whose routing is known.
     """
 
     every: pd.DataFrame
     representative: pd.DataFrame
     between: pd.DataFrame
+    exchanges: pd.DataFrame
 
 
 def _predict(points: pd.DataFrame, bare: pd.DataFrame, names: pd.DataFrame, targets: tuple[int, ...], home: _Home,
@@ -157,7 +163,8 @@ def _predict(points: pd.DataFrame, bare: pd.DataFrame, names: pd.DataFrame, targ
     few = at(bare, targets)
     asked_for = bare[bare["op"].isin(HEADLINE_OPS)] if page else bare[:0]
     every = at(points, targets) if page and not _many_series(points) else few
-    return _Predicted(every, few, at(asked_for, curve_counts(asked_for, targets)))
+    exchanges = routed(every) if every is not few else at(routed(points), targets)
+    return _Predicted(every, few, at(asked_for, curve_counts(asked_for, targets)), exchanges)
 
 
 def _many_series(points: pd.DataFrame) -> bool:

@@ -21,6 +21,7 @@ from ..text import units
 from ..text.safe_console import Screen, fits, print_whole
 from .brief import brief
 from .comparisons import ComparisonTable, comparison_tables, sequence_table
+from .skew_words import skew_table
 from .story import Story
 from .text import (
     CAVEAT,
@@ -141,7 +142,8 @@ def _parts(story: Story, ops: Collection[str], console: Console) -> Iterator[Ren
         yield _operation(str(fabric), str(op), points)
     if not wanted.all():
         yield _others(story.shown[~wanted])
-    yield from map(_comparison, [*comparison_tables(story.loaded.comparisons), *sequence_table(story.sequences)])
+    yield from map(_comparison, [*skew_table(story.skew), *comparison_tables(story.loaded.comparisons),
+                                 *sequence_table(story.sequences)])
     for quantity in QUANTITIES:
         if answer["quantity"].eq(quantity).any():
             yield _answer(answer, story.targets, quantity)
