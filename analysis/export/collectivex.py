@@ -39,7 +39,8 @@ def text(loaded: Loaded) -> tuple[str, list[str]]:
     usable = points[points["op"].map(is_routed).astype(bool) & points["traffic"].isin(known)]
     names = {key: name for name, key in COMPONENTS.items()}
     component = [names.get(key, "") for key in zip(usable["op"], usable["mode"], strict=True)]
-    usable = usable.assign(component=component)[list(map(bool, component))]
+    usable = usable.assign(component=component)
+    usable = usable[usable["component"] != ""]
     documents = [_document(rows, loaded.runs[str(rows["run"].iloc[0])])
                  for _, rows in usable.groupby(_DOCUMENT, dropna=False, sort=False)]
     return "".join(json.dumps(document, allow_nan=False) + "\n" for document in documents), left_out(
