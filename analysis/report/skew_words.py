@@ -11,9 +11,9 @@ __all__ = ["skew_lines", "skew_table"]
 
 _HEADS = ("exchange, size", "library", "ranks", "busiest", "sent", "received", "its bytes", "time", "over even routing",
           "its bytes over even")
-_CAPTION = ("Rows of tokens over the links of the busiest sender and receiver, over the mean of all ranks: by the routing, "
-            "so known at any rank count. Times with 95 % confidence intervals where measured, 90 % prediction intervals "
-            "where extrapolated; a ratio has both errors as if independent.")
+_CAPTION = ("Sent, received: rows of tokens over the links of the busiest rank, over the mean of all ranks; by the "
+            "routing, so known at any rank count. Times with 95 % confidence intervals where measured, 90 % prediction "
+            "intervals where extrapolated; a ratio has both errors as if independent.")
 _WIDEST = 10.0      # high over low end of an interval; a wider one is an order of magnitude
 
 
