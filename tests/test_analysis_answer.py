@@ -68,6 +68,16 @@ def test_the_figure_of_a_message_rate_is_that_of_the_smallest_message(tmp_path):
     assert bandwidth.messages_per_s is None
 
 
+def test_of_several_halves_the_slowest_are_the_headline(tmp_path):
+    path = tmp_path / "halves.csv"
+    path.write_text(HEAD.strip() + ",traffic\n" + "".join(
+        f"a,CPU,MPI 2,bisection,float32,8,8,1024,{time_us},{traffic}\n"
+        for traffic, time_us in (("random-halves:1", 7.0), ("halves", 9.0), ("random-halves:2", 8.0))))
+    (result,) = build_story(path).answer.results
+    assert result.time_s == pytest.approx(9e-6)
+    assert result.busbw_Bps == pytest.approx(8 * 1024 / 9e-6)       # 4 pairs, both directions
+
+
 def test_one_slow_result_makes_the_verdict_low_and_a_baseline_is_named(tmp_path):
     def rows(slower):
         return [(op, 4, 4, size, (10 + size / 1000) * (slower if op == "all_to_all" else 1))

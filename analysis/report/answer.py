@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from collbench.collectives.cases.catalog import OPERATIONS
+from collbench.collectives.cases.catalog import GROUPS, OPERATIONS
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..assess.verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
@@ -157,7 +157,8 @@ def _verdict(overview: Overview, results: Sequence[Result], compared: pd.Series)
 def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     """The largest message at the most ranks of each operation and fabric; streamed, where both modes were measured.
 
-    Of an operation whose figure is a rate of messages it is the smallest message.
+    Of an operation whose figure is a rate of messages it is the smallest message; of a pattern with several variants
+    (seeds, shapes) the slowest.
     Steps in the life of a communicator, empty calls and local copies are left out unless there is nothing else.
     """
     between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
@@ -167,8 +168,9 @@ def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     keys = ["fabric", "op"]
     most = wanted[wanted["ranks"].eq(wanted.groupby(keys)["ranks"].transform("max"))]
     towards = most["message_bytes"].where(~most["op"].isin(_RATES), -most["message_bytes"])
-    ordered = most.assign(order=most["op"].map(order), towards=towards).sort_values(
-        ["order", "fabric", "mode", "towards"], kind="stable").drop(columns="towards")
+    slowest = most["time_s"].where(most["op"].isin(GROUPS["patterns"]), 0.0)
+    ordered = most.assign(order=most["op"].map(order), towards=towards, slowest=slowest).sort_values(
+        ["order", "fabric", "mode", "towards", "slowest"], kind="stable").drop(columns=["towards", "slowest"])
     return ordered.drop_duplicates(keys, keep="last")      # `streamed` sorts after `isolated`
 
 
