@@ -317,3 +317,26 @@ def test_a_new_operation_needs_only_its_row_of_the_catalog(tmp_path, transport):
     lines = map(json.loads, (tmp_path / "r" / "journal.jsonl").read_text().splitlines())
     halos = [line for line in lines if line["line"] == "record" and line["case"]["op"] == "halo"]
     assert [(line["status"], line["verification"]["checks"] > 0) for line in halos] == [("ok", True)] * 2
+
+
+LITTLE_SHARED_MEMORY = """
+import collections, shutil, sys
+real, small = shutil.disk_usage, collections.namedtuple("usage", "total used free")(1 << 20, 0, 1 << 20)
+shutil.disk_usage = lambda path: small if path == "/dev/shm" else real(path)
+sys.argv[1:] = {words}
+from collbench.collectives.program.rank import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.needs("mpi")
+def test_a_one_shot_that_shared_memory_has_no_room_for_is_left_out_and_others_run(tmp_path):
+    words = ["--transport", "mpi", "--ops", "all_reduce_one_shot", "--sizes", "64K,1M", "--case-seconds", "0.01",
+             "--display", "quiet", "--out", str(tmp_path / "r")]
+    under_mpirun(2, LITTLE_SHARED_MEMORY.format(words=words), tmp_path)
+    lines = map(json.loads, (tmp_path / "r" / "journal.jsonl").read_text().splitlines())
+    found = {line["case"]["bytes"]: (line["status"], line.get("reason")) for line in lines if line["line"] == "record"}
+    assert found[1 << 16] == ("ok", None)
+    assert found[1 << 20][0] == "skipped-memory"
+    assert "/dev/shm has 1 MiB free, and 4 MiB are needed" in found[1 << 20][1]

@@ -8,6 +8,7 @@ from mpi4py import MPI
 
 from ..cases.case import Case
 from ..interfaces import RawBytes
+from ..ranks.host_limits import shared_memory
 
 __all__ = ["SharedWindow"]
 
@@ -23,6 +24,7 @@ class SharedWindow:
 
     Raises:
         NotImplementedError: the ranks are on several hosts.
+        MemoryError: /dev/shm is too small. MPI may map it all the same, and writing to it then ends the process.
     """
 
     def __init__(self, comm: MPI.Intracomm, case: Case) -> None:
@@ -31,6 +33,7 @@ class SharedWindow:
         neighbours.Free()
         if near < comm.size:
             raise NotImplementedError(f"only {near} of {comm.size} ranks share memory: the others are on other hosts")
+        _check_room(comm, 2 * case.bytes * comm.size)
         self._comm, self._case, self._calls = comm, case, 0
         self._window = MPI.Win.Allocate_shared(2 * case.bytes, 1, comm=comm)
         self._window.Lock_all(MPI.MODE_NOCHECK)
@@ -78,3 +81,13 @@ class SharedWindow:
                     for part in parts[2:]:
                         ufunc(total, part, out=total)
         return reduce
+
+
+def _check_room(comm: MPI.Intracomm, needed: int) -> None:
+    """MemoryError, on all ranks alike, if /dev/shm has less than `needed` bytes."""
+    found = shared_memory(comm.size)
+    free = np.array([needed if found is None else found[1]], np.int64)
+    comm.Allreduce(MPI.IN_PLACE, free, MPI.MIN)     # it is read before any rank has allocated
+    if free[0] < needed:
+        raise MemoryError(f"/dev/shm has {int(free[0]) >> 20} MiB free, and {needed >> 20} MiB are needed "
+                          "(containers: --shm-size=8g or --ipc=host)")
