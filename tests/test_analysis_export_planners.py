@@ -166,6 +166,32 @@ def test_aiconfigurator_has_elements_milliseconds_and_every_power_of_two(tmp_pat
     assert half["time_s"].tolist() == pytest.approx([time_us("all_reduce", 16, size) / 1e6 for size in SIZES])
 
 
+def exchanged(folder):
+    """Dispatch and combine of DeepEP on 8 ranks: 10 us, and a microsecond for every four tokens."""
+    return points_of(folder, [
+        f"c,vLLM 0.24.0,NVIDIA H100,moe_{phase},,8,8,0,{10 + tokens / 4},isolated,,deepep_ht,,"
+        f"num_tokens_per_rank={tokens};hidden=7168;topk=8;experts=256;sms=20"
+        for phase in ("dispatch", "combine") for tokens in (16, 128, 1024)])
+
+
+def test_exchanges_of_experts_have_a_table_by_tokens_in_microseconds(tmp_path):
+    fastparquet = pytest.importorskip("fastparquet", reason="fastparquet is not installed: no Parquet table is read")
+    made = export_costs(exchanged(tmp_path), target_named("aiconfigurator"), [16])
+    write(tmp_path, made)
+    file = tmp_path / "comm/vllm/0.24.0/moe_a2a_perf.parquet"
+    table = fastparquet.ParquetFile(str(file)).to_pandas()
+    key = ["comm_backend", "phase", "comm_dtype", "ep_size", "node_num", "hidden_size", "topk", "num_experts", "sms",
+           "num_tokens"]
+    assert not table.duplicated(key).any()
+    measured = table[table["kind"] == "measured"].set_index(key)["latency"]
+    assert measured["deepep_ht", "dispatch", "default", 8, 1, 7168, 8, 256, 20, 128] == pytest.approx(42)
+    forecast = table.loc[table["kind"] != "measured", ["ep_size", "node_num"]]
+    assert forecast.drop_duplicates().to_numpy().tolist() == [[16, 2]]
+    assert (made.measured, made.extrapolated) == (6, 6)
+    again = load(file).points
+    assert again["time_s"].sum() * 1e6 == pytest.approx(measured.sum())
+
+
 @pytest.mark.slow
 def test_a_damaged_parquet_file_is_one_line(tmp_path, exported):
     pytest.importorskip("fastparquet", reason="fastparquet is not installed: no Parquet table is read")
@@ -391,6 +417,36 @@ print(json.dumps([float(NCCL("", 1.0, op, elements, ranks, common.CommQuantMode.
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx((even["time_us"] / 1e3).tolist())
     assert set(even["kind"]) == {"measured", "extrapolated"}
+
+
+@pytest.mark.slow
+def test_aiconfigurator_answers_with_our_times_of_exchanges(tmp_path):
+    python = tool("COLLBENCH_AICONFIGURATOR", "aiconfigurator_core")
+    made = export_costs(exchanged(tmp_path), target_named("aiconfigurator"), [16])
+    write(tmp_path / "data", made)
+    asked = """
+import json, sys, yaml
+from pathlib import Path
+import aiconfigurator_core
+from aiconfigurator_core.sdk.operations.moe_comm import MoEAllToAll
+from aiconfigurator_core.sdk.perf_database import get_database
+spec = yaml.safe_load((Path(aiconfigurator_core.__file__).parent / "systems/h100_sxm.yaml").read_text())
+spec["data_dir"] = "data"
+Path("mine.yaml").write_text(yaml.safe_dump(spec))
+database = get_database("mine", "vllm", "0.24.0", systems_paths=".", allow_missing_data=True,
+                        allow_unlisted_version=True, shared_layer=False)
+print(json.dumps([float(MoEAllToAll("", 1.0, phase=phase, comm_backend="deepep_ht", hidden_size=7168, topk=8,
+                                    num_experts=256, moe_ep_size=ranks, node_num=ranks // 8, sms=20)
+                        ._engine_query(database, x=tokens)) for phase, ranks, tokens in json.load(sys.stdin)]))
+"""
+    beside = provenance(made)
+    queries = [(op.removeprefix("moe_"), ranks, tokens) for op, ranks, tokens in
+               zip(beside["op"], beside["ranks"].tolist(), beside["tokens"].tolist(), strict=True)]
+    done = subprocess.run([python, "-c", asked], input=json.dumps(queries), cwd=tmp_path, capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx((beside["time_us"] / 1e3).tolist())
+    assert len(queries) == 12
 
 
 @pytest.mark.slow

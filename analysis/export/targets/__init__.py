@@ -4,6 +4,7 @@ A module has
     TITLE: the tool, and the version of its sources that the format was read from.
     LACKS: why operations may be missing, as the end of a sentence.
     write(costs) -> Tables: files from the frame of `export.costs`.
+    write_exchanges(exchanges) -> Tables, if it has a place for those of experts: from the frame of `export.exchanges`.
     counts(points, asked) -> list[int], if the tool needs forecasts at more rank counts than those asked for.
     BY_ALGORITHM = True, if it wants every algorithm and protocol, and not the library's choice or the fastest.
 """
@@ -22,6 +23,7 @@ from ...models.calibration import Calibration
 from ...models.predict import Home
 from ...text.safe_csv import to_csv
 from ..costs import costs_of_each
+from ..exchanges import exchanges, is_exchange
 from .written import Tables, provenance_file
 
 __all__ = ["Exported", "export_costs", "target_named"]
@@ -61,21 +63,36 @@ def export_costs(points: pd.DataFrame, target: ModuleType, ranks: Sequence[int] 
         UsageError: nothing in `points` can be written in this format.
     """
     more = target.counts(points, ranks) if hasattr(target, "counts") else []
-    parts = [points]
+    asked = sorted({*ranks, *more})
+    routed = is_exchange(points) if hasattr(target, "write_exchanges") else pd.Series(False, points.index)
+    parts = [points[~routed]]
     if hasattr(target, "BY_ALGORITHM"):
         parts = [part for _, part in points.groupby(list(BY_SOURCE), dropna=False)]
-    rows, refused = costs_of_each(parts, sorted({*ranks, *more}), home, known)
-    made: Tables = target.write(rows)
-    if not made.used:
-        ops = ", ".join(dict.fromkeys(rows["op"])) or "no collective with a time"
-        raise UsageError(f"nothing to write: the data have {ops}; "
-                         + "; ".join([*made.notes, *refused, target.LACKS]))
-    beside = pd.concat([rows.loc[index].assign(file=file) for file, index in made.used.items()])
-    used = rows.index.isin(beside.index)
-    kinds = rows["kind"][used].value_counts()
-    files = {**made.files, provenance_file(target.__name__): _provenance(beside)}
-    return Exported(files, int(kinds.get("measured", 0)), int(kinds.get("extrapolated", 0)), [
-        *_left_out(rows[~used], target.LACKS), *made.notes, *refused])
+    rows, notes = costs_of_each(parts, asked, home, known)
+    tables: list[tuple[pd.DataFrame, Tables]] = [(rows, target.write(rows))]
+    if routed.any():
+        rows, refused = exchanges(points[routed], asked, home, known)
+        tables.append((rows, target.write_exchanges(rows)))
+        notes += refused
+    return _together(target, tables, notes)
+
+
+def _together(target: ModuleType, tables: list[tuple[pd.DataFrame, Tables]], notes: list[str]) -> Exported:
+    """All tables of a tool with one file of provenance. UsageError if they are empty."""
+    beside = [rows.loc[index].assign(file=file) for rows, made in tables for file, index in made.used.items()]
+    said = [note for _, made in tables for note in made.notes]
+    if not beside:
+        ops = ", ".join(dict.fromkeys(op for rows, _ in tables for op in rows["op"])) or "no collective with a time"
+        raise UsageError(f"nothing to write: the data have {ops}; {'; '.join([*said, *notes, target.LACKS])}")
+    kinds = {"measured": 0, "extrapolated": 0}
+    for rows, made in tables:
+        used = rows["kind"][rows.index.isin([label for index in made.used.values() for label in index])]
+        kinds = {kind: count + int((used == kind).sum()) for kind, count in kinds.items()}
+        left = rows[~rows.index.isin(used.index)]
+        said = [*_left_out(left, target.LACKS), *said]
+    files = {name: content for _, made in tables for name, content in made.files.items()}
+    files[provenance_file(target.__name__)] = _provenance(pd.concat(beside, ignore_index=True))
+    return Exported(files, kinds["measured"], kinds["extrapolated"], [*said, *notes])
 
 
 def _provenance(rows: pd.DataFrame) -> str:
