@@ -7,6 +7,7 @@ from collbench.collectives.cases.calls import Call, CallList
 from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
+from ..text.units import counted
 from .calls import EXCHANGES, Job
 from .parallel import Parallel
 
@@ -25,7 +26,7 @@ def call_list(job: Job) -> CallList:
     if parallel.ep > 1 and parallel.tp > 1 and parallel.pp > 1:
         raise UsageError(f"{parallel}: groups of ep contain those of tp, which a mesh can describe only without pp")
     return CallList(f"{job.name}-{job.phase}", tuple(_calls(job)), _mesh(parallel),
-                    f"a step of {job.name}, {job.phase}, {parallel}, {job.batch} tokens")
+                    f"a step of {job.name}, {job.phase}, {parallel}, {counted(job.batch, 'token')}")
 
 
 def sequence_text(job: Job, form: str) -> str:
