@@ -6,6 +6,7 @@ from math import comb
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -381,3 +382,18 @@ def test_a_step_can_be_written_as_a_list_of_calls_and_read_back(tmp_path):
     assert (experts.mesh, {call.axis for call in experts.calls}) == ("groups=4,tp=2", {"tp", None})
     with pytest.raises(UsageError, match="only without pp"):
         call_list(job("deepseek-r1", parallel="ep=8,tp=2,pp=2"))
+
+
+def test_a_measured_exchange_of_collbench_counts_each_token_once():
+    tokens, hidden, ranks = 128, 7168, 8
+    like = load(ROOT / "docs" / "examples" / "hgx-h100-8.csv").points.iloc[[0]]
+    points = pd.concat([like.assign(op=op, ranks=count, message_bytes=size, asked_bytes=size, dtype="bfloat16",
+                                    traffic=traffic, time_s=size * count * slow / 1e9, mode="isolated")
+                        for op in ("moe_dispatch", "moe_combine") for count in (2, 4, 8)
+                        for traffic, slow in (("uniform", 1), ("zipf", 9))
+                        for size in (tokens * hidden, 2 * tokens * hidden, 4 * tokens * hidden)], ignore_index=True)
+    found = outcome_of(job("deepseek-r1", parallel="ep=8"), OnMachine(Path("r"), points, None, 200))
+    combine = found.priced[1]
+    assert combine.kind == "measured"
+    # The results of 128 tokens in bfloat16 are 2 x 128 x 7168 bytes of one rank, however many copies there are.
+    assert interval(combine.time_s).middle == pytest.approx(2 * tokens * hidden * ranks / 1e9, rel=0.02)

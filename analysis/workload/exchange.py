@@ -151,10 +151,10 @@ def draws_at(curve: Curve, size: float, stream: Stream) -> tuple[Floats, str, st
     spread = np.where(stream.model > 0, math.log(high / middle), math.log(middle / low)) / _QUANTILE
     times: Floats = middle * np.exp(stream.model * spread)
     if size > sizes[-1] * 1.001:
-        return times * (size / sizes[-1]), "extrapolated", "above the published message sizes the bandwidth is kept"
+        return times * (size / sizes[-1]), "extrapolated", "above the known message sizes the bandwidth is kept"
     if size < sizes[0] * 0.999:
         keeps = _KEEPS[0] + (_KEEPS[1] - _KEEPS[0]) * stream.keeps
         return times * (keeps + (1 - keeps) * size / sizes[0]), "assumed", \
-            f"below the published message sizes {_KEEPS[0]:.0%} to {_KEEPS[1]:.0%} of the time is assumed to stay"
+            f"below the known message sizes {_KEEPS[0]:.0%} to {_KEEPS[1]:.0%} of the time is assumed to stay"
     return times, kind, None
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from collbench.collectives.cases.moe_workload import is_workload, parse_workload
+
 from ..domains.facts import Domain
 from ..forecast import extrapolate
 from ..frames.columns import SERIES
@@ -16,6 +18,7 @@ from .price import Priced
 __all__ = ["OnMachine"]
 
 _INSTEAD = ("all_to_all_v", "all_to_all")      # measured in place of an exchange between experts, the best one first
+_EVEN = ("balanced", "uniform")                # of routing, which the bytes of a call assume
 _MODES = ("isolated", "streamed")              # the model waits for a call, so the time of one alone counts
 
 
@@ -67,8 +70,16 @@ class OnMachine:
         by_series = [part for _, part in known.groupby(list(SERIES), dropna=False, sort=False)]
         most = max(part["message_bytes"].nunique() for part in by_series)
         full = [part for part in by_series if part["message_bytes"].nunique() > most / 2]
-        best = min(full, key=lambda part: float(part.sort_values("message_bytes")["time_s"].iloc[-1]
-                                                / part["message_bytes"].max()))
+        even = [part for part in full if str(part["traffic"].iloc[0]).startswith(_EVEN)]
+        best = min(even or full, key=lambda part: float(part.sort_values("message_bytes")["time_s"].iloc[-1]
+                                                        / part["message_bytes"].max()))
         row = best.iloc[0]
-        library = " ".join(str(row[name]) for name in ("library", "transport") if isinstance(row[name], str))
-        return curve_of(best), f"measured: {library}" if library else "measured"
+        library = next((str(row[name]) for name in ("library", "transport") if isinstance(row[name], str)), "")
+        return curve_of(best, _copies(row["traffic"], ranks)), f"measured: {library}" if library else "measured"
+
+
+def _copies(traffic: object, ranks: int) -> float:
+    """Copies of a token that an exchange makes; the message size of one that was measured counts each token once."""
+    if not isinstance(traffic, str) or not is_workload(traffic):
+        return 1.0
+    return float(min(parse_workload(traffic).topk, ranks))
