@@ -151,22 +151,22 @@ def test_another_file_is_refused_in_one_line(tmp_path, content):
 
 
 def test_the_command_adds_shows_and_writes_all_it_promises(collbench, tmp_path):
-    for number in range(12):
+    for number in range(16):
         folder = tmp_path / f"run{number}"
         folder.mkdir()
         with Journal(folder / "journal.jsonl") as journal:
-            journal.extend(lines_of(number, slower_all_reduce if number >= 7 else lambda case: 1.0, noise=0.01))
-    runs = [f"run{number}" for number in range(12)]
+            journal.extend(lines_of(number, slower_all_reduce if number >= 9 else lambda case: 1.0, noise=0.01))
+    runs = [f"run{number}" for number in range(16)]
     done = collbench("history", *runs, "--db", "c.db", "--page", "h.html", "--baseline", "good.jsonl")
     assert done.returncode == 0, done.stderr
-    assert "12 runs from 2026-03-01 to 2026-03-12: 6 cases, 3 changed" in done.stdout
-    assert "since 2026-03-08 08:00 (5 runs): slower by" in done.stdout
-    assert "baseline: good.jsonl, 4 runs" in done.stdout
+    assert "16 runs from 2026-03-01 to 2026-03-16: 6 cases, 3 changed" in done.stdout
+    assert "since 2026-03-10 08:00 (7 runs): slower by" in done.stdout
+    assert "baseline: good.jsonl, 6 runs" in done.stdout
     assert len(done.stdout.splitlines()) < 30
     assert (tmp_path / "h.html").read_text().count("<figure>") == 6
     again = collbench("history", runs[0], "--db", "c.db", "--json", "-")
     document = json.loads(again.stdout)
-    assert (document["document"], len(document["cases"]), len(document["runs"])) == ("collbench history", 6, 12)
+    assert (document["document"], len(document["cases"]), len(document["runs"])) == ("collbench history", 6, 16)
     assert "run0: 0 new runs, 0 new results" in again.stderr
     assert msgspec.json.decode(again.stdout)["cases"][0]["changes"][0]["factor"] == pytest.approx(1.3, rel=0.05)
     empty = collbench("history", "--db", "none.db")
