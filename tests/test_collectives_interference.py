@@ -13,6 +13,7 @@ import pytest
 from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.cases.catalog import why_not
 from collbench.collectives.cases.families.interference import AGGRESSORS, VICTIMS, parse_roles
+from collbench.collectives.cases.families.overlap import COLLECTIVES
 from collbench.collectives.errors import UsageError
 from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.measure import measure
@@ -163,3 +164,27 @@ def test_a_known_factor_on_a_shared_link_is_found(tmp_path):
     assert found["congestion_factor"].value == pytest.approx(2, rel=0.1)
     assert found["congestion_factor"].lo <= 2.1
     assert found["congestion_factor"].hi >= 1.9
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
+@pytest.mark.parametrize("transport", [pytest.param("torch", marks=pytest.mark.needs("torch")),
+                                       pytest.param("mpi", marks=pytest.mark.needs("mpi"))])
+def test_all_victims_and_aggressors_and_overlap_run_over_a_real_library(collbench, tmp_path, transport):
+    traffic = [*(f"victim=all_reduce:aggressor={name}:bytes=16K" for name in AGGRESSORS),
+               *(f"victim={name}:aggressor=copy:bytes=16K" for name in VICTIMS),
+               *(f"collective={name}" for name in COLLECTIVES), "collective=all_to_all:progress=poll"]
+    done = collbench("run", "--transport", transport, "--ranks", "4", "--group-ranks", "2,4", "--ops",
+                     "interference,overlap", "--sizes", "4K", "--traffic", ",".join(traffic), "-n", "3", "-w", "0",
+                     "--display", "quiet", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    _, records, _ = read_journal(tmp_path / "run" / "journal.jsonl")
+    status = {(record.case.ranks, record.case.traffic): record.status for record in records if record.case.traffic}
+    beside = {text for _, text in status if text.startswith("collective")}
+    assert len(status) == (len(AGGRESSORS) + len(VICTIMS) - 1) + 2 * (len(COLLECTIVES) + 1)
+    assert set(status.values()) == {"ok"}, status
+    assert all((2, text) in status for text in beside)
+    assert all(record.verification.wrong == 0 < record.verification.checks for record in records if record.case.traffic)
+    again = collbench(*next(record.reproduce for record in records if record.case.traffic).split()[1:], "-n", "2",
+                      "--display", "quiet", "--out", "again")
+    assert again.returncode == 0, again.stderr

@@ -24,18 +24,24 @@ def observed(work: Any, begun: "DeviceWork | None", now_ns: Callable[[], int]) -
 
 
 class HostWork:
-    """A collective of gloo, whose own thread notes when it is complete, as soon as Python lets it."""
+    """A collective of gloo, whose own thread notes when it is complete, as soon as Python lets it.
+
+    Those that consist of several others, such as reduce_scatter, tell it to the wait only.
+    """
 
     def __init__(self, work: Any, now_ns: Callable[[], int]) -> None:
         self._now_ns, self._at_ns = now_ns, 0
-        self._done = work.get_future().then(self._note)
+        try:
+            self._wait = work.get_future().then(self._note).wait
+        except RuntimeError:
+            self._wait = work.wait
 
     def _note(self, done: object) -> None:
         self._at_ns = self._now_ns()
 
     def __call__(self) -> int:
-        self._done.wait()
-        return self._at_ns
+        self._wait()
+        return self._at_ns or self._now_ns()
 
     poll = staticmethod(empty_call)     # gloo needs no help
 

@@ -1,7 +1,6 @@
 """A collective beside compute (see `cases.families.overlap`)."""
 
 from collections.abc import Callable, Iterator
-from statistics import median
 
 from ...cases.case import Case
 from ...cases.families.overlap import collective, parse_beside, side_call, state_of
@@ -10,7 +9,7 @@ from ...interfaces import Bound, Layout, Parts, Work, empty_call
 
 __all__ = ["BINDERS", "calls"]
 
-_TRIES = 7              # of each, to find its time
+_TRIES = 30             # of each, to find its time
 _TRIED_NS = 2_000_000   # at least, of compute, to find how long a unit of it takes
 _MOST_UNITS = 1_000_000
 
@@ -45,15 +44,13 @@ def _bind(parts: Parts, case: Case, place: Layout) -> Bound:
 def _units(parts: Parts, start: Callable[[], Work], times: float) -> int:
     """Units of compute that take `times` as long as the collective, on rank 0; the same on every rank.
 
-    Each is timed alone, but on all ranks at once: where ranks share cores, they share them here too.
+    Each is timed alone, by the fastest of a few tries: on a busy machine, others are about who is preempted.
     """
-    start()()       # the first of each is slower
-    call_ns = median(_elapsed_ns(parts, lambda: start()()) for _ in range(_TRIES))
-    _compute_ns(parts, 1)
+    call_ns = min(_elapsed_ns(parts, lambda: start()()) for _ in range(_TRIES))
     tried = 1
     while tried < _MOST_UNITS and _compute_ns(parts, tried) < _TRIED_NS:
         tried *= 2
-    tried_ns = median(_compute_ns(parts, tried) for _ in range(_TRIES))
+    tried_ns = min(_compute_ns(parts, tried) for _ in range(_TRIES))
     return parts.share(min(_MOST_UNITS, max(1, round(times * call_ns * tried / max(1, tried_ns)))))
 
 
