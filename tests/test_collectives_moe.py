@@ -103,6 +103,27 @@ def test_sums_agree_with_a_dense_product_in_integers():
             assert (found == total).all()
 
 
+def test_no_two_tokens_are_alike():
+    """Of any two ranks, tokens or steps; nor are results of two ranks for the same token."""
+    tokens, results, text = set(), set(), case_of("moe_pair", "hot-rank").traffic
+    for step in (0, 1):
+        shape = moe_plan.Shape(text, 4, 5, step)
+        for source in range(4):
+            tokens |= {row.tobytes() for row in moe_images.tokens(shape, 130, source, 1 + step, np.arange(5))}
+        results |= {row.tobytes() for rank in range(4)
+                    for row in moe_images.expert_results(shape, "float32", rank, 1 + step)}
+    assert len(tokens) == 2 * 4 * 5
+    assert len(results) == sum(routing.loads(text, 4, 5, step).sum() for step in (0, 1))
+
+
+def test_one_row_more_than_any_step_fills_must_stay_as_it_was():
+    for op, row_bytes in (("moe_dispatch", 260), ("moe_combine", 260)):
+        case = case_of(op, dtype="bfloat16")
+        for rank in range(4):
+            images = [case.composition.image(case, rank, 1, step, False) for step in range(4)]
+            assert {image[-row_bytes:].tobytes() for image in images} == {bytes([values.POISON]) * row_bytes}
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 def test_every_partial_sum_is_exact(dtype):
     for topk in (1, 8, 100):
@@ -181,12 +202,12 @@ def test_the_options_of_a_case_measure_it_again(collbench, tmp_path):
 @pytest.mark.parametrize(("transport", "dtype"), [
     pytest.param("torch", "bfloat16", marks=pytest.mark.needs("torch")),
     pytest.param("mpi", "float32", marks=pytest.mark.needs("mpi"))])
-def test_eight_ranks_measure_every_skew_in_every_implementation(collbench, tmp_path, transport, dtype):
+def test_eight_ranks_measure_skew_in_every_implementation(collbench, tmp_path, transport, dtype):
     records = run(collbench, tmp_path / "r", "--transport", transport, "--ranks", 8, "--ops", "moe_pair", "--traffic",
-                  "routings", "--moe", "hidden=256,group=4", "--via", "all", "--tokens", "16", "--dtypes",
-                  f"{dtype},fp8_e4m3", "--group-ranks", "2,8")
+                  "balanced,zipf:1.2,rotating,ragged", "--moe", "hidden=256,group=4", "--via", "all", "--tokens", "16",
+                  "--dtypes", f"{dtype},fp8_e4m3", "--group-ranks", "2,8")
     ok = [record.case for record in records if record.status == "ok"]
     bf16_sums = transport == "torch"        # MPI has none, so that it cannot reduce and scatter
     # Two stages over 2 ranks of 4 are impossible; without sums of bfloat16, so is gather for fp8.
     each = 2 * (2 + 1) - (0 if bf16_sums else 2) + 2 * 2
-    assert len(ok) == 10 * each, [record.reason for record in records if record.status != "ok"]
+    assert len(ok) == 4 * each, [record.reason for record in records if record.status != "ok"]
