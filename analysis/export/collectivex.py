@@ -52,7 +52,7 @@ def _document(rows: pd.DataFrame, run: Run) -> dict[str, object]:
     work, ranks, dtype = parse_workload(str(first["traffic"])), int(first["ranks"]), str(first["dtype"])
     node = int(first["ranks_per_node"]) if pd.notna(first["ranks_per_node"]) else ranks
     library, _, version = str(first["library"]).partition(" ")
-    case = {"backend": printable(library), "ep": ranks, "experts": work.experts, "gpus_per_node": node,
+    case = {"backend": printable(library.rstrip(",")), "ep": ranks, "experts": work.experts, "gpus_per_node": node,
             "hidden": work.hidden, "mode": work.via, "nodes": -(-ranks // node), "precision": _DTYPES.get(dtype, dtype),
             "routing": work.pattern.name, "topk": work.topk}
     return {"version": 1, "record_type": "case-attempt", "generated_at": run.started,

@@ -9,11 +9,10 @@ from .comparisons import ComparisonTable
 
 __all__ = ["skew_lines", "skew_table"]
 
-_HEADS = ("exchange, size", "library", "ranks", "busiest", "sent", "received", "its bytes", "time", "over even routing",
-          "its bytes over even")
+_HEADS = ("exchange, size", "ranks", "busiest", "sent", "received", "its bytes", "time", "time over even", "bytes")
 _CAPTION = ("Sent, received: rows of tokens over the links of the busiest rank, over the mean of all ranks; by the "
-            "routing, so known at any rank count. Times with 95 % confidence intervals where measured, 90 % prediction "
-            "intervals where extrapolated; a ratio has both errors as if independent.")
+            "routing, so known at any rank count. Times are measured, with 95 % confidence intervals, or *extrapolated, "
+            "with 90 % prediction intervals; a ratio has both errors as if independent.")
 _WIDEST = 10.0      # high over low end of an interval; a wider one is an order of magnitude
 
 
@@ -22,15 +21,18 @@ def skew_table(skew: Sequence[Skew]) -> Iterator[ComparisonTable]:
     fabrics, ops = (list(dict.fromkeys(names)) for names in ([one.fabric for one in skew], [one.op for one in skew]))
     ordered = sorted(skew, key=lambda one: (fabrics.index(one.fabric), one.ranks, ops.index(one.op), -one.imbalance))
     if ordered:
+        named = len(fabrics) > 1
         yield ComparisonTable("Skewed routing: the busiest rank, and time over that of even routing", _HEADS,
-                              list(map(_row, ordered)), _CAPTION)
+                              [_row(one, named) for one in ordered], _CAPTION)
 
 
-def _row(one: Skew) -> tuple[str, ...]:
-    return (f"{one.op} {short_traffic(one.traffic)} {payload(one.message_bytes)}", one.fabric,
-            f"{one.ranks} {one.kind}", "changes" if one.rank is None else str(one.rank), f"{one.sent:.3g}",
-            f"{one.received:.3g}", payload(round(one.busiest_bytes)), _with_ends(one.time_s),
-            UNKNOWN if one.slower is None else f"{_over_even(one)}{_ends(one.slower)}",
+def _row(one: Skew, named: bool) -> tuple[str, ...]:
+    where = f", {one.fabric.partition(' ')[0]}" if named else ""
+    star = "" if one.kind == "measured" else "*"
+    return (f"{one.op} {short_traffic(one.traffic)} {payload(one.message_bytes)}{where}", f"{one.ranks}{star}",
+            "changes" if one.rank is None else str(one.rank), f"{one.sent:.3g}", f"{one.received:.3g}",
+            payload(round(one.busiest_bytes)), f"{_with_ends(one.time_s)}{star}",
+            UNKNOWN if one.slower is None else f"{_over_even(one)}{_ends(one.slower)}{star}",
             UNKNOWN if one.more_bytes is None else f"{one.more_bytes:.3g}x")
 
 
