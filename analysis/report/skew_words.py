@@ -11,7 +11,7 @@ __all__ = ["skew_lines", "skew_table"]
 
 _HEADS = ("exchange, size", "ranks", "busiest", "sent", "received", "its bytes", "time", "time over even", "bytes")
 _CAPTION = ("Sent, received: rows of tokens over the links of the busiest rank, over the mean of all ranks; by the "
-            "routing, so known at any rank count. Times are measured, with 95 % confidence intervals, or *extrapolated, "
+            "routing, so known at any rank count. Times are measured, with 95 % confidence intervals, or *extrapolated "
             "with 90 % prediction intervals; a ratio has both errors as if independent.")
 _WIDEST = 10.0      # high over low end of an interval; a wider one is an order of magnitude
 
