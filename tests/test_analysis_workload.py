@@ -307,9 +307,29 @@ def test_calls_of_ones_own_need_no_model(tmp_path):
     assert (found.priced[0].ranks, found.kind) == (4, "projected")
 
 
+def test_a_list_of_calls_is_a_workload(tmp_path):
+    file = tmp_path / "trace.csv"
+    file.write_text("operation,bytes,axis,count,per_rank\nall_reduce,1M,tp,2,no\nall_gather,1K,,1,yes\n"
+                    "all_reduce,1M,tp,3,no\n")
+    key, workload = workload_named(str(file))
+    found = job_of(key, workload, "step", Parallel.parse("tp=4,dp=2"))
+    assert [(call.op, call.bytes, call.axis, call.count) for call, _ in found.uses] == \
+        [("all_reduce", 1 << 20, "tp", 5), ("all_gather", 8 << 10, "all", 1)]
+    assert [one.ranks for one in outcome_of(found, system("nvl72", 50)).priced] == [4, 8]
+    listed = tmp_path / "list.toml"
+    listed.write_text(sequence_text(job("llama-70b", "training", "tp=4,fsdp=2"), "toml"))
+    key, workload = workload_named(str(listed))
+    again = job_of(key, workload, "step")
+    assert again.parallel == Parallel(tp=4, fsdp=2)
+    assert counted(again) == counted(job("llama-70b", "training", "tp=4,fsdp=2"))
+    listed.write_text('mesh = "tp=4,dp=2"\n[[call]]\noperation = "all_reduce"\nbytes = 4\naxis = "tp"\n')
+    with pytest.raises(UsageError, match="slowest first: pp, dp, fsdp, ep, tp"):
+        workload_named(str(listed))
+
+
 @pytest.mark.parametrize(("change", "words"), [
     (("tokens = 10", "tokens = 0"), "tokens and micro_batches must be at least 1"),
-    (('axis = "tp"', 'axis = "cp"'), "axis must be one of tp, ep, fsdp, dp, pp"),
+    (('axis = "tp"', 'axis = "cp"'), "axis must be one of tp, ep, fsdp, dp, pp, all"),
     (("parallel = { tp = 4 }", "parallel = { cp = 4 }"), "axes are tp, ep, fsdp, dp, pp, not cp"),
     (("count = 3", "count = 3\nsize = 4"), "unknown field `size`"), (("[phases.step]", "[phases."), "mine.toml"),
     (('op = "all_reduce"', 'op = "no_such_op"'), "no model knows its time"),

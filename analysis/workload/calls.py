@@ -77,7 +77,8 @@ def job_of(name: str, workload: Workload, phase: str, parallel: Parallel | None 
         _check(name, workload.model, what, degrees)
         calls = _training(workload.model, what, degrees, batch, many) if what.kind == "training" else \
             _serving(workload.model, what, degrees, batch, imbalance)
-    calls += [_use(extra.op, extra.bytes, extra.axis, extra.count, extra.overlap, extra.part) for extra in what.calls]
+    calls += [_use(extra.op, extra.bytes * (degrees.group(extra.axis).ranks if extra.per_rank else 1), extra.axis,
+                   extra.count, extra.overlap, extra.part) for extra in what.calls]
     calls = [use for use in calls if degrees.group(str(use.call.axis)).ranks > 1]
     if not calls:
         raise UsageError(f"{name}: {degrees} needs no communication: raise a degree with --parallel")

@@ -5,6 +5,7 @@ form.
 """
 
 import difflib
+import re
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -14,6 +15,9 @@ from typing import Literal
 
 import msgspec
 
+from collbench.collectives.cases.call_files import ENDINGS, read_calls
+from collbench.collectives.cases.calls import CallList
+from collbench.collectives.cases.mesh import Mesh, parse_mesh
 from collbench.collectives.errors import UsageError
 
 from ..text.safe_text import safe_text
@@ -23,9 +27,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["AXES", "Extra", "Model", "Number", "Phase", "Workload", "load_workloads", "workload_named"]
+__all__ = ["ALL_RANKS", "AXES", "Extra", "Model", "Number", "Phase", "Workload", "load_workloads", "workload_named"]
 
 AXES = ("tp", "ep", "fsdp", "dp", "pp")      # from the innermost out: neighbouring ranks share the first
+ALL_RANKS = "all"        # of a call that no axis makes
+_LIST = re.compile(r"^\s*\[\[call\]\]", re.MULTILINE)
 _MOST_BYTES = 1 << 20
 
 
@@ -89,18 +95,19 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Extra(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A call that is stated rather than derived: `bytes` is the message size, as `collbench run --help` counts it."""
+    """A call that is stated rather than derived: see `collectives.cases.calls.Call`; `axis` may be `all`."""
 
     op: str
     bytes: int
     axis: str
     count: int = 1
     overlap: bool = False
+    per_rank: bool = False
     part: str = "stated"
 
     def __post_init__(self) -> None:
-        if self.axis not in AXES:
-            raise ValueError(f"axis must be one of {', '.join(AXES)}, not {self.axis!r}")
+        if self.axis not in (*AXES, ALL_RANKS):
+            raise ValueError(f"axis must be one of {', '.join((*AXES, ALL_RANKS))}, not {self.axis!r}")
         if self.bytes < 0 or self.count < 1:
             raise ValueError("bytes must be 0 or more and count at least 1")
 
@@ -168,13 +175,17 @@ def load_workloads() -> Mapping[str, Workload]:
 
 
 def workload_named(name: str) -> tuple[str, Workload]:
-    """The shipped workload of this name or alias, or that of a file ending in .toml, with its name.
+    """The shipped workload of this name or alias, or that of a file, with its name.
+
+    A file is a workload in TOML, or a list of calls in any form of `collectives.cases.call_files`.
 
     Raises:
         UsageError: there is none, or the file is invalid.
     """
-    if name.endswith(".toml"):
-        return Path(name).stem, _parse(_read(Path(name)), name)
+    if name.endswith(".toml") and not _LIST.search(text := _read(Path(name))):
+        return Path(name).stem, _parse(text, name)
+    if name.endswith(ENDINGS):
+        return Path(name).stem, _of_list(read_calls(Path(name)), name)
     shipped = load_workloads()
     known = {alias: key for key, workload in shipped.items() for alias in (key, *workload.aliases)}
     if name.lower() in known:
@@ -182,7 +193,24 @@ def workload_named(name: str) -> tuple[str, Workload]:
     close = difflib.get_close_matches(name.lower(), known, 3, 0.5)
     meant = f": did you mean {', '.join(close)}?" if close else ""
     raise UsageError(f"there is no workload {name!r}{meant} (known: {', '.join(known)}; or a file of your own, "
-                     "ending in .toml)")
+                     f"ending in {', '.join(ENDINGS)})")
+
+
+def _of_list(calls: CallList, name: str) -> Workload:
+    """A workload of one phase, `step`, on the mesh of the list if it has one."""
+    mesh = parse_mesh(calls.mesh) if calls.mesh else Mesh((), ())
+    order = [AXES[::-1].index(axis) for axis in mesh.names if axis in AXES]
+    if not {*calls.axes, *mesh.names} <= {*AXES} or order != sorted(order):
+        raise UsageError(f"{name}: axes must be {', '.join(AXES)}; in a mesh, the slowest first: "
+                         f"{', '.join(reversed(AXES))}")
+    counts: dict[Extra, int] = {}
+    for call in calls.calls:
+        extra = Extra(call.op, call.bytes, call.axis or ALL_RANKS, 1, call.overlap, call.per_rank)
+        counts[extra] = counts.get(extra, 0) + call.count
+    extras = tuple(msgspec.structs.replace(extra, count=count) for extra, count in counts.items())
+    degrees = {axis: size for axis, size in zip(mesh.names, mesh.sizes, strict=True) if size > 0}
+    title = calls.title or calls.name
+    return Workload(title, {"step": Phase("training", 1, degrees, f"{name}: {title}", calls=extras)})
 
 
 def _read(path: Path) -> str:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from collbench.collectives.errors import UsageError
 
-from .model import AXES
+from .model import ALL_RANKS, AXES
 
 __all__ = ["Group", "Parallel"]
 
@@ -73,7 +73,9 @@ class Parallel(NamedTuple):
         return self.stage_ranks * self.pp
 
     def group(self, axis: str) -> Group:
-        """The group along an axis."""
+        """The group along an axis, or of all ranks."""
+        if axis == ALL_RANKS:
+            return Group(self.ranks, 1)
         strides = {"tp": 1, "ep": 1, "fsdp": self.tp, "dp": self.tp * self.fsdp, "pp": self.stage_ranks}
         return Group(getattr(self, axis), strides[axis])
 

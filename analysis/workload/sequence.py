@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 from collbench.collectives.cases.call_files import csv_text, toml_text
 from collbench.collectives.cases.calls import Call, CallList
-from collbench.collectives.cases.catalog import OPERATIONS
 from collbench.collectives.errors import UsageError
 
 from ..text.units import counted
 from .calls import EXCHANGES, Job
+from .model import ALL_RANKS
 from .parallel import Parallel
 
 __all__ = ["call_list", "sequence_text"]
 
-_PLAIN = "all_to_all"       # what an exchange between experts is measured as where the catalog has none
+_PLAIN = "all_to_all"       # what an exchange between experts is measured as: its routing is no part of a list
 
 
 def call_list(job: Job) -> CallList:
@@ -37,8 +37,8 @@ def sequence_text(job: Job, form: str) -> str:
 def _calls(job: Job) -> Iterator[Call]:
     shared = job.parallel.ep > 1 and job.parallel.tp > 1
     for call, _ in job.uses:
-        op = _PLAIN if call.op in EXCHANGES and call.op not in OPERATIONS else call.op
-        axis = None if call.axis == "ep" and shared else call.axis
+        op = _PLAIN if call.op in EXCHANGES else call.op
+        axis = None if call.axis == ALL_RANKS or (call.axis == "ep" and shared) else call.axis
         yield Call(op, call.bytes, axis, call.count, call.overlap)
 
 

@@ -45,7 +45,7 @@ class _Times(click.ParamType):
 class _Name(click.ParamType):
     """A shipped workload or a file."""
 
-    name = "NAME|FILE.toml"
+    name = "NAME|FILE"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Names of the shipped workloads."""
@@ -87,8 +87,9 @@ def command(name: str | None, phase: str | None, parallel: str | None, tokens: i
     """Say what one step of a model costs in communication on scale-up domains, or on a machine that was measured: with
     intervals, what of it can be hidden, the rate of tokens that it allows, and where two domains change places.
 
-    Without NAME, the shipped workloads are listed. A rank of a domain with HCCL is a die, as on the devices of such a
-    host; of all others, an accelerator.
+    Without NAME, the shipped workloads are listed. FILE is a workload in TOML, a list of calls in CSV or TOML, or a
+    trace of Chakra. A rank of a domain with HCCL is a die, as on the devices of such a host; of all others, an
+    accelerator.
 
     Example: collbench workload deepseek-r1 --parallel ep=64,tp=1 --domain nvl72,cm384 --tokens 128
     """
