@@ -222,3 +222,43 @@ def test_a_list_needs_a_mesh_with_its_axes(listed):
     with pytest.raises(UsageError, match="its mesh has not 4 ranks"):
         sequence("fsdp:mesh=dp=2", 64, 4)
     assert msgspec.json.decode(msgspec.json.encode(listed), type=type(listed)) == listed
+
+
+def cases_of(out):
+    """The statuses of a run's cases, and its records."""
+    lines = [json.loads(line) for line in (out / "journal.jsonl").read_text().splitlines()]
+    records = [line for line in lines if line["line"] == "record" and line["case"]["op"] != "noop"]
+    return {(line["case"]["op"], line["case"].get("traffic")): line["status"] for line in records}, records
+
+
+def test_axes_of_a_mesh_and_a_list_of_calls_over_gloo(collbench, tmp_path):
+    """Four ranks in a job that also has a group of two: their numbers of process groups differ."""
+    mine = tmp_path / "mine.csv"
+    mine.write_text("operation,bytes,axis,count,overlap\nall_reduce,256,tp,2,yes\nall_gather,512,dp\n")
+    done = collbench("run", "--ranks", 4, "--mesh", "dp=2,tp=-1", "--ops", "all_gather", "--sequence", mine, "--sizes",
+                     64, "--case-seconds", 0.01, "--samples", 2, "--out", tmp_path / "r")
+    assert done.returncode == 0, done.stderr
+    status, records = cases_of(tmp_path / "r")
+    assert set(status.values()) == {"ok"}
+    assert len(status) == 2 + 1 + 2
+    assert all(len(record["timings"][0]["elapsed_ns"]) == 4 and record["verification"]["checks"] for record in records)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["torch", pytest.param("mpi", marks=pytest.mark.needs("mpi"))])
+def test_all_axes_and_sequences_are_right_over_eight_ranks_and_are_resumed(collbench, tmp_path, transport):
+    (tmp_path / "mine.csv").write_text(LIST)
+    words = ("run", "--transport", transport, "--ranks", 8, "--mesh", "dp=4,tp=2", "--sizes", "8K", "--case-seconds",
+             0.01, "--samples", 2, "--out", tmp_path / "r", "--place", "both", "--seed", 1, "--ops",
+             f"{','.join(name for name, row in OPERATIONS.items() if row.on_axes)},sequences", "--sequence",
+             f"{','.join(shipped())},{tmp_path / 'mine.csv'}")
+    done = collbench(*words, timeout_s=600)
+    assert done.returncode == 0, done.stderr
+    status, records = cases_of(tmp_path / "r")
+    axes = {op for op, traffic in status if (traffic or "").startswith("mesh:")}
+    assert axes == {name for name, row in OPERATIONS.items() if row.on_axes}
+    assert len([op for op, _ in status if op == "sequence"]) == len(shipped()) + 1
+    assert set(status.values()) == {"ok"}
+    again = collbench(*words, "--resume", timeout_s=600)
+    assert again.returncode == 0, again.stderr
+    assert len(cases_of(tmp_path / "r")[1]) == len(records)

@@ -27,7 +27,7 @@ from .torch_calls import BINDERS, IN_PLACE, OUT_OF_PLACE, bind, slot_tensors
 from .torch_control import GLOO_TIMEOUT, TorchControl
 from .torch_copies import CopyMemory, copy_calls, copy_layout
 from .torch_device import Filler, captured, evictor, find_stopwatch, graph_reason, room_bytes
-from .torch_memory import DEVICE_SLOTS_BYTES, drain, find_device, identify, memory_policy, open_memory
+from .torch_memory import DEVICE_SLOTS_BYTES, drain, drain_queue, find_device, identify, memory_policy, open_memory
 from .torch_parts import TorchParts
 from .torch_versions import torch_versions
 
@@ -78,7 +78,7 @@ class TorchCommunicator(TorchControl):
         device = self._context.device
         if case.operation.memories and device.type != "cpu":
             copies = CopyMemory(case, slots, device)
-            return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case))
+            return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case), self.drain)
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
         if case.composition:
@@ -89,20 +89,22 @@ class TorchCommunicator(TorchControl):
                 # Such calls read the host's clock; and ranks of which some make other calls cannot meet on the device.
                 block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
                 return Prepared(block, slots, memory, place, select=select, marks=marks, settle=settle)
-            return self._timed(calls, memory, place)._replace(select=select, settle=settle)
+            drain = drain_queue(device) if case.axis else self.drain     # other axes may go on
+            return self._timed(calls, memory, place, drain)._replace(select=select, settle=settle)
         tensors = [slot_tensors(case, memory, row, place) for row in range(slots)]
         calls = [torch_symmetric.bind(self, at) if case.op == ONE_SHOT else bind(self, case, at) for at in tensors]
-        return self._timed(calls, memory, place)
+        return self._timed(calls, memory, place, self.drain)
 
-    def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout) -> Prepared:
+    def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout,
+               drain: Callable[[], object]) -> Prepared:
         """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
         context = self._context
-        as_called = python_block(calls, self.now_ns, self.drain)
+        as_called = python_block(calls, self.now_ns, drain)
         stopwatch = context.stopwatch if len(calls) > 1 else None
         if stopwatch is None:
             return Prepared(as_called, len(calls), memory, place)
         queue = [captured(calls, context.device)] if context.graph else calls
-        block = QueuedBlock(queue, self.now_ns, self.drain, stopwatch, context.hold, self._meet)
+        block = QueuedBlock(queue, self.now_ns, drain, stopwatch, context.hold, self._meet)
         return Prepared(block, len(calls), memory, place, stopwatch="device", graph=context.graph, as_called=as_called,
                         host_bound=block.host_bound)
 
@@ -206,6 +208,8 @@ class TorchTransport:
         if case.composition:
             if self._context.graph and case.composition.varies(case):
                 return "its steps differ in routing, and a captured graph would repeat one: steps=1 measures one"
+            if self._context.graph and case.operation.states(case):
+                return "its samples take turns between states, and a captured graph would repeat one"
             return composed.why_not(case, self.why_not)
         if case.in_place and case.op not in IN_PLACE:
             return f"torch.distributed has no in-place {case.op}"

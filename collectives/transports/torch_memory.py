@@ -13,8 +13,8 @@ from ..loop.memory import HOST_POLICY, HostMemory, slot_stride
 from ..topology import accelerators_present
 from ..topology.device_identity import given_uuid, pci_address, visibility_mask
 
-__all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "find_device", "identify", "memory_policy", "open_memory",
-           "tensor"]
+__all__ = ["DEVICE_SLOTS_BYTES", "DeviceMemory", "drain", "drain_queue", "find_device", "identify", "memory_policy",
+           "open_memory", "tensor"]
 
 DEVICE_SLOTS_BYTES = 512 << 20      # limit for all slots together, on one rank: exceeds the caches of accelerators
 _WORDS = (torch.int64, torch.int32, torch.int16, torch.uint8)
@@ -135,6 +135,16 @@ def _properties(device: torch.device) -> object:
 def drain(device: torch.device) -> Callable[[], object]:
     """A call that waits until all work on `device` is complete."""
     return empty_call if device.type == "cpu" else partial(torch.accelerator.synchronize, device)
+
+
+def drain_queue(device: torch.device) -> Callable[[], object]:
+    """A call that waits until the work in this thread's queue is complete, and what that work waits for."""
+    if device.type == "cpu":
+        return empty_call
+
+    def wait() -> None:
+        torch.accelerator.current_stream(device).synchronize()
+    return wait
 
 
 def memory_policy(device: torch.device) -> str:
