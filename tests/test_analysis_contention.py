@@ -7,15 +7,18 @@ import pytest
 from rich.console import Console
 
 from collbench.analysis.findings.contention import find_contention
+from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.comparisons import joined, wide
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import terminal
 from collbench.analysis.report.comparisons import comparison_tables
+from collbench.analysis.report.figures import build_charts
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.options import RunConfig
 from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.records.figures import FIGURES
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
 from collbench.collectives.transports.loopback import run_ranks
@@ -88,6 +91,24 @@ def test_the_figures_of_a_journal_reach_the_table_and_the_document(journal):
     assert second.title in shown.getvalue()
     told = {(row["op"], row["figure"]): row["value"] for row in document(story)["comparisons"]}
     assert told == {(op, name): figure.value for op, figures in by_op.items() for name, figure in figures.items()}
+
+
+def test_what_others_cost_is_not_extrapolated(journal):
+    rows = extrapolate(load(journal).points, (4, 72))
+    assert set(rows.loc[rows["ranks"] == 4, "kind"]) == {"measured"}
+    later = rows[(rows["ranks"] == 72) & rows["op"].isin(FIGURES)]
+    assert len(later) == 2
+    assert set(later["kind"]) == {"refused"}
+    assert later["reason"].str.contains("beside other traffic or compute").all()
+
+
+def test_the_page_has_a_chart_of_each(journal):
+    charts = {chart.name: chart for chart in build_charts(build_story(journal, page=True))}
+    assert {"interference-1", "overlap-1"} <= set(charts)
+    factors = charts["interference-1"].data
+    assert list(factors["of"]) == ["broadcast"]
+    assert set(charts["overlap-1"].data["of"]) == {"collective", "compute"}
+    assert "(measured)" in charts["overlap-1"].caption
 
 
 def test_a_run_without_such_cases_has_no_tables_and_no_findings():

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from collbench.collectives.records.figures import FIGURES
 from collbench.collectives.statistics.stability import LEVEL
 
 from ..cost.wires import wire_time_s
@@ -33,6 +34,7 @@ _NEW_LEVEL = 0.45            # log error of a machine level that was not crossed
 _TO_ALL = ("all_reduce", "broadcast", "reduce")      # operations in which each rank takes part in the whole message
 _TRUSTING = 2                # class of rank counts from which the width follows the hold-outs
 _Z90 = 1.645
+_CONTENDED = "calls beside other traffic or compute: what others cost at that rank count is not known"
 
 Row = dict[str, Any]                    # one forecast, by column of `forecast.COLUMNS`
 # What a library's selection rule does to rows: (rows, operation, largest rank count fitted, target, home) -> rows.
@@ -61,7 +63,9 @@ def predict_series(key: dict[str, object], points: Points, targets: Sequence[int
     largest = int(usable.ranks.max()) if len(usable.ranks) else None
     named = {name: key[name] for name in SERIES}
     missing = [target for target in targets if not (usable.ranks == target).any()]
-    found = {one.target: one for one in estimates(key, usable, missing, home, known)}
+    found: dict[int, Refused | Estimate] = {target: Refused(target, _CONTENDED) for target in missing}
+    if key["op"] not in FIGURES:
+        found = {one.target: one for one in estimates(key, usable, missing, home, known)}
     for target in targets:
         below = usable.ranks[usable.ranks < target]
         start = int(below.max()) if len(below) else largest

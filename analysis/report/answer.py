@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from collbench.collectives.cases.catalog import GROUPS, OPERATIONS
+from collbench.collectives.records.figures import FIGURES
 from collbench.collectives.transport_names import TRANSPORTS
 
 from ..assess.verdicts import HIGH, LOW, NO_REFERENCE, NORMAL
@@ -159,10 +160,11 @@ def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
 
     Of an operation whose figure is a rate of messages it is the smallest message; of a pattern with several variants
     (seeds, shapes) the slowest.
-    Steps in the life of a communicator, empty calls and local copies are left out unless there is nothing else.
+    Steps in the life of a communicator, empty calls, local copies and calls beside others are left out unless there is
+    nothing else.
     """
     between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
-        OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op == "noop")]
+        OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op in ("noop", *FIGURES))]
     wanted = shown[shown["op"].isin(between)] if between else shown
     order = {op: place for place, op in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS, *wanted["op"].unique())))}
     keys = ["fabric", "op"]
