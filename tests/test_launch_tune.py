@@ -127,17 +127,17 @@ def test_a_race_drops_the_slow_variant_names_the_misspelt_one_and_resumes(collbe
     asked = ("tune", "--transport", "mpi", "--ranks", 2, "--ops", "all_reduce", "--sizes", "1K,1M", "--no-rules",
              "--variants", "none", "--variant", "slow:OMPI_MCA_btl=tcp,self,MPIR_CVAR_CH4_SHM_ENABLE=0", "--variant",
              "typo:OMPI_MCA_coll_tunde=1,MPIR_CVAR_TYPO=1", "--case-seconds", 0.02)
-    first = collbench(*asked, "--budget", 15, "--out", "tuned")
+    first = collbench(*asked, "--budget", 5, "--out", "tuned")
     assert first.returncode == 0, first.stderr
     before = len(read_launches(tmp_path / "tuned"))
-    again = collbench("tune", "--resume", "--out", "tuned", "--no-rules", "--budget", 45, "--json", "-")
+    again = collbench("tune", "--resume", "--out", "tuned", "--no-rules", "--budget", 25, "--json", "-")
     assert again.returncode == 0, again.stderr
     launches, found = read_launches(tmp_path / "tuned"), json.loads(again.stdout)
     assert len(launches) >= before
     assert "no such setting" in str(found["ignored"]["typo"])
-    ranking = {row["variant"]: row["slower"] for case in found["winners"] for row in case["ranking"]}
-    assert set(ranking) == {REFERENCE, "slow", "typo"}
-    assert all(case["ranking"][-1]["variant"] == "slow" for case in found["winners"])
+    assert all({row["variant"] for row in case["ranking"]} == {REFERENCE, "slow", "typo"} for case in found["winners"])
+    small = min(found["winners"], key=lambda case: case["message_bytes"])       # 4 to 6 times slower through sockets
+    assert small["ranking"][-1]["variant"] == "slow"
     shown = collbench("tune", "tuned", "-v")
     assert shown.returncode == 0
     assert "no such setting" in shown.stdout

@@ -105,8 +105,8 @@ def command(data: Path | None, out: Path | None, resume: bool, show_list: bool, 
     with only_data_on_stdout(json_file):
         if data is None:
             data, status = _measure(request, out, resume, budget, rules=not no_rules)
-        if status == 0 or _has_reference(data):
-            _show(data, targets, json_file, verbose)
+    if status == 0 or _has_reference(data):
+        _show(data, targets, json_file, verbose)
     sys.exit(status)
 
 
