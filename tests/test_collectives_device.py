@@ -198,6 +198,16 @@ def test_tokens_reach_their_experts_over_the_library_of_the_device(device, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.ranks
+def test_a_graph_stands_for_one_routing_only(device, tmp_path):
+    _, records, _ = run(device, tmp_path, "--ops", "moe_dispatch", "--traffic", "uniform,uniform:steps=1", "--moe",
+                        "hidden=64", "--tokens", "4", "--group-ranks", "2", "--modes", "streamed", "--graph")
+    reasons = {record.case.traffic: record.reason for record in records if record.case.traffic}
+    assert "a captured graph would repeat one: steps=1" in reasons["uniform:hidden=64"]
+    assert "library refused" in reasons["uniform:steps=1:hidden=64"]       # this device implements no graphs
+
+
+@pytest.mark.slow
+@pytest.mark.ranks
 def test_a_case_that_does_not_fit_or_cannot_be_captured_is_a_record(device, tmp_path):
     """The device has 1 GiB of memory, and torch a class for graphs that this device does not implement."""
     _, records, _ = run(device, tmp_path, "--ops", "all_reduce", "--sizes", "8,400M", "--group-ranks", "2", "--modes",

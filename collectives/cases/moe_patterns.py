@@ -57,7 +57,6 @@ class RoutingPattern(NamedTuple):
     """
 
     name: str
-    summary: str
     popularity: Callable[..., list[int]] | None
     first: Parameter | None = None
     more: tuple[Parameter, ...] = ()
@@ -138,22 +137,16 @@ def _factor(default: int) -> Parameter:
 
 
 PATTERNS = MappingProxyType({row.name: row for row in (
-    RoutingPattern("balanced", "every expert gets the same number of tokens, and each token goes to as many ranks as "
-                   "its experts allow", None),
-    RoutingPattern("uniform", "each token selects its experts at random", _uniform),
-    RoutingPattern("zipf", "the k-th most popular expert has weight 1 / k**EXPONENT", _zipf,
-                   Parameter("exponent", Decimal(1), Decimal(0), Decimal(8))),
-    RoutingPattern("hot-expert", "COUNT neighbouring experts are FACTOR times as popular as the others", _hot_expert,
-                   _factor(16), (Parameter("count", Decimal(1), Decimal(1), Decimal(2**14), whole=True),)),
-    RoutingPattern("spread-hot", "one expert on each rank is FACTOR times as popular as the others", _spread_hot,
-                   _factor(16)),
-    RoutingPattern("hot-rank", "the experts of one rank are FACTOR times as popular as the others", _hot_rank,
-                   _factor(4)),
-    RoutingPattern("rotating", "as hot-rank, and the rank changes with each step", _rotating, _factor(4)),
-    RoutingPattern("burst", "as hot-rank in one step of each cycle, uniform in the others", _burst, _factor(4)),
-    RoutingPattern("zero", "a SHARE of the experts, rank by rank, gets no tokens", _zero,
-                   Parameter("share", Decimal("0.5"), Decimal(0), Decimal("0.999"))),
-    RoutingPattern("ragged", "the ranks have different numbers of tokens, up to FACTOR-fold", _uniform, _factor(4),
-                   ragged=True),
-    RoutingPattern("recorded", "experts as popular as in a recorded table of counts", _recorded, recorded=True),
+    RoutingPattern("balanced", None),
+    RoutingPattern("uniform", _uniform),
+    RoutingPattern("zipf", _zipf, Parameter("exponent", Decimal(1), Decimal(0), Decimal(8))),
+    RoutingPattern("hot-expert", _hot_expert, _factor(16),
+                   (Parameter("count", Decimal(1), Decimal(1), Decimal(2**14), whole=True),)),
+    RoutingPattern("spread-hot", _spread_hot, _factor(16)),
+    RoutingPattern("hot-rank", _hot_rank, _factor(4)),
+    RoutingPattern("rotating", _rotating, _factor(4)),
+    RoutingPattern("burst", _burst, _factor(4)),
+    RoutingPattern("zero", _zero, Parameter("share", Decimal("0.5"), Decimal(0), Decimal("0.999"))),
+    RoutingPattern("ragged", _uniform, _factor(4), ragged=True),
+    RoutingPattern("recorded", _recorded, recorded=True),
 )})
