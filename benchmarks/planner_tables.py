@@ -166,7 +166,7 @@ def _show(cases: list[Case], tables: list[list[float | str]], rows: bool) -> Non
     if rows:
         for case, *answers in zip(cases, *tables, strict=True):
             print(f"{case.label:24} {case.op:11} {case.largest:4} to {case.ranks:4} ranks {case.size_bytes:12} B "
-                  f"{case.true_s * 1e3:10.4f} ms measured; {'; '.join(f'{answer:.6}' for answer in answers)}")
+                  f"{case.true_s * 1e3:10.4f} ms measured; {'; '.join(f'{answer!s:.10}' for answer in answers)}")
     print(f"{'error as a factor: median and worst':47} {'n':>4} {'constant busbw':>16} {'aiconfigurator':>16} "
           f"{'with forecasts':>16} {'nearer':>7}")
     for label in [*dict.fromkeys(case.label for case in cases), "all"]:
