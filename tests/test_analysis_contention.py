@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from collbench.analysis.export import export
 from collbench.analysis.findings.contention import find_contention
 from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.comparisons import joined, wide
@@ -109,6 +110,18 @@ def test_the_page_has_a_chart_of_each(journal):
     assert list(factors["of"]) == ["broadcast"]
     assert set(charts["overlap-1"].data["of"]) == {"collective", "compute"}
     assert "(measured)" in charts["overlap-1"].caption
+
+
+def test_times_survive_a_csv_and_names_of_other_tools_do_not_pass_for_them(journal, tmp_path):
+    def read(text):
+        (tmp_path / "points.csv").write_text(text)
+        return load(tmp_path / "points.csv")
+    table, _ = export(load(journal), "csv")
+    points = read(table).points
+    assert set(points["op"]) == {"noop", "interference", "overlap"}
+    assert points.set_index("op")["time_s"].to_dict() == pytest.approx(
+        load(journal).points.set_index("op")["time_s"].to_dict(), rel=1e-6)
+    assert set(read(table.replace("victim=all_reduce", "anything")).points["op"]) == {"noop", "overlap"}
 
 
 def test_a_run_without_such_cases_has_no_tables_and_no_findings():

@@ -164,7 +164,8 @@ def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
     nothing else.
     """
     between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
-        OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op in ("noop", *FIGURES))]
+        OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op == "noop")]
+    between = [op for op in between if op not in FIGURES] or between
     wanted = shown[shown["op"].isin(between)] if between else shown
     order = {op: place for place, op in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS, *wanted["op"].unique())))}
     keys = ["fabric", "op"]

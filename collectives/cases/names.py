@@ -8,7 +8,8 @@ from types import MappingProxyType
 from ..errors import UsageError
 from .catalog import DTYPES, OPERATIONS
 
-__all__ = ["ITEMSIZES", "did_you_mean", "dtype_name", "is_known", "op_name", "plain", "redop_name", "requested_op"]
+__all__ = ["ITEMSIZES", "did_you_mean", "dtype_name", "is_known", "is_own", "op_name", "plain", "redop_name",
+           "requested_op"]
 
 _NOT_A_LETTER = re.compile(r"[^a-z0-9]+")
 
@@ -60,6 +61,17 @@ def op_name(name: str) -> str:
 def is_known(op: str) -> bool:
     """Whether `op` is an operation of the catalog that is a single call, which means the same in every tool."""
     return op in OPERATIONS and OPERATIONS[op].composition is None
+
+
+def is_own(op: str, traffic: str | None) -> bool:
+    """Whether `op` is an operation of several calls with its traffic as only collbench writes it."""
+    row = OPERATIONS.get(op)
+    if row is None or row.composition is None or row.grammar is None or traffic is None:
+        return False
+    try:
+        return row.grammar.parse(traffic) == traffic
+    except UsageError:
+        return False
 
 
 def requested_op(name: str) -> str:

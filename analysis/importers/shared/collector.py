@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.cases.catalog import OPERATIONS
-from collbench.collectives.cases.names import ITEMSIZES, is_known
+from collbench.collectives.cases.names import ITEMSIZES, is_known, is_own
 from collbench.collectives.records.record import SCHEMA, Clock, Imported, Policy, Record, Run
 
 from ...text.units import counted
@@ -154,7 +154,7 @@ def _line_of(result: Imported) -> int:
 
 
 def _why_not(result: Imported) -> str | None:
-    if not is_known(result.op) and not result.op.startswith(_EXCHANGES):
+    if not (is_known(result.op) or is_own(result.op, result.traffic) or result.op.startswith(_EXCHANGES)):
         return f"{result.op} is not an operation of collbench: kept, not analysed"
     if result.time_s is None:
         return "no time"
