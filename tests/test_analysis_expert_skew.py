@@ -114,6 +114,14 @@ def test_page_and_document_have_the_table(tmp_path):
     assert found[0]["imbalance"] >= 1
 
 
+def test_a_combine_sends_what_a_dispatch_received(tmp_path):
+    points = load(a_journal(tmp_path, ops=("moe_dispatch", "moe_combine"))).points.assign(fabric="f")
+    there, back = (next(one for one in skews(points) if (one.op, one.traffic) == (op, SKEWED))
+                   for op in ("moe_dispatch", "moe_combine"))
+    assert (back.sent, back.received) == (there.received, there.sent)
+    assert there.received > 2 > there.sent
+
+
 def test_even_routing_alone_has_no_comparison(tmp_path):
     points = load(a_journal(tmp_path, ops=("moe_dispatch",))).points.assign(fabric="f")
     assert [one.even for one in skews(points[points["traffic"].eq(EVEN)])] == [None]
