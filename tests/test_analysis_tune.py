@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collbench.analysis.export import nccl_tuner
-from collbench.analysis.tune.forecast import _draws
+from collbench.analysis.tune.answer import Answer
+from collbench.analysis.tune.forecast import Likely, _draws
 from collbench.analysis.tune.in_force import _against
 from collbench.analysis.tune.measured import Table
 from collbench.analysis.tune.race import Race, is_look, looks_until, share_of
 from collbench.analysis.tune.rules import nccl, open_mpi, shell
+from collbench.analysis.tune.show import lines
 from collbench.analysis.tune.winners import found_in
 from collbench.collectives.records.tuning import REFERENCE, Tuning, Variant
 
@@ -194,6 +196,21 @@ def test_variables_for_a_shell_are_never_slower_in_any_case():
     written = shell.write(found_with(asked, best, slower=harm), asked)
     assert written.text.splitlines()[1:] == ["export MPIR_CVAR_Y=1"]
     assert written.settings == {"MPIR_CVAR_Y": "1"}
+
+
+def test_the_answer_takes_25_lines_at_most_and_all_of_it_more():
+    sizes = tuple(64 << at for at in range(12))
+    asked = tuning(algorithm("ring", 4), algorithm("doubling", 3))
+    names = ("ring", "doubling")
+    best = {("all_reduce", ranks, size): names[at % 2] for ranks in (4, 8) for at, size in enumerate(sizes)}
+    found = found_with(asked, best, sizes=sizes)
+    likely = tuple(Likely("all_reduce", 72 + at, 1024, "ring", 0.6, (1e-3, 5e-4, 2e-3), (("ring", 0.6),), None)
+                   for at in range(9))
+    answer = Answer(asked, (), found, open_mpi.write(found, asked), None, likely,
+                    {f"typo {at}": ["A=1: no such setting"] for at in range(9)}, {}, (), None)
+    assert len(list(lines(answer))) <= 25
+    assert len(list(lines(answer, verbose=True))) > 60
+    assert any("was not measured again" in line for line in lines(answer))
 
 
 @pytest.mark.parametrize(("asked", "held", "ignored"), [

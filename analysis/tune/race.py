@@ -23,13 +23,13 @@ from scipy import stats
 from ..compare.rank_tests import Floats, means_of_two, rank_p, signed_rank_distribution
 from ..compare.verdict import ALPHA, BAND, holm
 
-__all__ = ["Race", "is_look", "looks_until", "share_of"]
+__all__ = ["FEWEST_ROUNDS", "Race", "is_look", "looks_until", "share_of"]
 
 Bools = NDArray[np.bool_]
 
 # Weight of the other pairs and cases in the variance of one, at most, in degrees of freedom.
 _MOST_DF = 6.0
-_FEWEST = 3         # rounds
+FEWEST_ROUNDS = 3         # rounds
 _LEAST_VARIANCE = 1e-8
 # Of the level, for the first looks: the very first has few launches to go by; later ones halve what is left.
 _SPENT = (0.05, 0.1, 0.15, 0.2)
@@ -39,12 +39,12 @@ _WIDEST = 50.0      # largest half-width of an interval of a logarithm
 def is_look(rounds: int) -> bool:
     """Whether variants are compared after this many rounds: 3, 4, 6, 8, 12, 16 ..."""
     power = 1 << max(rounds, 1).bit_length() - 1
-    return rounds >= _FEWEST and rounds in (power, power + power // 2)
+    return rounds >= FEWEST_ROUNDS and rounds in (power, power + power // 2)
 
 
 def looks_until(rounds: int) -> list[int]:
     """Rounds after which variants are compared, and the last one, which may end a race between two looks."""
-    looks = [count for count in range(_FEWEST, rounds + 1) if is_look(count)]
+    looks = [count for count in range(FEWEST_ROUNDS, rounds + 1) if is_look(count)]
     return looks if not looks or looks[-1] == rounds else [*looks, rounds]
 
 
@@ -83,7 +83,7 @@ class Race:
         gaps = log_s[:, second] - log_s[:, first]       # [cell, pair, round]
         there = np.isfinite(gaps)
         n = there.sum(axis=2)
-        cell, pair = np.nonzero(n >= _FEWEST)
+        cell, pair = np.nonzero(n >= FEWEST_ROUNDS)
         if not len(cell):
             return
         gaps, n = np.where(there, gaps, 0.0)[cell, pair], n[cell, pair]

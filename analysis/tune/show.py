@@ -15,6 +15,7 @@ from ..compare.words import factor
 from ..text.units import counted, payload, percent, seconds
 from .answer import Answer
 from .forecast import Likely
+from .race import FEWEST_ROUNDS
 from .rules.rule_file import PATH
 from .winners import Winner
 
@@ -22,6 +23,7 @@ __all__ = ["as_json", "lines"]
 
 _MOST_ROWS, _MOST_LIKELY, _MOST_NOTES = 12, 4, 3
 _NAMED = 2              # variants of a tie
+_WIDEST = 1000.0        # high over low end of an interval that is printed
 _MAGNITUDE = 10.0       # high over low end of a forecast beyond which only its order is known
 
 _Cells = list[tuple[str, ...]]
@@ -34,6 +36,8 @@ def lines(answer: Answer, verbose: bool = False) -> Iterator[str]:
     yield (f"{found.library}: {counted(len(found.table.variants), 'variant')} of {', '.join(answer.tuning.ops)} in "
            f"{counted(rounds, 'round')} of launches, {answer.tuning.mode}; the chance of any false statement "
            "in the table is at most 5 %")
+    if rounds < FEWEST_ROUNDS:
+        yield f"at least {FEWEST_ROUNDS} rounds are needed to tell anything apart: --resume goes on"
     rows = _winner_rows(found.winners)
     yield from _table(("operation", "ranks", "size", "fastest", "time", f"over {REFERENCE}", "rounds"),
                       rows if verbose else _largest(rows))
@@ -120,14 +124,14 @@ def _rankings(winners: Sequence[Winner]) -> Iterator[str]:
     for row in winners:
         yield f"{printable(row.label)}:"
         for place in row.ranking:
-            if place.slowdown is None:
-                words = ""
-            else:
-                middle, low, high = map(factor, place.slowdown)
-                words = f"{middle} [{low} to {high}] the time of the first"
-            verdict = "slower" if place.slower else "not known to be slower than any" if words else ""
-            yield printable(f"    {place.variant:<32} {seconds(place.time_s):>8}  n={place.n}  {words}"
-                            f"{', ' if words and verdict else ''}{verdict}".rstrip())
+            words = ["slower than some"] if place.slower else []
+            if place.slowdown is not None:
+                middle, low, high = place.slowdown
+                within = (f"{factor(low)} to {factor(high)}" if high <= _WIDEST * low
+                          else f"interval wider than a factor of {_WIDEST:.0f}")
+                words.insert(0, f"{factor(middle)} the time of the first [{within}]")
+            figures = f"    {place.variant:<32} {seconds(place.time_s):>8}  n={place.n}  "
+            yield printable((figures + ", ".join(words)).rstrip())
 
 
 def _forecasts(likely: Sequence[Likely], verbose: bool) -> Iterator[str]:
