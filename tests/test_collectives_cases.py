@@ -93,7 +93,7 @@ def test_every_piece_that_is_received_was_sent(case):
 def test_the_options_of_a_case_measure_that_case_and_no_other(case):
     sweep = config_from(options_of(*case.options()), Path("x"), ()).sweep
     beside = case.composition.beside(case) if case.composition else ()
-    assert {found for found in sweep.cases() if found.op != "noop" or case.op == "noop"} == {case, *beside}     # shuffled
+    assert {found for found in sweep.cases() if found.op != "noop" or case.op == "noop"} == {case, *beside}
 
 
 @pytest.mark.parametrize(("text", "size"), [("8", 8), ("4K", 4096), ("4k", 4096), ("1M", 1 << 20), ("2GiB", 2 << 30),
