@@ -285,6 +285,14 @@ def _traffics(values: Mapping[str, Any]) -> tuple[str, ...]:
     return (*(text for text in given if text not in routed), *more)
 
 
+def _check_axes(lists: tuple[CallList, ...], traffics: tuple[str, ...]) -> None:
+    """Raise UsageError if a list has calls on an axis, and there is no mesh."""
+    for one in lists:
+        if one.axes and not one.mesh and not any("mesh" in text for text in traffics):
+            raise UsageError(f"{one.source}: its calls on axis {one.axes[0]} need a mesh: --mesh "
+                             f"{','.join(f'{axis}=N' for axis in one.axes)}")
+
+
 def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) -> RunConfig:
     """The configuration from the option values that click parsed. UsageError if they contradict each other."""
     seed = random.SystemRandom().randrange(1 << 31) if values["seed"] is None else values["seed"]
@@ -297,6 +305,7 @@ def config_from(values: Mapping[str, Any], out: Path, command: tuple[str, ...]) 
     if sequences := values["sequence"] or ():
         ops = ("sequence",) if ops == catalog.GROUPS["all"] else tuple(dict.fromkeys([*ops, "sequence"]))
         traffics = tuple(dict.fromkeys([*traffics, *sequences]))
+    _check_axes(lists_of(sequences), traffics)
     ops = ops if "noop" in ops else ("noop", *ops)
     sizes = values["sizes"] or size_range(values["begin"], values["end"], values["factor"], values["step"])
     sweep = Sweep(

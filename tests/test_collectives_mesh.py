@@ -153,5 +153,5 @@ def test_one_axis_may_take_what_the_others_leave_and_axes_of_one_rank_are_left_o
     asked = axis_traffic.parse_axis_traffic("mesh:pp=-1/tp=3/ep=1")
     assert [found.text for found in axis_traffic.expand(asked, 6)] == [
         "mesh:pp=2/tp=3/ep=1:axis=pp:with=tp", "mesh:pp=2/tp=3/ep=1:axis=tp:with=pp"]
-    with pytest.raises(UsageError, match="a multiple of 3 ranks, but the group has 8"):
+    with pytest.raises(UsageError, match="a multiple of 3 ranks, but the largest group that is measured has 8"):
         list(axis_traffic.expand(asked, 8))

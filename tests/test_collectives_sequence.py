@@ -213,6 +213,29 @@ def test_calls_that_cannot_be_parts_are_named_with_their_file(tmp_path):
             check_parts(read_calls(path))
 
 
+def test_a_list_with_a_mesh_of_its_own_is_measured_over_its_ranks_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(sequence_traffic, "_known", {})
+    path = tmp_path / "a.toml"
+    path.write_text("mesh = 'dp=2,tp=2'\n[[call]]\noperation = 'all_reduce'\nbytes = 64\naxis = 'tp'\n")
+    calls = read_calls(path)
+    remember([calls])
+
+    def found(ranks, *more):
+        sweep = Sweep(ops=("sequence",), sizes=(64,), ranks=ranks, traffics=(list_name(calls), *more))
+        return {(case.ranks, case.traffic) for case in sweep.cases() if case.op == "sequence"}
+    assert found((2, 4, 8)) == {(4, f"{list_name(calls)}:mesh=dp=2/tp=2")}
+    assert found((2, 4, 8), "mesh:dp=4/tp=2") == {(8, f"{list_name(calls)}:mesh=dp=4/tp=2")}
+    with pytest.raises(UsageError, match=r"no mesh of .* has 2 or 8 ranks"):
+        found((2, 8))
+
+
+def test_a_list_with_axes_and_no_mesh_is_refused_with_its_file(collbench, tmp_path):
+    (tmp_path / "a.csv").write_text("operation,bytes,axis\nall_reduce,64,tp\n")
+    done = collbench("run", "--ranks", 2, "--sequence", "a.csv")
+    assert done.returncode == 2
+    assert done.stderr == "collbench: a.csv: its calls on axis tp need a mesh: --mesh tp=N\n"
+
+
 def test_a_list_needs_a_mesh_with_its_axes(listed):
     name = list_name(listed)
     with pytest.raises(UsageError, match="its axis dp is not in a mesh: --mesh"):

@@ -186,8 +186,12 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
         """Group sizes of one operation, each with its traffics: of the axes of meshes, if there are any."""
         meshes = [parse_axis_traffic(text) for text in self.traffics if is_mesh(text)] if operation.on_axes else []
         if not meshes:
-            yield from ((ranks, traffic) for ranks in self._group_sizes(operation)
-                        for traffic in catalog.traffics(operation, ranks, self.traffics))
+            found = [(ranks, traffic) for ranks in self._group_sizes(operation)
+                     for traffic in catalog.traffics(operation, ranks, self.traffics)]
+            if not found and operation.over_mesh:
+                raise UsageError(f"{operation.name}: no mesh of {', '.join(self.traffics)} has "
+                                 f"{' or '.join(map(str, self._group_sizes(operation)))} ranks")
+            yield from found
         for axis in (axis for mesh in meshes for axis in expand(mesh, max(self.ranks))):
             own = (axis.inner,) if axis.inner else self.traffics
             for inner in catalog.traffics(operation, axis.ranks, own):

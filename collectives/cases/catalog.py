@@ -113,13 +113,14 @@ def pairs(case: CaseLike) -> list[link_rounds.Pair]:
 def traffics(operation: Operation, ranks: int, wanted: Sequence[str]) -> tuple[str | None, ...]:
     """The texts of `Case.traffic` that an operation is measured with, of those that the user wants.
 
-    UsageError if the operation needs a text and none of the given ones applies.
+    UsageError if the operation needs a text and none of the given ones applies; where those are about meshes, none may
+    have so many ranks.
     """
     if operation.grammar is None:
         return (None,)
     given = dict.fromkeys(text for name in wanted if (text := _parsed(operation.grammar, name)) is not None)
     found = operation.grammar.expand(operation, ranks, tuple(given))
-    if found or (operation.linked and ranks < 2):
+    if found or operation.over_mesh or (operation.linked and ranks < 2):
         return found
     raise UsageError(f"traffic pattern {', '.join(wanted)}: does not apply to {operation.name} over {ranks} ranks")
 

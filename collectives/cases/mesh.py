@@ -59,8 +59,14 @@ class Mesh(NamedTuple):
         found = Mesh(self.names, tuple(ranks // known if size == -1 else size for size in self.sizes))
         if found.ranks != ranks or 0 in found.sizes:
             has = f"{found.ranks} ranks" if -1 not in self.sizes else f"a multiple of {known} ranks"
-            raise UsageError(f"mesh {self.text.replace('/', ',')}: has {has}, but the group has {ranks}")
+            raise UsageError(f"mesh {self.text.replace('/', ',')} has {has}, but the largest group that is measured "
+                             f"has {ranks}: see --ranks and --group-ranks")
         return found
+
+    def fits(self, ranks: int) -> bool:
+        """Whether it can have so many ranks."""
+        known = math.prod(size for size in self.sizes if size != -1)
+        return ranks == known if -1 not in self.sizes else ranks % known == 0
 
 
 def is_axis(name: str) -> bool:

@@ -142,11 +142,11 @@ def _expand(operation: Operation, ranks: int, given: tuple[str, ...]) -> tuple[s
     asked = [parse_sequence(text) for text in given if not is_mesh(text)]
     found: dict[str, None] = {}
     for sequence in asked or [parse_sequence(name) for name in shipped()]:
-        if sequence.mesh:
-            found[sequence._replace(mesh=sequence.mesh.over(ranks)).text] = None
+        own = sequence.mesh or (parse_mesh(text) if sequence.is_list and (text := listed(sequence.name).mesh) else None)
+        if own and (sequence.mesh or not meshes):       # only over as many ranks as it has
+            found |= dict.fromkeys(sequence.over(own.over(ranks)).text for _ in range(own.fits(ranks)))
             continue
-        own = listed(sequence.name).mesh if sequence.is_list else None
-        choice: list[Mesh | None] = [*meshes] or [parse_mesh(own).over(ranks) if own else None]
+        choice: list[Mesh | None] = [*meshes] or [None]
         found |= dict.fromkeys(sequence.over(mesh).text for mesh in choice)
     return tuple(found)
 
