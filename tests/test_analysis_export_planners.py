@@ -91,7 +91,8 @@ def test_every_tool_has_a_module_that_says_what_it_writes_and_lacks():
 def test_a_case_has_one_time_and_says_whether_it_was_measured(points):
     table, refused = costs(points, [8, 32])
     assert not table.duplicated(["op", "dtype", "ranks", "message_bytes"]).any()
-    assert refused == ["ping_pong at 8, 32 ranks: not forecast: involves pairs of ranks; more were not measured"]
+    assert refused == [
+        ("ping_pong", "ping_pong at 8, 32 ranks: not forecast: involves pairs of ranks; more were not measured")]
     at = table.set_index(["op", "ranks", "message_bytes"])
     time_s = at.loc[("all_reduce", 8, 1024), "time_s"]
     assert time_s * 1e6 == pytest.approx(time_us("all_reduce", 8, 1024)), "not in place"
@@ -119,7 +120,7 @@ def test_exchanges_of_experts_and_uneven_traffic_are_left_out_with_a_word(tmp_pa
                for time, hidden in ((10, 4096), (20, 7168)))]
     table, notes = costs(points_of(tmp_path, lines))
     assert set(table["op"]) == {"all_reduce"}
-    assert notes == ["2 points of moe_dispatch left out: their times depend on more than ranks and size"]
+    assert notes == [("", "2 points of moe_dispatch left out: their times depend on more than ranks and size")]
 
 
 def test_every_row_of_a_table_has_its_origin_beside_it(exported):

@@ -16,7 +16,7 @@ from ..models.calibration import Calibration
 from ..models.predict import Home
 from .tables import preferred
 
-__all__ = ["COLUMNS", "Fabric", "by_fabric", "costs", "costs_of_each"]
+__all__ = ["COLUMNS", "Fabric", "Note", "by_fabric", "costs", "costs_of_each"]
 
 COLUMNS = (*FABRIC, "op", "dtype", "ranks", "message_bytes", "kind", "time_s", "time_lo_s", "time_hi_s", "level",
            "repeats", "runs", "ranks_per_node", "mode", "place", "algorithm", "protocol", "variant", "time_kind",
@@ -25,7 +25,15 @@ _CASE = ("op", "dtype", "ranks", "message_bytes")
 _NAMED = ("algorithm", "protocol", "variant")
 _DEFAULT = ("default", "auto", "")
 _EXCHANGES = "moe_"
+_EMPTY_CALL = "noop"
 _FORECAST = {"reason": "caution"}
+
+
+class Note(NamedTuple):
+    """A sentence about what is not in a table, of interest to whoever wants that operation (empty: to all)."""
+
+    op: str
+    words: str
 
 
 class Fabric(NamedTuple):
@@ -46,7 +54,7 @@ def by_fabric(points: pd.DataFrame) -> Iterator[Fabric]:
 
 
 def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = None,
-          known: Calibration | None = None) -> tuple[pd.DataFrame, list[str]]:
+          known: Calibration | None = None) -> tuple[pd.DataFrame, list[Note]]:
     """Costs of the operations in `points`, which are of one fabric.
 
     Streamed calls are preferred to isolated ones, out-of-place to in-place calls, the library's own choice to a named
@@ -59,11 +67,11 @@ def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = N
         home, known: as in `forecast.extrapolate`.
 
     Returns:
-        A frame of COLUMNS, sorted by operation, element type, ranks and size, and a sentence for whatever is left out
-        and for each series that cannot be forecast. `kind` is measured or extrapolated. Measured rows have the 95 %
+        A frame of COLUMNS, sorted by operation, element type, ranks and size, and a note on whatever is left out and
+        on each series that cannot be forecast. `kind` is measured or extrapolated. Measured rows have the 95 %
         confidence interval of their time, if known, forecast rows the prediction interval of `level`.
     """
-    points = points[(points["ranks"] >= 2) & (points["time_s"] > 0)]
+    points = points[(points["ranks"] >= 2) & (points["time_s"] > 0) & (points["op"] != _EMPTY_CALL)]
     uneven = points["traffic"].notna() | points["op"].str.startswith(_EXCHANGES)
     refused = _uneven(points[uneven])
     chosen = _chosen(points[~uneven])
@@ -80,13 +88,13 @@ def costs(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = N
 
 
 def costs_of_each(parts: Sequence[pd.DataFrame], ranks: Sequence[int] = (), home: Home | None = None,
-                  known: Calibration | None = None) -> tuple[pd.DataFrame, list[str]]:
+                  known: Calibration | None = None) -> tuple[pd.DataFrame, list[Note]]:
     """`costs` of several sets of points, such as one per algorithm, whose names their forecasts then have too."""
     made = [costs(points, ranks, home, known) for points in parts]
     named = [rows.assign(**{name: points[name].iloc[0] for name in _NAMED}) if len(parts) > 1 else rows
              for (rows, _), points in zip(made, parts, strict=True)]
     filled = [rows for rows in named if len(rows)] or named[:1]
-    return pd.concat(filled, ignore_index=True), [*dict.fromkeys(words for _, refused in made for words in refused)]
+    return pd.concat(filled, ignore_index=True), [*dict.fromkeys(note for _, refused in made for note in refused)]
 
 
 def _chosen(points: pd.DataFrame) -> pd.DataFrame:
@@ -134,13 +142,13 @@ def _forecast(made: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     return best.reindex(columns=list(COLUMNS))
 
 
-def _uneven(points: pd.DataFrame) -> list[str]:
+def _uneven(points: pd.DataFrame) -> list[Note]:
     if points.empty:
         return []
     ops = ", ".join(sorted(points["op"].unique()))
-    return [f"{len(points)} points of {ops} left out: their times depend on more than ranks and size"]
+    return [Note("", f"{len(points)} points of {ops} left out: their times depend on more than ranks and size")]
 
 
-def _refusals(made: pd.DataFrame) -> list[str]:
-    return [f"{op} at {', '.join(map(str, sorted(set(rows['ranks']))))} ranks: not forecast: {reason}"
+def _refusals(made: pd.DataFrame) -> list[Note]:
+    return [Note(str(op), f"{op} at {', '.join(map(str, sorted(set(rows['ranks']))))} ranks: not forecast: {reason}")
             for (op, reason), rows in made.groupby(["op", "reason"], sort=False)]

@@ -13,6 +13,7 @@ from ..models.calibration import Calibration
 from ..models.predict import Home, predict_series
 from ..models.series import Points, series_of
 from ..projection.library_switch import follow_rule
+from .costs import Note
 
 __all__ = ["COLUMNS", "exchanges", "is_exchange"]
 
@@ -30,7 +31,7 @@ def is_exchange(points: pd.DataFrame) -> pd.Series:
 
 
 def exchanges(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None = None,
-              known: Calibration | None = None) -> tuple[pd.DataFrame, list[str]]:
+              known: Calibration | None = None) -> tuple[pd.DataFrame, list[Note]]:
     """Times of the exchanges in `points`, which are of one fabric, by settings and tokens per rank.
 
     Args:
@@ -39,14 +40,14 @@ def exchanges(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None
         home, known: as in `forecast.extrapolate`.
 
     Returns:
-        A frame of COLUMNS, and a sentence for each operation that cannot be forecast. `variant` has the settings
+        A frame of COLUMNS, and a note on each operation that cannot be forecast. `variant` has the settings
         without the tokens, which are a column.
     """
     usable = points[is_exchange(points) & (points["ranks"] >= 2) & (points["time_s"] > 0)]
     node = usable["ranks_per_node"].max()
     files = usable["source"].dropna().astype(str).str.rpartition(":")[0].unique()
     rows: list[dict[str, object]] = []
-    refused: dict[str, None] = {}
+    refused: dict[Note, None] = {}
     for key, series in series_of(usable):
         common = {name: key.get(name) for name in _KEY}
         measured = {**common, "kind": "measured", "source": ", ".join(files) or None}
@@ -55,7 +56,8 @@ def exchanges(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None
             if row["kind"] == "extrapolated":
                 rows.append({**common, **_forecast(row)})
             elif row["kind"] == "refused":
-                refused[f"{key['op']} at {row['ranks']} ranks: not forecast: {row['reason']}"] = None
+                refused[Note(str(key["op"]),
+                             f"{key['op']} at {row['ranks']} ranks: not forecast: {row['reason']}")] = None
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).assign(message_bytes=0)
     if pd.notna(node):
         frame["ranks_per_node"] = frame["ranks"].clip(upper=node)

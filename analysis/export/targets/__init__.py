@@ -22,7 +22,7 @@ from ...frames.columns import BY_SOURCE
 from ...models.calibration import Calibration
 from ...models.predict import Home
 from ...text.safe_csv import to_csv
-from ..costs import costs_of_each
+from ..costs import Note, costs_of_each
 from ..exchanges import exchanges, is_exchange
 from .written import Tables, provenance_file
 
@@ -77,13 +77,14 @@ def export_costs(points: pd.DataFrame, target: ModuleType, ranks: Sequence[int] 
     return _together(target, tables, notes)
 
 
-def _together(target: ModuleType, tables: list[tuple[pd.DataFrame, Tables]], notes: list[str]) -> Exported:
+def _together(target: ModuleType, tables: list[tuple[pd.DataFrame, Tables]], notes: list[Note]) -> Exported:
     """All tables of a tool with one file of provenance. UsageError if they are empty."""
     beside = [rows.loc[index].assign(file=file) for rows, made in tables for file, index in made.used.items()]
     said = [note for _, made in tables for note in made.notes]
     if not beside:
         ops = ", ".join(dict.fromkeys(op for rows, _ in tables for op in rows["op"])) or "no collective with a time"
-        raise UsageError(f"nothing to write: the data have {ops}; {'; '.join([*said, *notes, target.LACKS])}")
+        raise UsageError(f"nothing to write: the data have {ops}; "
+                         + "; ".join([*said, *(note.words for note in notes if not note.op), target.LACKS]))
     kinds = {"measured": 0, "extrapolated": 0}
     for rows, made in tables:
         used = rows["kind"][rows.index.isin([label for index in made.used.values() for label in index])]
@@ -92,7 +93,9 @@ def _together(target: ModuleType, tables: list[tuple[pd.DataFrame, Tables]], not
         said = [*_left_out(left, target.LACKS), *said]
     files = {name: content for _, made in tables for name, content in made.files.items()}
     files[provenance_file(target.__name__)] = _provenance(pd.concat(beside, ignore_index=True))
-    return Exported(files, kinds["measured"], kinds["extrapolated"], [*said, *notes])
+    wanted = {"", *(op for rows in beside for op in rows["op"])}
+    return Exported(files, kinds["measured"], kinds["extrapolated"],
+                    [*said, *(note.words for note in notes if note.op in wanted)])
 
 
 def _provenance(rows: pd.DataFrame) -> str:
