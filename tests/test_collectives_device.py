@@ -286,9 +286,10 @@ def test_sizes_follow_from_where_the_buffers_turn_out_to_be(device, tmp_path):
 def test_collectives_run_beside_compute_and_beside_others_over_the_library_of_the_device(device, tmp_path):
     """Compute and collective are in queues of their own, whose events tell when each is complete."""
     _, records, _ = run(device, tmp_path, "--ops", "overlap,interference", "--sizes", "64K", "--group-ranks", "4",
-                        "--traffic", "collective=all_reduce,victim=all_reduce:aggressor=all_to_all:bytes=64K",
+                        "--traffic", "collective=all_reduce,victim=all_reduce:aggressor=all_to_all:bytes=64K,"
+                        "victim=all_gather:aggressor=copy:bytes=64K",
                         local_ranks="0,1,2,3", DEMO_INIT_S="0.05")
-    assert [record.status for record in records] == ["ok"] * 3, [record.reason for record in records]
+    assert [record.status for record in records] == ["ok"] * 4, [record.reason for record in records]
     marks = next(record for record in records if record.case.op == "overlap").timings[0]
     for rank, taken in enumerate(marks.elapsed_ns):
         for sample in marks.counted():

@@ -75,8 +75,8 @@ def _overlap(case: Case, timing: Timing, rounds: list[int]) -> dict[str, Interva
     """`collective_s` and `compute_s`: each alone. `together_s`: from the start until both are complete.
 
     `collective_slowdown`, `compute_slowdown`: its time beside the other over its time alone. `exposed_s`: what the
-    collective adds to the time of the compute. `imb_overlap_percent`: how much of the shorter one is hidden, as the
-    Intel MPI Benchmarks define it: 100 (t_pure + t_CPU - t_ovrl) / max(t_pure, t_CPU), limited to 0 to 100.
+    collective adds to the time of the compute. `imb_overlap_percent`: the time saved over that of the longer one,
+    as the Intel MPI Benchmarks define it: 100 (t_pure + t_CPU - t_ovrl) / max(t_pure, t_CPU), limited to 0 to 100.
     """
     columns = _times(case, timing, rounds) | _beside(case, timing, rounds)
     return resampled(columns, means, {

@@ -11,6 +11,7 @@ from ...cases.case import Case
 from ...cases.families.interference import is_loaded, side_call
 from ...cases.side_by_side import arrange
 from ...interfaces import Bound, Layout, Parts, RawBytes
+from ..copies_by_host import copy_by_host
 
 __all__ = ["BINDERS", "calls"]
 
@@ -49,16 +50,14 @@ def _bind(parts: Parts, case: Case, place: Layout) -> Bound:
 def _repeated(parts: Parts, case: Case, send: RawBytes, recv: RawBytes,
               members: Sequence[int]) -> Callable[[], object]:
     """A call that can be made again and again."""
-    def copy() -> None:
-        recv[:] = send
     if case.operation.memories:
-        return copy
+        return copy_by_host(send, recv)
     if case.op != "all_reduce":
         return parts.call(case, send, recv, members)
     reduce = parts.call(_again(case), recv, recv, members)
 
     def all_reduce() -> None:
-        copy()
+        recv[:] = send
         reduce()
     return all_reduce
 
