@@ -218,6 +218,8 @@ def _stages(case: "Case") -> "list[Case]":
     mesh, share = levels(case.traffic), case.bytes
     inward: list[Case] = []
     large = [name for name in mesh.names if mesh.size(name) > 1]
+    if not large:
+        return []
     for name in reversed(large[1:]):
         inward.append(_case(case, Call("reduce_scatter", share, name), mesh.size(name), mesh))
         share //= mesh.size(name)
