@@ -247,7 +247,9 @@ def test_the_two_domains_change_places_where_experts_no_longer_fit_into_one_rack
 def test_a_system_compared_with_itself_is_ahead_of_itself_in_half_of_nothing():
     same = outcome_of(job("deepseek-r1"), system("nvl72"))
     assert contest(same, same).ahead["per accelerator"] == 0
-    assert crossings("tokens", [(1, job("deepseek-r1"))], (system("nvl72"), system("cm384")), {}) == []
+    assert crossings("tokens", [(1, job("deepseek-r1"))], (system("nvl72"), system("cm384")), {})[1] == []
+    jobs = [(ranks, job("deepseek-r1", parallel=f"ep={ranks}")) for ranks in (4, 8, 16)]
+    assert crossings("ep", jobs, (system("hgx_h100_8", 50), system("mi300x_8", 50)), {})[0] == [4, 8], "16 do not fit"
     (only,) = {one.system for one in narrowed([same], [system("nvl72")], {})}
     assert only == "nvl72"
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from collbench.collectives.errors import UsageError
+
 from ..projection.monte_carlo import Floats
 from .answer import ALL, Compute, Outcome, outcome_of, summed
 from .calls import Job, job_of
@@ -91,21 +93,26 @@ def _fits(parallel: Parallel, axis: str) -> bool:
 
 
 def crossings(knob: str, jobs: Iterable[tuple[int, Job]], systems: tuple[System, System],
-              compute: Compute) -> list[Crossing]:
-    """Where the likely winner changes along a knob, for each normalisation.
+              compute: Compute) -> tuple[list[int], list[Crossing]]:
+    """The values of a knob at which both systems are known, and where the likely winner changes, by normalisation.
 
-    Values at which a system is unknown, or none wins in at least _LIKELY of the draws, are passed over.
+    Values at which none wins in at least _LIKELY of the draws are passed over.
     """
+    known: list[int] = []
     won: dict[str, list[tuple[int, str, str]]] = {}
     for value, job in jobs:
-        outcomes = [outcome_of(job, system, compute) for system in systems]
+        try:
+            outcomes = [outcome_of(job, system, compute) for system in systems]
+        except UsageError:      # a group leaves a domain of whose cards nothing is known
+            continue
         both = contest(*outcomes)
+        known += [value] if both else []
         for measure, chance in (both.ahead if both else {}).items():
             kind = weakest([one.kind for one in outcomes])
             if max(chance, 1 - chance) >= _LIKELY:
                 won.setdefault(measure, []).append((value, systems[0 if chance >= 0.5 else 1].name, kind))
-    return [Crossing(knob, measure, low, high, there, weakest([before, after])) for measure, row in won.items()
-            for (low, here, before), (high, there, after) in pairwise(row) if here != there]
+    return known, [Crossing(knob, measure, low, high, there, weakest([before, after])) for measure, row in won.items()
+                   for (low, here, before), (high, there, after) in pairwise(row) if here != there]
 
 
 def narrowed(outcomes: Sequence[Outcome], systems: Sequence[System], compute: Compute) -> list[Narrowed]:

@@ -6,7 +6,7 @@ from collbench.collectives.errors import UsageError
 
 from .answer import ALL, NO_COMPUTE, Compute, outcome_of
 from .calls import job_of
-from .compare import contest, crossings, narrowed, swept
+from .compare import Crossing, contest, crossings, narrowed, swept
 from .imbalance import imbalance_of
 from .model import Workload
 from .parallel import Parallel
@@ -41,11 +41,13 @@ def study(name: str, workload: Workload, phase: str, systems: Sequence[System], 
     outcomes = [outcome_of(job, system, compute) for system in systems]
     known = [(outcome, system) for outcome, system in zip(outcomes, systems, strict=True) if outcome.rates][:2]
     both = contest(known[0][0], known[1][0]) if len(known) == 2 else None
-    ranges, changes = [], []
+    ranges: list[tuple[str, int, int]] = []
+    changes: list[Crossing] = []
     if sweep and both is not None and all(isinstance(system, OnDomain) for _, system in known):
         pair = (known[0][1], known[1][1])
         for knob, jobs in swept(name, workload, job, factor, micro_batches):
-            ranges.append((knob, jobs[0][0], jobs[-1][0]))
-            changes += crossings(knob, jobs, pair, compute)
+            values, found = crossings(knob, jobs, pair, compute)
+            changes += found
+            ranges += [(knob, values[0], values[-1])] if len(values) > 1 else []
     return Report(workload, job, factor, tuple(outcomes), compute, both, tuple(ranges), tuple(changes),
                   tuple(narrowed([outcome for outcome, _ in known], [system for _, system in known], compute)))
