@@ -77,8 +77,7 @@ def host_group(domain: Domain, ranks: int, ranks_per_node: float) -> int:
 
 def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
     """Bounds from link rates, into `found`; where switches reduced, those of that mechanism."""
-    slim = points.loc[~points["op"].map(is_routed).astype(bool),
-                      ["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
+    slim = points.loc[~_is_routed(points), ["op", "ranks", "ranks_per_node", "algorithm", "busbw_Bps", "algbw_Bps"]]
     for key, rows in slim.groupby(["op", "ranks", "ranks_per_node"], dropna=False, sort=False):
         op, ranks, node = cast(tuple[str, int, float], key)
         bound = _link_bound(domain, op, int(ranks), float(node))
@@ -97,10 +96,15 @@ def _by_links(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None
             found.loc[switched, "ceiling_most_Bps"] = ceiling * most
 
 
+def _is_routed(points: pd.DataFrame) -> pd.Series:
+    return points["op"].isin([op for op in points["op"].unique() if is_routed(op)])
+
+
 def _by_routing(points: pd.DataFrame, domain: Domain, found: pd.DataFrame) -> None:
     """Bounds of exchanges between experts within a domain, from what some rank must receive by the routing."""
     outer = domain.tiers[-1]
-    known = points[points["op"].map(is_routed).astype(bool) & points["traffic"].map(is_workload).astype(bool)]
+    known = points[_is_routed(points)]
+    known = known[known["traffic"].map(is_workload).astype(bool)]
     inside = [host_group(domain, int(ranks), node) >= ranks >= 2
               for ranks, node in zip(known["ranks"], known["ranks_per_node"], strict=True)]
     for at, row in known[inside].iterrows():

@@ -20,8 +20,8 @@ _EVEN = ("balanced", "uniform")         # what others are compared with, by pref
 _FIRST = ("moe_pair", "moe_dispatch", "moe_combine")
 _KEYS = ("fabric", "op", "dtype", "traffic", "mode", "message_bytes")
 _Row = Mapping[Hashable, Any]
-_ADVICE = ("where ranks share cores, or latency decides, the busiest rank does not: measure larger messages, with a "
-           "core for each rank")
+_ADVICE = ("where ranks share cores, latency decides, or other load comes and goes, the busiest rank does not decide: "
+           "measure larger messages again, with a core for each rank")
 Interval = tuple[float, float, float]       # value, low end, high end
 
 
@@ -84,8 +84,9 @@ def _known(value: object) -> object:
 
 def routed(points: pd.DataFrame) -> pd.DataFrame:
     """Points of exchanges whose routing is known."""
-    known = {text for text in points["traffic"].dropna().unique() if is_workload(text)}
-    return points[points["op"].map(is_routed).astype(bool) & points["traffic"].isin(known)]
+    ops = [op for op in points["op"].unique() if is_routed(op)]
+    mine = points[points["op"].isin(ops)]
+    return mine[mine["traffic"].isin([text for text in mine["traffic"].dropna().unique() if is_workload(text)])]
 
 
 def skews(points: pd.DataFrame, predictions: pd.DataFrame | None = None, targets: Sequence[int] = ()) -> list[Skew]:

@@ -35,8 +35,9 @@ _DOCUMENT = ["run", "traffic", "dtype", "ranks", "ranks_per_node"]
 def text(loaded: Loaded) -> tuple[str, list[str]]:
     """The points as JSON lines, and warnings about points left out."""
     points = loaded.points
-    known = {name for name in points["traffic"].dropna().unique() if is_workload(name)}
-    usable = points[points["op"].map(is_routed).astype(bool) & points["traffic"].isin(known)]
+    ops, known = ([name for name in points[column].dropna().unique() if fits(name)]
+                  for column, fits in (("op", is_routed), ("traffic", is_workload)))
+    usable = points[points["op"].isin(ops) & points["traffic"].isin(known)]
     names = {key: name for name, key in COMPONENTS.items()}
     component = [names.get(key, "") for key in zip(usable["op"], usable["mode"], strict=True)]
     usable = usable.assign(component=component)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ..cost.operations import is_routed
 from ..cost.token_loads import tokens_of
 from ..frames.columns import SERIES, SERIES_BY_SOURCE
 from ..frames.tokens import without_tokens
@@ -69,11 +70,13 @@ def series_of(frame: pd.DataFrame) -> Iterator[tuple[dict[str, object], Points]]
 
 def _tokens(frame: pd.DataFrame) -> pd.Series:
     """Tokens per rank of expert-parallel cases whose workload is known; NaN for all other points."""
-    if "traffic" not in frame.columns:
-        return pd.Series(np.nan, frame.index)
-    routed = frame[frame["op"].astype(str).str.startswith("moe_") & frame["traffic"].notna()]
-    found = [tokens_of(*row) for row in zip(routed["traffic"], routed["dtype"], routed["message_bytes"], strict=True)]
-    return pd.Series(found, routed.index, dtype=float).reindex(frame.index)
+    found = np.full(len(frame), np.nan)
+    ops = [op for op in frame["op"].unique() if is_routed(str(op))]
+    if ops and "traffic" in frame.columns:
+        known = (frame["op"].isin(ops) & frame["traffic"].notna()).to_numpy(bool)
+        own = frame[known]
+        found[known] = [tokens_of(*row) for row in zip(own["traffic"], own["dtype"], own["message_bytes"], strict=True)]
+    return pd.Series(found, frame.index)
 
 
 def _with_levels(frame: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
