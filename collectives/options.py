@@ -165,7 +165,8 @@ _OPTIONS = (
     option("--device-stride", group=WHAT, type=click.IntRange(1, MOST_RANKS), default=1, show_default=True,
            metavar="N", help="Every Nth device of a host gets a rank: 2 takes one die of each package with two."),
     option("--ops", group=WHAT, type=Operations(), default="all", show_default=True,
-           help="Operations to measure. copies: local copies on each rank; links: every pair of ranks in isolation."),
+           help="Operations to measure. copies: local copies on each rank; links: every pair of ranks in isolation; "
+                "moe: the exchange of a mixture-of-experts layer."),
     option("-b", "--begin", group=WHAT, type=Size(), default="32", show_default=True, help="Smallest message size."),
     option("-e", "--end", group=WHAT, type=Size(), default="1M", show_default=True, help="Largest message size."),
     option("-f", "--factor", group=WHAT, type=float, default=None,
@@ -279,7 +280,7 @@ def _traffics(values: Mapping[str, Any]) -> tuple[str, ...]:
     if any(row.uneven for row in rows):
         raise UsageError("--moe and --via change the traffic patterns of all operations: measure all_to_all_v in "
                          "another run")
-    routed = [text for text in given if moe_workload.is_workload(text)]
+    routed = [text for text in given if moe_workload.reads_as_workload(text)]
     parameters = [word.strip() for word in values["moe"].split(",") if word.strip()]
     more = moe_workload.extended(routed or ["uniform"], parameters, values["via"] or ())
     return (*(text for text in given if text not in routed), *more)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collbench.collectives.cases import moe_patterns, moe_workload, routing
-from collbench.collectives.cases.moe_workload import combine_dtype, parse_workload, token_bytes
+from collbench.collectives.cases import moe_patterns, moe_recorded, moe_workload, routing
+from collbench.collectives.cases.moe_workload import combine_dtype, is_workload, parse_workload, token_bytes
 from collbench.collectives.errors import UsageError
 
 TABLE = "# counts of 6 experts\n5, 0, 1, 9, 4, 1\n1, 1, 1, 1, 1, 7\n"
@@ -162,7 +162,10 @@ def test_a_table_of_the_user_is_known_by_its_numbers(tmp_path):
     other = text.replace(text.split(":")[2], "digest=00000000")
     with pytest.raises(UsageError, match="has changed"):
         routing.loads(other, 2, 8)
+    assert is_workload(text)
     path.unlink()
+    moe_recorded.counts.cache_clear()
+    assert not is_workload(text)        # nothing can be computed from it
     assert parse_workload(other).text == other      # where results are read, the file need not be there
     path.write_text("1, 2\n1, x\n")
     with pytest.raises(UsageError, match=r"counts\.csv:2: expected whole numbers"):

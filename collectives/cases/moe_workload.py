@@ -17,7 +17,7 @@ from .moe_patterns import PATTERNS, RoutingPattern
 from .traffic import Parameter
 
 __all__ = ["BLOCK", "COMMON", "DTYPES", "VIAS", "Workload", "combine_dtype", "extended", "is_workload",
-           "parse_workload", "spellings", "token_bytes"]
+           "parse_workload", "reads_as_workload", "spellings", "token_bytes"]
 
 BLOCK = 128         # values that share a scale in fp8, as in DeepSeek-V3 (arXiv:2412.19437, section 3.3.2)
 _SCALE_BYTES = 4    # a scale is a float32
@@ -107,11 +107,22 @@ def parse_workload(text: str) -> Workload:
         raise UsageError(f"traffic pattern {text!r:.200}: {error}") from None
 
 
-def is_workload(text: object) -> bool:
+def reads_as_workload(text: object) -> bool:
     """Whether `text` names a workload."""
     try:
         return isinstance(text, str) and bool(parse_workload(text))
     except UsageError:
+        return False
+
+
+def is_workload(text: object) -> bool:
+    """Whether `text` names a workload whose routing can be computed here: a recorded table may be elsewhere."""
+    if not isinstance(text, str) or not reads_as_workload(text):
+        return False
+    try:
+        return all(moe_recorded.counts(value) for value in parse_workload(text).values
+                   if isinstance(value, moe_recorded.Recording))
+    except ValueError:
         return False
 
 

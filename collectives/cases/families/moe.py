@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from .. import moe_workload, routing
-from ..moe_workload import Workload, combine_dtype, is_workload, parse_workload, token_bytes
+from ..moe_workload import Workload, combine_dtype, parse_workload, reads_as_workload, token_bytes
 from ..operation import DTYPES, CaseLike, Composition, Grammar, Operation, nothing
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
@@ -148,14 +148,14 @@ def _why_not(case: CaseLike) -> str | None:
 
 def _token_unit(ranks: int, dtype: str, traffic: str | None) -> int:
     """Elements of a token, its scales included; 1 for results of other tools, whose workload is not known."""
-    if not is_workload(traffic) or dtype not in DTYPES:
+    if not reads_as_workload(traffic) or dtype not in DTYPES:
         return 1
     return token_bytes(parse_workload(traffic or ""), dtype) // _itemsize(dtype)
 
 
 def _result_unit(ranks: int, dtype: str, traffic: str | None) -> int:
     """Like `_token_unit`, of the result for a token."""
-    if not is_workload(traffic) or dtype not in DTYPES:
+    if not reads_as_workload(traffic) or dtype not in DTYPES:
         return 1
     work = parse_workload(traffic or "")
     token_bytes(work, dtype)        # refuses an element type that tokens do not have
