@@ -42,7 +42,7 @@ __all__ = ["Rounds", "write_tuning"]
 Open = Mapping[str, Mapping[str, Iterable[tuple[int, int]]]]      # as in Standing
 
 _PROOF_SHARE = 0.3          # of the time, kept for the second measurement
-_PROOF_ROUNDS = (4, 12)     # fewest that are planned for, most that are made
+_PROOF_ROUNDS = (3, 6, 12)  # made whatever the time, planned for, at most
 _FIRST_S = 10.0             # of a launch, before one is known
 _GIVE_UP = 2                # starts in a row that leave nothing
 _TORCH_IN_PLACE = ("all_reduce", "reduce")
@@ -113,14 +113,14 @@ class Rounds:
         return standing.open
 
     def prove(self, rules: Variant, which: str, cells: Mapping[str, Iterable[tuple[int, int]]]) -> None:
-        """Measure the reference and `rules` in turn, in the time that is left and at least once each.
+        """Measure the reference and `rules` in turn in the time that is left, and as often as a comparison needs.
 
         Args:
             which: tells these rules from others, which an earlier part of this tuning run may have proved.
         """
         done = max((launch.round for launch in self._launches if launch.proof == which), default=0)
         open_ = {op: {REFERENCE: tuple(where), RULES: tuple(where)} for op, where in cells.items()}
-        for number in range(done + 1, _PROOF_ROUNDS[1] + 1):
+        for number in range(done + 1, _PROOF_ROUNDS[-1] + 1):
             random_order = random.Random(f"{self.tuning.seed} proof {number}")
             starts = [self._start(variant, open_) for variant in (self.tuning.variant(REFERENCE), rules)]
             random_order.shuffle(starts)
@@ -158,7 +158,7 @@ class Rounds:
 
     def _kept_s(self) -> float:
         """Time that the race leaves to the second measurement."""
-        return min(self._share_s, 2 * _PROOF_ROUNDS[0] * self._usual_s())
+        return min(self._share_s, 2 * _PROOF_ROUNDS[1] * self._usual_s())
 
     def _usual_s(self) -> float:
         walls = sorted(launch.wall_s for launch in self._launches)
@@ -166,10 +166,10 @@ class Rounds:
 
     def _round(self, number: int, starts: list[_Start], kept_s: float, proof: str = "") -> bool:
         """Make the launches of a round; False if time or a signal ended it."""
-        first = number == 1
+        needed = number <= (_PROOF_ROUNDS[0] if proof else 1)
         for start in starts:
             left_s = self._deadline - time.monotonic() - kept_s
-            if not first and left_s < self._usual_s():
+            if not needed and left_s < self._usual_s():
                 return False
             launch = self._launch(number, start, proof)
             if was_stopped(launch.status):
