@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collbench.collectives.statistics import stopping
+from collbench.collectives.statistics import resampling, stopping
 from collbench.collectives.statistics.stability import flags, quantile, spread
 
 TIMES = st.lists(st.integers(1, 10**6).map(float), min_size=1, max_size=60)
@@ -119,3 +119,21 @@ def test_a_round_ends_within_samples_and_time(counted, spent_s, budget_s, minimu
     (1e-6, 2e-3, 64, 64), (1e-3, 2e-3, 64, 2), (1e-4, 2e-3, 64, 20), (3e-4, 2e-3, 64, 7), (1.0, 2e-3, 64, 2)])
 def test_calls_per_streamed_sample(call_s, block_s, slots, calls):
     assert stopping.calls_per_block(call_s, block_s, slots) == calls
+
+
+@pytest.mark.parametrize(("reduce", "rounds"), [(resampling.means, 40), (resampling.tails, 150)])
+def test_bootstrap_intervals_of_a_ratio_cover_the_truth(reduce, rounds):
+    """Both columns are skewed, share what slows a round, and differ by a factor of 2."""
+    chance, hits, trials = np.random.default_rng(rounds), 0, 80
+    for _ in range(trials):
+        shared = chance.lognormal(0, 0.3, rounds)
+        columns = {name: scale * shared * chance.lognormal(0, 0.3, rounds) for name, scale in (("a", 1.0), ("b", 2.0))}
+        found = resampling.resampled(columns, reduce, {"ratio": lambda of: of["b"] / of["a"]})["ratio"]
+        assert found.lo < found.value < found.hi
+        hits += found.lo <= 2 <= found.hi
+    assert 0.87 <= hits / trials <= 1
+
+
+def test_too_few_rounds_have_no_interval():
+    columns = {"a": np.arange(1.0, 10.0)}
+    assert resampling.resampled(columns, resampling.means, {"a": lambda of: of["a"]}) == {"a": (5.0, None, None)}
