@@ -18,7 +18,7 @@ from collbench.analysis.cost.expert_parallel import (
     remote_copies,
     routing_of,
 )
-from collbench.analysis.cost.token_loads import loads_of, moved_bytes, row_bytes, tokens_of
+from collbench.analysis.cost.token_loads import least_bytes, loads_of, moved_bytes, row_bytes, tokens_of
 from collbench.analysis.models.predict import predict_series
 from collbench.analysis.models.regime import kind_of
 from collbench.analysis.models.series import series_of
@@ -155,6 +155,21 @@ def test_time_follows_the_bytes_of_the_busiest_rank(traffic):
     for row in predict_series(key, points, [72]):
         assert row["time_s"] == pytest.approx(time_s(72, row["size"]), rel=0.25)
         assert row["time_lo_s"] <= time_s(72, row["size"]) <= row["time_hi_s"]
+
+
+def test_no_forecast_is_faster_than_the_links_of_its_busiest_receiver():
+    """An H100 node at half of its link rate: at 8 ranks nothing is below what a rank receives at 450 GB/s."""
+    from collbench.analysis.domains.facts import load_domains
+    traffic, link_Bps = "zipf:1.2:steps=1", 450e9
+    tokens = (1024, 8192)
+    times = {(ranks, count): 2 * least_bytes("moe_dispatch", traffic, "bfloat16", ranks, count) / link_Bps
+             for ranks in (2, 4) for count in tokens}
+    frame = _points(times, traffic=traffic, library="NCCL 2.30", device="NVIDIA H100")
+    (key, points), = series_of(frame.assign(message_bytes=frame["asked_bytes"] * 2 * 7168))
+    for row in predict_series(key, points, [8], ("hgx_h100_8", load_domains()["hgx_h100_8"])):
+        bound_s = least_bytes("moe_dispatch", traffic, "bfloat16", 8, row["size"]) / link_Bps
+        assert row["bound_s"] >= bound_s
+        assert row["time_lo_s"] >= bound_s
 
 
 def test_beyond_a_node_the_copies_that_leave_it_pass_the_cards():

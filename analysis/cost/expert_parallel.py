@@ -18,19 +18,10 @@ from collbench.collectives.cases.moe_workload import is_workload, parse_workload
 
 from .algorithms import Algorithm
 from .schedules import Schedule, Step
-from .token_loads import moved_bytes
+from .token_loads import least_bytes, moved_bytes
 
-__all__ = [
-    "KNOWN_TO_RUN",
-    "Routing",
-    "algorithms_for",
-    "busiest_bytes",
-    "destinations",
-    "kept_copies",
-    "kernel_named",
-    "remote_copies",
-    "routing_of",
-]
+__all__ = ["KNOWN_TO_RUN", "Routing", "algorithms_for", "busiest_bytes", "destinations", "kept_copies", "kernel_named",
+           "received_bytes", "remote_copies", "routing_of"]
 
 _STATED = re.compile(r"\b(top_?k|experts|hidden)=(\d{1,9})\b")
 _BALANCED = re.compile(r"\b(?:distribution|routing)=balanced\b")
@@ -134,6 +125,11 @@ def busiest_bytes(routing: Routing, ranks: int, tokens: float) -> float:
         op, traffic, dtype = routing.known
         return moved_bytes(op, traffic, dtype, ranks, tokens)
     return tokens * routing.row_bytes * float(remote_copies(routing, ranks))
+
+
+def received_bytes(routing: Routing, ranks: int, tokens: float) -> float:
+    """Bytes that some rank must receive whatever the implementation; 0 if the routing is not known."""
+    return least_bytes(*routing.known, ranks, tokens) if routing.known else 0.0
 
 
 def _two_steps(inside: Fraction, outside: Fraction) -> Schedule:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..domains.facts import Domain, Figure
 from .operations import least_share, share_between_hosts
 
-__all__ = ["card_time_s", "wire_time_s"]
+__all__ = ["card_time_s", "receive_time_s", "wire_time_s"]
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +50,16 @@ def card_time_s(op: str, ranks: int, payload: Floats, domain: Domain, group: int
     """
     card_Bps = _most(domain.scaleout_Bps)
     return _bound_s(share_between_hosts(op, ranks, group), payload, group * card_Bps if card_Bps else None, seen_Bps)
+
+
+def receive_time_s(least_bytes: Floats, domain: Domain, seen: Sequence[tuple[Floats, Floats]]) -> Floats:
+    """[size] least time in seconds in which some rank receives `least_bytes`; 0 where no rate is known.
+
+    Args:
+        seen: measurements: [size] least bytes and seconds; NaN where there is none.
+    """
+    stated = _most(domain.tiers[-1].rate_Bps if domain.tiers else None)
+    return _bound_s(1.0, least_bytes, stated, [_seen_rate(1.0, *times) for times in seen])
 
 
 def _own_share(op: str, ranks: int, domain: Domain, traffic: str | None) -> float:

@@ -8,7 +8,8 @@ import numpy as np
 from collbench.collectives.records.figures import FIGURES
 from collbench.collectives.statistics.stability import LEVEL
 
-from ..cost.wires import wire_time_s
+from ..cost.expert_parallel import received_bytes
+from ..cost.wires import receive_time_s, wire_time_s
 from ..frames.columns import SERIES
 from .advice import next_measurement, warnings
 from .bounds import faster_than_s
@@ -149,6 +150,7 @@ def _rows(base: Base, estimate: Estimate, times: _Times, home: Home | None, traf
     bound_s = faster_than_s(curve, target, estimate.payload)
     if home:
         bound_s = np.maximum(bound_s, wire_time_s(curve.op, target, sizes, home[1], _seen(base.whole), traffic))
+        bound_s = np.maximum(bound_s, _received_s(base.whole, target, home))
     time_s = np.maximum(np.exp(times.middle), np.maximum(bound_s, _no_faster_s(curve, target, sizes)))
     high_s = np.maximum(np.exp(times.middle + times.above), time_s * np.exp(np.minimum(times.above, _LEAST_LOG)))
     columns: dict[str, Any] = {
@@ -159,6 +161,18 @@ def _rows(base: Base, estimate: Estimate, times: _Times, home: Home | None, traf
     return _table({"kind": "extrapolated", "level": PREDICTION_LEVEL, "domain": home[0] if home else None,
                    "holdout_error": _holdout_error(base.trials, estimate.combined)},
                   {name: values[known].tolist() for name, values in columns.items()})
+
+
+def _received_s(curve: Curve, target: int, home: Home) -> Floats:
+    """[size] the least time of an exchange whose routing is known, by what some rank must receive; 0 otherwise."""
+    routing = curve.routing
+    if routing is None or routing.known is None:
+        return np.zeros(len(curve.sizes))
+
+    def least(ranks: int) -> Floats:
+        return np.array([received_bytes(routing, ranks, tokens) for tokens in curve.sizes.tolist()])
+    seen = [(least(int(count)), np.exp(curve.log_time_s[:, at])) for at, count in enumerate(curve.counts)]
+    return receive_time_s(least(target), home[1], seen)
 
 
 def _seen(curve: Curve) -> list[tuple[int, Floats, Floats]]:
