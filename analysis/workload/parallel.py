@@ -18,6 +18,11 @@ class Group(NamedTuple):
     ranks: int
     stride: int
 
+    @property
+    def block(self) -> int:
+        """Ranks from the first of an aligned group to the last of those interleaved with it."""
+        return self.ranks * self.stride
+
 
 class Parallel(NamedTuple):
     """Degree of each axis; 1 is none.

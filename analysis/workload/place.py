@@ -54,7 +54,8 @@ def target_of(key: str, domain: Domain, group: Group) -> tuple[Target, bool]:
     """The domain as a group sees it, and whether the group leaves it.
 
     Levels keep their rates: groups of the other ranks run at the same time and use the other links. A level within
-    which the group has only one rank disappears. Beyond the domain there is a level with the rate of its cards.
+    which the group has only one rank disappears. Beyond the domain there is a level with the rate of its cards. A block
+    of ranks that interleaves the groups of an axis is placed into one domain if it fits.
 
     Raises:
         UsageError: the group leaves the domain, and no source gives the rate of its cards.
@@ -62,13 +63,12 @@ def target_of(key: str, domain: Domain, group: Group) -> tuple[Target, bool]:
     each, most = dies_per_rank_unit(domain), capacity(key, domain)
     levels = [msgspec.structs.replace(tier, accelerators=_ranks(tier, each), rate_Bps=_per_rank(tier, each))
               for tier in domain.tiers]
-    span = (group.ranks - 1) * group.stride + 1
-    outside = span > most
+    outside = group.block > most
     if outside:
         if domain.scaleout_Bps is None:
-            raise UsageError(f"{key}: {span} ranks do not fit into its {most}, and no source gives the rate of its "
-                             "network cards; --nic states it")
-        levels.append(Tier(_NETWORK, accelerators=group.ranks * group.stride,
+            raise UsageError(f"{key}: {group.block} ranks do not fit into its {most}, and no source gives the rate of "
+                             "its network cards; --nic states it")
+        levels.append(Tier(_NETWORK, accelerators=group.block,
                            rate_Bps=_shared(domain.scaleout_Bps, each),
                            latency_s=Figure(_NETWORK_S, "assumed", "derived")))
     levels = [msgspec.structs.replace(level, accelerators=max(1, (level.accelerators or 1) // group.stride))
@@ -81,10 +81,10 @@ def target_of(key: str, domain: Domain, group: Group) -> tuple[Target, bool]:
 
 
 def reach(key: str, domain: Domain, group: Group) -> str:
-    """The innermost level that connects all ranks of the group, if groups begin where levels do."""
+    """The innermost level that connects all ranks of the group's block."""
     each, most = dies_per_rank_unit(domain), capacity(key, domain)
-    span = (group.ranks - 1) * group.stride + 1
-    return _NETWORK if span > most else next(tier.name for tier in domain.tiers if _ranks(tier, each) >= span)
+    return _NETWORK if group.block > most else \
+        next(tier.name for tier in domain.tiers if _ranks(tier, each) >= group.block)
 
 
 def _ranks(tier: Tier, each: int) -> int:

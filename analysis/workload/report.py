@@ -19,6 +19,8 @@ LEGEND = ("measured: published measurements of this hardware, or yours; extrapol
           "of the same; projected: facts of the domain times efficiencies measured elsewhere; assumed: stated, or for "
           "want of any source. Intervals hold 90 % of draws; the draws of one system belong together.")
 _UNKNOWN = "not known"
+_FEW_AXES, _FEW_KINDS = 2, 3
+_LONGEST_PLACE = 25
 _SHORT = {"per accelerator": "accelerator", "per watt": "kW", "per domain": "domain"}
 _SCALES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 
@@ -48,7 +50,7 @@ class Report:
     def title(self) -> str:
         """`deepseek-r1 decode: EP 64, 128 tokens, 116 calls a step`."""
         calls = sum(use.call.count for use in self.job.uses)
-        what = "tokens a micro-batch" if self.job.kind == "training" else "tokens a step"
+        what = "tokens" if self.job.kind == "training" else "tokens a step"
         uneven = f", busiest rank {self.imbalance:.3g} times balanced" if self.imbalance > 1 else ""
         job = self.job
         return f"{job.name} {job.phase}: {job.parallel}; {job.batch} {what}, {calls:,} calls{uneven}"
@@ -62,14 +64,17 @@ class Row:
     cells: tuple[str, ...]
 
 
-def rows(report: Report) -> list[Row]:
-    """The table."""
+def rows(report: Report, whole: bool = True) -> list[Row]:
+    """The table; unless `whole`, only the axes that reach furthest and the operations that take most."""
     found = report.outcomes
+    axes, kinds = _axes(report), _kinds(found)
+    if not whole:
+        axes, kinds = axes[-_FEW_AXES:], kinds[:_FEW_KINDS]
     shown = [Row("ranks (of the domain)", tuple(_place(one) for one in found)),
              *(Row(f"  {axis} {report.job.parallel.group(axis).ranks} reaches",
-                   tuple(one.reach.get(axis, "-") for one in found)) for axis in _axes(report)),
+                   tuple(one.reach.get(axis, "-") for one in found)) for axis in axes),
              Row("communication a step", tuple(_time(one.communication_s) for one in found))]
-    shown += [Row(f"  {op}, {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in _kinds(found)]
+    shown += [Row(f"  {op}, {axis}", tuple(_share(one, op, axis) for one in found)) for op, axis in kinds]
     shown += [Row("  per token of a rank", tuple(_time(None if one.communication_s is None else
                                                       one.communication_s / one.job.tokens) for one in found)),
               Row("  exposed", tuple(_exposed(one) for one in found))]
@@ -88,16 +93,20 @@ def _kinds(found: Sequence[Outcome]) -> list[tuple[str, str]]:
 
 
 def _axes(report: Report) -> list[str]:
-    return list(dict.fromkeys(str(use.call.axis) for use in report.job.uses))
+    """Those in use, the one with the largest blocks last."""
+    used = dict.fromkeys(str(use.call.axis) for use in report.job.uses)
+    return sorted(used, key=lambda axis: report.job.parallel.group(axis).block)
 
 
 def _place(one: Outcome) -> str:
     ranks = one.job.parallel.ranks
     if one.place is None:
         return f"{ranks} ranks"
-    part = percent(one.place.domains) if one.place.domains <= 1 else f"{one.place.domains:.3g} of them"
-    what = f"{ranks} dies, {one.place.accelerators:g} NPUs" if one.place.rank_is == "die" else f"{ranks} accelerators"
-    return f"{what} ({part})"
+    part = percent(one.place.domains) if one.place.domains <= 1 else f"{one.place.domains:.3g} x"
+    if one.place.rank_is != "die":
+        return f"{ranks} accelerators ({part})"
+    text = f"{ranks} dies, {one.place.accelerators:g} NPUs ({part})"
+    return text if len(text) <= _LONGEST_PLACE else f"{ranks} dies ({part})"
 
 
 def _times(ratio: Any) -> str:

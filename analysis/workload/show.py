@@ -19,15 +19,17 @@ from .report import LEGEND, Report, call_row, notes, rows, words
 __all__ = ["markdown", "show", "show_all"]
 
 _WIDEST = 100
+_NARROW = 19        # columns of a cell where three systems share 80
+_WITH_INTERVAL = ("ranks", "communication", "≤ tokens/s/accelerator")
 _CALLS = ("operation", "for", "ranks", "size", "a step", "may overlap", "time of a call", "figures are")
 
 
 def show(report: Report, verbose: bool = False, console: Console | None = None) -> None:
     """Print the table and what follows from it; with `verbose`, also every call and the sources."""
     console = console or Screen()
-    click.echo(printable(report.title()))
-    table = _table(report)
-    print_whole(table if fits(table, console) else _table(report, narrow=True), console)
+    _wrapped(report.title())
+    table = _table(report, verbose)
+    print_whole(table if fits(table, console) else _table(report, verbose, narrow=True), console)
     *texts, last = words(report)
     for text in (*texts, last if verbose else f"{last}; all calls: -v"):
         _wrapped(text)
@@ -53,13 +55,16 @@ def _wrapped(text: str) -> None:
                              break_long_words=False, break_on_hyphens=False))
 
 
-def _table(report: Report, narrow: bool = False) -> Table:
+def _table(report: Report, whole: bool, narrow: bool = False) -> Table:
+    """The table; if `narrow`, intervals of the rows in _WITH_INTERVAL have a line of their own; others are left out."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
     for one in report.outcomes:
         table.add_column(escape(one.system), no_wrap=True)
-    for row in rows(report):
-        cells = [cell.replace(" (", "\n(").replace(", ", "\n") if narrow else cell for cell in row.cells]
+    for row in rows(report, whole):
+        between = "\n(" if row.name.startswith(_WITH_INTERVAL) else "\0"
+        cells = [cell.replace(" (", between).split("\0")[0] if narrow else cell for cell in row.cells]
+        cells = [cell if "\n" in cell or not narrow else textwrap.fill(cell, _NARROW) for cell in cells]
         table.add_row(escape(row.name), *map(escape, cells))
     return table
 
