@@ -147,7 +147,7 @@ COSTS = MappingProxyType({
     "interference": _CONTENDED,
     "overlap": _CONTENDED,
     "sequence": _CONTENDED,
-    "all_reduce_hierarchical": OperationCost(lambda n: 2 * _others(n), _all, algorithms=("ring",)),
+    "all_reduce_hierarchical": OperationCost(lambda n: 2 * _others(n), _all),
     "noop": _EMPTY,
 })
 
