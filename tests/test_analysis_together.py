@@ -13,6 +13,7 @@ from collbench.analysis.findings.sequences import find_sequences, sequence_ratio
 from collbench.analysis.frames.comparisons import joined, wide
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import terminal
+from collbench.analysis.report.brief import MOST_LINES, brief
 from collbench.analysis.report.comparisons import comparison_tables
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
@@ -131,6 +132,10 @@ def test_a_report_has_a_table_of_axes_and_of_sequences(journal):
     terminal.show(story, verbose=True, console=Console(file=screen, width=200))
     assert "Mesh dp=2,tp=2" in screen.getvalue()
     assert "Sequences: " in screen.getvalue()
+    lines = [line.plain for line in brief(story, 100)]
+    assert any(line.startswith("mesh dp=2,tp=2: all_reduce 1 KiB on ") for line in lines)
+    assert any("the sum of its parts [" in line for line in lines)
+    assert len(lines) <= MOST_LINES
     found = document(story)
     (one,) = found["sequences"]
     assert one["sequence"] == f"{sequence_traffic.list_name(LIST)}:mesh=dp=2/tp=2"

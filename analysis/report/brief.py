@@ -11,11 +11,12 @@ from .answer import WRONG, Answer, Outlook, Result
 from .answer_words import figure
 from .skew_words import skew_lines
 from .story import Story
+from .together_words import together_lines
 
 __all__ = ["MOST_LINES", "brief"]
 
 MOST_LINES = 10
-_MOST_ROWS, _FEWEST_ROWS = 5, 2
+_MOST_ROWS, _FEWEST_ROWS, _MOST_BESIDE = 5, 2, 2
 _STYLE = {WRONG: "bold red", LOW: "bold yellow", HIGH: "bold yellow", NORMAL: "bold green"}
 _MORE = " ..."
 _MINUTES = "3 minutes"      # the budget of `collbench bench`
@@ -29,11 +30,11 @@ def brief(story: Story, width: int, page: str = "") -> list[Text]:
     """
     answer = story.answer
     above, last = [*_verdict(answer, width), *_error(story, width)], _where_the_rest_is(story, width, page)
-    skew = _skew(story, width)
-    room = MOST_LINES - len(above) - len(skew) - 2      # without the head of the table and the last line
+    beside = _beside(story, width)
+    room = MOST_LINES - len(above) - len(beside) - 2      # without the head of the table and the last line
     results = _chosen(answer.results, _MOST_ROWS)
     outlook = _outlook(results, width)[:room - min(_FEWEST_ROWS, len(results))] if results else []
-    return [*above, *_table(_chosen(results, room - len(outlook)), width), *outlook, *skew, last]
+    return [*above, *_table(_chosen(results, room - len(outlook)), width), *outlook, *beside, last]
 
 
 def _verdict(answer: Answer, width: int) -> list[Text]:
@@ -49,9 +50,10 @@ def _error(story: Story, width: int) -> list[Text]:
     return [Text(textwrap.shorten(f"error: {words}", width, placeholder=_MORE), style="red")] if words else []
 
 
-def _skew(story: Story, width: int) -> list[Text]:
-    """What skewed routing costs here and at the targets, in two lines at most."""
-    return [Text(textwrap.shorten(line, width, placeholder=_MORE)) for line in skew_lines(story.skew)]
+def _beside(story: Story, width: int) -> list[Text]:
+    """What skewed routing costs here and at the targets, and what axes and sequences cost together: a line for each."""
+    lines = [*skew_lines(story.skew), *together_lines(story.loaded.comparisons, story.sequences)]
+    return [Text(textwrap.shorten(line, width, placeholder=_MORE)) for line in lines[:_MOST_BESIDE]]
 
 
 def _where_the_rest_is(story: Story, width: int, page: str) -> Text:
