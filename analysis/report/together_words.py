@@ -15,7 +15,7 @@ __all__ = ["together_lines"]
 
 
 def together_lines(comparisons: pd.DataFrame, sequences: Sequence[SequenceRatio]) -> Iterator[str]:
-    """The largest factor of an axis, of the largest messages; the sequence that is furthest from the sum of its parts."""
+    """The largest factor of an axis, of the largest messages; the sequence furthest from the sum of its parts."""
     cases = wide(comparisons, AXES)
     if len(cases):
         yield _axes(cases)
