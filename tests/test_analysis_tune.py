@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collbench.analysis.export import nccl_tuner
-from collbench.analysis.tune.answer import Answer
+from collbench.analysis.tune.answer import Answer, Proof
 from collbench.analysis.tune.forecast import Likely, _draws
 from collbench.analysis.tune.in_force import _against
 from collbench.analysis.tune.measured import Table
@@ -196,6 +196,11 @@ def test_variables_for_a_shell_are_never_slower_in_any_case():
     written = shell.write(found_with(asked, best, slower=harm), asked)
     assert written.text.splitlines()[1:] == ["export MPIR_CVAR_Y=1"]
     assert written.settings == {"MPIR_CVAR_Y": "1"}
+
+
+@pytest.mark.parametrize(("slower", "at_most", "holds"), [((), 1.3, True), ((), 2.1, False), (("one",), 1.1, False)])
+def test_rules_hold_if_they_are_slower_nowhere_and_twice_the_time_is_ruled_out(slower, at_most, holds):
+    assert Proof((), 6, slower, at_most).holds == holds
 
 
 def test_the_answer_takes_25_lines_at_most_and_all_of_it_more():

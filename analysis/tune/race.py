@@ -71,14 +71,15 @@ class Race:
         self.effect, self.low, self.high = (np.full(shape, np.nan) for _ in range(3))
         self.pairs = np.zeros(shape, int)
 
-    def look(self, log_s: Floats) -> None:
+    def look(self, log_s: Floats, share: float | None = None) -> None:
         """Compare all pairs that are not told apart yet.
 
         Args:
             log_s: [cell, variant, round] logarithms of times; not a number where there was no launch.
+            share: of the level; None for that of the next of many looks.
         """
         self.looks += 1
-        level = ALPHA * share_of(self.looks)
+        level = ALPHA * (share_of(self.looks) if share is None else share)
         first, second = (np.array(side) for side in zip(*combinations(range(log_s.shape[1]), 2), strict=True))
         gaps = log_s[:, second] - log_s[:, first]       # [cell, pair, round]
         there = np.isfinite(gaps)

@@ -171,9 +171,12 @@ def _file(answer: Answer) -> Iterator[str]:
         if proof.slower:
             yield printable(f"no rules are kept: {rules.name}, {outcome}, but slower in {len(proof.slower)}: "
                             f"{proof.slower[0]}")
+        elif not proof.holds:
+            yield printable(f"no rules are kept: {rules.name}, {outcome}, known to be slower in none, but a slowdown "
+                            f"by up to {factor(proof.at_most)} is possible somewhere: --resume goes on")
         else:
-            yield printable(f"rules: {answer.kept or rules.name}, {outcome}, slower in none (a slowdown from "
-                            f"{factor(proof.noticed)} would have been noticed)")
+            yield printable(f"rules: {answer.kept or rules.name}, {outcome}, slower in none (by at most "
+                            f"{factor(max(proof.at_most, 1.0))} anywhere)")
             if answer.kept is not None:
                 yield printable(f"    {rules.words.replace(PATH, str(answer.kept))}")
 
@@ -192,7 +195,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
             "kept": str(answer.kept) if answer.kept else None},
         "proof": None if answer.proof is None else {
             "rounds": answer.proof.rounds, "faster": answer.proof.faster, "slower": list(answer.proof.slower),
-            "noticed": answer.proof.noticed, "cases": [_finite(asdict(row)) for row in answer.proof.winners]}}
+            "at_most": answer.proof.at_most, "cases": [_finite(asdict(row)) for row in answer.proof.winners]}}
 
 
 def _finite(value: Any) -> Any:

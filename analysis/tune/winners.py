@@ -101,9 +101,13 @@ class Found:
         return _choices(self.winners)
 
 
-def found_in(table: Table, library: str) -> Found:
-    """The outcome for every case of `table`."""
-    race = race_of(table)
+def found_in(table: Table, library: str, once: bool = False) -> Found:
+    """The outcome for every case of `table`; `once` if its rounds were looked at once, after the last."""
+    if once:
+        race = Race(len(table.cells), len(table.variants))
+        race.look(table.log_s, 1.0)
+    else:
+        race = race_of(table)
     return Found(table, race, tuple(_winners(table, race)), library)
 
 

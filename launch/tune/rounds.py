@@ -42,7 +42,7 @@ __all__ = ["Rounds", "write_tuning"]
 Open = Mapping[str, Mapping[str, Iterable[tuple[int, int]]]]      # as in Standing
 
 _PROOF_SHARE = 0.3          # of the time, kept for the second measurement
-_PROOF_ROUNDS = (3, 6, 12)  # made whatever the time, planned for, at most
+_PROOF_ROUNDS = (4, 8, 16)  # made whatever the time, planned for, at most
 _FIRST_S = 10.0             # of a launch, before one is known
 _GIVE_UP = 2                # starts in a row that leave nothing
 _TORCH_IN_PLACE = ("all_reduce", "reduce")
