@@ -85,7 +85,7 @@ def test_formulas_agree_with_an_independent_simulator(key):
 
 
 def test_every_operation_that_can_be_extrapolated_has_algorithms():
-    """Those made of several calls have none: exchanges between experts have `expert_parallel`, the others no forecast."""
+    """Those made of several calls have none: `expert_parallel` has those of its exchanges, the others no forecast."""
     composed = {name for name, row in OPERATIONS.items() if row.composition is not None}
     assert {name for name, row in OPERATIONS.items() if not row.pairs and row.memories is None and name != "noop"} \
         - composed == set(ALGORITHMS) - composed
