@@ -21,6 +21,7 @@ _FLOOR_S = 0.02          # minimum sampling time for a mode
 _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum number of samples
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 _MAX_SLOTS = 64
+_CONTENTION_S = 0.01     # of a sample for which some ranks load the machine: they go on for a few rounds (`contention`)
 _TRIALS = 3              # samples of a communicator's life that are certainly taken
 _STEPS = sum(row.lifecycle for row in catalog.OPERATIONS.values())      # operations that share such a sample
 
@@ -156,11 +157,12 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
         window = catalog.window_depth(case) if case.operation.windowed else 1
         slot_bytes = case.bytes * window * (1 if case.in_place else 2)
     touch_s = probe.touched_s_per_byte * slot_bytes
+    contended_s = _CONTENTION_S if case.operation.background(case) else 0.0
     least = (policy.min_samples + _EXTRA_CALLS) * (len(case.operation.states(case)) or 1)
     total_s = probe.fixed_s + touch_s + _DECISIONS * decision_s
     for mode in policy.modes:
         most = max(2, min(_MAX_SLOTS, probe.slots_bytes // max(slot_bytes, 1)))
         slots = 1 if mode == "isolated" else calls_per_block(call_s, policy.block_s, most)
-        sample_s = slots * (call_s * (probe.passes if slots > 1 else 1) + touch_s) + decision_s
+        sample_s = slots * (call_s * (probe.passes if slots > 1 else 1) + touch_s) + decision_s + contended_s
         total_s += probe.fixed_s + slots * touch_s + _DECISIONS * decision_s + max(0.0, least * sample_s - _FLOOR_S)
     return total_s
