@@ -143,8 +143,10 @@ def test_the_commands_of_skypilot_measure_and_report(tmp_path):
 def test_the_steps_of_the_action_measure_report_and_compare(tmp_path):
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     given = {name: row["default"] for name, row in action["inputs"].items()} | {
-        "sizes": "1K", "ops": "all_reduce", "out": "r", "baseline": "r"}
+        "sizes": "1K", "ops": "all_reduce", "out": "r", "baseline": "before"}
     summary = tmp_path / "summary.md"
+    measured = shell("collbench run --transport mpi --ranks 2 --ops all_reduce --sizes 1K --out before", tmp_path)
+    assert measured.returncode == 0, measured.stderr
     for step in action["runs"]["steps"][1:]:
         assert step["shell"] == "bash"
         script = step["run"]

@@ -28,7 +28,7 @@ _TOOLS = tuple(sorted(path.stem.replace("_", "-") for path in
 @click.command(cls=GroupedCommand, short_help="Write runs in the format of another tool")
 @DATA
 @click.option("--format", "form", default=None, type=click.Choice(("nccl-tests", "osu", "csv", "json", "collectivex")),
-              help="Format of a log; json is that of nccl-tests, one document per line, and collectivex that of\n"
+              help="Format of a log; json is that of nccl-tests, one document per line, and collectivex that of "
                    "exchanges between experts.")
 @option("--to", "tool", group=_COSTS, default=None, type=click.Choice(_TOOLS), metavar="TOOL",
         help=f"Planner or simulator: {', '.join(_TOOLS)}.")
