@@ -139,7 +139,7 @@ def _measure(request: "Request", out: Path | None, resume: bool, budget_s: float
         write_tuning(path, tuning)
     click.echo(f"collbench: {len(tuning.variants)} variants of {', '.join(tuning.ops)} over {tuning.job_ranks} ranks, "
                f"about {budget_s:.0f} s; results in {path}")
-    rounds = Rounds(path, tuning, budget_s, find_allocation(), warn)
+    rounds = Rounds(path, tuning, budget_s, find_allocation(), warn, rules)
     rounds.race(judge(path))
     if rules and not rounds.stopped:
         _prove(path, rounds)

@@ -73,15 +73,18 @@ class _Start(msgspec.Struct):
 class Rounds:
     """The launches of a tuning run in `out`.
 
+    Args:
+        proves: rules will be measured again, for which the race leaves some of the time.
+
     Attributes:
         stopped: exit status if a signal stopped a launch, else 0.
     """
 
     def __init__(self, out: Path, tuning: Tuning, budget_s: float, allocation: Allocation | None,
-                 say: Callable[[str], None]) -> None:
+                 say: Callable[[str], None], proves: bool = True) -> None:
         self.out, self.tuning, self._allocation, self._say = out, tuning, allocation, say
         self._deadline = time.monotonic() + budget_s
-        self._share_s = _PROOF_SHARE * budget_s
+        self._share_s = _PROOF_SHARE * budget_s if proves else 0.0
         self._log = _locked(out / LAUNCHES_FILE)
         self._launches = read_launches(out)
         self._lost: dict[str, int] = {}
