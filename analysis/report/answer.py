@@ -160,13 +160,13 @@ def headline_points(shown: pd.DataFrame) -> pd.DataFrame:
 
     Of an operation whose figure is a rate of messages it is the smallest message; of a pattern with several variants
     (seeds, shapes) the slowest.
-    Steps in the life of a communicator, empty calls, local copies and calls beside others are left out unless there is
-    nothing else.
+    Steps in the life of a communicator, local copies and calls beside others are left out unless there is nothing else,
+    empty calls always.
     """
     between = [op for op in shown["op"].unique() if op not in OPERATIONS or not (
         OPERATIONS[op].lifecycle or OPERATIONS[op].memories or op == "noop")]
     between = [op for op in between if op not in FIGURES] or between
-    wanted = shown[shown["op"].isin(between)] if between else shown
+    wanted = shown[shown["op"].isin(between)] if between else shown[shown["op"] != "noop"]
     order = {op: place for place, op in enumerate(dict.fromkeys((*_FIRST, *OPERATIONS, *wanted["op"].unique())))}
     keys = ["fabric", "op"]
     most = wanted[wanted["ranks"].eq(wanted.groupby(keys)["ranks"].transform("max"))]

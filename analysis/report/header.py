@@ -58,11 +58,11 @@ def build_overview(loaded: Loaded, findings: list[Finding], home: tuple[str, Dom
     if not systems:             # a log does not name its system: use its accelerators
         systems = [name for name in _devices(loaded) if name.lower() != "cpu"] or ["unknown system"]
     facts = dict(pair for run in loaded.runs.values() for pair in _facts(run))
-    sound = not any(finding.severity == "error" for finding in findings) and len(loaded.points) > 0
+    sound = not any(finding.severity == "error" for finding in findings) and len(loaded.all_points) > 0
     known = judgement if judgement and len(loaded.points) else ""
     return Overview(", ".join(systems), _measured(loaded), _on(loaded, home, by_user), tuple(facts.items()), sound,
                     _unchecked(loaded.records) == 0,
-                    _trust(loaded.records, len(loaded.points)) + _left_out(loaded), known)
+                    _trust(loaded.records, len(loaded.all_points)) + _left_out(loaded), known)
 
 
 def _on(loaded: Loaded, home: tuple[str, Domain] | None, by_user: bool) -> tuple[tuple[str, str], ...]:
@@ -107,7 +107,7 @@ def _domain(loaded: Loaded, home: tuple[str, Domain] | None, by_user: bool) -> s
 
 
 def _measured(loaded: Loaded) -> str:
-    records, points = loaded.records, loaded.points
+    records, points = loaded.records, loaded.all_points
     sizes = records.loc[records["message_bytes"] > 0, "message_bytes"]
     ops = records["op"].nunique()
     words = [counted(ops, "operation"), f"{_list(records['ranks'])} ranks"]
