@@ -12,6 +12,7 @@ from collbench.analysis.forecast import extrapolate
 from collbench.analysis.frames.comparisons import joined, wide
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import terminal
+from collbench.analysis.report.brief import MOST_LINES, brief
 from collbench.analysis.report.comparisons import comparison_tables
 from collbench.analysis.report.figures import build_charts
 from collbench.analysis.report.json_document import document
@@ -90,6 +91,11 @@ def test_the_figures_of_a_journal_reach_the_table_and_the_document(journal):
     terminal.show(story, Console(file=shown, width=160), verbose=True)
     assert first.title in shown.getvalue()
     assert second.title in shown.getvalue()
+    lines = [line.plain for line in brief(story, 100)]
+    assert any(line.startswith("interference: all_reduce 1000 B ") and " beside broadcast [" in line for line in lines)
+    assert any(line.startswith("overlap: broadcast 1000 B exposes ") for line in lines)
+    assert len(lines) <= MOST_LINES
+    assert not any("72 and 384" in line for line in lines), "nothing here is extrapolated"
     told = {(row["op"], row["figure"]): row["value"] for row in document(story)["comparisons"]}
     assert told == {(op, name): figure.value for op, figures in by_op.items() for name, figure in figures.items()}
 

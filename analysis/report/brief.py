@@ -5,10 +5,13 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from collbench.collectives.records.figures import FIGURES
+
 from ..assess.verdicts import HIGH, LOW, NORMAL
 from ..text.units import counted, payload, percent, rate, seconds, span
 from .answer import WRONG, Answer, Outlook, Result
 from .answer_words import figure
+from .contention_words import contention_lines
 from .skew_words import skew_lines
 from .story import Story
 from .together_words import together_lines
@@ -33,7 +36,8 @@ def brief(story: Story, width: int, page: str = "") -> list[Text]:
     beside = _beside(story, width)
     room = MOST_LINES - len(above) - len(beside) - 2      # without the head of the table and the last line
     results = _chosen(answer.results, _MOST_ROWS)
-    outlook = _outlook(results, width)[:room - min(_FEWEST_ROWS, len(results))] if results else []
+    ahead = [result for result in results if result.op not in FIGURES]
+    outlook = _outlook(ahead, width)[:room - min(_FEWEST_ROWS, len(results))] if ahead else []
     return [*above, *_table(_chosen(results, room - len(outlook)), width), *outlook, *beside, last]
 
 
@@ -51,8 +55,10 @@ def _error(story: Story, width: int) -> list[Text]:
 
 
 def _beside(story: Story, width: int) -> list[Text]:
-    """What skewed routing costs here and at the targets, and what axes and sequences cost together: a line for each."""
-    lines = [*skew_lines(story.skew), *together_lines(story.loaded.comparisons, story.sequences)]
+    """What skewed routing costs here and at the targets; what axes and sequences, others and compute cost: a line each.
+    """
+    lines = [*skew_lines(story.skew), *together_lines(story.loaded.comparisons, story.sequences),
+             *contention_lines(story.loaded.comparisons)]
     return [Text(textwrap.shorten(line, width, placeholder=_MORE)) for line in lines[:_MOST_BESIDE]]
 
 
