@@ -119,6 +119,7 @@ def test_cases_on_axes_stay_apart_from_those_over_the_first_ranks(journal):
     assert set(loaded.on_axes["ranks"]) == {2}
     assert set(loaded.on_axes["members"]) == {4}
     assert loaded.on_axes["overhead_s"].notna().all(), "the empty call over all ranks of the mesh"
+    assert loaded.all_points["members"].tolist()[:len(loaded.points)] == loaded.points["ranks"].tolist()
     assert len(loaded.all_points) == len(loaded.points) + len(loaded.on_axes)
     assert set(wide(loaded.comparisons, AXES)["traffic"]) == {f"{MESH}:axis=dp:with=tp", f"{MESH}:axis=tp:with=dp"}
 

@@ -73,7 +73,9 @@ class Loaded:
     @property
     def all_points(self) -> pd.DataFrame:
         """`points` and `on_axes` in one frame."""
-        return pd.concat([self.points, self.on_axes], ignore_index=True) if len(self.on_axes) else self.points
+        if self.on_axes.empty:
+            return self.points
+        return pd.concat([self.points.assign(members=self.points["ranks"]), self.on_axes], ignore_index=True)
 
 
 def load(path: Path, hints: LogHints | None = None) -> Loaded:
