@@ -19,6 +19,7 @@ FLOORS = {
         ("cases", "statistics", "native", "topology"),
         ("records", "library_log"),
         ("interfaces",),
+        ("parts",),
         ("ranks", "loop"),
         ("watchdog",),
         ("transports",),

@@ -5,7 +5,8 @@ from functools import cache
 
 import numpy as np
 
-from ..interfaces import Work, empty_call
+from ..interfaces import empty_call
+from ..parts import Work
 
 __all__ = ["Ended", "compute_on_host"]
 

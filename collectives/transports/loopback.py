@@ -16,9 +16,10 @@ import numpy as np
 from ..cases import catalog
 from ..cases.case import Case
 from ..errors import UsageError
-from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, Work, empty_call, layout
+from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, empty_call, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
 from ..loop.timing import python_block
+from ..parts import Work
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
 from ..row_math import RowMath
@@ -193,7 +194,7 @@ class LoopbackCommunicator(LoopbackControl):
 
 
 class LoopbackParts:
-    """One slot of a thread; see `interfaces.Parts`. What is started is carried out by the wait for it."""
+    """One slot of a thread; see `parts.Parts`. What is started is carried out by the wait for it."""
 
     def __init__(self, comm: LoopbackCommunicator, row: np.ndarray, shared: dict[str, Any]) -> None:
         self.rank, self.size, self.now_ns = comm.rank, comm.size, comm.now_ns

@@ -1,4 +1,4 @@
-"""What operations made of several calls may use of MPI; see `interfaces.Parts`."""
+"""What operations made of several calls may use of MPI; see `parts.Parts`."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -8,7 +8,8 @@ import numpy as np
 from mpi4py import MPI
 
 from ..cases.case import Case
-from ..interfaces import RawBytes, Work
+from ..interfaces import RawBytes
+from ..parts import Work
 from ..row_math import RowMath
 from .host_compute import compute_on_host
 from .host_rows import HostRows

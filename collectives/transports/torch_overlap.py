@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from ..interfaces import Work, empty_call
+from ..interfaces import empty_call
+from ..parts import Work
 from .host_compute import Ended
 
 __all__ = ["DeviceWork", "HostWork", "compute", "observed"]

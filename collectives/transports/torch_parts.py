@@ -1,4 +1,4 @@
-"""What operations made of several calls may use of torch.distributed; see `interfaces.Parts`."""
+"""What operations made of several calls may use of torch.distributed; see `parts.Parts`."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 
 from ..cases.case import Case
-from ..interfaces import Work
 from ..loop.memory import HostMemory
+from ..parts import Work
 from ..row_math import RowMath
 from .torch_calls import Tensors, TimedGroup, Transfers, bind
 from .torch_memory import DeviceMemory, tensor

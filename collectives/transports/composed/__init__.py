@@ -12,8 +12,9 @@ from types import ModuleType
 from typing import Any
 
 from ...cases.case import Case
-from ...interfaces import Bound, Layout, Parts
+from ...interfaces import Layout
 from ...loop.timing import MarkedBlock, python_block
+from ...parts import Bound, Parts
 
 __all__ = ["bind", "host_block", "selector", "settler", "why_not"]
 

@@ -10,7 +10,8 @@ import msgspec
 from ...cases.case import Case
 from ...cases.families.interference import is_loaded, side_call
 from ...cases.side_by_side import arrange
-from ...interfaces import Bound, Layout, Parts, RawBytes
+from ...interfaces import Layout, RawBytes
+from ...parts import Bound, Parts
 from ..copies_by_host import copy_by_host
 
 __all__ = ["BINDERS", "calls"]

@@ -14,7 +14,8 @@ from ...cases.families import moe
 from ...cases.moe_plan import Plan, Shape, plan
 from ...cases.moe_workload import combine_dtype, parse_workload, token_bytes
 from ...cases.routing import source_tokens
-from ...interfaces import Bound, Layout, Parts, RawBytes
+from ...interfaces import Layout, RawBytes
+from ...parts import Bound, Parts
 
 __all__ = ["BINDERS", "calls"]
 

@@ -6,7 +6,8 @@ from ...cases.case import Case
 from ...cases.catalog import OPERATIONS
 from ...cases.on_axis import is_together, side_calls
 from ...cases.side_by_side import arrange
-from ...interfaces import Bound, Layout, Parts
+from ...interfaces import Layout
+from ...parts import Bound, Parts
 
 __all__ = ["BINDERS", "calls"]
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from ...cases.case import Case
 from ...cases.families.overlap import collective, parse_beside, side_call, state_of
 from ...cases.side_by_side import arrange
-from ...interfaces import Bound, Layout, Parts, Work, empty_call
+from ...interfaces import Layout, empty_call
+from ...parts import Bound, Parts, Work
 
 __all__ = ["BINDERS", "calls"]
 

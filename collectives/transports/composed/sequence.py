@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from ...cases.case import Case
 from ...cases.families.sequence import parts, side_calls
 from ...cases.side_by_side import arrange
-from ...interfaces import Bound, Layout, Parts
+from ...interfaces import Layout
+from ...parts import Bound, Parts
 
 __all__ = ["BINDERS", "calls"]
 
