@@ -11,7 +11,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import Line, seal
 from collbench.collectives.records.record import Record, Run
 
-__all__ = ["added", "runs_of", "write_journal"]
+__all__ = ["added", "opened", "runs_of", "write_journal"]
 
 _APPLICATION = 0x636F6C62       # "colb", in the head of the file
 _SCHEMA = (
@@ -25,7 +25,7 @@ _PATIENCE_S = 30.0              # several jobs of a cluster may end at once
 
 
 @contextmanager
-def _opened(path: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, create: bool = False) -> Iterator[sqlite3.Connection]:
     """The file, in one transaction. UsageError if it cannot be read or is none of ours."""
     if not create and not path.exists():
         raise UsageError(f"{path}: there is no history yet: add runs with collbench history DATA --db {path}")
@@ -52,7 +52,7 @@ def added(path: Path, lines: Iterable[Line]) -> tuple[int, int]:
     """
     runs, records = set(), 0
     started: dict[str, str] = {}
-    with _opened(path, create=True) as file:
+    with opened(path, create=True) as file:
         known = {run for run, in file.execute("select distinct run from lines")}
         for line in lines:
             is_run = isinstance(line, Run)
@@ -71,14 +71,14 @@ def added(path: Path, lines: Iterable[Line]) -> tuple[int, int]:
 
 def runs_of(path: Path) -> list[tuple[str, str]]:
     """(start, id) of every run, the earliest first. UsageError if there is no such file."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return sorted(file.execute("select distinct started, run from lines where is_run").fetchall())
 
 
 def write_journal(path: Path, out: Path, runs: Iterable[str] | None = None) -> int:
     """Write the lines of these runs, or of all, as a journal; returns how many. UsageError if a file fails."""
     wanted = None if runs is None else set(runs)
-    with _opened(path) as file:
+    with opened(path) as file:
         rows = file.execute("select run, line from lines order by number")
         lines = [line for run, line in rows if wanted is None or run in wanted]
     try:

@@ -6,12 +6,12 @@ the label `kind` says whether it is measured or extrapolated.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from ..text.metric_text import escaped, heading
 from .story import Story
 
 __all__ = ["openmetrics"]
@@ -20,8 +20,6 @@ _LABELS = {"system": "system", "transport": "transport", "library": "library", "
            "mode": "mode", "dtype": "dtype", "redop": "redop", "place": "place", "traffic": "traffic",
            "algorithm": "algorithm", "protocol": "protocol", "variant": "variant", "ranks": "ranks",
            "message_bytes": "bytes"}
-_ESCAPES = {"\\": r"\\", '"': r"\"", "\n": r"\n"}
-_UNSAFE = re.compile(r'[\\"\n]')
 
 
 class _Metric(NamedTuple):
@@ -56,21 +54,14 @@ def openmetrics(story: Story) -> str:
         samples = [f"{metric.name}{labels} {row[metric.column]:.10g}" for labels, row in labelled.items()
                    if _is_number(row.get(metric.column))]
         if samples:
-            lines += [*_heading(metric), *samples]
+            lines += [*heading(metric.name, metric.help, metric.unit), *samples]
     return "\n".join([*lines, *_verdict(story), *_started(story), "# EOF"]) + "\n"
 
 
-def _heading(metric: _Metric) -> Iterator[str]:
-    yield f"# TYPE {metric.name} gauge"
-    if metric.unit:
-        yield f"# UNIT {metric.name} {metric.unit}"
-    yield f"# HELP {metric.name} {metric.help}"
-
-
 def _verdict(story: Story) -> Iterator[str]:
-    yield from _heading(_Metric("collbench_verdict", "", "1 for the verdict of the report.", ""))
-    yield f'collbench_verdict{{verdict="{_escaped(story.answer.verdict.word)}"}} 1'
-    yield from _heading(_Metric("collbench_results_right", "", "1 if every result was checked and right.", ""))
+    yield from heading("collbench_verdict", "1 for the verdict of the report.")
+    yield f'collbench_verdict{{verdict="{escaped(story.answer.verdict.word)}"}} 1'
+    yield from heading("collbench_results_right", "1 if every result was checked and right.")
     yield f"collbench_results_right {int(story.overview.sound and story.overview.checked)}"
 
 
@@ -78,14 +69,14 @@ def _started(story: Story) -> Iterator[str]:
     texts = pd.Series([run.started for run in story.loaded.runs.values()], dtype=object)
     starts = pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601").dropna()
     if len(starts):
-        yield from _heading(_Metric("collbench_run_started_timestamp_seconds", "seconds", "Start of the last run.", ""))
+        yield from heading("collbench_run_started_timestamp_seconds", "Start of the last run.", "seconds")
         yield f"collbench_run_started_timestamp_seconds {starts.max().timestamp():.0f}"
 
 
 def _labels(row: Mapping[Any, Any]) -> str:
     """The labels of a row, without those that are unknown."""
     known = {label: row.get(column) for column, label in _LABELS.items()} | {"kind": row["kind"]}
-    words = (f'{label}="{_escaped(f"{value:.0f}" if isinstance(value, float) else str(value))}"'
+    words = (f'{label}="{escaped(f"{value:.0f}" if isinstance(value, float) else str(value))}"'
              for label, value in known.items() if value is not None and not (_is_float(value) and math.isnan(value)))
     return "{" + ",".join(words) + "}"
 
@@ -96,7 +87,3 @@ def _is_float(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _escaped(text: str) -> str:
-    return _UNSAFE.sub(lambda found: _ESCAPES[found[0]], text)

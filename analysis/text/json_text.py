@@ -13,7 +13,8 @@ __all__ = ["DOCUMENTS", "json_rows", "json_text"]
 # A number grows when a field is renamed, removed or means something else; new fields leave it.
 DOCUMENTS = MappingProxyType({
     "backtest": 1, "check": 1, "claims": 1, "compare": 1, "doctor": 1, "domains": 1, "expect": 1, "extrapolate": 1,
-    "history": 1, "links": 1, "project": 1, "report": 2, "run": 1, "simulate": 1, "tune": 1, "workload": 1})
+    "fleet": 1, "history": 1, "links": 1, "project": 1, "report": 2, "run": 1, "simulate": 1, "tune": 1,
+    "workload": 1})
 
 
 def json_text(name: str, body: Mapping[str, object]) -> str:

@@ -44,7 +44,8 @@ class Srun:
             raise UsageError(f"--container {job.container}: this srun has no --container-image: it needs the plugin "
                              "Pyxis")
         options = [f"--nodes={job.nodes}", f"--ntasks={job.ranks}", f"--ntasks-per-node={job.ranks_per_node}",
-                   f"--mpi={mpi}", "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else []),
+                   *([f"--nodelist={','.join(job.hosts)}"] if job.hosts else []), f"--mpi={mpi}",
+                   "--kill-on-bad-exit=1", *(["--overlap"] if self.inside_step else []),
                    *_container_options(job, Path.cwd())]
         return ["srun", *options, job.python, "-m", "collbench.rank", *job.arguments()]
 

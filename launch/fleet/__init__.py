@@ -1,0 +1,1 @@
+"""Launches over many pairs of nodes at once."""
