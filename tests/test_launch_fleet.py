@@ -4,14 +4,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
-from .test_launch_hosts import Hosts, ip
 
+from collbench.collectives.records.journal import read_journal
 from collbench.launch.launchers.mpirun import find_mpirun
+
+from .test_launch_hosts import Hosts, ip
 
 NODES, SLOW = 8, 5
 MBIT = 8            # of each wire: slow enough that the wire decides, not the cores of this machine
@@ -48,6 +52,14 @@ def limit(hosts, host, mbit):
 
 def sweep(hosts, *options):
     """Exit status, output and the JSON document of `collbench fleet` on the ninth host."""
+    process, out = begun(hosts, *options)
+    status, said = hosts.end(process, 600)
+    document = out.with_suffix(".json")
+    return status, said, json.loads(document.read_text()) if document.exists() else {}
+
+
+def begun(hosts, *options):
+    """The process of `collbench fleet` on the ninth host, and its directory."""
     mpirun = find_mpirun()
     agent = hosts.folder / "agent"
     agent.write_text(textwrap.dedent(f"""\
@@ -64,9 +76,7 @@ def sweep(hosts, *options):
     names = ",".join(hosts.address(host) for host in range(NODES))
     process = hosts.run(NODES, sys.executable, "-m", "collbench", "fleet", "--hosts", names, "--sizes", "256K",
                         "--case-seconds", "0.1", "--out", out, "--json", out.with_suffix(".json"), *options, **reach)
-    status, said = hosts.end(process, 600)
-    document = out.with_suffix(".json")
-    return status, said, json.loads(document.read_text()) if document.exists() else {}
+    return process, out
 
 
 def test_one_slow_node_of_eight_is_named_in_three_rounds(fleet):
@@ -89,3 +99,19 @@ def test_a_healthy_fleet_raises_no_alarm_and_an_absent_node_is_broken(fleet):
     assert status == 1, said
     assert {node["node"] for node in document["nodes"] if node["verdict"] != "good"} == {fleet.address(SLOW)}, said
     assert next(node for node in document["nodes"] if node["verdict"] != "good")["verdict"] == "broken"
+
+
+def test_after_an_interrupt_the_journals_are_there_and_can_be_judged(fleet):
+    process, out = begun(fleet, "--case-seconds", "30", "--rounds", "1")
+    deadline = time.monotonic() + 240
+    while len(list(out.glob("round-1/*/journal.jsonl"))) < NODES // 2:
+        assert process.poll() is None, fleet.end(process)[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    status, said = fleet.end(process)
+    assert status == 130, said
+    for journal in out.glob("round-1/*/journal.jsonl"):
+        assert read_journal(journal)[2] == []
+    again = fleet.run(NODES, sys.executable, "-m", "collbench", "fleet", out)
+    assert fleet.end(again)[0] in (0, 4)

@@ -104,8 +104,8 @@ def test_several_hosts_are_reached_as_each_launcher_wants_it():
         f"py -m collbench.rank {WORDS} --transport mpi --out r")
     for cores, asked in ((4, ["-bind-to", "core"]), (3, ["-hosts", "h1,h2"])):
         assert Mpirun("mpiexec", is_open_mpi=False, cores=cores, binds=True).command(SPREAD)[1:3] == asked
-    assert Srun("pmix").command(SPREAD)[:6] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--mpi=pmix",
-                                                "--kill-on-bad-exit=1"]
+    assert Srun("pmix").command(SPREAD)[:7] == ["srun", "--nodes=2", "--ntasks=8", "--ntasks-per-node=4",
+                                                "--nodelist=h1,h2", "--mpi=pmix", "--kill-on-bad-exit=1"]
     crowded = Mpirun("mpirun", is_open_mpi=True, is_root=True, cores=2)
     assert shlex.join(crowded.command(SPREAD)).startswith(
         "mpirun --allow-run-as-root --host h1:4,h2:4 --map-by ppr:4:node:OVERSUBSCRIBE --bind-to none ")

@@ -53,8 +53,8 @@ def lines(found: Judgement, pairs: Sequence[Pair], past: Mapping[str, Sequence[P
 
 def _link(link: LinkFinding) -> str:
     what = f"{link.factor:.2g}x the median time in {link.case}" if link.factor else f"failed: {link.reason}"
-    sure = ("" if link.confirmed else "; not confirmed by a second launch" if link.times == 1
-            else f"; only in {link.bad} of {link.times} launches")
+    sure = ("" if link.confirmed else f"; in {link.bad} of {link.times} launches, which may be an "
+            "accident")
     return f"link {link.nodes[0]} - {link.nodes[1]}: {what}, though both nodes are good with others{sure}"
 
 

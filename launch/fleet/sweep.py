@@ -26,7 +26,6 @@ OPS = ("ping_pong", "all_reduce")
 _CPU_SIZES, _DEVICE_SIZES = (8, 1 << 20), (8, 64 << 20)
 _SAID = 3           # lines of output that are kept of a launch that failed
 _SAMPLES = 8        # fewest of a case: one disturbance should not be the median
-# mpirun forwards its variables to other hosts only if told to; these say how to find them there.
 _ENVIRONMENT = {"PYTHONSAFEPATH": "1"}
 
 
