@@ -1,4 +1,4 @@
-"""The only module that starts jobs: time limit, signals, faults, and nothing left behind."""
+"""Starts a job in the foreground: time limit, signals, faults, and nothing left behind."""
 
 import os
 import select

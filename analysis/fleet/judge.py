@@ -304,7 +304,7 @@ def _why_unsure(bad: Sequence[_Seen], node: str, cleared: set[str], fleet: _Flee
     if len(cleared) >= _PROOF:
         return f"bad with {_listed(cleared)}, but so few pairs, or so noisy ones, may be so by accident: add --rounds"
     if unproven:
-        return f"{_described(bad[-1])} with {_listed(unproven)}, of which no pair was good either: it cannot be isolated"
+        return f"{_described(bad[-1])} with {_listed(unproven)}, with no good pair of either: it cannot be isolated"
     return f"{_described(bad[0])} with {_listed(cleared)}; no second partner to confirm it: add --rounds"
 
 
