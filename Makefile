@@ -10,7 +10,7 @@ RUN = PYTHONPATH= .venv/bin
 MEASURED = $(wildcard analysis/data/validation/*.csv analysis/data/workload/*.csv)
 
 .DEFAULT_GOAL := help
-.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims judge planners check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims contributed judge planners check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ learn: setup ## learn from the shipped measurements again; the files that ship r
 
 claims: setup ## examine public claims again with the shipped models and data: docs/claims.md
 	@$(RUN)/collbench claims --markdown docs/claims.md > /dev/null
+
+contributed: setup ## check the journals in contributed/ and score frozen predictions with them: docs/contributed.md
+	@$(RUN)/collbench contributed contributed --markdown docs/contributed.md
 
 judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (ARGS=--simulate: rerun it)
 	@$(RUN)/python benchmarks/judge.py $(ARGS)

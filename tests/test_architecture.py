@@ -54,7 +54,7 @@ FLOORS = {
         ("forecast",),
         ("findings",),
         ("links", "assess", "compare", "backtest", "simulate", "export"),
-        ("expect", "history", "tune", "workload"),
+        ("contributed", "expect", "history", "tune", "workload"),
         ("fleet",),
         ("report", "claims"),
         ("__main__",),
