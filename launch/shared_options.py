@@ -236,6 +236,9 @@ def write_text(file: Path, text: str) -> None:
 
 def replace_text(file: Path, text: str) -> None:
     """Like `write_text`, for a file that others read at any time: they see the old one or the new one, whole."""
+    if str(file) == "-":
+        write_text(file, text)
+        return
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         write_text(draft, text)

@@ -1,6 +1,7 @@
 """What a report says first: verdict, headline results, and their outlook at 72 and 384, as values."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,13 @@ def test_the_terminal_says_it_in_ten_lines_that_fit(h100, tmp_path, width):
         assert lines[-1].startswith("report: results/20261129-123903-host/report.html")
         for words in telling:
             assert any(words in line for line in lines), (words, lines)
+
+
+def test_a_table_without_checks_is_not_called_checked_though_no_size_is_known():
+    path = Path(__file__).parent / "log_excerpts" / "aiconfigurator_moe_a2a.txt"
+    assert build_story(path).answer.verdict.sentence.startswith("12 cases ok according to their log: no result was "
+                                                                "checked")
+
+
+def test_an_empty_call_is_never_a_result(tmp_path):
+    assert not build_story(written(tmp_path / "noop.csv", ("noop", 2, 2, 0, 1))).answer.results

@@ -96,6 +96,7 @@ def test_the_figures_of_a_journal_reach_the_table_and_the_document(journal):
     assert any(line.startswith("overlap: broadcast 1000 B exposes ") for line in lines)
     assert len(lines) <= MOST_LINES
     assert not any("72 and 384" in line for line in lines), "nothing here is extrapolated"
+    assert not any(outlook.measure for result in story.answer.results for outlook in result.outlook), "in vain"
     told = {(row["op"], row["figure"]): row["value"] for row in document(story)["comparisons"]}
     assert told == {(op, name): figure.value for op, figures in by_op.items() for name, figure in figures.items()}
 

@@ -17,6 +17,7 @@ from collbench.analysis.report.brief import MOST_LINES, brief
 from collbench.analysis.report.comparisons import comparison_tables
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
+from collbench.analysis.report.together_words import together_lines
 from collbench.collectives.cases import sequence_traffic
 from collbench.collectives.cases.calls import Call, CallList
 from collbench.collectives.cases.case import Case, Sweep
@@ -142,3 +143,9 @@ def test_a_report_has_a_table_of_axes_and_of_sequences(journal):
     assert one["sequence"] == f"{sequence_traffic.list_name(LIST)}:mesh=dp=2/tp=2"
     assert one["calls"] == 4
     assert {row["figure"] for row in found["comparisons"]} == {"alone_s", "together_s", "axis_factor"}
+
+
+def test_an_unknown_interval_is_left_out_of_the_answer():
+    (found,) = sequence_ratios(measured(8e-3, 1e-3, 2e-3, half=math.nan))
+    (line,) = together_lines(joined(()), [found])
+    assert line.endswith("1.60x the sum of its parts")

@@ -4,6 +4,7 @@ import re
 from itertools import groupby
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from collbench.analysis.report.story import build_story
@@ -15,6 +16,7 @@ from collbench.collectives.options import RunConfig
 from collbench.collectives.program import live_table, time_budget
 from collbench.collectives.program.plan import ForecastProbe, make_plan
 from collbench.collectives.program.sweep import run_sweep
+from collbench.collectives.program.table import Table
 from collbench.collectives.program.time_budget import SKIP, Decision, TimeKeeper
 from collbench.collectives.records.journal import read_journal
 from collbench.collectives.records.record import Policy
@@ -255,3 +257,26 @@ def test_the_life_of_communicators_is_measured_with_ranks_outside_too(tmp_path):
         assert {len(row) for row in timing.elapsed_ns} == {record.verification.checks // record.case.ranks}
         assert len(timing.elapsed_ns[0]) >= 3
     assert set(next(iter(runs.values())).provenance["communicator set-up s"]) == {"2", "5"}
+
+
+def test_columns_are_as_wide_as_the_texts_of_a_pipe_and_texts_as_short_as_a_terminal(tmp_path):
+    """Rows line up under the head; on 80 columns only what tells the rows apart is left of a traffic text."""
+    sent = [f"{pattern}:hidden=1024:topk=2:experts=8" for pattern in ("balanced", "zipf:1.2")]
+    beside = [f"victim=all_reduce:aggressor={name}" for name in ("all_reduce", "all_to_all", "copy")]
+    cases = [*(Case(op="moe_dispatch", ranks=2, bytes=16384, dtype="bfloat16", traffic=text) for text in sent),
+             *(Case(op="interference", ranks=4, bytes=65536, dtype="float32", traffic=text) for text in beside),
+             Case(op="all_reduce_hierarchical", ranks=4, bytes=65536, dtype="float32", redop="sum",
+                  traffic="levels:outer=2/inner=2")]
+    _, runs, (record,), _ = sweep(tmp_path, size=2, sweep={"ops": ("all_reduce",), "sizes": (8,), "places": (True,)})
+    (run,) = runs.values()
+    run = msgspec.structs.replace(run, sweep=msgspec.structs.replace(
+        run.sweep, ops=tuple({case.op: None for case in cases}), traffics=(*sent, *beside)))
+    short = ["balanced", "zipf:1.2", "all_reduce", "all_to_all", "copy", "levels:outer=2.."]
+    for width, texts in ((None, [*sent, *beside, cases[-1].traffic]), (100, short)):
+        table = Table(run, cases, width)
+        head = table.head().splitlines()[0]
+        rows = [table.row(msgspec.structs.replace(record, case=case, timings=())) for case in cases]
+        ends = head.index("traffic") + len("traffic")
+        assert [row[:ends].split()[-1] for row in rows] == texts
+        assert {len(line) for line in rows} == {len(head)}, "no cell is wider than its column"
+        assert width is None or len(head) <= width

@@ -71,6 +71,15 @@ def test_json_is_all_that_standard_output_has(collbench, some, words, document):
     assert rows[0]
 
 
+def test_metrics_are_all_that_standard_output_has(collbench, some, tmp_path):
+    done = collbench("report", "a.csv", "--openmetrics", "-")
+    assert done.stdout.startswith("# ")
+    assert done.stdout.endswith("# EOF\n")
+    assert not (tmp_path / "-").exists()
+    both = collbench("report", "a.csv", "--openmetrics", "-", "--json", "-")
+    assert (both.returncode, both.stdout, both.stderr.count("\n")) == (2, "", 1)
+
+
 def test_rows_keep_every_digit_and_what_is_unknown_is_null():
     frame = pd.DataFrame({"time_s": [3.059375e-12, np.nan], "ranks": [8.0, np.nan], "op": ["x", None]})
     rows = json_rows(frame, whole=("ranks",))

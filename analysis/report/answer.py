@@ -222,8 +222,8 @@ def _outlook(row: _Row, predicted: Predicted, target: int, home: _Home) -> Outlo
     if there is None:
         return Outlook(target, "not known", None, None, 0.9, why="not predicted")
     if there["kind"] == "refused":
-        pairs = row["op"] in OPERATIONS and OPERATIONS[row["op"]].pairs
-        measure = () if pairs else _next_counts(int(row["ranks"]), target)
+        never = row["op"] in FIGURES or (row["op"] in OPERATIONS and OPERATIONS[row["op"]].pairs)
+        measure = () if never else _next_counts(int(row["ranks"]), target)
         return Outlook(target, "not known", None, None, 0.9, measure, _command(row, measure, home),
                        why=str(there["reason"]))
     ratio = there["time_hi_s"] / there["time_lo_s"]

@@ -89,8 +89,8 @@ def _table(results: Sequence[Result], width: int) -> list[Text]:
     head = [f"{alike.pop()} ranks" if len(alike) == 1 else "operation", *(["library"] if named else []), "size",
             *(["ranks"] if alike else []), "busbw", "time", "±"]
     rows = [[result.op, *([result.library] if named else []), payload(result.message_bytes) if result.message_bytes
-             else "-", *([str(result.ranks)] if alike else []), "-" if result.busbw_Bps is None
-             else figure(result), seconds(result.time_s), "-" if result.plus_minus is None
+             else "-", *([str(result.ranks)] if alike else []), figure(result)
+             if result.busbw_Bps else "-", seconds(result.time_s), "-" if result.plus_minus is None
              else percent(result.plus_minus)] for result in results]
     left = 2 if named else 1
     wide = [max(map(len, column)) for column in zip(head, *rows, strict=True)]

@@ -24,8 +24,8 @@ def together_lines(comparisons: pd.DataFrame, sequences: Sequence[SequenceRatio]
         furthest = max(streamed, key=lambda one: max(one.ratio, 1 / one.ratio))
         row = furthest.row
         name = row["traffic"] if row["op"] == "sequence" else row["op"]
-        yield (f"{name} {payload(row['message_bytes'])}: {digits(furthest.ratio)}x the sum of its parts "
-               f"[{digits(furthest.lo)} to {digits(furthest.hi)}]")
+        yield (f"{name} {payload(row['message_bytes'])}: {digits(furthest.ratio)}x the sum of its parts"
+               f"{_interval(furthest.lo, furthest.hi)}")
 
 
 def _axes(cases: pd.DataFrame) -> str:
@@ -35,7 +35,11 @@ def _axes(cases: pd.DataFrame) -> str:
     row = largest.iloc[-1]
     axis = axis_of(row["traffic"])
     assert axis is not None
-    interval = "" if pd.isna(row["axis_factor lo"]) else \
-        f" [{digits(row['axis_factor lo'])} to {digits(row['axis_factor hi'])}]"
     return (f"mesh {axis.mesh.text.replace('/', ',')}: {row['op']} {payload(row['message_bytes'])} on {axis.axis} "
-            f"{digits(row['axis_factor'])}x as long with {'+'.join(axis.others)}{interval}")
+            f"{digits(row['axis_factor'])}x as long with {'+'.join(axis.others)}"
+            f"{_interval(row['axis_factor lo'], row['axis_factor hi'])}")
+
+
+def _interval(low: float, high: float) -> str:
+    """Empty where there are too few samples for one."""
+    return "" if pd.isna(low) else f" [{digits(low)} to {digits(high)}]"

@@ -43,7 +43,7 @@ class Display:
         self._how = "plain" if how == "auto" else how
         self._run, self._plan = run, plan
         self._width = shutil.get_terminal_size((0, 0)).columns or None
-        self._table = Table(run, self._width)
+        self._table = Table(run, plan.cases, self._width)
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[tuple[str, str]] = Counter()
         self._left = Counter(case.op for case in plan.cases)

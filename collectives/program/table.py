@@ -1,12 +1,13 @@
 """One row per case in the columns of nccl-tests, as many of them as fit."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from ..cases import catalog
 from ..cases.axis_traffic import is_mesh
-from ..cases.case import format_size
+from ..cases.case import Case, format_size
 from ..records.record import Mode, Record, Run
 from ..statistics.stopping import median
 
@@ -38,15 +39,22 @@ _LONG_US = 1e5      # from here on without decimals
 class Table:
     """Head and rows for a sweep."""
 
-    def __init__(self, run: Run, width: int | None) -> None:
-        """`width` is that of the terminal; None: unlimited."""
+    def __init__(self, run: Run, cases: Iterable[Case], width: int | None) -> None:
+        """`cases` are those of the rows; `width` is that of the terminal, None: unlimited."""
         self._width = width
         self._empty_s: dict[int, float] = {}
+        texts: dict[str, set[str]] = {}
+        for case in cases:
+            texts.setdefault(case.op, set()).add(_traffic(case))
+        self._wide = {"op": max(map(len, texts), default=0), "traffic": _longest(texts.values())}
+        self._short: dict[str, dict[str, str]] = {}
         every = [name for name in _COLUMNS if name != "traffic" or _has_traffic(run)]
         if width is not None and self._total(every, narrow=False) > width and len(run.sweep.traffics) == 1 \
                 and not any(_has_own_traffic(catalog.OPERATIONS[op]) for op in run.sweep.ops):
             every = [name for name in every if name != "traffic"]       # the same in all rows that have one
         self._narrow = width is not None and self._total(every, narrow=False) > width
+        if self._narrow:
+            self._short = {op: _shortened(known, _COLUMNS["traffic"].narrow) for op, known in texts.items()}
         self._names = self._fitting(run, every) if self._narrow else every
 
     def head(self) -> str:
@@ -64,9 +72,10 @@ class Table:
         cells = {"op": case.op, "ranks": str(case.ranks), "count": str(case.count), "type": case.dtype or "-",
                  "size": str(case.bytes), "redop": case.redop or "none",
                  "root": "0" if case.operation.rooted else "-1", "place": "in" if case.in_place else "out",
-                 "traffic": case.axis.words if case.axis else case.traffic or "-"}
+                 "traffic": _traffic(case)}
         if self._narrow:
             cells["size"] = format_size(case.bytes) if case.bytes else "-"
+            cells["traffic"] = self._short.get(case.op, {}).get(cells["traffic"], cells["traffic"])
         if record.status != "ok":
             names = [name for name in self._names if name in _OF_CASE]
             return f"{self._line(cells, names)}  {record.status.upper()}: {record.reason}"
@@ -90,12 +99,16 @@ class Table:
         return line + warnings if self._width is None or len(line) + len(warnings) <= self._width else line
 
     def _line(self, cells: Mapping[str, str], names: Sequence[str]) -> str:
-        return " ".join(f"{cells[name]:>{_COLUMNS[name].narrow if self._narrow else _COLUMNS[name].wide}}"
-                        for name in names)
+        return " ".join(f"{cells[name]:>{self._width_of(name, self._narrow)}}" for name in names)
 
-    @staticmethod
-    def _total(names: Sequence[str], narrow: bool) -> int:
-        return sum((_COLUMNS[name].narrow if narrow else _COLUMNS[name].wide) + 1 for name in names) - 1
+    def _total(self, names: Sequence[str], narrow: bool) -> int:
+        return sum(self._width_of(name, narrow) + 1 for name in names) - 1
+
+    def _width_of(self, name: str, narrow: bool) -> int:
+        """That of the column, or of its longest text."""
+        column = _COLUMNS[name]
+        return max(column.narrow if narrow else column.wide, 0 if narrow and name == "traffic" else
+                   self._wide.get(name, 0))
 
     def _fitting(self, run: Run, every: Sequence[str]) -> list[str]:
         """The indispensable columns, then those that tell the rows apart, then others as long as they fit."""
@@ -109,6 +122,35 @@ class Table:
             if self._width is None or self._total(wanted, narrow=True) <= self._width:
                 chosen.add(name)
         return [name for name in every if name in chosen]
+
+
+def _traffic(case: Case) -> str:
+    return case.axis.words if case.axis else case.traffic or "-"
+
+
+def _longest(texts: Iterable[Collection[str]]) -> int:
+    return max((len(text) for known in texts for text in known), default=0)
+
+
+def _shortened(texts: Collection[str], most: int) -> dict[str, str]:
+    """For each text what tells it from the others, in up to `most` characters.
+
+    Parts that all texts begin or end with are left out, then names that all begin with: of
+    `victim=all_reduce:aggressor=copy` and `victim=all_reduce:aggressor=all_to_all` remain `copy` and `all_to_all`.
+    """
+    short = {text: text for text in texts}
+    for separators in (":", ":="):
+        if len(short) > 1 and _longest([short.values()]) > most:
+            begun = 1 + max(map(_common(short.values()).rfind, separators))
+            last = _common([rest[begun:][::-1] for rest in short.values()])
+            ended = 1 + last.rfind(":")
+            short = {text: rest[begun:len(rest) - ended] for text, rest in short.items()}
+    return {text: rest if len(rest) <= most else f"{rest[:most - 2]}.." for text, rest in short.items()}
+
+
+def _common(texts: Iterable[str]) -> str:
+    """What all begin with."""
+    return "".join(column[0] for column in takewhile(lambda column: len({*column}) == 1, zip(*texts, strict=False)))
 
 
 def _has_traffic(run: Run) -> bool:

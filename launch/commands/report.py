@@ -8,7 +8,16 @@ from collbench.collectives.errors import UsageError, printable
 from collbench.collectives.option_groups import GroupedCommand
 
 from ..data_arguments import ALL_DATA, read_data
-from ..shared_options import domains_options, json_option, log_options, replace_text, verbose_option, warn, write_text
+from ..shared_options import (
+    OutputFile,
+    domains_options,
+    json_option,
+    log_options,
+    replace_text,
+    verbose_option,
+    warn,
+    write_text,
+)
 
 __all__ = ["SECTION", "command"]
 
@@ -25,9 +34,9 @@ SECTION = "read"
               "slide-OP.png and .svg, large enough for a slide.")
 @click.option("--baseline", type=click.Path(path_type=Path, exists=True), default=None, metavar="DATA",
               help="A run or log of the same cases to compare DATA with.")
-@click.option("--openmetrics", "metrics_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              metavar="FILE", help="Write every figure with its interval as metrics, for the text file collector of "
-              "Prometheus' node exporter.")
+@click.option("--openmetrics", "metrics_file", type=OutputFile(allow_dash=True), default=None, metavar="FILE",
+              help="Write every figure with its interval as metrics, for the text file collector of Prometheus' node "
+              "exporter; - is standard output, without the text.")
 @domains_options
 @json_option("Write verdict, findings, expectations and predictions as one JSON document; - is standard output, "
              "without the text.")
@@ -45,6 +54,9 @@ def command(data: tuple[Path, ...], out: Path | None, figures: bool, slide: str 
 
     Example: collbench report *.log --measured-on hgx_h100_8 -o my-report
     """
+    if str(json_file) == str(metrics_file) == "-":
+        raise UsageError("only one output can be -, which is standard output: give a file to each other one")
+    data_on_stdout = "-" in (str(json_file), str(metrics_file))
     if out is None and (figures or slide or not json_file):
         out = _usual_directory(data)
     from collbench.analysis.report.figure_files import require_renderer
@@ -64,12 +76,12 @@ def command(data: tuple[Path, ...], out: Path | None, figures: bool, slide: str 
     if metrics_file:
         from collbench.analysis.report.openmetrics import openmetrics
         replace_text(metrics_file, openmetrics(story))
-    if str(json_file) != "-":
+    if not data_on_stdout:
         show(story, verbose=verbose, page=str(page or ""))
     elif page:
         click.echo(printable(f"report: {page}"), err=True)
     if slide and out is not None:
-        click.echo(printable(f"slide: {write_slide(story, slide, out)}"), err=str(json_file) == "-")
+        click.echo(printable(f"slide: {write_slide(story, slide, out)}"), err=data_on_stdout)
 
 
 def _usual_directory(data: tuple[Path, ...]) -> Path:
