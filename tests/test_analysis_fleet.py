@@ -3,7 +3,9 @@
 import itertools
 import json
 import random
+import socket
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,11 +13,30 @@ from hypothesis import strategies as st
 from collbench.analysis.fleet.formats import FORMATS, status_for_tool, text_of
 from collbench.analysis.fleet.judge import BROKEN, CANNOT_TELL, GOOD, SLOW, NodeVerdict, Pair, Rule, judge
 from collbench.analysis.fleet.plan import next_round
+from collbench.analysis.fleet.read import pair_of
 from collbench.analysis.history.nodes import PastVerdict, add_verdicts, verdicts_of
 from collbench.analysis.history.store import opened
+from collbench.collectives.cases.case import Case, Sweep
 from collbench.collectives.errors import UsageError
-from collbench.collectives.records.fleet import Fleet
+from collbench.collectives.options import RunConfig
+from collbench.collectives.records.digest import digest
+from collbench.collectives.records.fleet import Fleet, PairLaunch
+from collbench.collectives.records.journal import Journal
+from collbench.collectives.records.record import (
+    SCHEMA,
+    Clock,
+    Mismatch,
+    Policy,
+    Record,
+    Run,
+    Timing,
+    Verification,
+)
 from collbench.launch.commands import fleet as fleet_command
+from collbench.launch.fleet.side_by_side import run_side_by_side
+from collbench.launch.fleet.sweep import new_fleet
+from collbench.launch.job import Job
+from collbench.launch.launchers.local import FACTORY as Local
 
 RULE = Rule(0.3, 1.0)
 CASES = {"ping_pong 8 B": 20e-6, "ping_pong 1 MiB": 1e-4, "all_reduce 1 MiB": 2e-4}
@@ -148,7 +169,7 @@ def test_npd_gets_its_status_and_one_line_of_80_ascii_characters():
     assert status_for_tool("nhc", NODES[1]) is None
     text = text_of("npd", FLEET, NODES)
     assert [line for line in text.splitlines() if len(line) > 80 or not line.isascii()] == []
-    assert text.splitlines()[1] == "slow: 2x in all_reduce 1 MiB, 3 pairs (n1)"
+    assert text.splitlines()[1] == "slow: 2.00x in all_reduce 1 MiB, 3 pairs (n1)"
     assert len(text.splitlines()) == 4
 
 
@@ -173,7 +194,7 @@ def test_metrics_are_read_by_the_parser_of_prometheus():
 
 def test_a_prolog_gets_the_reason_and_every_format_is_offered():
     assert text_of("nhc", FLEET, NODES[:1]) == "collbench fleet: n0: good\n"
-    assert text_of("nhc", FLEET, NODES[:2]).startswith("collbench fleet: n1: slow: 2x the time of the median node (")
+    assert text_of("nhc", FLEET, NODES[:2]).startswith("collbench fleet: n1: slow: 2.00x the time of the median node (")
     assert fleet_command._FORMATS == FORMATS
 
 
@@ -185,3 +206,77 @@ def test_verdicts_are_appended_once_and_never_changed(tmp_path):
     assert [row.verdict for row in verdicts_of(path, "n0")] == [SLOW, GOOD]
     with pytest.raises(UsageError, match="only appended"), opened(path, create=True) as file:
         file.execute("delete from node_verdicts")
+
+
+def a_journal(folder, wrong=False):
+    """A launch over two nodes: an all_reduce of 1 MiB in 200 us, in 100 calls per sample."""
+    folder.mkdir(parents=True)
+    case = Case(op="all_reduce", ranks=2, bytes=1 << 20, dtype="float32", redop="sum")
+    run = Run(schema=SCHEMA, id="r1", started=FLEET.started, transport="mpi", library="Open MPI 5", device="cpu",
+              world=2, clock=Clock(kind="shared"), policy=Policy(), command=("x",), provenance={},
+              sweep=Sweep(ops=("all_reduce",), sizes=(1 << 20,), ranks=(2,)))
+    timing = Timing(mode="isolated", calls=100, warmup=1, begin_ns=[[0] * 9] * 2, elapsed_ns=[[20_000_000] * 9] * 2,
+                    precision=0.01, stopped_by="precision")
+    fault = Mismatch(rank=1, index=7, expected="3.0", found="nan", when="after timing") if wrong else None
+    with Journal(folder / "journal.jsonl") as journal:
+        journal.extend([run, Record(run="r1", case=case, status="wrong" if wrong else "ok", timings=(timing,),
+                                    digests=(digest(case, timing, 0.02),),
+                                    verification=Verification(checks=9, wrong=int(wrong), fault=fault))])
+
+
+def left_behind(folder, suspect, wrong):
+    """The directory of a sweep over this host and seven others: launches with `suspect` do not start, or are wrong."""
+    nodes = (socket.gethostname(), *names(7))
+    lines, pairs = [], []
+    for number in range(1, 4):
+        for pair in next_round(nodes, pairs, RULE, "seed"):
+            bad = suspect in pair
+            launch = PairLaunch(round=number, nodes=pair, status=int(bad), wall_s=1.0, said=("no route",) * bad)
+            if wrong or not bad:
+                a_journal(launch.directory(folder), wrong=bad)
+            lines.append(msgspec.json.encode(launch) + b"\n")
+            pairs.append(pair_of(launch, folder))
+    (folder / "fleet.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(FLEET, nodes=nodes)))
+    (folder / "pairs.jsonl").write_bytes(b"".join(lines))
+    return pairs
+
+
+def test_a_node_reads_its_own_verdict_from_an_earlier_sweep(collbench, tmp_path):
+    left_behind(tmp_path, socket.gethostname(), wrong=False)
+    done = collbench("fleet", str(tmp_path), "--this-node", "--format", "npd", "-", "--db", "c.db")
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stderr
+    assert done.stdout.startswith("broken: the launch ended with status 1: no route (with ")
+    assert "8 nodes: 7 good, 1 broken" in done.stderr
+    again = collbench("fleet", str(tmp_path), "--json", "-")
+    document = json.loads(again.stdout)
+    assert (document["document"], document["status"], len(document["pairs"])) == ("collbench fleet", 1, 12)
+
+
+def test_times_are_per_call_and_a_wrong_result_is_a_failure(tmp_path):
+    pairs = left_behind(tmp_path, "n3", wrong=True)
+    assert {pair.failure for pair in pairs if "n3" in pair.nodes} == {"wrong result of all_reduce 1 MiB on rank 1"}
+    assert [dict(pair.times_s) for pair in pairs if "n3" not in pair.nodes] == [
+        {"all_reduce 1 MiB": pytest.approx(200e-6)}] * 9
+    assert {node.node: node.verdict for node in judge([*names(7), socket.gethostname()], pairs, RULE).bad} == {
+        "n3": BROKEN}
+
+
+def test_a_request_that_makes_no_fleet_is_refused(tmp_path):
+    for hosts, words in ((["n1"], "at least 2"), (["n1", "n2", "n1"], "named twice: n1")):
+        with pytest.raises(UsageError, match=words):
+            new_fleet(hosts, "mpi", 1, 0.3, 1.0)
+
+
+def test_jobs_side_by_side_fail_without_the_others(tmp_path):
+    """One cannot be started, one ends badly, one takes too long and is gone afterwards, one is fine."""
+    class Shell(Local):
+        def command(self, job):
+            return ["sh", "-c", job.name.replace("_", " ")] if job.name != "none" else [str(tmp_path / "absent")]
+    config = RunConfig(journal=tmp_path / "journal.jsonl", transport="mpi", policy=Policy(),
+                       sweep=Sweep(ops=("noop",), sizes=(8,), ranks=(2,)))
+    jobs = [Job(config=msgspec.structs.replace(config, journal=tmp_path / name / "journal.jsonl"), ranks=2, name=name,
+                time_limit_s=0.5) for name in ("none", "false", "sleep_100", "true")]
+    ended = {}
+    assert run_side_by_side(Shell(), jobs, lambda one: ended.setdefault(one.job.name, one), {}) == 0
+    assert {name: one.status for name, one in ended.items()} == {"none": None, "false": 1, "sleep_100": 124, "true": 0}
+    assert "No such file" in ended["none"].why

@@ -265,10 +265,12 @@ def _compare(pair: Pair, pairs: Sequence[Pair], references: Mapping[str, _Refere
             continue
         excess = math.log(time_s) - reference.centre
         factors[case] = math.exp(excess)
+        if excess <= reference.limit:
+            continue
         beside = [math.log(other.times_s[case]) for other in pairs
                   if other is not pair and other.round == pair.round and case in other.times_s]
         in_round = math.log(time_s) - statistics.median_low(beside) if beside else excess
-        if excess > reference.limit and in_round > math.log1p(rule.slowdown):
+        if in_round > math.log1p(rule.slowdown):
             slow[case] = factors[case]
     return _Seen(pair, slow, factors)
 
@@ -351,7 +353,7 @@ def _described(one: _Seen) -> str:
     if one.pair.failure:
         return one.pair.failure
     case = max(one.slow, key=one.slow.__getitem__)
-    return f"{one.slow[case]:.2g}x as slow in {case}"
+    return f"{one.slow[case]:.2f}x as slow in {case}"
 
 
 def _partner(one: _Seen, node: str) -> str:

@@ -54,7 +54,8 @@ def _failure(launch: PairLaunch, records: Sequence[Record]) -> str:
     if launch.status == _TIMED_OUT:
         return f"time limit reached after {launch.wall_s:.0f} s"
     said = next((line for line in reversed(launch.said) if line.strip(" -*=")), "").strip()
-    return (f"the launch ended with status {launch.status}" + (f": {said}" if said else ""))[:_LONGEST]
+    how = "could not be started" if launch.status is None else f"ended with status {launch.status}"
+    return (f"the launch {how}" + (f": {said}" if said else ""))[:_LONGEST]
 
 
 def _label(record: Record) -> str:

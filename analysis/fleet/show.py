@@ -18,10 +18,10 @@ _SHOWN = 5          # earlier verdicts that are looked at
 
 
 def node_text(node: NodeVerdict) -> str:
-    """A verdict in one line: `h3: slow: 2.0x (1.9x to 2.1x, 3 pairs) in all_reduce 1 MiB, with h1, h2`."""
+    """A verdict in one line: `h3: slow: 2.01x the time of the median node (1.98x to 2.05x, 3 pairs) in ...`."""
     words = f"{node.node}: {node.verdict}"
     if node.verdict == SLOW:
-        words += (f": {node.factor:.2g}x the time of the median node ({node.factor_lo:.2g}x to {node.factor_hi:.2g}x, "
+        words += (f": {node.factor:.2f}x the time of the median node ({node.factor_lo:.2f}x to {node.factor_hi:.2f}x, "
                   f"{counted(node.pairs, 'pair')}) in {node.case}, {node.reason}")
     elif node.reason:
         words += f": {node.reason}"
@@ -52,7 +52,7 @@ def lines(found: Judgement, pairs: Sequence[Pair], past: Mapping[str, Sequence[P
 
 
 def _link(link: LinkFinding) -> str:
-    what = f"{link.factor:.2g}x the median time in {link.case}" if link.factor else f"failed: {link.reason}"
+    what = f"{link.factor:.2f}x the median time in {link.case}" if link.factor else f"failed: {link.reason}"
     sure = ("" if link.confirmed else f"; in {link.bad} of {link.times} launches, which may be an "
             "accident")
     return f"link {link.nodes[0]} - {link.nodes[1]}: {what}, though both nodes are good with others{sure}"

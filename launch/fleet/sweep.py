@@ -89,8 +89,8 @@ class FleetSweep:
     def _job(self, number: int, pair: tuple[str, str]) -> Job:
         where = PairLaunch(round=number, nodes=pair, status=None, wall_s=0.0).directory(self.out)
         ranks = 2 * self.fleet.ranks_per_node
-        sweep = Sweep(ops=("noop", *OPS), sizes=tuple(self._sizes or _CPU_SIZES), ranks=(ranks,), places=(False,),
-                      seed=random_seed())
+        sweep = Sweep(ops=("noop", *OPS), sizes=tuple(self._sizes or _CPU_SIZES), ranks=(ranks,),
+                      places=(self.fleet.transport == "torch",), seed=random_seed())       # torch reduces in place only
         policy = Policy(modes=("isolated",), case_s=self._case_s, precision=0.05, min_samples=_SAMPLES)
         config = RunConfig(transport=self.fleet.transport, device=self._device,
                            device_sizes=() if self._sizes else _DEVICE_SIZES, sweep=sweep, policy=policy,

@@ -25,7 +25,7 @@ def write(fleet: Fleet, nodes: Sequence[NodeVerdict]) -> str:
 
 def _short(node: NodeVerdict) -> str:
     if node.verdict == SLOW:
-        text = f"{node.verdict}: {node.factor:.2g}x in {node.case}, {node.pairs} pairs ({node.node})"
+        text = f"{node.verdict}: {node.factor:.2f}x in {node.case}, {node.pairs} pairs ({node.node})"
     else:
         text = f"{node.verdict} ({node.node})" if not node.reason else f"{node.verdict}: {node.reason} ({node.node})"
     if text.isascii() and len(text) <= _LONGEST:
