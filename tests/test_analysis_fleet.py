@@ -148,6 +148,16 @@ def test_a_fleet_that_differs_everywhere_cannot_tell():
     assert "differ too much" in found.nodes[0].reason
 
 
+def test_a_node_that_met_only_broken_ones_is_not_accused():
+    good = [(f"n{number}", f"n{number + 1}") for number in range(3, 60)]
+    bad = [("n0", "n1"), ("n0", "n2"), ("n1", "n3"), ("n1", "n4"), ("n2", "n5"), ("n2", "n6")]
+    pairs = [*(Pair(round=1, nodes=pair, times_s={"all_reduce 1 MiB": 1.0}) for pair in good),
+             *(Pair(round=2, nodes=pair, failure="no route") for pair in bad)]
+    found = verdicts(judge(names(61), pairs, RULE))
+    assert (found["n0"], found["n1"], found["n2"]) == (CANNOT_TELL, BROKEN, BROKEN)
+    assert {found[f"n{number}"] for number in range(3, 61)} == {GOOD}
+
+
 def test_nothing_works_and_nobody_is_accused():
     _, found = sweep(names(8), broken=names(8))
     assert set(verdicts(found).values()) == {CANNOT_TELL}
