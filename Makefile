@@ -10,7 +10,7 @@ RUN = PYTHONPATH= .venv/bin
 MEASURED = $(wildcard analysis/data/validation/*.csv analysis/data/workload/*.csv)
 
 .DEFAULT_GOAL := help
-.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims contributed judge planners check lint types mutants clean distclean
+.PHONY: soak garble help setup bench smoke first-day test test-all test-mpich faults campaign speed overhead startup validate learn claims contributed judge planners docs check lint types mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,11 @@ judge: setup ## test the extrapolation to 72 and 384 ranks against a simulator (
 planners: setup ## error of aiconfigurator with and without our forecasts (ARGS="--python PYTHON", which has it)
 	@$(RUN)/python benchmarks/planner_tables.py $(ARGS)
 
+docs: setup ## the pages of docs/ as a site: site/index.html
+	@$(RUN)/python -m pip install --quiet --constraint constraints.txt mkdocs || \
+		{ echo "WARNING: mkdocs could not be installed: the site is not built" >&2; exit 0; }; \
+		$(RUN)/python -m mkdocs --quiet build --strict
+
 check: lint types ## ruff and mypy, as CI runs them before the tests
 
 lint: setup ## check the style of the sources
@@ -92,7 +97,7 @@ mutants: setup ## plant bugs one at a time and list those that no test notices (
 	@$(RUN)/python tools/mutants.py $(ARGS)
 
 clean: ## remove build and test files; keep results
-	@rm -rf build dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	@rm -rf build dist site .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## remove the environment too

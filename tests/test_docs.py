@@ -2,23 +2,30 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from collbench.collectives.program.rank import main as rank_program
 from collbench.launch.cli import cli
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+FOLDERS = (".", "docs", "contributed", "plugins")
+PAGES = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
+IN_README = (".", "docs")
 TOP = ("analysis", "benchmarks", "collbench", "collectives", "docs", "launch", "tests", "tools")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(rf"(?<![\w./<>-])((?:{'|'.join(TOP)})/[\w./-]*\w|\.ci/\w+|test_[a-z_0-9]+\.py)(?!\w*[<*])")
 OPTION = re.compile(r"(?<![\w-])--?[A-Za-z][\w-]*")
 MAKE = re.compile(r"(?:`|^    )make ([a-z][a-z-]*)", re.MULTILINE)
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+OUTSIDE = ("index.md", "contributing.md", "changelog.md", "plugins.md")      # what tools/site_pages.py adds
 MODULE = re.compile(r"-m (collbench[\w.]*)")
 
 
@@ -140,7 +147,24 @@ def test_modules_and_make_targets_exist(page):
 
 def test_every_page_is_listed_in_the_readme():
     listed = {(ROOT / target.partition("#")[0]).resolve() for target in LINK.findall(text(ROOT / "README.md"))}
-    assert set(PAGES) - {ROOT / "README.md"} <= listed
+    assert {page for folder in IN_README for page in (ROOT / folder).glob("*.md")} - {ROOT / "README.md"} <= listed
+
+
+def test_every_page_of_the_docs_is_in_the_navigation_of_the_site_once():
+    groups = [group for entry in SITE["nav"] for group in entry.values()]
+    names = [name for group in groups for name in ([group] if isinstance(group, str) else group)]
+    pages = [page.name for page in (ROOT / "docs").glob("*.md")]
+    assert sorted(names) == sorted([*pages, *OUTSIDE])
+
+
+@pytest.mark.skipif(find_spec("mkdocs") is None, reason="SKIPPED: mkdocs is not installed (make docs)")
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)], cwd=ROOT,
+                          text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 'href="plugins.html"' in (tmp_path / "kubernetes.html").read_text()
+    assert 'href="measuring.html"' in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize("words", ["run --no-such-option", "run --ranks", "no-such-command", "run --ops no_such_op"])
