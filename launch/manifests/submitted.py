@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 
 from ..job import Job
 from . import pods
-from .yaml_text import as_yaml
 
 __all__ = ["Submitted"]
 
@@ -28,6 +27,7 @@ class Submitted(ABC):
 
     def script(self, job: Job) -> str:
         """The complete manifest."""
+        from .yaml_text import as_yaml  # PyYAML, which only a manifest needs
         own = pods.checked(job)
         return as_yaml(self.objects(own), pods.heading(own, self.logs(own)))
 

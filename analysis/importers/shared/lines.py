@@ -10,6 +10,7 @@ import re
 from contextlib import suppress
 from itertools import pairwise
 
+from .debug_output import without_idle_output
 from .prefixes import LogLine, is_tools_own, without_prefix, without_unknown_prefix
 from .unwrap import unwrapped
 
@@ -48,14 +49,18 @@ _NUMBERED = re.compile(r"\s{0,9}(\d{1,7})(?:[:|]\s?|\t| \| ?|\.\s|\s{1,2})")
 
 def split_lines(text: str, keep_ends: bool = False) -> list[str]:
     """Lines as editors number them, optionally with line ends; `str.splitlines` splits at more characters."""
-    return _LINE.findall(text) if keep_ends else _BREAK.split(text)
+    if keep_ends:
+        return _LINE.findall(text)
+    return _BREAK.split(text) if "\r" in text else text.split("\n")      # which is ten times as fast
 
 
 def clean_lines(text: str) -> list[LogLine]:
     """All lines of a log as the tool printed them, blank where nothing is left."""
     whole = unwrapped(_without_ends(_without_numbers(_not_added(_unquoted(split_lines(text))))))
-    lines = [without_prefix(number, _without_markup(line[:LONGEST])) for number, line in enumerate(whole, 1)]
-    return [line._replace(text=_tidy(line.text)) for line in without_unknown_prefix(lines)]
+    whole = without_idle_output(whole)
+    lines = [without_prefix(number, _without_markup(line[:LONGEST])) if line else LogLine(number, "", None)
+             for number, line in enumerate(whole, 1)]
+    return [line._replace(text=_tidy(line.text)) if line.text else line for line in without_unknown_prefix(lines)]
 
 
 def _unquoted(lines: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from .debug_output import TELLING, TUNED
 from .log import LogLine
 from .nccl_row import Columns, Row, header, looks_like_a_row, parse_row, resembles_a_row, with_units
 from .printed_numbers import printed_number
@@ -27,7 +28,6 @@ _FOOTER = re.compile(r"[#\s]*(?:Avg bus bandwidth|Collective test concluded)\b")
 _BOUNDS = re.compile(r"[#\s]*Out of bounds values\s*:\s*(\d+)\s+(\w+)")
 _HEADING = re.compile(r"\s*(?:#{2,6}\s|={3,}\s)")
 _CHOICE = re.compile(r"\b(?:NCCL_)?(ALGO|PROTO)(?:=| set by environment to )\"?([\w,;^:]{1,40})", re.IGNORECASE)
-_TUNED = re.compile(r"NCCL INFO (?:\w+: )?(\d{1,18}) Bytes -> Algo (\w+) proto (\w+)")
 _MENTION = re.compile(r"\b((?:all_?reduce|all_?gather|reduce_?scatter|broadcast|reduce|alltoallv?|all_to_all|gather|"
                       r"scatter|send_?recv|hypercube))_perf\w*", re.IGNORECASE)
 _FAILURE = re.compile(r"(?:Test (?:NCCL |CUDA |HIP )?failure|launch failed|NCCL WARN|unhandled|rror:).{0,120}")
@@ -39,7 +39,6 @@ _ELIDED = re.compile(r"[#\s]*[\[<(]?\s?(?:\.{3,}|\u2026|snip\w*|truncated|omitte
 _RANK_LINE = re.compile(r"[#\s]*Rank\s+\S+\s.{0,80}\bdevice\b|"
                          r"[#\s]*\S+\s+\d+\s.{0,40}\bPid\s+\d+\s.{0,80}\bdevice\b|"
                         r"[#\s]*Rank\s+\S+\s+(?:Group\s+\S+\s+)?Pid\s+\d+\s")
-_WORDS = ("ALGO", "PROTO", "Algo ", "_perf", " version", "rror", "ailure", "launch failed", "Blocking")
 _DEBUG_HOST = re.compile(r"\s*(\S{1,128}?):\d{1,10}:\d{1,10} \[\d+\]")
 _GLUED = re.compile(r"(?:\[\d{1,7}\] )?(\S{0,160}):\d{1,10}:\d{1,10} \[\d{1,4}\]?.*")
 _ALGORITHMS = ("Tree", "Ring", "CollNetDirect", "CollNetChain", "NVLS", "NVLSTree", "PAT")
@@ -195,7 +194,7 @@ class _TableReader:
         """Whether a line is debug output of the library, which most lines of a long log are; stores its settings."""
         if "] NCCL INFO " not in text or not _DEBUG_HOST.match(text):
             return False
-        if any(map(text.__contains__, _WORDS)):
+        if any(map(text.__contains__, TELLING)):
             self._note_prose(number, text)
         return True
 
@@ -227,7 +226,7 @@ class _TableReader:
             self._pending["algorithm" if name.upper() == "ALGO" else "protocol"] = value
         if mention := _MENTION.search(text):
             self._pending.update(mention=mention[1], mention_line=number, command=text.strip()[:500])
-        if tuned := _TUNED.search(text):
+        if tuned := TUNED.search(text):
             table.tuned[int(tuned[1])] = _names(tuned[2], tuned[3])
         if library := _LIBRARY.search(text):
             table.library = f"{library[1]} {library[2]}"
