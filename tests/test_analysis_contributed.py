@@ -145,6 +145,11 @@ def test_each_defect_is_one_clear_line(tmp_path, defect):
     assert any(words in line for line in found), found
 
 
+def test_what_is_no_journal_is_refused_in_one_line():
+    (words,) = defects(ROOT / "README.md")
+    assert words.startswith(f"{ROOT / 'README.md'}: not a collbench journal")
+
+
 def test_personal_data_are_named_and_removed_and_nothing_else(tmp_path):
     facts = {"host": "nid17.example.org", "hosts": ["nid17.example.org"] * 36 + ["nid18.example.org"] * 36,
              "settings": {"NCCL_ALGO (/home/alice/.nccl.conf)": "Ring", "NCCL_TOPO_FILE": "/etc/topo.xml"},

@@ -175,7 +175,7 @@ def test_the_metadata_name_licence_authors_and_extras(built):
     assert known["License-Expression"] == "Apache-2.0"
     assert known["Author"] == "The collbench authors"
     assert set(known.get_all("Provides-Extra")) == {"torch", "mpi", "mpi-runtime", "nvidia", "aiconfigurator", "plots",
-                                                         "figures", "test", "schemas", "plugins", "dev"}
+                                                         "figures", "test", "schemas", "plugins", "docs", "dev"}
 
 
 def test_every_import_of_another_distribution_is_a_declared_dependency(built):

@@ -9,7 +9,7 @@ import numpy as np
 
 from collbench.collectives.errors import CollbenchError, printable
 from collbench.collectives.records.digest import digest
-from collbench.collectives.records.journal import Line, read_lines
+from collbench.collectives.records.journal import Line, no_journal, read_lines
 from collbench.collectives.records.record import DIGEST, Digest, Imported, Record, Run, Timing
 
 from ..assess.ceilings import DEVICE_MEMORY, LINK, add_ceilings
@@ -38,6 +38,8 @@ def defects(path: Path) -> list[str]:
     damaged: list[str] = []
     lines = list(read_lines(path, damaged))
     runs = {line.id: line for line in lines if isinstance(line, Run)}
+    if not runs:
+        return [printable(str(no_journal(path, damaged)))]
     records = [line for line in lines if isinstance(line, Record)]
     found = [*_damage(damaged, path), *_imports(lines), *_provenance(runs.values()), *_personal(lines),
              *_results(records), *_samples(records, runs)]
