@@ -169,5 +169,10 @@ def test_the_command_adds_shows_and_writes_all_it_promises(collbench, tmp_path):
     assert (document["document"], len(document["cases"]), len(document["runs"])) == ("collbench history", 6, 16)
     assert "run0: 0 new runs, 0 new results" in again.stderr
     assert msgspec.json.decode(again.stdout)["cases"][0]["changes"][0]["factor"] == pytest.approx(1.3, rel=0.05)
+    few = collbench("history", runs[0], "--db", "few.db", "--page", "few.html", "--json", "few.json",
+                    "--baseline", "no")
+    assert few.stdout.startswith("run0: 1 new run, ")
+    assert (few.returncode, few.stderr.count("\n"), (tmp_path / "no").exists()) == (2, 1, False)
+    assert {"few.html", "few.json"} <= {path.name for path in tmp_path.iterdir()}, "only the baseline needs more runs"
     empty = collbench("history", "--db", "none.db")
     assert (empty.returncode, "no history yet" in empty.stderr) == (2, True)

@@ -324,3 +324,8 @@ def test_a_measured_exchange_of_collbench_counts_each_token_once():
     assert combine.kind == "measured"
     # The results of 128 tokens in bfloat16 are 2 x 128 x 7168 bytes of one rank, however many copies there are.
     assert interval(combine.time_s).middle == pytest.approx(2 * tokens * hidden * ranks / 1e9, rel=0.02)
+
+
+def test_a_degree_of_zero_is_named():
+    with pytest.raises(UsageError, match="a degree of 0 in --parallel"):
+        Parallel.parse("ep=0")

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from collbench.collectives.cases.case import Sweep, format_size, rank_counts
+from collbench.collectives.cases.case import Case, Sweep, format_size, rank_counts
 from collbench.collectives.cases.catalog import DTYPES, GROUPS, REDOPS
 from collbench.collectives.program.left_out import HEADLINE
 from collbench.collectives.program.plan import ForecastProbe, make_plan
@@ -184,3 +184,13 @@ def test_bench_measures_the_headline_operations_up_to_a_gibibyte_on_machines_of_
     row = (f"| {shape} | {format_size(1 << 10)} to {format_size(GIB)}, 11 sizes | {len(plan.todo)} | "
            f"{sum(plan.left_out.values())} | {plan.mode_s * 1e3:.0f} | {plan.expected_s:.0f} |")
     assert row in HARDWARE.read_text(), row
+
+
+def test_delays_of_a_busy_machine_count_once_for_all_messages_of_a_window():
+    window = Case(op="bandwidth", ranks=8, bytes=1 << 20, dtype="float32")
+    single = Case(op="all_reduce", ranks=8, bytes=1 << 20, dtype="float32", redop="sum")
+    delayed = ForecastProbe(8, 1e-4, 1 << 20, 1e-1, 1e-4, 8)
+    known = delayed._replace(further_s_per_byte=1e-3 / (1 << 20))
+    assert known.call_s(single) == delayed.call_s(single) == pytest.approx(0.1, rel=1e-3)
+    assert delayed.call_s(window) == pytest.approx(16 * 0.1, rel=1e-2)
+    assert known.call_s(window) == pytest.approx(0.1 + 15 * 1e-3, rel=1e-2)

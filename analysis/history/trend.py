@@ -76,7 +76,7 @@ class History:
         found = tuple(order[begin:-1][-_MOST_RUNS:])
         if len(found) < _FEWEST_RUNS:
             raise UsageError(f"a baseline needs {_FEWEST_RUNS} runs before the newest one and since the last change, "
-                             f"but there are {len(found)}")
+                             f"but there {'is' if len(found) == 1 else 'are'} {len(found)}")
         return found
 
     def also_changed(self, trend: Trend, change: Change) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class Parallel(NamedTuple):
     def checked(self) -> "Parallel":
         """Itself. UsageError if degrees do not fit."""
         if min(self) < 1:
-            raise UsageError(f"{self}: a degree is at least 1")
+            raise UsageError(f"a degree of {min(self)} in --parallel or the workload: it must be at least 1")
         if self.ep > 1 and self.ep % self.tp:
             raise UsageError(f"{self}: experts are spread over all ranks of a stage, so ep must be a multiple of tp")
         if self.ep > 1 and self.fsdp * self.dp > 1:

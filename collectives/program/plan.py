@@ -38,6 +38,7 @@ class ForecastProbe(NamedTuple):
         slots_bytes: limit for the buffers of a block.
         passes: how often the calls of a streamed sample are timed: twice where the device's clock is recorded too.
         set_up_s: seconds to make a communicator, by rank count.
+        further_s_per_byte: of each further message of a window, from the fastest calls; None: as of the first one.
     """
 
     small_bytes: int
@@ -51,18 +52,21 @@ class ForecastProbe(NamedTuple):
     slots_bytes: int = 32 << 20
     passes: int = 1
     set_up_s: Mapping[int, float] = {}
+    further_s_per_byte: float | None = None
 
     def call_s(self, case: Case) -> float:
         """Rough estimate for one call of `case`.
 
-        The messages of a window overlap: ranks wait for each other twice, for the last message and for the reply.
+        The messages of a window overlap: ranks wait for each other twice, for the last message and for the reply, and
+        what delays a rank on a busy machine delays all messages of a window at once.
         """
         slope = max(0.0, self.large_s - self.small_s) / max(1, self.large_bytes - self.small_bytes)
         composition = case.composition
         moved = composition.volume(case) if composition else case.bytes
         times = max(1.0, case.operation.messages / 4)
         waits = composition.calls(case) if composition else 2 if case.operation.windowed else times
-        return (waits * self.small_s + times * slope * moved) * case.members / self.world
+        further = slope if self.further_s_per_byte is None else self.further_s_per_byte
+        return (waits * self.small_s + (slope + (times - 1) * further) * moved) * case.members / self.world
 
     def decision_s(self, case: Case) -> float:
         """Estimate for one step of the control path over the ranks of `case`."""

@@ -159,14 +159,16 @@ def _probe(world: Communicator, largest: int, local_ranks: int, passes: int) -> 
     times = [_probe_size(world, size) for size in sizes]
     control_s = _control_s(world, 8 if max(time.call_s for time in times) * 1e9 <= _LONG_NS else 1)
     touched_s = max(0.0, times[1].touched_s - times[0].touched_s) / max(1, sizes[1] - sizes[0])
+    further = max(0.0, times[1].fastest_s - times[0].fastest_s) / max(1, sizes[1] - sizes[0])
     return ForecastProbe(sizes[0], times[0].call_s, sizes[1], times[1].call_s, control_s, world.size,
-                         times[0].touched_s, touched_s, world.slots_bytes, passes)
+                         times[0].touched_s, touched_s, world.slots_bytes, passes, further_s_per_byte=further)
 
 
 class _ProbeTimes(NamedTuple):
-    """Of one size: a call, and preparing, filling and comparing its buffer, on the slowest rank."""
+    """Of one size, on the slowest rank: a call, the fastest call, and preparing, filling and comparing its buffer."""
 
     call_s: float
+    fastest_s: float
     touched_s: float
 
 
@@ -192,7 +194,7 @@ def _probe_size(world: Communicator, size: int) -> _ProbeTimes:
         if sum(laps_ns) > _LONG_NS and len(laps_ns) > 1:
             break
     prepared.release()
-    return _ProbeTimes(median(laps_ns[1:]) / 1e9, min(touched_ns) / 1e9)
+    return _ProbeTimes(median(laps_ns[1:]) / 1e9, min(laps_ns[1:]) / 1e9, min(touched_ns) / 1e9)
 
 
 def _control_s(world: Communicator, barriers: int) -> float:

@@ -51,21 +51,22 @@ def command(data: tuple[Path, ...], db: Path, ops: tuple[str, ...], same_within:
         history = read_history(db, ops, same_within / 100)
         for line in lines(history, verbose):
             click.echo(printable(line))
-        if baseline:
-            runs = history.baseline()
-            write_journal(db, baseline, runs)
-            click.echo(printable(f"baseline: {baseline}, {len(runs)} runs"))
         if page:
             write_text(page, page_of(history, f"History: {db.stem}"))
             click.echo(printable(f"page: {page}"))
     if json_file:
         write_text(json_file, json_text("history", document(history)))
+    if baseline:        # last: there may be too few runs for one
+        runs = history.baseline()
+        write_journal(db, baseline, runs)
+        click.echo(printable(f"baseline: {baseline}, {len(runs)} runs"), err=str(json_file) == "-")
 
 
 def _add(path: Path, db: Path, log_ranks: int | None, log_op: str | None) -> str:
     """Add one run or log, and say what was new."""
     from collbench.analysis.history.store import added
     from collbench.analysis.importers import LogHints, files_of, read_log
+    from collbench.analysis.text.units import counted
     runs = records = 0
     for file in files_of(path):
         try:
@@ -76,4 +77,4 @@ def _add(path: Path, db: Path, log_ranks: int | None, log_op: str | None) -> str
             warn(line)
         new = added(db, [*log.runs, *log.results])
         runs, records = runs + new[0], records + new[1]
-    return printable(f"{path}: {runs} new runs, {records} new results")
+    return printable(f"{path}: {counted(runs, 'new run')}, {counted(records, 'new result')}")
