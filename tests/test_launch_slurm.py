@@ -328,6 +328,19 @@ def test_the_main_job_spreads_over_the_allocation(cluster, tmp_path):
     assert (tmp_path / "r" / "report.html").exists()
 
 
+@pytest.mark.slow
+def test_a_fleet_is_the_nodes_of_the_allocation(cluster, tmp_path):
+    """Two nodes are one pair, measured through srun and right, but too few to call one of them slow."""
+    (tmp_path / "fleet.sh").write_text("#!/bin/bash\ncollbench fleet --transport torch --sizes 1K --rounds 1 "
+                                       "--case-seconds 0.05 --out r --allow-inconclusive\n")
+    job = cluster.submit(tmp_path / "fleet.sh", cwd=tmp_path, options=("--nodes=2", "--output=log", "--time=5"))
+    state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED")
+    log = (tmp_path / "log").read_text()
+    assert state["JobState"] == "COMPLETED", log
+    assert "2 nodes: 2 cannot tell; 1 pair in 1 round" in log
+    assert "its results are right, but fewer than 4 nodes were measured" in log
+
+
 def test_a_container_needs_pyxis_which_this_slurm_lacks(cluster, tmp_path):
     """In a job script, and at once in a shell of the allocation; a Slurm with Pyxis would start the ranks in it."""
     words = ["--container", "image.sqsh", "--ranks-per-node", "1", "--ops", "barrier"]

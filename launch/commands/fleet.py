@@ -88,12 +88,15 @@ def command(data: Path | None, hosts: str, ranks_per_node: int, launcher: str | 
     from collbench.collectives.records.fleet import read_fleet
 
     from ..fleet.sweep import new_fleet
+    from ..fleet.sweep import this_node as name_of
     outputs = [json_file, *(path for _, path in formats)]
     stopped = 0
     with only_data_on_stdout(*outputs):
         if data is None:
             nodes, launcher = _nodes(hosts, launcher)
             fleet = new_fleet(nodes, transport, ranks_per_node, max_slowdown / 100, must_notice / 100)
+            if this_node:
+                name_of(fleet.nodes)        # refused before anything is measured
             data, sweep = _opened(fleet, launcher, out, transport, sizes, device, case_seconds, pair_seconds)
             _measure(sweep, data, Rule(fleet.max_slowdown, fleet.must_notice), rounds)
             stopped = sweep.stopped
