@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from collbench.analysis.export.costs import by_fabric, costs
+from collbench.analysis.export.exchanges import exchanges
 from collbench.analysis.export.nccl_tuner import first_match, parse
 from collbench.analysis.export.targets import export_costs, target_named
 from collbench.analysis.export.targets.astra_sim import ring_time_s
@@ -191,6 +192,12 @@ def test_exchanges_of_experts_have_a_table_by_tokens_in_microseconds(tmp_path):
     assert (made.measured, made.extrapolated) == (6, 6)
     again = load(file).points
     assert again["time_s"].sum() * 1e6 == pytest.approx(measured.sum())
+
+
+def test_exchanges_of_a_run_of_ours_have_no_file_as_their_source(tmp_path):
+    table, _ = exchanges(exchanged(tmp_path).assign(source=None))
+    assert len(table)
+    assert table["source"].isna().all()
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def exchanges(points: pd.DataFrame, ranks: Sequence[int] = (), home: Home | None
     """
     usable = points[is_exchange(points) & (points["ranks"] >= 2) & (points["time_s"] > 0)]
     node = usable["ranks_per_node"].max()
-    files = usable["source"].dropna().astype(str).str.rpartition(":")[0].unique()
+    files = list(dict.fromkeys(str(source).rpartition(":")[0] for source in usable["source"].dropna()))
     rows: list[dict[str, object]] = []
     refused: dict[Note, None] = {}
     for key, series in series_of(usable):
