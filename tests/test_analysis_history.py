@@ -150,6 +150,7 @@ def test_another_file_is_refused_in_one_line(tmp_path, content):
         added(tmp_path / "theirs.db", lines_of(0))
 
 
+@pytest.mark.slow
 def test_the_command_adds_shows_and_writes_all_it_promises(collbench, tmp_path):
     for number in range(16):
         folder = tmp_path / f"run{number}"

@@ -394,6 +394,21 @@ def neighbour_shift(n):
     return machine, all(machine.held[(rank + 1) % n][0] >= {rank} for rank in range(n))
 
 
+def fan_in(n):
+    """Each of the others has a block for rank 0."""
+    machine = Machine(n, n - 1, own)
+    for rank in range(1, n):
+        machine.round([(rank, 0, [rank - 1])])
+    return machine, all(machine.held[0][rank - 1] >= {rank} for rank in range(1, n))
+
+
+def fan_out(n):
+    machine = Machine(n, n - 1, root_only)
+    for rank in range(1, n):
+        machine.round([(0, rank, [rank - 1])])
+    return machine, all(machine.held[rank][rank - 1] == {EVERY} for rank in range(1, n))
+
+
 CARRIED_OUT = {
     ("all_reduce", "ring"): ring_all_reduce,
     ("all_reduce", "recursive doubling"): doubling_all_reduce,
@@ -429,11 +444,16 @@ CARRIED_OUT = {
     ("barrier", "tree up and down"): tree_up_and_down,
     ("barrier", "ring"): barrier_ring,
     ("send_recv", "neighbour shift"): neighbour_shift,
+    ("halo_exchange", "neighbour shift"): neighbour_shift,
+    ("permutation", "one message"): neighbour_shift,
+    ("incast", "one after another"): fan_in,
+    ("outcast", "one after another"): fan_out,
+    ("all_reduce_one_shot", "all to all ranks"): everything_to_all,
 }
 
 FOLDS = ("recursive doubling", "rabenseifner", "recursive halving", "reduce-scatter and gather")
 # One message at a time, most of which stay in the node of the root; the registry counts all of them as leaving it.
-ONE_BY_ONE = ("linear",)
+ONE_BY_ONE = ("linear", "one after another", "one message")
 # The registry spreads the bytes of a binomial scatter or gather evenly over its rounds.
 EVEN_ROUNDS = ("reduce and scatter", "scatter and all-gather", "reduce-scatter and gather")
 

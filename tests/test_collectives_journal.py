@@ -120,7 +120,7 @@ def test_a_log_holds_the_journal_whatever_is_before_and_between_its_lines(seed, 
 def test_a_damaged_log_costs_no_line_but_the_damaged_one(data):
     parts = [(number, part) for number in range(4) for part in echoed(record(number))]
     hit, (number, part) = data.draw(st.sampled_from(list(enumerate(parts))))
-    body = data.draw(st.integers(part.rindex(" ") + 1, len(part) - 1))
+    body = data.draw(st.integers(part.rindex(" ") + 1, len(part) - 5))      # bits of the last characters are unused
     change = data.draw(st.sampled_from(["", "A" if part[body] != "A" else "B"]))
     parts[hit] = number, part[:body] + change + part[body + 1:]
     journal, lost = rebuilt("\n".join(part for _, part in parts))

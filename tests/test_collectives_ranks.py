@@ -174,6 +174,7 @@ used, reason = transport.configure(CallSettings({loop!r}, compiles=transport.ran
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs("mpi")
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize("loop", ["auto", "python"])
@@ -307,6 +308,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_new_operation_needs_only_its_row_of_the_catalog(tmp_path, transport):
     """Each rank sends its upper half to the right and its lower half to the left; no transport has such a call."""

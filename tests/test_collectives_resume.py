@@ -19,6 +19,7 @@ def _cases(journal):
     return [record.case for record in records]
 
 
+@pytest.mark.slow
 @pytest.mark.needs("mpi")
 @pytest.mark.ranks
 def test_a_killed_run_resumes_and_ends_with_the_cases_of_an_undisturbed_one(collbench, tmp_path):

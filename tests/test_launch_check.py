@@ -85,6 +85,7 @@ def launches(folder, name, factor, scatter):
     return ",".join(f"{name}{launch}.csv" for launch in range(6))
 
 
+@pytest.mark.slow
 def test_cannot_tell_is_a_status_of_its_own_and_ci_systems_see_it(collbench, tmp_path, monkeypatch):
     quiet, noisy = launches(tmp_path, "a", 1.0, 1.01), launches(tmp_path, "b", 1.0, 40.0)
     named = ("--ops", "all_reduce", "--sizes", "1K,64K", "--max-slowdown", "10")

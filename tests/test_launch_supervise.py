@@ -98,6 +98,7 @@ def test_a_job_of_which_all_that_could_end_it_is_stopped_is_ended(job, launcher,
     assert read_journal(journal)[2] == []
 
 
+@pytest.mark.slow
 def test_a_launcher_that_takes_long_to_start_its_ranks_has_not_outlived_them(tmp_path, monkeypatch, capfd):
     """It may import their library from a busy disk; one that stays although they have ended does not keep the job."""
     rank = f"{sys.executable} -c 'import time; time.sleep(2)' collbench.rank"
