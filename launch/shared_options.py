@@ -35,7 +35,7 @@ class OutputFile(click.Path):
         if self.allow_dash and str(path) == "-":
             return path
         try:
-            path.lstat()
+            path.stat()         # a loop of links has no end
         except FileNotFoundError:
             above = next(folder for folder in path.absolute().parents if folder.exists())
             if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):

@@ -205,11 +205,12 @@ def held(words, folder, pristine):
     before = state(folder)
     status, _, said = attempt(words)
     after = state(folder)
-    # Of several logs, not all could be read; a submission is refused.
-    some = words[0] in ("import", "contributed") and status == 1
+    # Of several logs, not all could be read; a submission is refused; a history has too few runs.
+    some = words[0] in ("import", "contributed", "history") and status == 1
     assert status in (0, 2, None) or "/dev/full" in words or some, (words, said)
     if status == 2:
-        assert after == before or words[0] == "history", words      # DATA are added first, and stay
+        late = words[0] == "history" and "/proc/self/mem" in words      # seems writable; what was added before stays
+        assert after == before or late, words
         *warnings, reason = said.splitlines()
         assert reason.startswith("collbench: "), (words, said)
         assert all(line.startswith("collbench: ") for line in warnings), (words, said)

@@ -11,7 +11,7 @@ from collbench.collectives.errors import UsageError
 from collbench.collectives.records.journal import Line, seal
 from collbench.collectives.records.record import Record, Run
 
-__all__ = ["added", "opened", "runs_of", "write_journal"]
+__all__ = ["added", "opened", "write_journal"]
 
 _APPLICATION = 0x636F6C62       # "colb", in the head of the file
 _SCHEMA = (
@@ -67,12 +67,6 @@ def added(path: Path, lines: Iterable[Line]) -> tuple[int, int]:
                 runs.add(run)
                 records += not is_run
     return len(runs - known), records
-
-
-def runs_of(path: Path) -> list[tuple[str, str]]:
-    """(start, id) of every run, the earliest first. UsageError if there is no such file."""
-    with opened(path) as file:
-        return sorted(file.execute("select distinct started, run from lines where is_run").fetchall())
 
 
 def write_journal(path: Path, out: Path, runs: Iterable[str] | None = None) -> int:

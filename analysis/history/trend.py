@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pandas as pd
 
-from collbench.collectives.errors import UsageError
+from collbench.collectives.errors import CollbenchError
 from collbench.collectives.records.record import Run
 
 from ..frames.load import load
@@ -66,7 +66,7 @@ class History:
     def baseline(self) -> tuple[str, ...]:
         """The latest runs since the last change that most changed cases share, without the newest run.
 
-        UsageError if these are too few.
+        CollbenchError if these are too few.
         """
         order = list(self.runs)
         firsts = [order.index(trend.runs[trend.changes[-1].at]) for trend in self.changed]
@@ -75,8 +75,8 @@ class History:
         begin = int(shared.index.max()) if len(shared) else 0
         found = tuple(order[begin:-1][-_MOST_RUNS:])
         if len(found) < _FEWEST_RUNS:
-            raise UsageError(f"a baseline needs {_FEWEST_RUNS} runs before the newest one and since the last change, "
-                             f"but there {'is' if len(found) == 1 else 'are'} {len(found)}")
+            raise CollbenchError(f"a baseline needs {_FEWEST_RUNS} runs before the newest one and since the last "
+                                 f"change, but there {'is' if len(found) == 1 else 'are'} {len(found)}")
         return found
 
     def also_changed(self, trend: Trend, change: Change) -> tuple[str, ...]:
@@ -102,7 +102,8 @@ def read_history(path: Path, ops: tuple[str, ...] = (), least_effect: float = 0.
         least_effect: a smaller relative difference is no change.
 
     Raises:
-        UsageError: there is no such file, or it has no measurements.
+        UsageError: there is no such file.
+        CollbenchError: it has no such measurements.
     """
     with TemporaryDirectory() as folder:
         journal = Path(folder) / "journal.jsonl"
@@ -112,7 +113,7 @@ def read_history(path: Path, ops: tuple[str, ...] = (), least_effect: float = 0.
     if ops:
         points = points[points["op"].isin(ops)]
     if points.empty:
-        raise UsageError(f"{path}: no measurements{' of ' + ', '.join(ops) if ops else ''}")
+        raise CollbenchError(f"{path}: no measurements{' of ' + ', '.join(ops) if ops else ''}")
     runs = dict(sorted(loaded.runs.items(), key=lambda item: item[1].started))
     order = {run: number for number, run in enumerate(runs)}
     points = points.assign(order=points["run"].map(order)).sort_values("order")

@@ -1,14 +1,28 @@
 """Runs of one cluster over time: what changed, when, and a baseline from before it."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from collbench.collectives.errors import UsageError, printable
+from collbench.collectives.errors import printable
 from collbench.collectives.option_groups import OUTPUT, SELECTION, GroupedCommand, option
 from collbench.collectives.option_types import Amount
 
-from ..shared_options import OpNames, json_option, log_options, only_data_on_stdout, verbose_option, warn, write_text
+from ..shared_options import (
+    OpNames,
+    OutputFile,
+    json_option,
+    log_options,
+    only_data_on_stdout,
+    verbose_option,
+    warn,
+    write_text,
+)
+
+if TYPE_CHECKING:
+    from collbench.analysis.importers import LogHints
 
 __all__ = ["SECTION", "command"]
 
@@ -17,15 +31,15 @@ SECTION = "gate"
 
 @click.command(cls=GroupedCommand, short_help="Runs over time: trends, changes, a baseline")
 @click.argument("data", nargs=-1, type=click.Path(path_type=Path, exists=True))
-@click.option("--db", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
+@click.option("--db", type=OutputFile(), required=True, metavar="FILE",
               help="File of the history (SQLite), made when the first run is added; lines are only appended.")
 @option("--ops", group=SELECTION, type=OpNames(), default=(), help="Only these operations.")
 @option("--same-within", group=SELECTION, type=Amount(min=0), default=5.0, show_default=True, metavar="PERCENT",
         help="A smaller difference is no change.")
-@option("--baseline", group=OUTPUT, type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
+@option("--baseline", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
         help="Write the latest runs since the last change, without the newest one, as a journal: for check and "
              "compare.")
-@option("--page", group=OUTPUT, type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
+@option("--page", group=OUTPUT, type=OutputFile(), default=None, metavar="FILE",
         help="Write a page with a chart for each case.")
 @json_option("Write runs, cases and changes as JSON; - is standard output.")
 @log_options
@@ -44,10 +58,11 @@ def command(data: tuple[Path, ...], db: Path, ops: tuple[str, ...], same_within:
     from collbench.analysis.history.show import page as page_of
     from collbench.analysis.history.store import write_journal
     from collbench.analysis.history.trend import read_history
+    from collbench.analysis.importers import LogHints
     from collbench.analysis.text.json_text import json_text
     with only_data_on_stdout(json_file):
-        for path in data:
-            click.echo(_add(path, db, log_ranks, log_op))
+        for words in _added(data, db, LogHints(log_ranks, log_op)):
+            click.echo(words)
         history = read_history(db, ops, same_within / 100)
         for line in lines(history, verbose):
             click.echo(printable(line))
@@ -62,19 +77,14 @@ def command(data: tuple[Path, ...], db: Path, ops: tuple[str, ...], same_within:
         click.echo(printable(f"baseline: {baseline}, {len(runs)} runs"), err=str(json_file) == "-")
 
 
-def _add(path: Path, db: Path, log_ranks: int | None, log_op: str | None) -> str:
-    """Add one run or log, and say what was new."""
+def _added(data: tuple[Path, ...], db: Path, hints: "LogHints") -> Iterator[str]:
+    """Add runs and logs, once all of them have been read, and say what was new in each."""
     from collbench.analysis.history.store import added
-    from collbench.analysis.importers import LogHints, files_of, read_log
+    from collbench.analysis.importers import files_of, read_log
     from collbench.analysis.text.units import counted
-    runs = records = 0
-    for file in files_of(path):
-        try:
-            log = read_log(file, LogHints(log_ranks, log_op))
-        except UsageError:
-            raise
-        for line in log.warnings:
+    logs = [(path, [read_log(file, hints) for file in files_of(path)]) for path in data]
+    for path, read in logs:
+        for line in (line for log in read for line in log.warnings):
             warn(line)
-        new = added(db, [*log.runs, *log.results])
-        runs, records = runs + new[0], records + new[1]
-    return printable(f"{path}: {counted(runs, 'new run')}, {counted(records, 'new result')}")
+        runs, records = added(db, (line for log in read for line in (*log.runs, *log.results)))
+        yield printable(f"{path}: {counted(runs, 'new run')}, {counted(records, 'new result')}")
