@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR
 
 import click
 from click.shell_completion import CompletionItem
@@ -35,7 +36,8 @@ class OutputFile(click.Path):
         if self.allow_dash and str(path) == "-":
             return path
         try:
-            path.stat()         # a loop of links has no end
+            if S_ISDIR(path.stat().st_mode):        # also of an empty name; a loop of links has no end
+                self.fail(f"{path}: a directory, not a file", param, ctx)
         except FileNotFoundError:
             above = next(folder for folder in path.absolute().parents if folder.exists())
             if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
