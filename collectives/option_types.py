@@ -11,7 +11,6 @@ from click.shell_completion import CompletionItem
 
 from .cases import catalog, moe_patterns, traffic
 from .cases.axis_traffic import AxisTraffic, is_mesh
-from .cases.call_files import ENDINGS, read_calls
 from .cases.case import parse_size
 from .cases.families.sequence import check_parts
 from .cases.mesh import parse_mesh
@@ -137,6 +136,7 @@ class Sequences(click.ParamType):
             self.fail(str(error), param, ctx)
 
     def _text(self, given: str) -> str:
+        from .cases.call_files import ENDINGS, read_calls       # its readers of CSV, TOML and traces take time to load
         path = Path(given)
         if path.suffix.lower() not in ENDINGS:
             return parse_sequence(given).text

@@ -48,20 +48,16 @@ def main(argv=None):
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     actors = [Rank.options(**needs).remote() for _ in range(args.ranks)]
     hosts = ray.get([actor.place.remote() for actor in actors])
-    order = sorted(range(args.ranks), key=lambda index: hosts.index(hosts[index]))     # ranks of a host are neighbours
-    port = ray.get(actors[order[0]].free_port.remote())
-    seen, sizes, waits = Counter(), Counter(hosts), []
-    for rank, index in enumerate(order):
-        host = hosts[index]
-        local = 0 if args.gpus else seen[host]      # Ray shows each actor its own GPU as the first
-        variables = {"RANK": rank, "WORLD_SIZE": args.ranks, "LOCAL_RANK": seen[host], "LOCAL_WORLD_SIZE": sizes[host],
-                     "MASTER_ADDR": hosts[order[0]], "MASTER_PORT": port}
-        if args.gpus:
-            variables["LOCAL_RANK"] = local
-            del variables["LOCAL_WORLD_SIZE"]
+    actors, hosts = zip(*sorted(zip(actors, hosts, strict=True), key=lambda pair: hosts.index(pair[1])), strict=True)
+    address, port = hosts[0], ray.get(actors[0].free_port.remote())
+    options = ["--transport", "torch", "--expected-ranks", str(args.ranks), *options]
+    seen, waits = Counter(), []
+    for rank, (actor, host) in enumerate(zip(actors, hosts, strict=True)):      # ranks of a host are neighbours
+        # Ray shows each actor its own GPU as the only one, so it is always the first.
+        place = {"LOCAL_RANK": 0} if args.gpus else {"LOCAL_RANK": seen[host], "LOCAL_WORLD_SIZE": hosts.count(host)}
         seen[host] += 1
-        waits.append(actors[index].run.remote({name: str(value) for name, value in variables.items()},
-                                              ["--transport", "torch", "--expected-ranks", str(args.ranks), *options]))
+        variables = {"RANK": rank, "WORLD_SIZE": args.ranks, "MASTER_ADDR": address, "MASTER_PORT": port, **place}
+        waits.append(actor.run.remote({name: str(value) for name, value in variables.items()}, options))
     results = ray.get(waits)
     print(results[0][1], end="")
     for rank, (status, said) in enumerate(results):

@@ -115,9 +115,13 @@ def test_a_rack_shares_a_domain_and_a_queue_places_it(launcher):
     objects = objects_of(launcher, job_for(launcher))
     assert next(iter(objects)) == "ComputeDomain"
     channel = objects["ComputeDomain"]["spec"]["channel"]["resourceClaimTemplate"]["name"]
-    for template in pod_templates(objects):
-        if not any("claims" in container.get("resources", {}) for container in template["spec"]["containers"]):
-            continue
+    with_gpus = [template for template in pod_templates(objects)
+                 if any("nvidia.com/gpu" in container.get("resources", {}).get("limits", {})
+                        for container in template["spec"]["containers"])]
+    assert with_gpus
+    for template in with_gpus:
+        assert template["spec"]["containers"][0]["resources"]["claims"] == [
+            {"name": template["spec"]["resourceClaims"][0]["name"]}]
         assert template["spec"]["resourceClaims"][0]["resourceClaimTemplateName"] == channel
         (near,) = template["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
         assert near["topologyKey"] == "nvidia.com/gpu.clique"

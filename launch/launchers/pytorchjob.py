@@ -21,8 +21,7 @@ class PyTorchJob(Submitted):
 
     def objects(self, job: Job) -> list[pods.Object]:
         """The job, and the NVLink domain that its pods share."""
-        template = pods.pod(job, pods.as_torchrun(job))
-        template["spec"]["containers"][0]["name"] = _CONTAINER
+        template = pods.pod(job, pods.as_torchrun(job), container_name=_CONTAINER)
         replicas = {"Master": 1, "Worker": job.nodes - 1}
         return [*pods.compute_domain(job), {
             "apiVersion": "kubeflow.org/v1", "kind": "PyTorchJob",

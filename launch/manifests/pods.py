@@ -1,6 +1,7 @@
 """The pod that runs all ranks of a node, and what it shares with the other objects of a job."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +57,9 @@ def results_folder(job: Job) -> Path:
     return Path(_RESULTS if job.pods.claim else "/tmp") / object_name(job)
 
 
-def metadata(job: Job, name: str | None = None, **more: Any) -> Object:
-    """Name and namespace."""
-    found: Object = {"name": name or object_name(job)}
+def metadata(job: Job, **more: Any) -> Object:
+    """Name and namespace, and what else is given."""
+    found: Object = {"name": object_name(job)}
     if job.pods.namespace:
         found["namespace"] = job.pods.namespace
     return found | more
@@ -93,7 +94,7 @@ def resources(job: Job) -> Object:
     return found | ({"claims": [{"name": _CHANNEL}]} if needs.compute_domain else {})
 
 
-def pod(job: Job, command: list[str], env: list[Object] | None = None) -> Object:
+def pod(job: Job, command: list[str], env: Sequence[Object] = (), container_name: str = CONTAINER) -> Object:
     """Template of the pod: metadata and spec."""
     needs = job.pods
     volumes: list[Object] = [{"name": "shm", "emptyDir": {"medium": "Memory"}}]
@@ -104,8 +105,8 @@ def pod(job: Job, command: list[str], env: list[Object] | None = None) -> Object
     for number, path in enumerate(needs.host_paths):
         volumes.append({"name": f"driver-{number}", "hostPath": {"path": path}})
         mounts.append({"name": f"driver-{number}", "mountPath": path, "readOnly": True})
-    container: Object = {"name": CONTAINER, "image": job.container, "command": command,
-                         "env": [{"name": "PYTHONSAFEPATH", "value": "1"}, *(env or [])]}
+    container: Object = {"name": container_name, "image": job.container, "command": command,
+                         "env": [{"name": "PYTHONSAFEPATH", "value": "1"}, *env]}
     if own := resources(job):
         container["resources"] = own
     if needs.resource and job.nodes > 1:        # RDMA registers memory
