@@ -136,7 +136,7 @@ class Sequences(click.ParamType):
             self.fail(str(error), param, ctx)
 
     def _text(self, given: str) -> str:
-        from .cases.call_files import ENDINGS, read_calls       # its readers of CSV, TOML and traces take time to load
+        from .cases.call_files import ENDINGS, read_calls  # its readers of CSV, TOML and traces take time to load
         path = Path(given)
         if path.suffix.lower() not in ENDINGS:
             return parse_sequence(given).text

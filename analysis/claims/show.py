@@ -21,19 +21,21 @@ Values are middle and 90 % interval, or the range of all sources of a cited fact
 """
 
 
-def show(claims: Sequence[Claim]) -> None:
-    """Print each claim with its figures and verdicts."""
+def show(claims: Sequence[Claim], figures: bool = True) -> None:
+    """Print each claim with its verdicts, and with the figures behind them."""
     for claim in claims:
         click.echo(f'"{claim.quote}"')
-        _wrapped(claim.origin, "  ")
-        for figure in claim.figures:
-            _wrapped(f"- {figure.what}: {figure.value} [{figure.kind}]", "  ")
+        if figures:
+            _wrapped(claim.origin, "  ")
+            for figure in claim.figures:
+                _wrapped(f"- {figure.what}: {figure.value} [{figure.kind}]", "  ")
         for verdict, what in claim.verdicts:
             _wrapped(f"{verdict}: {what}", "  = ")
-        if claim.settles:
+        if figures and claim.settles:
             _wrapped(f"would narrow it most: {claim.settles}", "  = ")
-        click.echo()
-    _wrapped(f"{LEGEND} --markdown - has the command that repeats each figure.", "")
+            click.echo()
+    _wrapped(f"{LEGEND} --markdown - has the command that repeats each figure." if figures else
+             "the figures behind this: -v; with the command that repeats each: --markdown -", "")
 
 
 def _wrapped(text: str, first: str) -> None:

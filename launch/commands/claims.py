@@ -6,7 +6,7 @@ import click
 
 from collbench.collectives.option_groups import OUTPUT, GroupedCommand, option
 
-from ..shared_options import OutputFile, json_option, write_text
+from ..shared_options import OutputFile, json_option, verbose_option, write_text
 
 __all__ = ["SECTION", "command"]
 
@@ -17,7 +17,8 @@ SECTION = "forecast"
 @json_option("Write claims, figures and verdicts as JSON; - is standard output.")
 @option("--markdown", "file", group=OUTPUT, type=OutputFile(allow_dash=True), default=None, metavar="FILE",
         help="Write the page docs/claims.md, with the command that repeats each figure; - is standard output.")
-def command(json_file: Path | None, file: Path | None) -> None:
+@verbose_option
+def command(json_file: Path | None, file: Path | None, verbose: bool) -> None:
     """Say of each public claim what the shipped models and data support, contradict or leave open.
 
     Example: collbench claims --markdown claims.md
@@ -33,4 +34,4 @@ def command(json_file: Path | None, file: Path | None) -> None:
     if file:
         write_text(file, page(claims))
     if "-" not in (str(json_file), str(file)):
-        show(claims)
+        show(claims, figures=verbose)
