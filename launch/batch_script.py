@@ -1,12 +1,14 @@
 """The job script that batch systems other than Slurm share: what differs is how they start ranks, and a few names."""
 
 import shlex
+import signal
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from .job import Job
 from .script_lines import LIBRARY_LOG, LIBRARY_LOG_ENDED, LIBRARY_LOG_TOLD, WAIT_FOR_STEP, indented
 
-__all__ = ["BatchSystem", "batch_script"]
+__all__ = ["BatchLauncher", "BatchSystem"]
 
 # Doubled braces are those of the shell.
 _SCRIPT = """\
@@ -97,7 +99,7 @@ class BatchSystem(NamedTuple):
     stop: str = 'kill -USR1 "${step:-}" 2>/dev/null'
 
 
-def batch_script(job: Job, system: BatchSystem, directives: list[str]) -> str:
+def _script(job: Job, system: BatchSystem, directives: list[str]) -> str:
     """The complete script; `Job` has checked that no directive needs quoting."""
     log = _LOG_START.format(job=system.job, wait=indented(WAIT_FOR_STEP, 4), ended=indented(LIBRARY_LOG_ENDED, 4))
     return _SCRIPT.format(
@@ -110,3 +112,36 @@ def batch_script(job: Job, system: BatchSystem, directives: list[str]) -> str:
         start=indented(system.start, 4),
         log_start=log if job.logs_library else "", groups='--group-ranks "$n" ' if job.curve else "",
         told=LIBRARY_LOG_TOLD if job.logs_library else "", wait=indented(WAIT_FOR_STEP, 8))
+
+
+class BatchLauncher(ABC):
+    """Renders a job script, and submits it once it lies in the results' directory; see `launchers.base`."""
+
+    name: str
+    script_name: str
+    stop_signal = signal.SIGTERM
+    hides_status = False
+    only_here = False
+    whole_lines = False
+    containers = False
+
+    @abstractmethod
+    def command(self, job: Job) -> list[str]:
+        """What submits the script; the log is kept beside it."""
+
+    @abstractmethod
+    def system(self, job: Job) -> BatchSystem:
+        """Names, and how ranks start."""
+
+    @abstractmethod
+    def directives(self, job: Job) -> list[str]:
+        """What the batch system is asked for, an option a line."""
+
+    def script(self, job: Job) -> str:
+        """The complete script."""
+        return _script(job, self.system(job), self.directives(job))
+
+    def path(self, job: Job) -> str:
+        """Where the script lies, never without a slash: the programs would look for it elsewhere."""
+        path = str(job.out / self.script_name)
+        return path if path.startswith("/") else f"./{path}"

@@ -235,6 +235,7 @@ def test_ranks_that_fill_large_buffers_meet_before_the_start_is_announced():
     assert small.spec().rule == "agreed"
 
 
+@pytest.mark.slow
 def test_a_case_whose_samples_are_all_late_starts_them_after_a_barrier(tmp_path, monkeypatch):
     """As on a machine that preempts ranks all the time; the record says how its samples started."""
     def never(agreed, late_ns, sample_ns):

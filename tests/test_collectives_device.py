@@ -219,6 +219,7 @@ def test_a_case_that_does_not_fit_or_cannot_be_captured_is_a_record(device, tmp_
     assert "library refused" in by_size[8].reason
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 def test_the_plan_keeps_all_sizes_when_communicators_take_long_to_make(device, tmp_path):
     """With 1.5 s taken for a call, the 40 s would be spent on two sizes; all of them need about 1 s."""

@@ -80,6 +80,7 @@ def test_a_slow_link_is_measured_again_alone_and_named(tmp_path):
     assert not any("slow with every partner" in words for words in warnings)
 
 
+@pytest.mark.slow
 def test_a_slow_rank_is_distinguished_from_slow_links(tmp_path):
     matrix, _ = measured(tmp_path, 5, lambda source, target: 0.032 if 3 in (source, target) else 0.004)
     warnings = [finding.words for finding in matrix.findings if finding.severity == "warning"]

@@ -99,6 +99,7 @@ def test_a_killed_rank_ends_the_job_and_keeps_what_was_measured(long_job):
     assert left.stdout.strip("Z \n") == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_stop_signal_ends_the_run_after_the_case_with_everything_saved(tmp_path, transport):
     job = subprocess.Popen([Path(sys.executable).parent / "collbench", "run", "--transport", transport, "--ranks", "2",

@@ -368,6 +368,7 @@ def test_ranks_are_abbreviated_without_loss(ranks):
     assert named == ranks
 
 
+@pytest.mark.slow
 @pytest.mark.ranks
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize(("ranks", "size", "said"), [

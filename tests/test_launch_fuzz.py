@@ -225,7 +225,7 @@ def held(words, folder, pristine):
     return status
 
 
-QUICK = ("domains", "report", "run")       # tried in every run of the tests; the others among the slow ones
+QUICK = ("domains", "run")       # tried in every run of the tests; the others among the slow ones
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)

@@ -316,7 +316,8 @@ esac
 @pytest.mark.ranks
 @pytest.mark.needs("torch")
 @pytest.mark.parametrize(("launcher", "program", "text", "words", "directives"), [
-    ("lsf", "bsub", FAKE_BSUB, ["-o", "{out}/job-%J.log"],
+    ("lsf", "bsub", FAKE_BSUB, ["-o", "{out}/job-%J.log", "-J", "collbench", "-n", "2", "-R", "span[ptile=2]", "-W",
+                                "5", "-q", "debug", "-r", "bash"],
      ["#BSUB -J collbench", "#BSUB -n 2", "#BSUB -R span[ptile=2]", "#BSUB -W 5", "#BSUB -q debug", "#BSUB -r"]),
     ("flux", "flux", FAKE_FLUX, ["batch", "--output={out}/job-{{{{id}}}}.log"],
      ["# flux: --job-name=collbench", "# flux: --nodes=1", "# flux: --exclusive", "# flux: --time-limit=300s",

@@ -3,9 +3,7 @@
 Within the job, `flux run` starts the ranks of either transport; it provides PMI for those of MPI.
 """
 
-import signal
-
-from ..batch_script import BatchSystem, batch_script
+from ..batch_script import BatchLauncher, BatchSystem
 from ..job import Job
 
 __all__ = ["FACTORY", "TITLE", "Flux"]
@@ -21,31 +19,24 @@ local n=$1 nodes=$((($1 + per_node - 1) / per_node))
 flux run --nodes="$nodes" --ntasks="$n" "${@:2}" &"""
 
 
-class Flux:
+class Flux(BatchLauncher):
     """Renders a job script, and submits it once it lies in the results' directory."""
 
     name = "flux"
-    stop_signal = signal.SIGTERM
-    hides_status = False
-    only_here = False
-    whole_lines = False
-    containers = False
     script_name = "job.flux"
 
     def command(self, job: Job) -> list[str]:
         """What submits the script; the log is kept beside it."""
-        path = str(job.out / self.script_name)
-        return ["flux", "batch", f"--output={str(job.out).replace('{', '{{')}/job-{{{{id}}}}.log",
-                path if path.startswith("/") else f"./{path}"]
+        return ["flux", "batch", f"--output={str(job.out).replace('{', '{{')}/job-{{{{id}}}}.log", self.path(job)]
 
-    def script(self, job: Job) -> str:
-        """The complete script."""
-        system = BatchSystem("flux batch SCRIPT", "# flux:", "FLUX_ENCLOSING_ID", "jobname", "PWD",
-                             "$(($(flux resource list --no-header --states=up --format='{nnodes}') * per_node))",
-                             f"per_node={job.ranks_per_node}\njobname={job.name}", _SET_UP, _START, _STOP)
-        return batch_script(job, system, self._directives(job))
+    def system(self, job: Job) -> BatchSystem:
+        """Names, and how ranks start."""
+        return BatchSystem("flux batch SCRIPT", "# flux:", "FLUX_ENCLOSING_ID", "jobname", "PWD",
+                           "$(($(flux resource list --no-header --states=up --format='{nnodes}') * per_node))",
+                           f"per_node={job.ranks_per_node}\njobname={job.name}", _SET_UP, _START, _STOP)
 
-    def _directives(self, job: Job) -> list[str]:
+    def directives(self, job: Job) -> list[str]:
+        """What the batch system is asked for."""
         time = [] if job.time_limit_s is None else [f"--time-limit={max(1, int(job.time_limit_s))}s"]
         named = (("queue", job.partition), ("bank", job.account))
         return [f"--job-name={job.name}", f"--nodes={job.nodes}", "--exclusive", *time,

@@ -3,11 +3,9 @@
 Within the job, mpirun starts the ranks of either transport on the hosts in $LSB_DJOB_HOSTFILE.
 """
 
-import signal
-
 from collbench.collectives.errors import UsageError
 
-from ..batch_script import BatchSystem, batch_script
+from ..batch_script import BatchLauncher, BatchSystem
 from ..job import Job
 from .mpirun import Mpirun, find_mpirun, mpirun_slots
 
@@ -16,15 +14,10 @@ __all__ = ["FACTORY", "TITLE", "Lsf", "find_lsf"]
 TITLE = "submits a job script with bsub"
 
 
-class Lsf:
+class Lsf(BatchLauncher):
     """Renders a job script, and submits it once it lies in the results' directory."""
 
     name = "lsf"
-    stop_signal = signal.SIGTERM
-    hides_status = False
-    only_here = False
-    whole_lines = False
-    containers = False
     script_name = "job.lsf"
 
     def __init__(self, mpirun: Mpirun) -> None:
@@ -32,19 +25,23 @@ class Lsf:
         self.mpirun = mpirun
 
     def command(self, job: Job) -> list[str]:
-        """What submits the script, which bsub would read from standard input otherwise; the log is kept beside it."""
+        """What submits the script; the log is kept beside it.
+
+        bsub reads the directives of a script only from standard input, unless the site has LSB_BSUB_PARSE_SCRIPT; so
+        they are passed as well.
+        """
         if "%" in str(job.out):
             raise UsageError(f"--out {job.out}: bsub replaces what follows a % in the name of a log")
-        path = str(job.out / self.script_name)
-        return ["bsub", "-o", f"{job.out}/job-%J.log", path if path.startswith("/") else f"./{path}"]
+        words = [word for line in self.directives(job) for word in line.split(" ", 1)]
+        return ["bsub", "-o", f"{job.out}/job-%J.log", *words, "bash", self.path(job)]
 
-    def script(self, job: Job) -> str:
-        """The complete script."""
-        system = BatchSystem("bsub SCRIPT", "#BSUB", "LSB_JOBID", "LSB_JOBNAME", "LS_SUBCWD",
-                             '$(wc -l < "$LSB_DJOB_HOSTFILE")', *mpirun_slots(self.mpirun, "LSB_DJOB_HOSTFILE"))
-        return batch_script(job, system, self._directives(job))
+    def system(self, job: Job) -> BatchSystem:
+        """Names, and how ranks start."""
+        return BatchSystem("bsub < SCRIPT", "#BSUB", "LSB_JOBID", "LSB_JOBNAME", "LS_SUBCWD",
+                           '$(wc -l < "$LSB_DJOB_HOSTFILE")', *mpirun_slots(self.mpirun, "LSB_DJOB_HOSTFILE"))
 
-    def _directives(self, job: Job) -> list[str]:
+    def directives(self, job: Job) -> list[str]:
+        """What the batch system is asked for."""
         time = [] if job.time_limit_s is None else [f"-W {max(1, -(-int(job.time_limit_s) // 60))}"]
         named = (("q", job.partition), ("P", job.account))
         return [f"-J {job.name}", f"-n {job.ranks}", f"-R span[ptile={job.ranks_per_node}]", *time,

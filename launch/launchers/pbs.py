@@ -3,11 +3,9 @@
 Within the job, mpirun starts the ranks of either transport on the hosts in $PBS_NODEFILE.
 """
 
-import signal
-
 from collbench.collectives.errors import UsageError
 
-from ..batch_script import BatchSystem, batch_script
+from ..batch_script import BatchLauncher, BatchSystem
 from ..job import Job
 from .mpirun import Mpirun, find_mpirun, mpirun_slots
 
@@ -16,15 +14,10 @@ __all__ = ["FACTORY", "TITLE", "Pbs", "find_pbs"]
 TITLE = "submits a job script with qsub"
 
 
-class Pbs:
+class Pbs(BatchLauncher):
     """Renders a job script, and submits it once it lies in the results' directory."""
 
     name = "pbs"
-    stop_signal = signal.SIGTERM
-    hides_status = False
-    only_here = False
-    whole_lines = False
-    containers = False
     script_name = "job.pbs"
 
     def __init__(self, mpirun: Mpirun) -> None:
@@ -35,16 +28,15 @@ class Pbs:
         """What submits the script; the log is kept beside it."""
         if ":" in str(job.out):
             raise UsageError(f"--out {job.out}: qsub takes what precedes a colon for a host")
-        path = str(job.out / self.script_name)
-        return ["qsub", "-o", f"{job.out}/", path if path.startswith("/") else f"./{path}"]
+        return ["qsub", "-o", f"{job.out}/", self.path(job)]
 
-    def script(self, job: Job) -> str:
-        """The complete script."""
-        system = BatchSystem("qsub SCRIPT", "#PBS", "PBS_JOBID", "PBS_JOBNAME", "PBS_O_WORKDIR",
-                             '$(wc -l < "$PBS_NODEFILE")', *mpirun_slots(self.mpirun, "PBS_NODEFILE"))
-        return batch_script(job, system, self._directives(job))
+    def system(self, job: Job) -> BatchSystem:
+        """Names, and how ranks start."""
+        return BatchSystem("qsub SCRIPT", "#PBS", "PBS_JOBID", "PBS_JOBNAME", "PBS_O_WORKDIR",
+                           '$(wc -l < "$PBS_NODEFILE")', *mpirun_slots(self.mpirun, "PBS_NODEFILE"))
 
-    def _directives(self, job: Job) -> list[str]:
+    def directives(self, job: Job) -> list[str]:
+        """What the batch system is asked for."""
         each = job.ranks_per_node
         time = [] if job.time_limit_s is None else [f"-l walltime={_clock(job.time_limit_s)}"]
         named = (("q", job.partition), ("A", job.account))
