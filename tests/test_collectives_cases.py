@@ -247,9 +247,12 @@ def test_the_traffic_option_takes_a_list_of_patterns(wanted):
     assert options_of("--ops", "all_to_all_v", "--traffic", ",".join(texts))["traffic"] == texts
 
 
-def test_the_traffic_option_names_the_valid_choices():
-    with pytest.raises(click.BadParameter, match=r"zipf\[:EXPONENT\]\[:seed=N\]; for links: round-K"):
-        options_of("--traffic", "linear,rush hour")
+@pytest.mark.parametrize(("text", "words"), [
+    ("rush hour", "no operation has it; the help of --traffic"), ("hot-rnk", "did you mean hot-rank"),
+    ("linear:3", r"it has none; known are even, linear, hot, zipf\[:EXPONENT\]"), ("victim=x", "unknown victim 'x'")])
+def test_the_traffic_option_says_what_is_wrong_and_what_to_do(text, words):
+    with pytest.raises(click.BadParameter, match=words):
+        options_of("--traffic", f"linear,{text}")
 
 
 def options_of(*words):

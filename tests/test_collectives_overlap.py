@@ -150,7 +150,7 @@ def test_results_are_verified_in_every_state(name):
 @pytest.mark.parametrize(("text", "words"), [
     ("collective=barrier", "unknown collective 'barrier'"), ("compute=2", "no collective"),
     ("collective=all_reduce:compute=0", "from 0.1 to 10"), ("collective=all_reduce:progress=2", "unknown progress"),
-    ("collective=all_reduce:collective=all_reduce", "not expected")])
+    ("collective=all_reduce:collective=all_reduce", "given twice")])
 def test_texts_that_name_nothing_are_refused(text, words):
     with pytest.raises(UsageError, match=words):
         Case(op="overlap", ranks=2, bytes=64, dtype="float32", traffic=text)

@@ -84,7 +84,7 @@ def test_neighbours_differ_by_one_step_and_know_each_other(text, ranks):
 @pytest.mark.parametrize("text", ["fan:0", "fan:01", "fan:", "permutation", "permutation:-1", "random-halves", "torus",
                                   "torus:1", "torus:5", "torus:2x", "torus:2x2x2x2x2", "torus:0x4", "lines"])
 def test_texts_that_mean_nothing_are_refused(text):
-    with pytest.raises(UsageError, match=r"known are|expected"):
+    with pytest.raises(UsageError, match=r"did you mean line|expected"):
         catalog.canonical_traffic(text)
 
 

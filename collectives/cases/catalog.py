@@ -146,13 +146,15 @@ def canonical_traffic(text: str) -> str:
     for grammar in _grammars():
         if (found := _parsed(grammar, text)) is not None:
             return found
-    # The grammars of a pattern by the same name say best what is wrong with it.
-    names = {grammar.spellings(): grammar for grammar in _grammars()}
-    name = text.partition(":")[0]
-    close = [grammar for words, grammar in names.items() if name in re.findall(r"[a-z]+(?:-[a-z]+)*", words)]
-    for grammar in close[:1]:
-        grammar.parse(text)
-    raise UsageError(f"traffic pattern {text!r:.80}: known are {spellings()}")
+    words = [(grammar, re.findall(r"[a-z]+(?:-[a-z]+)*", grammar.spellings())) for grammar in _grammars()]
+    name = re.split("[:=]", text, maxsplit=1)[0]
+    for grammar, known in words:
+        if name in known:
+            grammar.parse(text)     # a grammar that has this word says best what is wrong
+    import difflib
+    close = difflib.get_close_matches(name, {word for _, known in words for word in known}, 1)
+    raise UsageError(f"traffic pattern {text!r:.80}: no operation has it; "
+                     + (f"did you mean {close[0]}?" if close else "the help of --traffic lists what each has"))
 
 
 def spellings() -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ..errors import UsageError
 from . import moe_recorded
 from .moe_patterns import PATTERNS, RoutingPattern
+from .parameters import read_parameters
 from .traffic import Parameter
 
 __all__ = ["BLOCK", "COMMON", "DTYPES", "VIAS", "Workload", "combine_dtype", "extended", "is_workload",
@@ -137,17 +138,7 @@ def _given(pattern: RoutingPattern, words: list[str]) -> dict[str, str]:
     first = pattern.first.name if pattern.first else "name" if pattern.recorded else None
     known = [*([first] if first else []), *(parameter.name for parameter in (*pattern.more, *COMMON)), *_CHOICES,
              *(["digest"] if pattern.recorded else [])]
-    given: dict[str, str] = {}
-    for number, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if not equals and number == 0 and first:
-            name, value = first, word
-        if name not in known:
-            raise ValueError(f"{pattern.name} has no parameter {word!r:.40}; its parameters are {', '.join(known)}")
-        if name in given:
-            raise ValueError(f"{name} is given twice")
-        given[name] = value
-    return given
+    return read_parameters(pattern.name, words, known, first)
 
 
 def _workload(pattern: RoutingPattern, given: Mapping[str, str]) -> Workload:

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import UsageError
+from .parameters import read_parameters
 
 __all__ = ["PATTERNS", "Parameter", "Traffic", "TrafficPattern", "Weights", "busiest", "inverse_power", "is_traffic",
            "parse_traffic", "shuffled", "spellings", "weights"]
@@ -156,18 +157,10 @@ def parse_traffic(text: str) -> Traffic:
 
 
 def _values(pattern: TrafficPattern, words: list[str]) -> tuple[Decimal, ...]:
-    given: dict[str, Decimal] = {}
-    known = {parameter.name: parameter for parameter in pattern.parameters}
-    for number, word in enumerate(words):
-        name, equals, value = word.rpartition("=")
-        if not equals and number == 0 and pattern.parameters:
-            name = pattern.parameters[0].name
-        if name not in known:
-            raise ValueError(f"{pattern.name} has no parameter {word!r:.40}")
-        if name in given:
-            raise ValueError(f"{name} is given twice")
-        given[name] = known[name].parse(value)
-    return tuple(given.get(parameter.name, parameter.default) for parameter in pattern.parameters)
+    names = [parameter.name for parameter in pattern.parameters]
+    given = read_parameters(pattern.name, words, names, names[0] if names else None)
+    return tuple(parameter.parse(given[parameter.name]) if parameter.name in given else parameter.default
+                 for parameter in pattern.parameters)
 
 
 def is_traffic(text: object) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import UsageError
 from ..operation import DTYPES, CaseLike, Composition, Grammar, Operation, nothing
+from ..parameters import read_parameters
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
@@ -71,12 +72,10 @@ class Roles(NamedTuple):
 def parse_roles(text: str) -> Roles:
     """The roles that `text` names. UsageError with what is expected if it names none."""
     from ..case import parse_size
-    given: dict[str, str] = {}
-    for word in text.split(":"):
-        name, _, value = word.partition("=")
-        if name not in ("victim", "aggressor", "bytes", "place") or name in given or not value:
-            raise UsageError(f"interference {text!r:.80}: {word!r:.40} is not expected; {_SPELLING}")
-        given[name] = value
+    try:
+        given = read_parameters("interference", text.split(":"), ("victim", "aggressor", "bytes", "place"))
+    except ValueError as error:
+        raise UsageError(f"interference {text!r:.80}: {error}; {_SPELLING}") from None
     for name, known in (("victim", VICTIMS), ("aggressor", AGGRESSORS), ("place", _PLACES)):
         if name in given and given[name] not in known:
             raise UsageError(f"interference {text!r:.80}: unknown {name} {given[name]!r:.40}; {_SPELLING}")

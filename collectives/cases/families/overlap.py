@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import UsageError
 from ..operation import DTYPES, CaseLike, Composition, Grammar, Operation, nothing
+from ..parameters import read_parameters
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
@@ -55,12 +56,10 @@ class Beside(NamedTuple):
 @lru_cache(maxsize=256)
 def parse_beside(text: str) -> Beside:
     """What `text` names. UsageError with what is expected if it names nothing."""
-    given: dict[str, str] = {}
-    for word in text.split(":"):
-        name, _, value = word.partition("=")
-        if name not in ("collective", "compute", "progress") or name in given or not value:
-            raise UsageError(f"overlap {text!r:.80}: {word!r:.40} is not expected; {_SPELLING}")
-        given[name] = value
+    try:
+        given = read_parameters("overlap", text.split(":"), ("collective", "compute", "progress"))
+    except ValueError as error:
+        raise UsageError(f"overlap {text!r:.80}: {error}; {_SPELLING}") from None
     for name, known in (("collective", COLLECTIVES), ("progress", _PROGRESS)):
         if name in given and given[name] not in known:
             raise UsageError(f"overlap {text!r:.80}: unknown {name} {given[name]!r:.40}; {_SPELLING}")
