@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 
 import pytest
@@ -61,15 +60,7 @@ def sweep(hosts, *options):
 def begun(hosts, *options):
     """The process of `collbench fleet` on the ninth host, and its directory."""
     mpirun = find_mpirun()
-    agent = hosts.folder / "agent"
-    agent.write_text(textwrap.dedent(f"""\
-        #!/bin/sh
-        # as ssh would: a host, then a command
-        while [ "${{1#-}}" != "$1" ]; do shift; done
-        host=$1; shift; number=$((${{host##*.}} - 1))
-        exec ip netns exec {hosts.tag}h$number unshare --uts sh -c "hostname h$number; $*"
-        """))
-    agent.chmod(0o755)
+    agent = hosts.agent()
     reach = {"PRTE_MCA_plm_ssh_agent": str(agent)} if mpirun.is_open_mpi else {
         "HYDRA_LAUNCHER": "ssh", "HYDRA_LAUNCHER_EXEC": str(agent), "HYDRA_IFACE": "eth0"}
     out = hosts.folder / f"sweep{len(hosts.started)}"

@@ -76,6 +76,18 @@ class Hosts:
         self.started.append((process, log))
         return process
 
+    def agent(self):
+        """A program that starts a command on a host as ssh would: its address, then the command."""
+        path = self.folder / "agent"
+        path.write_text(textwrap.dedent(f"""\
+            #!/bin/sh
+            while [ "${{1#-}}" != "$1" ]; do shift; done
+            host=$1; shift; number=$((${{host##*.}} - 1))
+            exec ip netns exec {self.tag}h$number unshare --uts sh -c "hostname h$number; $*"
+            """))
+        path.chmod(0o755)
+        return path
+
     def end(self, process, timeout_s=240):
         """Exit status and everything that was said."""
         process.wait(timeout_s)
@@ -180,15 +192,7 @@ def test_torchrun_meets_across_hosts_and_gloo_is_verified(hosts):
 def test_mpirun_reaches_the_other_host_through_a_launch_agent(hosts):
     from collbench.launch.launchers.mpirun import find_mpirun
     mpirun = find_mpirun()
-    agent = hosts.folder / "agent"
-    agent.write_text(textwrap.dedent(f"""\
-        #!/bin/sh
-        # as ssh would: a host, then a command
-        while [ "${{1#-}}" != "$1" ]; do shift; done
-        host=$1; shift; number=$((${{host##*.}} - 1))
-        exec ip netns exec {hosts.tag}h$number unshare --uts sh -c "hostname h$number; $*"
-        """))
-    agent.chmod(0o755)
+    agent = hosts.agent()
     program = [sys.executable, "-m", "collbench.rank", "--transport", "mpi", "--ops",
                "all_reduce,all_to_all,all_reduce_one_shot,incast", "--sizes", "4K", *QUICK, "--out", hosts.folder / "r"]
     if mpirun.is_open_mpi:
@@ -365,11 +369,7 @@ def test_the_launcher_pod_of_mpi_measures_and_the_log_has_it_all(hosts):
         small_job("mpijob", name))))["command"]
     table = hosts.folder / "hostfile"
     table.write_text("".join(f"{hosts.address(host)} slots=2\n" for host in (0, 1)))
-    agent = hosts.folder / "agent"
-    agent.write_text(f"#!/bin/sh\nwhile [ \"${{1#-}}\" != \"$1\" ]; do shift; done\nhost=$1; shift\n"
-                     f"number=$((${{host##*.}} - 1))\n"
-                     f"exec ip netns exec {hosts.tag}h$number unshare --uts sh -c \"hostname h$number; $*\"\n")
-    agent.chmod(0o755)
+    agent = hosts.agent()
     script = script.replace("/etc/mpi/hostfile", str(table)).replace("exec mpirun ", f"exec {mpirun.path} ")
     status, said = hosts.end(hosts.run(0, shell, option, script, PRTE_MCA_plm_ssh_agent=str(agent),
                                        OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
