@@ -1,10 +1,14 @@
-"""The minimal timing loop over gloo, a reference for the overhead of collbench. Shares no code with it.
+"""collbench's loop over gloo and a bare one, in turn on the same processes, groups and connections.
 
-    python gloo_loop.py RANKS SECONDS OP BYTES CALLS [OP BYTES CALLS ...]
+    python gloo_loop.py RANKS SECONDS ROUNDS OPS SIZES
 
-Prints a line `OP BYTES isolated_us streamed_us` for each: medians over samples of the slowest rank's time.
+Between two launches gloo's times differ by more than the loops do, so both run in one. The bare loop shares no code with
+collbench: the call before a sample is the same one, ranks meet in a barrier, and nothing else happens but the calls and
+two readings of the clock. Prints a JSON line for each round, case and mode: the medians over samples of the slowest
+rank's time of one call, in us.
 """
 
+import json
 import mmap
 import os
 import socket
@@ -17,74 +21,103 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from collbench.collectives.cases.case import Case
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.measure import measure
+from collbench.collectives.ranks.rendezvous import Place
+from collbench.collectives.records.record import MODES, Mode, Policy
+from collbench.collectives.transports.torch_dist import TorchCommunicator, open_transport
 
-def bind(op: str, send: torch.Tensor, recv: torch.Tensor, rank: int, size: int) -> Callable[[], object]:
+
+def bind(op: str, send: torch.Tensor, recv: torch.Tensor, rank: int, size: int,
+         group: dist.ProcessGroup) -> Callable[[], object]:
     """A function that makes one call of the operation."""
     if op == "all_reduce":
-        return lambda: dist.all_reduce(recv)
+        return lambda: dist.all_reduce(recv, group=group)
     if op == "all_to_all":
-        return lambda: dist.all_to_all_single(recv, send)
+        return lambda: dist.all_to_all_single(recv, send, group=group)
     peer = (rank + size // 2) % size
     first, second = (dist.send, send), (dist.recv, recv)
     if rank >= size // 2:
         first, second = second, first
 
     def exchange() -> None:
-        first[0](first[1], peer)
-        second[0](second[1], peer)
+        first[0](first[1], peer, group)
+        second[0](second[1], peer, group)
     return exchange
 
 
-def measure(calls: list[Callable[[], object]], seconds: float, memory: np.ndarray, share: float, timed: bool,
-            control: dist.ProcessGroup) -> float:
-    """Median time of one call in us, on the slowest of the timed ranks."""
-    worst = []
+def bare_us(op: str, size_bytes: int, calls: int, rows: int, seconds: float, comm: TorchCommunicator) -> float:
+    """Median time of one call, on the slowest of the timed ranks; each has one of `rows` buffers, or all the same."""
+    half = -(-size_bytes // 64) * 64
+    memory = np.frombuffer(mmap.mmap(-1, 2 * half * rows), np.uint8).reshape(rows, 2 * half)
+    bound = [bind(op, torch.from_numpy(row[:size_bytes]).view(torch.float32),
+                  torch.from_numpy(row[half:half + size_bytes]).view(torch.float32), comm.rank, comm.size, comm.timed)
+             for row in memory] * (calls // rows)
+    share, timed = (0.5, comm.rank < comm.size // 2) if op == "ping_pong" else (1.0, True)
+    worst, go_on = [], torch.ones(1)
     deadline = time.perf_counter() + seconds
-    go_on = torch.ones(1)
     while go_on.item():
-        memory[:] = 0
-        dist.barrier(control)
+        if rows == 1:
+            bound[0]()
+        else:
+            memory[:] = 0
+        dist.barrier(comm.control)
         begin = time.perf_counter_ns()
-        for call in calls:
+        for call in bound:
             call()
         end = time.perf_counter_ns()
-        figures = torch.tensor([(end - begin) / 1e3 / len(calls) * share if timed else 0.0,
+        figures = torch.tensor([(end - begin) / 1e3 / calls * share if timed else 0.0,
                                 float(time.perf_counter() < deadline)], dtype=torch.float64)
-        dist.all_reduce(figures, dist.ReduceOp.MAX, group=control)
+        dist.all_reduce(figures, dist.ReduceOp.MAX, group=comm.control)
         worst.append(figures[0].item())
         go_on = figures[1:]
     return statistics.median(worst[3:] or worst)
 
 
-def rank_main(rank: int, size: int, port: int, seconds: float, cases: list[tuple[str, int, int]]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=size)
-    control = dist.new_group(backend="gloo")
-    for op, size_bytes, calls in cases:
-        half = -(-size_bytes // 64) * 64
-        memory = np.frombuffer(mmap.mmap(-1, 2 * half * calls), np.uint8).reshape(calls, 2 * half)
-        slots = [(torch.from_numpy(row[:size_bytes]).view(torch.float32),
-                  torch.from_numpy(row[half:half + size_bytes]).view(torch.float32)) for row in memory]
-        bound = [bind(op, send, recv, rank, size) for send, recv in slots]
-        share, timed = (0.5, rank < size // 2) if op == "ping_pong" else (1.0, True)
-        times = [measure(chosen, seconds, memory, share, timed, control) for chosen in (bound[:1], bound)]
-        if rank == 0:
-            print(op, size_bytes, *(f"{t:.3f}" for t in times), flush=True)
-    dist.barrier()
-    dist.destroy_process_group()
+def our_us(case: Case, mode: Mode, seconds: float, comm: TorchCommunicator) -> tuple[float, int, int]:
+    """The same figure from collbench's loop, the calls of a sample, and the buffers that they have."""
+    policy = Policy(modes=(mode,), alignment="barrier", loop="python", case_s=seconds, precision=0.0)
+    outcome = measure(case, comm, SAME, policy, seconds, comm.size)
+    if outcome.status != "ok":
+        raise SystemExit(f"{case.name}: {outcome.status}: {outcome.reason}")
+    taken = outcome.modes[0]
+    timed = comm.rank in case.operation.timed(case)
+    worst = comm.all_max(taken.elapsed_ns if timed else [0] * len(taken.elapsed_ns))[taken.warmup:]
+    return (statistics.median(worst) / 1e3 / taken.calls / case.operation.messages, taken.calls,
+            1 if taken.cache == "warm" else taken.calls)
+
+
+def rank_main(rank: int, port: int, words: list[str]) -> None:
+    """Everything that one rank does."""
+    size, seconds, rounds = int(words[0]), float(words[1]), int(words[2])
+    transport = open_transport(Place("none", rank, size, rank, size, ("127.0.0.1", port)), "cpu")
+    comm = transport.communicator(size)
+    assert comm is not None
+    for op in words[3].split(","):
+        for size_bytes in map(int, words[4].split(",")):
+            case = Case(op=op, ranks=size, bytes=size_bytes, dtype="float32",
+                        redop="sum" if op == "all_reduce" else None, in_place=op == "all_reduce")
+            for mode in MODES:
+                for _ in range(rounds):
+                    ours, calls, rows = our_us(case, mode, seconds, comm)
+                    bare = bare_us(op, size_bytes, calls, rows, seconds, comm)
+                    if rank == 0:
+                        print(json.dumps({"op": op, "bytes": size_bytes, "mode": mode, "ours_us": ours,
+                                          "bare_us": bare}), flush=True)
+    transport.close()
 
 
 def main() -> None:
-    size, seconds, rest = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
-    cases = [(rest[i], int(rest[i + 1]), int(rest[i + 2])) for i in range(0, len(rest), 3)]
+    """Start the ranks by fork, as collbench does."""
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     children = []
-    for rank in range(size):
+    for rank in range(int(sys.argv[1])):
         pid = os.fork()
         if pid == 0:
-            rank_main(rank, size, port, seconds, cases)
+            rank_main(rank, port, sys.argv[1:])
             os._exit(0)
         children.append(pid)
     sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))

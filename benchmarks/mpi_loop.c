@@ -2,9 +2,10 @@
  * buffers (anonymous pages, first touched, one slot per call) and starts ranks (at a time announced by rank 0; one host)
  * in the same way.
  *
- *   mpirun -n 2 mpi_loop SECONDS OP BYTES CALLS [OP BYTES CALLS ...]
+ *   mpirun -n 2 mpi_loop SECONDS OP BYTES CALLS SLOTS [OP BYTES CALLS SLOTS ...]
  *
- * Prints a line `OP BYTES isolated_us streamed_us` for each: medians over samples of the time from the first rank's
+ * With one slot, the caches are warm: the call before a sample is the same one, and nothing touches the buffers after it.
+ * With CALLS slots each call of a sample has its own, and all are written before a sample. Prints a line `OP BYTES isolated_us streamed_us` for each: medians over samples of the time from the first rank's
  * start to the last one's end, for one call, and for one of CALLS calls back to back.
  */
 #include <mpi.h>
@@ -56,21 +57,28 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Median in ns of one call, over as many samples as fit into `seconds`. */
-static double measure(int op, int bytes, int calls, double seconds, char *memory, size_t half, size_t stride)
+static double measure(int op, int bytes, int calls, int slots, double seconds, char *memory, size_t half, size_t stride)
 {
     static int64_t spans[MOST];
     int n = 0, timed = op == 'p' ? size / 2 : size;
     int64_t deadline = now() + (int64_t)(seconds * 1e9), go_on = 1;
     for (int sample = 0; go_on; sample++) {
-        memset(memory, sample, stride * calls);
+        if (slots == 1)
+            call(op, memory, memory + half, bytes);
+        else
+            memset(memory, sample, stride * calls);
         int64_t start = now() + 60000, ends[2], latest[2];
         MPI_Bcast(&start, 1, MPI_INT64_T, 0, MPI_COMM_WORLD);
         int64_t begin;
         do
             begin = now();
         while (begin < start);
-        for (int i = 0; i < calls; i++)
-            call(op, memory + i * stride, memory + i * stride + half, bytes);
+        if (slots == 1)
+            for (int i = 0; i < calls; i++)
+                call(op, memory, memory + half, bytes);
+        else
+            for (int i = 0; i < calls; i++)
+                call(op, memory + i * stride, memory + i * stride + half, bytes);
         ends[0] = rank < timed ? now() : 0;
         ends[1] = begin - start;
         MPI_Allreduce(ends, latest, 2, MPI_INT64_T, MPI_MAX, MPI_COMM_WORLD);
@@ -88,16 +96,16 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    for (int i = 2; i + 2 < argc; i += 3) {
-        int bytes = atoi(argv[i + 1]), calls = atoi(argv[i + 2]);
+    for (int i = 2; i + 3 < argc; i += 4) {
+        int bytes = atoi(argv[i + 1]), calls = atoi(argv[i + 2]), slots = atoi(argv[i + 3]);
         size_t half = ((size_t)bytes + 63) / 64 * 64, stride = half + ((size_t)bytes + 63) / 64 * 64;
-        char *memory = mmap(NULL, stride * calls, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char *memory = mmap(NULL, stride * slots, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             MPI_Abort(MPI_COMM_WORLD, 1);
-        memset(memory, 1, stride * calls);
-        double isolated = measure(argv[i][0], bytes, 1, atof(argv[1]), memory, half, stride);
-        double streamed = measure(argv[i][0], bytes, calls, atof(argv[1]), memory, half, stride);
-        munmap(memory, stride * calls);
+        memset(memory, 1, stride * slots);
+        double isolated = measure(argv[i][0], bytes, 1, 1, atof(argv[1]), memory, half, stride);
+        double streamed = measure(argv[i][0], bytes, calls, slots, atof(argv[1]), memory, half, stride);
+        munmap(memory, stride * slots);
         if (rank == 0)
             printf("%s %d %.4f %.4f\n", argv[i], bytes, isolated / 1e3, streamed / 1e3);
     }

@@ -1,20 +1,24 @@
-"""Overhead of collbench's harness against a minimal timing loop over the same library, run alternately.
+"""What collbench's figures contain beside the calls: against OSU's programs, and against minimal loops in C and Python.
 
-    python benchmarks/overhead.py [--rounds N] [--ranks N] [--only mpi|gloo]
+    python benchmarks/overhead.py [--rounds N] [--ranks N] [--only mpi,osu,gloo] [--markdown FILE]
 
-Every round runs each program once; a result is the median over rounds of the ratio (or difference) within a round, with
-its distribution-free 95 % confidence interval. Targets are in docs/measuring.md.
+The programs of a table run in turn, each once a round. A result is the median over rounds of the ratio (or difference)
+within a round, with its distribution-free 95 % confidence interval. OSU's programs are those on the PATH. Targets and a
+table from a quiet machine are in docs/measuring.md.
 """
 
 import argparse
 import json
 import os
+import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -22,35 +26,71 @@ from rich.table import Table
 from collbench.collectives.cases.case import Sweep
 from collbench.collectives.options import RunConfig
 from collbench.collectives.records.journal import read_journal
-from collbench.collectives.records.record import Policy
+from collbench.collectives.records.record import Policy, Record, Timing
 from collbench.collectives.statistics.stopping import median_ranks
 from collbench.launch.job import Job
 from collbench.launch.launchers import launcher_for
 
 HERE = Path(__file__).parent
 SIZES = (8, 128, 2048, 32768, 262144, 1 << 20, 4 << 20)
+OSU_SIZES = tuple(8 << shift for shift in range(20))
 OPS = ("ping_pong", "all_reduce", "all_to_all")
+OSU_PROGRAMS = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
 SECONDS = 0.12
-Times = dict[tuple[str, int, str], float]      # (operation, bytes, mode) -> us
+Key = tuple[str, int, str]      # operation, bytes, mode
+Times = dict[Key, float]        # us
 
 
-def collbench(transport: str, loop: str, ranks: int) -> tuple[Times, dict[tuple[str, int], int]]:
-    """Times of one launch, and the number of calls per streamed sample."""
+class Comparison(NamedTuple):
+    """A table: two programs, run in turn.
+
+    Args:
+        title: what is compared with what.
+        ours, theirs: one launch each; `theirs` is given the records of the launch of collbench before it.
+        ratio: compare by ratio; otherwise by difference in us.
+        target: what the ratio or difference should not exceed; for an interval, also not fall below its inverse.
+        both_sides: whether `theirs` may not exceed `ours` by more either.
+    """
+
+    title: str
+    ours: Callable[[], tuple[Times, list[Record]]]
+    theirs: Callable[[list[Record]], Times]
+    ratio: bool
+    target: float
+    both_sides: bool = False
+
+
+def collbench(transport: str, ranks: int, ops: Sequence[str] = OPS, sizes: Sequence[int] = SIZES,
+              **policy: object) -> list[Record]:
+    """The records of one launch."""
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal.jsonl"
-        sweep = Sweep(ops=("noop", *OPS), sizes=SIZES, ranks=(ranks,),
+        sweep = Sweep(ops=("noop", *ops), sizes=tuple(sizes), ranks=(ranks,),
                       places=(False, True) if transport == "torch" else (False,))
+        settings = {"case_s": SECONDS, "precision": 0.0, **policy}
         config = RunConfig(transport=transport, sweep=sweep, journal=journal, display="quiet",
-                           policy=Policy(loop=loop, case_s=SECONDS, precision=0))
+                           policy=Policy(**settings))
         start(launcher_for(transport).command(Job(config=config, ranks=ranks)))
         _, records, _ = read_journal(journal)
-    times, calls = {}, {}
-    for record in records:
-        for timing in record.timings:
-            key = record.case.op, record.case.bytes
-            times[(*key, timing.mode)] = 1e6 * statistics.median(timing.message_s(record.case))
-            calls[key] = timing.calls
-    return times, calls
+    return [record for record in records if record.case.op != "noop"]
+
+
+def figures(records: list[Record], figure: Callable[[Record, Timing], float]) -> Times:
+    """A figure of each timing, in us."""
+    return {(record.case.op, record.case.bytes, timing.mode): 1e6 * figure(record, timing)
+            for record in records for timing in record.timings}
+
+
+def shown(record: Record, timing: Timing) -> float:
+    """What collbench shows: the median of a sample's time."""
+    return statistics.median(timing.message_s(record.case))
+
+
+def averaged(record: Record, timing: Timing) -> float:
+    """What OSU shows: the mean over samples and timed ranks of a rank's own time."""
+    own = [timing.elapsed_ns[rank][sample] for rank in record.case.operation.timed(record.case)
+           for sample in timing.counted()]
+    return statistics.fmean(own) / (1e9 * timing.calls * record.case.operation.messages)
 
 
 def mpi_launch(ranks: int) -> list[str]:
@@ -75,44 +115,45 @@ def parse_times(output: str) -> Times:
     return times
 
 
-def case_arguments(calls: dict[tuple[str, int], int]) -> list[str]:
-    """`OP BYTES CALLS` of every case, the arguments of the minimal loops."""
-    return [str(word) for (op, size), count in calls.items() if op in OPS for word in (op, size, count)]
+def case_arguments(records: list[Record]) -> list[str]:
+    """`OP BYTES CALLS SLOTS` of every case, the arguments of the minimal loops."""
+    words = []
+    for record in records:
+        timing = record.timings[-1]
+        words += [record.case.op, record.case.bytes, timing.calls, 1 if timing.cache == "warm" else timing.calls]
+    return [str(word) for word in words]
 
 
-class CLoop:
+def c_loop(folder: Path, ranks: int) -> Callable[[list[Record]], Times]:
     """The C program, compiled with the mpicc next to this Python."""
+    mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or "mpicc"
+    program = folder / "mpi_loop"
+    if not program.exists():
+        subprocess.run([mpicc, "-O2", "-o", program, HERE / "mpi_loop.c"], check=True)
 
-    def __init__(self, folder: Path) -> None:
-        mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or "mpicc"
-        self.program = folder / "mpi_loop"
-        subprocess.run([mpicc, "-O2", "-o", self.program, HERE / "mpi_loop.c"], check=True)
-
-    def run(self, ranks: int, calls: dict[tuple[str, int], int]) -> Times:
-        launch = mpi_launch(ranks)
+    def run(records: list[Record]) -> Times:
         # The C program selects an operation by its first letter: p(ing_pong), r(educe), a(ll_to_all).
-        words = ["reduce" if word == "all_reduce" else word for word in case_arguments(calls)]
-        output = start([*launch, str(self.program), str(SECONDS), *words])
+        words = ["reduce" if word == "all_reduce" else word for word in case_arguments(records)]
+        output = start([*mpi_launch(ranks), str(program), str(SECONDS), *words])
         return {("all_reduce" if op == "reduce" else op, size, mode): time
                 for (op, size, mode), time in parse_times(output).items()}
+    return run
 
 
-def gloo_loop(ranks: int, calls: dict[tuple[str, int], int]) -> Times:
+def gloo_loop(ranks: int, records: list[Record]) -> Times:
+    """The bare loop over gloo."""
     program = [sys.executable, str(HERE / "gloo_loop.py")]
-    return parse_times(start([*program, str(ranks), str(SECONDS), *case_arguments(calls)]))
+    return parse_times(start([*program, str(ranks), str(SECONDS), *case_arguments(records)]))
 
 
-def osu(ranks: int) -> Times:
-    """Times of OSU's programs that are on the PATH; its all-to-all counts bytes per pair."""
-    programs = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
-    launch, times = mpi_launch(ranks), {}
-    for op, program in programs.items():
-        if not shutil.which(program):
-            continue
-        for line in start([*launch, program, "-m", f"{SIZES[0]}:{SIZES[-1]}"]).splitlines():
-            if line.strip() and not line.startswith("#"):
-                size, time = line.split()[:2]
-                times[op, int(size) * (ranks if op == "all_to_all" else 1), "isolated"] = float(time)
+def osu(op: str, ranks: int) -> Times:
+    """The average times that OSU's program prints; its all-to-all counts the bytes of one pair."""
+    times, share = {}, ranks if op == "all_to_all" else 1
+    words = ["-m", f"{max(4, OSU_SIZES[0] // share)}:{OSU_SIZES[-1] // share}"]
+    for line in start([*mpi_launch(ranks), OSU_PROGRAMS[op], *words]).splitlines():
+        if line.strip() and not line.startswith("#"):
+            size, time = line.split()[:2]
+            times[op, int(size) * share, "isolated"] = float(time)
     return times
 
 
@@ -123,65 +164,105 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     return statistics.median(ordered), ordered[low], ordered[high]
 
 
-def compare(ours: list[Times], theirs: list[Times], title: str, ratio: bool, target: float) -> dict:
-    """Print a table of `ours` against `theirs`; returns it as data."""
-    unit = "ratio" if ratio else "difference, us"
-    table = Table(title=f"{title} ({unit}; target at most {target:g}; {len(ours)} rounds)", title_justify="left")
-    for column in ("operation", "bytes", "mode", "minimal loop, us", unit, "95 % interval", ""):
-        table.add_column(column, justify="left" if column in ("operation", "mode", "") else "right")
+def verdict(table: Comparison, middle: float, low: float, high: float) -> str:
+    """Whether a target is met, and if not, whether the interval excludes it."""
+    least = 1 / table.target if table.both_sides else float("-inf")
+    if least <= middle <= table.target:
+        return ""
+    return "missed" if low > table.target or high < least else "outside, but its interval is not"
+
+
+def run(table: Comparison, rounds: int) -> dict:
+    """Run both programs in turn and print the table; returns it as data."""
+    ours, theirs = [], []
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}: {table.title}", file=sys.stderr)
+        times, records = table.ours()
+        ours.append(times)
+        theirs.append(table.theirs(records))
+    unit = "ratio" if table.ratio else "difference, us"
+    aim = f"{'within a factor of' if table.both_sides else 'at most'} {table.target:g}"
+    shape = Table(title=f"{table.title} ({unit}; target {aim}; {rounds} rounds)", title_justify="left")
+    for column in ("operation", "bytes", "mode", "theirs, us", unit, "95 % interval", ""):
+        shape.add_column(column, justify="left" if column in ("operation", "mode", "") else "right")
     rows = []
-    for key in (key for key in ours[0] if key in theirs[0] and key[0] in OPS):
+    for key in (key for key in sorted(ours[0]) if all(key in times for times in theirs)):
         pairs = [(one[key], two[key]) for one, two in zip(ours, theirs, strict=True)]
-        middle, low, high = interval([a / b if ratio else a - b for a, b in pairs])
+        middle, low, high = interval([a / b if table.ratio else a - b for a, b in pairs])
         base = statistics.median(b for _, b in pairs)
+        said = verdict(table, middle, low, high)
         rows.append({"op": key[0], "bytes": key[1], "mode": key[2], "base_us": base, "value": middle, "lo": low,
-                     "hi": high})
-        verdict = "" if middle <= target else "missed" if low > target else "over, but within the interval"
-        table.add_row(key[0], str(key[1]), key[2], f"{base:.2f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", verdict)
-    Console(width=110).print(table)
-    return {"title": title, "unit": unit, "target": target, "rows": rows}
+                     "hi": high, "verdict": said})
+        shape.add_row(key[0], str(key[1]), key[2], f"{base:.2f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", said)
+    Console(width=120).print(shape)
+    return {"title": table.title, "unit": unit, "target": table.target, "rounds": rounds, "rows": rows}
+
+
+def markdown(tables: list[dict]) -> str:
+    """The tables for docs/measuring.md, with the machine."""
+    model = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), platform.processor())
+    lines = [f"Machine: {os.cpu_count()} cores of {model}, Linux {platform.release()}, load "
+             f"{os.getloadavg()[0]:.1f} at the end."]
+    for table in tables:
+        lines += ["", f"{table['title']}, {table['rounds']} rounds:", "",
+                  f"| operation | bytes | mode | theirs, us | {table['unit']} | 95 % interval | "
+                  f"target {table['target']:g} |",
+                  "|---|---|---|---|---|---|---|"]
+        lines += [f"| {row['op']} | {row['bytes']} | {row['mode']} | {row['base_us']:.2f} | {row['value']:.2f} | "
+                  f"{row['lo']:.2f} to {row['hi']:.2f} | {row['verdict'] or 'met'} |" for row in table["rows"]]
+    return "\n".join(lines) + "\n"
+
+
+def against_osu(ranks: int) -> list[Comparison]:
+    """Started as OSU starts its ranks, and averaged as it does; then as collbench shows it by default."""
+    tables = []
+    for op in (op for op, program in OSU_PROGRAMS.items() if shutil.which(program)):
+        alike = "none" if op == "ping_pong" else "barrier"
+        for title, start_rule, figure in ((f"{OSU_PROGRAMS[op]}: same start ({alike}), same average", alike, averaged),
+                                          (f"{OSU_PROGRAMS[op]}: collbench's own figure", "auto", shown)):
+            def ours(op: str = op, start_rule: str = start_rule,
+                     figure: Callable[[Record, Timing], float] = figure) -> tuple[Times, list[Record]]:
+                records = collbench("mpi", ranks, (op,), OSU_SIZES, modes=("isolated",), alignment=start_rule,
+                                    max_samples=2000)
+                return figures(records, figure), records
+            tables.append(Comparison(title, ours, lambda records, op=op: osu(op, ranks), True, 1.05, True))
+    return tables
 
 
 def main() -> None:
     """Parse the options, run the rounds, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=9, help="alternating rounds; 6 or more for an interval")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds; 6 or more for an interval")
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--only", choices=("mpi", "gloo"))
+    parser.add_argument("--only", default="mpi,osu,gloo", help="which of mpi, osu and gloo, separated by commas")
+    parser.add_argument("--cache", default="warm", choices=("warm", "rotated"), help="for mpi and gloo")
     parser.add_argument("--json", type=Path, help="also write the tables as JSON")
+    parser.add_argument("--markdown", type=Path, help="also write the tables as Markdown")
     options = parser.parse_args()
-    results = []
-    if options.only != "gloo":
-        results += against_c(options.rounds, options.ranks)
-    if options.only != "mpi":
-        ours, bare = [], []
-        for number in range(options.rounds):
-            print(f"round {number + 1} of {options.rounds}: gloo", file=sys.stderr)
-            times, calls = collbench("torch", "auto", options.ranks)
-            ours.append(times)
-            bare.append(gloo_loop(options.ranks, calls))
-        results.append(compare(ours, bare, "gloo: collbench against a bare Python loop", True, 1.02))
+    ranks, only = options.ranks, options.only.split(",")
+
+    def ours(transport: str, loop: str) -> Callable[[], tuple[Times, list[Record]]]:
+        def launch() -> tuple[Times, list[Record]]:
+            records = collbench(transport, ranks, loop=loop, cache=options.cache)
+            return figures(records, shown), records
+        return launch
+    with tempfile.TemporaryDirectory() as folder:
+        tables = []
+        if "osu" in only:
+            tables += against_osu(ranks)
+        if "mpi" in only:
+            bare = c_loop(Path(folder), ranks)
+            tables += [Comparison("MPI, compiled loop against C", ours("mpi", "native"), bare, True, 1.05),
+                       Comparison("MPI, Python loop against C", ours("mpi", "python"), bare, False, 1.0)]
+        if "gloo" in only:
+            tables.append(Comparison("gloo against a bare Python loop", ours("torch", "auto"),
+                                     lambda records: gloo_loop(ranks, records), True, 1.03))
+        results = [run(table, options.rounds) for table in tables]
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def against_c(rounds: int, ranks: int) -> list[dict]:
-    """Both loops of collbench against the C program (and OSU's programs, if installed), run alternately."""
-    native, python, bare, published = [], [], [], []
-    with tempfile.TemporaryDirectory() as folder:
-        loop = CLoop(Path(folder))
-        for number in range(rounds):
-            print(f"round {number + 1} of {rounds}: MPI", file=sys.stderr)
-            times, calls = collbench("mpi", "native", ranks)
-            native.append(times)
-            bare.append(loop.run(ranks, calls))
-            python.append(collbench("mpi", "python", ranks)[0])
-            published.append(osu(ranks))
-    tables = [compare(native, bare, "MPI, native loop: collbench against C", True, 1.05),
-              compare(python, bare, "MPI, Python loop: collbench against C", False, 1.0)]
-    if published[0]:
-        tables.append(compare(native, published, "MPI, native loop: collbench against OSU", True, 1.05))
-    return tables
+    if options.markdown:
+        options.markdown.write_text(markdown(results))
 
 
 if __name__ == "__main__":

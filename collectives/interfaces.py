@@ -13,7 +13,7 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
 
 __all__ = ["NO_DEVICE", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
            "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "RawBytes",
-           "SampleBatch", "StartSpec", "Transport", "Trial", "empty_call", "ignore_phase",
+           "SampleBatch", "StartSpec", "Transport", "Trial", "WarmSpec", "empty_call", "ignore_phase",
            "ignore_step", "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
@@ -82,11 +82,16 @@ class Pattern(NamedTuple):
 class Memory(Protocol):
     """The slots of a prepared case, as verification uses them. Rows are slots; `at` is a byte offset within a row."""
 
+    by_core: bool       # whether the core of this rank does the comparing, rather than a device
+
     def keep(self, pattern: Pattern) -> Kept:
         """Move a pattern, once, to where the slots are."""
 
     def poison(self, value: int) -> None:
         """Overwrite every byte of every slot."""
+
+    def poke(self, at: int, length: int, value: int) -> None:
+        """Overwrite a few bytes of the first slot."""
 
     def write(self, rows: slice, at: int, pattern: Kept) -> None:
         """Copy `pattern` into each of these slots."""
@@ -115,6 +120,21 @@ class StartSpec(NamedTuple):
     drift: float = 0.0
 
 
+class WarmSpec(NamedTuple):
+    """What `caches.Warm` does before and after each of several samples, for a compiled loop.
+
+    Args:
+        turn: which data the buffers hold: in all of these samples, slot j sends and must receive element
+            (turn + j) % 2 of `LoopSpec.sent` and `LoopSpec.expected`.
+        restores: whether the input is written again before the call, which overwrites it.
+        exposed: offset and bytes of the part of the receive buffer that is no part of the send buffer.
+    """
+
+    turn: int
+    restores: bool
+    exposed: tuple[int, int]
+
+
 class LoopSpec(NamedTuple):
     """All that a compiled loop needs to know beyond the calls: plain values.
 
@@ -122,12 +142,14 @@ class LoopSpec(NamedTuple):
         sent, expected: what slot j of sample i sends and must then receive is element (i + j) % 2.
         poison: the byte that receive buffers are overwritten with before each sample.
         start: how each sample starts.
+        warm: what is done instead of filling the buffers before each sample; None fills them.
     """
 
     sent: tuple[Kept, Kept]
     expected: tuple[Kept, Kept]
     poison: int
     start: StartSpec
+    warm: WarmSpec | None = None
 
 
 class SampleBatch(NamedTuple):
@@ -147,8 +169,11 @@ class Prepared(NamedTuple):
 
     Args:
         block: `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock,
-            makes one call on each slot in turn, drains, reads the clock again and returns both readings.
-        slots: buffers, one for each call of a block.
+            makes `repeats` calls on each slot, the slots in turn, drains, reads the clock again and returns both
+            readings.
+        slots: buffers, each for `repeats` calls of a block.
+        make: `make(count)` makes the first so many calls of a block and waits until they are complete; None where a
+            call differs from the one before it.
         release: frees what was allocated.
         sampler: a compiled loop, where there is one: `sampler(spec, first, count)` takes up to `count` samples, the
             first of which has number `first`. It stops early after a wrong one.
@@ -178,6 +203,13 @@ class Prepared(NamedTuple):
     select: Callable[[int], object] = ignore_step
     marks: Mapping[str, Sequence[int]] = MappingProxyType({})
     settle: Callable[[], object] = empty_call
+    repeats: int = 1
+    make: Callable[[int], object] | None = None
+
+    @property
+    def calls(self) -> int:
+        """Calls of a block."""
+        return self.slots * self.repeats
 
     @property
     def sends(self) -> bool:
@@ -233,8 +265,8 @@ class Communicator(Control, Protocol):
 
     slots_bytes: int        # limit for the buffers of all calls of a sample together; the same on every rank
 
-    def prepare(self, case: Case, slots: int) -> Prepared:
-        """Allocate `slots` buffers and bind a call to each."""
+    def prepare(self, case: Case, slots: int, repeats: int = 1) -> Prepared:
+        """Allocate `slots` buffers and bind a call to each, of which a block makes `repeats`."""
 
     def drain(self) -> None:
         """Wait until every operation that this rank started is complete."""

@@ -34,7 +34,7 @@ from .option_types import (
     TrafficList,
     TransportName,
 )
-from .records.record import MODES, Policy
+from .records.record import CACHE_STATES, MODES, Policy
 from .transport_names import TRANSPORTS
 
 __all__ = ["RunConfig", "config_from", "measuring_options"]
@@ -223,9 +223,10 @@ _OPTIONS = (
            help="Timing loop: native (compiled; MPI only, needs a C compiler) or python."),
     option("--persistent", group=HOW, is_flag=True,
            help="Use MPI-4 persistent collectives: initialised once, started by each call."),
-    option("--cache", group=HOW, type=click.Choice(("warm", "cold")), default="warm", show_default=True,
-           help="cold: evict the caches before each sample. warm: leave them as they are after the buffers were "
-                "filled. Either way, each call of a sample has its own buffers."),
+    option("--cache", group=HOW, type=click.Choice(CACHE_STATES), default="warm", show_default=True,
+           help="State of the caches before a sample. warm: the call before was the same one on the same buffers, as "
+                "in OSU and nccl-tests. rotated: each call has buffers of its own, which its rank has just filled. "
+                "cold: as rotated, then evicted."),
     option("--graph", group=HOW, is_flag=True,
            help="Capture the calls of a streamed sample as a graph and replay it, if the device supports graphs."),
     option("--seed", group=HOW, type=_SEEDS, default=None,

@@ -239,7 +239,10 @@ def test_every_mpi_loop_is_right_on_every_operation(tmp_path, loop, persistent):
 @pytest.mark.needs("mpi")
 @pytest.mark.parametrize("memory", ["host", pytest.param("tensor", marks=pytest.mark.needs("torch"))])
 def test_the_compiled_loop_notices_a_wrong_result_and_goes_on(tmp_path, memory):
-    """The expected result of every other sample is changed: the loop stops there, the inspector reports, it goes on."""
+    """The expected result of every other sample is changed: the loop stops there, the inspector reports, it goes on.
+
+    On warm buffers all samples of a round have the same data, and all are wrong.
+    """
     opening = ON_TENSORS.format(loop="auto") if memory == "tensor" else """
 transport = mpi.open_transport(None, "cpu")
 used, reason = transport.configure(CallSettings(compiles=transport.rank == 0))
@@ -249,6 +252,7 @@ import numpy as np
 from collbench.collectives.cases.case import Case
 from collbench.collectives.interfaces import CallSettings
 from collbench.collectives.loop.alignment import ALIGNMENTS
+from collbench.collectives.loop.caches import CACHES
 from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.timing import time_samples
 from collbench.collectives.loop.verify import Inspector
@@ -259,18 +263,29 @@ case = Case(op="all_gather", ranks=2, bytes=4096, dtype="int32")
 prepared = communicator.prepare(case, 3)
 inspector = Inspector(case, communicator.rank, prepared)
 alignment = ALIGNMENTS["agreed"](communicator, SAME)
-figures = time_samples(inspector, communicator, alignment, 0, 6)
+rotated = CACHES["rotated"](inspector, communicator)
+figures = time_samples(inspector, communicator, alignment, rotated, 0, 6)
 assert (inspector.checks, inspector.wrong) == (18, 0)
 if communicator.rank == 1:
     inspector._expected[1].tiles[0, 400] ^= 1
     inspector.wanted[1] = prepared.memory.keep(inspector._expected[1])
-figures = time_samples(inspector, communicator, alignment, 0, 6)
+figures = time_samples(inspector, communicator, alignment, rotated, 0, 6)
 assert all(len(row) == 6 and min(row) > 0 for row in figures[:2]), figures
 if communicator.rank == 1:
     assert inspector.checks == 36 and inspector.wrong == 9, (inspector.checks, inspector.wrong)
     assert inspector.fault.rank == 1 and inspector.fault.index == 100, inspector.fault
 else:
     assert (inspector.checks, inspector.wrong) == (36, 0)
+inspector = Inspector(case, communicator.rank, communicator.prepare(case, 1, 4))
+if communicator.rank == 1:
+    inspector._expected[1].tiles[0, 400] ^= 1
+    inspector.wanted[1] = inspector.prepared.memory.keep(inspector._expected[1])
+warm = CACHES["warm"](inspector, communicator)
+for turn in range(2):       # the first one has the data whose expected result is changed
+    figures = time_samples(inspector, communicator, alignment, warm, 6 * turn, 6)
+    assert all(len(row) == 6 and min(row) > 0 for row in figures[:2]), figures
+    assert inspector.checks == 7 * (turn + 1), inspector.checks
+    assert inspector.wrong == (7 if communicator.rank == 1 else 0), inspector.wrong
 if communicator.rank == 0:
     print(used)
 """

@@ -4,6 +4,7 @@ The transport here is `loopback`, right by definition; faults are injected into 
 """
 
 import itertools
+import random
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from collbench.collectives.loop.clock import SAME
 from collbench.collectives.loop.measure import measure
 from collbench.collectives.loop.memory import HostMemory
 from collbench.collectives.records.record import Policy
-from collbench.collectives.transports.loopback import run_ranks
+from collbench.collectives.transports.loopback import LoopbackCommunicator, run_ranks
 
 QUICK = Policy(alignment="barrier", case_s=0.001, min_samples=2, precision=0.5)
 REDUCED = [name for name, dtype in catalog.DTYPES.items() if dtype.reduces]
@@ -110,8 +111,41 @@ def test_one_wrong_call_in_many_is_caught(op):
         if rank == victim and next(calls) == 20:
             flipped_byte(recv)
     # Enough samples that call 20 is made, however slow the machine is.
-    outcomes = measured(case, rare, msgspec.structs.replace(QUICK, min_samples=30))
+    outcomes = measured(case, rare, msgspec.structs.replace(QUICK, min_samples=30, cache="rotated"))
     assert next(calls) > 21, "the fault was never injected"
+    assert {outcome.status for outcome in outcomes} == {"wrong"}
+
+
+@pytest.mark.parametrize("mode", ["isolated", "streamed"])
+def test_warm_samples_catch_a_fault_in_one_of_a_thousand_calls(mode):
+    """One bit, in calls at random. The results that the next call overwrites are not seen, so it may take several."""
+    case, chance = example("all_gather", ranks=2), random.Random(7)
+    policy = msgspec.structs.replace(QUICK, modes=(mode,), min_samples=500, max_samples=500, block_s=1e-4)
+    made = itertools.count()
+
+    def rare(case, rank, recv):
+        if rank == 0 and next(made) >= 0 and chance.random() < 1e-3:
+            flipped_byte(recv)
+    for _ in range(60):
+        if {outcome.status for outcome in measured(case, rare, policy)} == {"wrong"}:
+            break
+    else:
+        pytest.fail(f"{next(made)} calls passed")
+
+
+@pytest.mark.parametrize("op", WITH_PAYLOAD)
+@pytest.mark.parametrize("mode", ["isolated", "streamed"])
+def test_calls_that_write_nothing_are_caught_though_the_result_of_the_call_before_is_right(monkeypatch, op, mode):
+    case, run, made = example(op, ranks=2), LoopbackCommunicator._run, itertools.count()
+    victim = next(rank for rank in reversed(range(case.ranks)) if layout(case, rank).recv_bytes)
+
+    def lazy(communicator, case, send, recv):
+        before = recv.copy()
+        run(communicator, case, send, recv)
+        if communicator.rank == victim and next(made) > 9:
+            recv[:] = before
+    monkeypatch.setattr(LoopbackCommunicator, "_run", lazy)
+    outcomes = measured(case, None, msgspec.structs.replace(QUICK, modes=(mode,), min_samples=20))
     assert {outcome.status for outcome in outcomes} == {"wrong"}
 
 

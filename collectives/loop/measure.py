@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 
 from ..cases import catalog
 from ..cases.case import Case
 from ..interfaces import Communicator, EnterPhase, LoopKind, ignore_phase, layout
-from ..records.record import Mismatch, Mode, Policy, Status
+from ..records.record import Cache, Mismatch, Mode, Policy, Status
 from ..statistics.stopping import calls_per_block, median
 from .alignment import ALIGNMENTS, Alignment
+from .caches import CACHES, state_of
 from .clock import ClockModel
 from .contention import Contention
 from .timing import Samples, take_samples, time_samples
@@ -30,7 +31,7 @@ _T = TypeVar("_T")
 class ModeSamples(msgspec.Struct, frozen=True):
     """One rank's samples of one mode, from which rank 0 makes a `Timing`; begins are on rank 0's clock.
 
-    `host_bound`, `as_called_ns` and `marks_ns` are as in `Timing`; `alignment` is None for that of the policy.
+    `host_bound`, `as_called_ns`, `marks_ns` and `cache` are as in `Timing`; `alignment` is None for that of the policy.
     """
 
     mode: Mode
@@ -48,6 +49,7 @@ class ModeSamples(msgspec.Struct, frozen=True):
     as_called_ns: list[int] | None = None
     alignment: str | None = None
     marks_ns: dict[str, list[int]] = {}
+    cache: Cache | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -87,14 +89,15 @@ def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: P
         enter("set-up")
         slots_bytes = _check_memory(case, communicator, local_ranks)
         enter("verify")
-        _trial(case, communicator, outcome)
+        spoils = _trial(case, communicator, outcome)
         call_s = None
         for mode in policy.modes:
             enter("set-up")
-            slots = 1 if mode == "isolated" else _slots(case, slots_bytes)
-            if mode == "streamed" and call_s is not None:
-                slots = calls_per_block(call_s, policy.block_s, slots)
-            call_s = _time_mode(mode, case, communicator, clock, policy, mode_s, slots, outcome, enter)
+            how = _How(mode, state_of(policy.cache, case, mode, spoils), spoils)
+            if mode == "streamed":
+                most = _MAX_SLOTS if how.cache == "warm" else _slots(case, slots_bytes)
+                how = how._replace(calls=calls_per_block(call_s, policy.block_s, most) if call_s else most)
+            call_s = _time_mode(how, case, communicator, clock, policy, mode_s, outcome, enter)
         if case.op == "barrier":
             enter("verify")
             _verify_barrier(case, communicator, outcome, "after timing")
@@ -103,8 +106,20 @@ def measure(case: Case, communicator: Communicator, clock: ClockModel, policy: P
     return outcome
 
 
-def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> None:
-    """One verified call of the case in each of its states before anything is timed."""
+class _How(NamedTuple):
+    """How one mode of a case is timed; `spoils` as in `Inspector`."""
+
+    mode: Mode
+    cache: Cache
+    spoils: bool
+    calls: int = 1
+
+
+def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> bool:
+    """One verified call of the case in each of its states before anything is timed.
+
+    Returns whether the call overwrites its input on some rank.
+    """
     inspector = _open(case, communicator, 1, _SALT_TRIAL)
     for sample in range(len(case.operation.states(case)) or 1):
         inspector.reset(sample)
@@ -114,15 +129,17 @@ def _trial(case: Case, communicator: Communicator, outcome: Outcome) -> None:
         _all_or_none(communicator, lambda: inspector.prepared.block(0))
         inspector.prepared.settle()
         inspector.check(sample, "before timing")
+    spoils, = communicator.all_max([not inspector.intact(sample)])
     _finish(inspector, communicator, outcome)
     if case.op == "barrier":
         _verify_barrier(case, communicator, outcome, "before timing")
+    return bool(spoils)
 
 
-def _open(case: Case, communicator: Communicator, slots: int, salt: int) -> Inspector:
+def _open(case: Case, communicator: Communicator, slots: int, salt: int, repeats: int = 1) -> Inspector:
     """The case with its buffers and patterns, filled and compared once, so that all memory for that is allocated."""
     def step() -> Inspector:
-        inspector = Inspector(case, communicator.rank, communicator.prepare(case, slots), salt)
+        inspector = Inspector(case, communicator.rank, communicator.prepare(case, slots, repeats), salt)
         inspector.rehearse()
         communicator.drain()
         return inspector
@@ -168,10 +185,13 @@ def _all_or_none(communicator: Communicator, step: Callable[[], _T]) -> _T:
     return results[0]
 
 
-def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
-               slots: int, outcome: Outcome, enter: EnterPhase) -> float:
+def _time_mode(how: _How, case: Case, communicator: Communicator, clock: ClockModel, policy: Policy, mode_s: float,
+               outcome: Outcome, enter: EnterPhase) -> float:
     """Take the samples of one mode; returns the median time of one call in seconds."""
-    inspector = _open(case, communicator, slots, _SALT_TIMED)
+    slots, repeats = (1, how.calls) if how.cache == "warm" else (how.calls, 1)
+    inspector = _open(case, communicator, slots, _SALT_TIMED, repeats)
+    inspector.spoils = how.spoils
+    state = CACHES[how.cache](inspector, communicator)
     name, first = policy.alignment, 0
     contention = Contention(inspector, communicator) if case.operation.background(case) else None
     prepared = inspector.prepared
@@ -183,7 +203,7 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
     alignment = align()
 
     def take() -> Samples:
-        return take_samples(inspector, communicator, alignment, policy, mode_s, enter)
+        return take_samples(inspector, communicator, alignment, state, policy, mode_s, enter)
     samples = take()
     if not samples.worst_s:     # no sample began on time: the ranks are being preempted
         name, first = "barrier", len(samples.begin_ns)
@@ -195,13 +215,12 @@ def _time_mode(mode: Mode, case: Case, communicator: Communicator, clock: ClockM
     as_called_ns = None
     if prepared.as_called is not None:      # the same calls on the host's clock
         inspector.prepared = prepared._replace(block=prepared.as_called)
-        _, as_called_ns, _ = time_samples(inspector, communicator, alignment, 0, policy.min_samples,
-                                          policy.cache == "cold")
+        _, as_called_ns, _ = time_samples(inspector, communicator, alignment, state, 0, policy.min_samples)
     _finish(inspector, communicator, outcome)
-    taken = ModeSamples(mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.slots, samples.warmup,
+    taken = ModeSamples(how.mode, prepared.loop, prepared.stopwatch, prepared.graph, prepared.calls, samples.warmup,
                         samples.late, [clock.to_reference(begin) for begin in samples.begin_ns], samples.elapsed_ns,
                         samples.precision, samples.stopped_by, host_bound, as_called_ns,
-                        None if name == policy.alignment else name, marks_ns)
+                        None if name == policy.alignment else name, marks_ns, how.cache)
     outcome.modes = [*outcome.modes, taken]
     return median(samples.worst_s)
 

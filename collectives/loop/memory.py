@@ -49,17 +49,23 @@ def host_copy(source: np.ndarray, target: np.ndarray) -> Callable[[], object]:
 class HostMemory:
     """`slots` buffers of `slot_bytes` in host memory; `rows` is uint8 [slot, byte]."""
 
+    by_core = True
+
     def __init__(self, slots: int, slot_bytes: int) -> None:
         stride = slot_stride(slot_bytes)
         pages = mmap.mmap(-1, slots * stride)
         self.rows = np.frombuffer(pages, dtype=np.uint8).reshape(slots, stride)
         self.rows.fill(0)
+        self._parts: dict[tuple[object, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def keep(self, pattern: Pattern) -> Pattern:
         return pattern
 
     def poison(self, value: int) -> None:
         self.rows.fill(value)
+
+    def poke(self, at: int, length: int, value: int) -> None:
+        self.rows[0, at:at + length] = value
 
     def write(self, rows: slice, at: int, pattern: Pattern) -> None:
         for held, tile in self._tiled(rows, at, pattern):
@@ -68,7 +74,14 @@ class HostMemory:
     def equal(self, rows: slice, at: int, pattern: Pattern) -> bool:
         return all((held == tile).all() for held, tile in self._tiled(rows, at, pattern))
 
-    def _tiled(self, rows: slice, at: int, pattern: Pattern) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _tiled(self, rows: slice, at: int, pattern: Pattern) -> list[tuple[np.ndarray, np.ndarray]]:
+        """As `_cut`, which would take longer than a small message. Patterns live as long as their slots."""
+        key = rows.start, rows.stop, rows.step, at, id(pattern)
+        if key not in self._parts:
+            self._parts[key] = list(self._cut(rows, at, pattern))
+        return self._parts[key]
+
+    def _cut(self, rows: slice, at: int, pattern: Pattern) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Parts of the slots with their tiles, as broadcastable arrays of the widest words that divide all lengths."""
         length = pattern.tiles.shape[1]
         whole = pattern.piece_bytes // length * length

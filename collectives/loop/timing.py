@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from ..interfaces import Communicator, EnterPhase, LoopSpec, ignore_phase
+from ..interfaces import Communicator, EnterPhase, LoopSpec, empty_call, ignore_phase
 from ..records.record import Policy
 from ..statistics import stopping
 from .alignment import Alignment
+from .caches import CacheState
 from .verify import Inspector
 
-__all__ = ["MarkedBlock", "QueuedBlock", "Samples", "Stopwatch", "loop_spec", "python_block", "take_samples",
+__all__ = ["MarkedBlock", "QueuedBlock", "Samples", "Stopwatch", "maker", "python_block", "take_samples",
            "time_samples"]
 
 _HOLD_FACTOR = 2        # how much longer than queueing the calls the device is kept busy
@@ -48,15 +49,36 @@ class Stopwatch(NamedTuple):
 def python_block(calls: Sequence[Callable[[], object]], now_ns: Callable[[], int],
                  drain: Callable[[], object]) -> Callable[[int], tuple[int, int]]:
     """The timed region in the interpreter; see `Prepared.block`."""
+    if len(calls) == 1 and drain is empty_call:
+        return _single(calls[0], now_ns)
+
     def block(start_ns: int) -> tuple[int, int]:
-        while now_ns() < start_ns:
+        while (begin := now_ns()) < start_ns:
             pass
-        begin = now_ns()
         for call in calls:
             call()
         drain()
         return begin, now_ns()
     return block
+
+
+def _single(call: Callable[[], object], now_ns: Callable[[], int]) -> Callable[[int], tuple[int, int]]:
+    """One call that is complete on return: the loop alone would take a tenth of a small one."""
+    def block(start_ns: int) -> tuple[int, int]:
+        while (begin := now_ns()) < start_ns:
+            pass
+        call()
+        return begin, now_ns()
+    return block
+
+
+def maker(calls: Sequence[Callable[[], object]], drain: Callable[[], object]) -> Callable[[int], None]:
+    """Calls that are not timed; see `Prepared.make`."""
+    def make(count: int) -> None:
+        for call in calls[:count]:
+            call()
+        drain()
+    return make
 
 
 class MarkedBlock:
@@ -73,9 +95,8 @@ class MarkedBlock:
 
     def __call__(self, start_ns: int) -> tuple[int, int]:
         now_ns, begins, readings = self._now_ns, [], []
-        while now_ns() < start_ns:
+        while (begin := now_ns()) < start_ns:
             pass
-        begin = now_ns()
         for call in self._calls:
             begins.append(now_ns())
             readings.append(call())
@@ -110,9 +131,8 @@ class QueuedBlock:
     def __call__(self, start_ns: int) -> tuple[int, int]:
         calls, now_ns = self._calls, self._now_ns
         start, stop, elapsed_ns, started = self._stopwatch
-        while now_ns() < start_ns:
+        while (begin := now_ns()) < start_ns:
             pass
-        begin = now_ns()
         self._hold(self._hold_ns)
         self._meet()
         queueing = now_ns()
@@ -129,40 +149,32 @@ class QueuedBlock:
         return begin, begin + elapsed_ns()
 
 
-def loop_spec(inspector: Inspector, alignment: Alignment) -> LoopSpec:
-    """What the inspector and the alignment do, as values for a compiled loop."""
-    sent, expected, poison = inspector.patterns()
-    return LoopSpec(sent, expected, poison, alignment.spec())
-
-
-def time_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, first: int,
-                 count: int, cold: bool = False) -> tuple[list[int], list[int], list[int]]:
+def time_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, state: CacheState, first: int,
+                 count: int) -> tuple[list[int], list[int], list[int]]:
     """Begin, elapsed time and lateness in ns of `count` samples, each one block.
 
-    In isolated mode a block is one call, in streamed mode many. Buffers are refilled before and checked after each
-    sample, outside the timed region. Lateness is the delay of this rank's begin after an agreed start; 0 without one.
-    A compiled loop is used if there is one. `cold`: evict the buffers from the caches before each sample; otherwise
-    they are as warm as filling them leaves them.
+    In isolated mode a block is one call, in streamed mode many. What `state` does before and after each sample is
+    outside the timed region. Lateness is the delay of this rank's begin after an agreed start; 0 without one. A
+    compiled loop is used if there is one and it can bring about the state.
     """
-    if inspector.prepared.sampler and not cold:
-        return _compiled_samples(inspector, alignment, first, count)
+    state.open(first, count)
+    if inspector.prepared.sampler and state.compiled:
+        return _compiled_samples(inspector, alignment, state, first, count)
     begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
     drain, block, settle = communicator.drain, inspector.prepared.block, inspector.prepared.settle
     for sample in range(count):
-        inspector.reset(first + sample)
-        if cold:
-            communicator.evict()
+        state.before(first + sample)
         drain()
         start_ns = alignment.start()
         begin, end = block(start_ns)
         settle()
         begin_ns[sample], elapsed_ns[sample] = begin, end - begin
         late_ns[sample] = begin - start_ns if start_ns else 0
-        inspector.check(first + sample, "timed")
+        state.after(first + sample)
     return begin_ns, elapsed_ns, late_ns
 
 
-def _compiled_samples(inspector: Inspector, alignment: Alignment, first: int,
+def _compiled_samples(inspector: Inspector, alignment: Alignment, state: CacheState, first: int,
                       count: int) -> tuple[list[int], list[int], list[int]]:
     """The compiled loop compares the results itself; it returns early so that the inspector can examine a wrong one."""
     sampler = inspector.prepared.sampler
@@ -170,7 +182,7 @@ def _compiled_samples(inspector: Inspector, alignment: Alignment, first: int,
     begin_ns: list[int] = []
     elapsed_ns: list[int] = []
     late_ns: list[int] = []
-    spec = loop_spec(inspector, alignment)
+    spec = LoopSpec(*inspector.patterns(), alignment.spec(), state.spec())
     while (done := len(begin_ns)) < count:
         batch = sampler(spec, first + done, count - done)
         begin_ns += batch.begin_ns
@@ -178,7 +190,7 @@ def _compiled_samples(inspector: Inspector, alignment: Alignment, first: int,
         late_ns += batch.late_ns
         inspector.count_right(len(batch.begin_ns) - batch.wrong)
         if batch.wrong:
-            inspector.check(first + len(begin_ns) - 1, "timed")
+            state.examine(first + len(begin_ns) - 1)
     return begin_ns, elapsed_ns, late_ns
 
 
@@ -193,15 +205,15 @@ def _collector_off() -> Iterator[None]:
         gc.enable()
 
 
-def take_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, policy: Policy,
-                 budget_s: float, enter: EnterPhase = ignore_phase) -> Samples:
+def take_samples(inspector: Inspector, communicator: Communicator, alignment: Alignment, state: CacheState,
+                 policy: Policy, budget_s: float, enter: EnterPhase = ignore_phase) -> Samples:
     """Warm up, then sample until the median is precise enough or the time is spent. Collective.
 
     Every decision uses values that `all_max` made equal on all ranks, so all ranks decide alike. The durations of ranks
     that are not timed are ignored. Where samples take turns between states, bounds on their number are those of each
     state, and the median of each must be precise enough.
     """
-    sampler = _Sampler(inspector, communicator, alignment, policy.cache == "cold")
+    sampler = _Sampler(inspector, communicator, alignment, state)
     stopped_by: Literal["precision", "time", "samples"] = "time"
     with _collector_off():
         enter("warm-up")
@@ -225,13 +237,13 @@ def take_samples(inspector: Inspector, communicator: Communicator, alignment: Al
 class _Sampler:
     """Collects the samples of one mode of one case; `worst_s` are the slowest rank's times by state."""
 
-    def __init__(self, inspector: Inspector, communicator: Communicator, alignment: Alignment, cold: bool) -> None:
-        self.cold = cold
-        self.inspector, self.communicator, self.alignment = inspector, communicator, alignment
+    def __init__(self, inspector: Inspector, communicator: Communicator, alignment: Alignment,
+                 state: CacheState) -> None:
+        self.inspector, self.communicator, self.alignment, self.state = inspector, communicator, alignment, state
         case = inspector.case
         self.timed = communicator.rank in case.operation.timed(case)
         self.states = len(case.operation.states(case)) or 1
-        self.calls = inspector.prepared.slots
+        self.calls = inspector.prepared.calls
         self.started_ns = communicator.now_ns()
         self.begin_ns: list[int] = []
         self.elapsed_ns: list[int] = []
@@ -260,8 +272,8 @@ class _Sampler:
         Returns the slowest rank's time of each on-time sample of the last state; if none was on time, of all.
         """
         first, count = len(self.begin_ns), rounds * self.states
-        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, first, count,
-                                            self.cold)
+        begin, elapsed, late = time_samples(self.inspector, self.communicator, self.alignment, self.state, first,
+                                            count)
         self.begin_ns += begin
         self.elapsed_ns += elapsed
         own_s = [ns / self.calls / 1e9 if self.timed else 0.0 for ns in elapsed]

@@ -1,8 +1,7 @@
 """Verification of results: fill with the values of `cases.values`, which are exact in the dtype; compare bytes.
 
-Every timed call writes to its own slot, which is poisoned beforehand and compared afterwards. Samples and slots
-alternate between steps, two for most operations, with data of their own, so that a stale result of the previous call
-is detected too.
+Fillings and slots alternate between steps, two for most operations, with data of their own, so that a stale result of
+an earlier call is detected too. When slots are filled and compared is decided in `caches`.
 """
 
 import time
@@ -13,11 +12,12 @@ import numpy as np
 
 from ..cases import catalog, values
 from ..cases.case import Case
-from ..interfaces import Communicator, Kept, Pattern, Prepared
+from ..interfaces import Communicator, Kept, Layout, Pattern, Prepared
 from ..records.record import Mismatch
 
 __all__ = ["Inspector", "barrier_fault", "expected_pattern", "left_early", "sent_pattern"]
 
+_WORD = 8       # bytes that `poke` overwrites
 _BARRIER_DELAYS_S = (4e-3, 20e-3, 100e-3)
 
 
@@ -58,14 +58,22 @@ class Inspector:
 
     A slot that makes a step sends `sends[step]` and must then hold `wanted[step]`. Slot j of sample i makes step
     (i + j) % 2, or as `Composition.step` says.
+
+    Attributes:
+        spoils: the call overwrites its input, on some rank; set by who has tried.
+        exposed: offset and bytes of the longer part of the receive buffer outside the send buffer.
     """
+
+    spoils = False
 
     def __init__(self, case: Case, rank: int, prepared: Prepared, salt: int = 0) -> None:
         self.case, self.rank, self.prepared = case, rank, prepared
-        self.checks = self.wrong = 0
+        self.checks = self.wrong = self.probes = 0
+        self._aim: tuple[int, bytes] | None = None
         self.fault: Mismatch | None = None
         memory = prepared.memory
         composition = case.composition
+        self.exposed = _exposed(prepared.layout)
         self._period = composition.steps(case) if composition else 2
         self._step = partial(composition.step, case) if composition else lambda sample, slot: (sample + slot) % 2
         steps = composition.all_steps(case) if composition else range(2)
@@ -77,9 +85,47 @@ class Inspector:
         """Poison all slots, then write the data to send, and choose the steps of the next sample."""
         self.prepared.select(sample)
         self.prepared.memory.poison(values.POISON)
+        self.restore(sample)
+
+    def restore(self, sample: int) -> None:
+        """Write the data to send again."""
         if self.prepared.sends:
             for rows, which in self._rows(sample):
                 self.prepared.memory.write(rows, self.prepared.send_at, self.sends[which])
+
+    def aim(self, sample: int, chance: int) -> None:
+        """Choose the word of the output that `poke` overwrites; `chance` says where. Not where the input is."""
+        at, size = self.exposed
+        if not size:
+            return
+        expected = self._expected[self._step(sample, 0)]
+        at += chance % max(1, size // _WORD) * _WORD
+        piece, inside = divmod(at - self.prepared.recv_at, expected.piece_bytes)
+        tile = expected.tiles[piece]
+        first = inside % len(tile)
+        length = min(_WORD, len(tile) - first, expected.piece_bytes - inside, self.exposed[0] + size - at)
+        self._aim = at, tile[first:first + length].tobytes()
+
+    def poke(self) -> None:
+        """Overwrite the word that was chosen, in the first slot."""
+        if self._aim is not None:
+            at, expected = self._aim
+            self.prepared.memory.poke(at, len(expected), values.POISON)
+
+    def probe(self, sample: int, when: str) -> None:
+        """Compare the word that was overwritten with the expected one; all bytes if it is another."""
+        if self._aim is None:
+            return
+        at, expected = self._aim
+        self.probes += 1
+        if self.prepared.memory.read(0, at, len(expected)).tobytes() != expected:
+            self.check(sample, when)
+
+    def intact(self, sample: int) -> bool:
+        """Whether the buffers still hold the data to send."""
+        return not self.prepared.sends or all(
+            self.prepared.memory.equal(rows, self.prepared.send_at, self.sends[which])
+            for rows, which in self._rows(sample))
 
     def rehearse(self) -> None:
         """Fill and compare once, whatever the result: both may need memory of their own."""
@@ -126,6 +172,15 @@ class Inspector:
                 self.fault = Mismatch(rank=self.rank, index=index, when=when,
                                       expected=_element(expected, index, self.case),
                                       found=_element(found, index, self.case))
+
+
+def _exposed(place: Layout) -> tuple[int, int]:
+    """Offset and length of the longer part of the receive buffer that is no part of the send buffer."""
+    end, sent_end = place.recv_at + place.recv_bytes, place.send_at + place.send_bytes
+    parts = [(place.recv_at, min(end, place.send_at) - place.recv_at if place.send_bytes else place.recv_bytes),
+             (max(place.recv_at, sent_end), end - max(place.recv_at, sent_end))]
+    at, length = max(parts, key=lambda part: part[1])
+    return at, max(length, 0)
 
 
 def _element(raw: np.ndarray, index: int, case: Case) -> str:

@@ -102,7 +102,8 @@ def _declare(loop: ctypes.CDLL) -> None:
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     loop.collbench_kinds.restype = loop.collbench_starts.restype = ctypes.c_char_p
     loop.collbench_new.restype = pointer
-    loop.collbench_new.argtypes = [integer]
+    loop.collbench_new.argtypes = [integer, integer]
+    loop.collbench_make.argtypes = [pointer, integer]
     loop.collbench_free.argtypes = [pointer]
     loop.collbench_free.restype = None
     loop.collbench_set.argtypes = [pointer, *[integer] * 6, pointer, integer, pointer, integer, integer, integer]
@@ -119,5 +120,7 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_pattern.restype = None
     loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real]
     loop.collbench_set_start.restype = None
+    loop.collbench_set_warm.argtypes = [pointer, integer, wide, integer, size, size]
+    loop.collbench_set_warm.restype = None
     loop.collbench_samples.argtypes = [pointer, wide, wide, *[pointer] * 4]
     loop.collbench_samples.restype = wide

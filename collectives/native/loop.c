@@ -1,4 +1,4 @@
-/* The loop of timing.py for MPI, compiled: refill, start together, read the clock, call, read the clock, compare.
+/* The loop of timing.py for MPI, compiled: fill or call, start together, read the clock, call, read the clock, compare.
  * No interpreter runs between samples either: it would leave the caches and the branch predictor cold. Handles come
  * from mpi4py as Fortran integers, buffers as addresses; nothing is allocated, parsed or looked up in the timed region.
  *
@@ -61,7 +61,11 @@ typedef struct {
     MPI_Comm control;
     double epoch, offset, drift;
     int64_t lead_ns;
-    int calls;
+    /* Same as caches.Warm; `warm` is 0 where buffers are filled before each sample. */
+    int warm, restores;
+    int64_t turn;
+    size_t exposed_at, exposed_bytes;
+    int calls, slots;                   /* calls of a sample take the slots in turn */
     call_t call[];
 } block_t;
 
@@ -136,23 +140,25 @@ static inline int make(call_t *c)
     return MPI_ERR_OTHER;
 }
 
-/* Allocate a table of `calls` calls; NULL if there is no memory. */
-block_t *collbench_new(int calls)
+/* Allocate a table of a call for each of `slots` slots, each to be made `repeats` times; NULL if there is no memory. */
+block_t *collbench_new(int slots, int repeats)
 {
-    block_t *block = calloc(1, sizeof *block + (size_t)calls * sizeof block->call[0]);
-    if (block)
-        block->calls = calls;
+    block_t *block = calloc(1, sizeof *block + (size_t)slots * sizeof block->call[0]);
+    if (block) {
+        block->slots = slots;
+        block->calls = slots * repeats;
+    }
     return block;
 }
 
 void collbench_free(block_t *block)
 {
-    for (int i = 0; i < block->calls; i++)
+    for (int i = 0; i < block->slots; i++)
         free(block->call[i].requests);
     free(block);
 }
 
-/* Fill in call `i`. `in_place`: 1 passes MPI_IN_PLACE as the send buffer, 2 as the receive buffer. */
+/* Fill in the call on slot `i`. `in_place`: 1 passes MPI_IN_PLACE as the send buffer, 2 as the receive buffer. */
 int collbench_set(block_t *block, int i, int kind, int in_place, MPI_Fint comm, MPI_Fint type, MPI_Fint op, void *send,
                   int send_count, void *recv, int recv_count, int peer, int other)
 {
@@ -197,16 +203,30 @@ void collbench_set_started(block_t *block, int i, MPI_Fint request)
     block->call[i].started = MPI_Request_f2c(request);
 }
 
+/* Make the first `calls` calls of a sample. Not a loop over slots inside one over repeats: most samples have one slot,
+ * and the inner loop would cost more than the comparison here.
+ */
+static inline int make_calls(block_t *block, int calls)
+{
+    int error = MPI_SUCCESS;
+    for (int i = 0, slot = 0; i < calls && !error; i++, slot = slot + 1 < block->slots ? slot + 1 : 0)
+        error = make(&block->call[slot]);
+    return error;
+}
+
+int collbench_make(block_t *block, int calls)
+{
+    return make_calls(block, calls);
+}
+
 /* Spin until the clock shows start_ns, then make all calls; clock readings before and after go to `readings`. */
 int collbench_run(block_t *block, int64_t start_ns, int64_t readings[2])
 {
-    int error = MPI_SUCCESS;
     int64_t begin;
     do
         begin = now_ns();
     while (begin < start_ns);
-    for (int i = 0; i < block->calls && !error; i++)
-        error = make(&block->call[i]);
+    int error = make_calls(block, block->calls);
     readings[1] = now_ns();
     readings[0] = begin;
     return error;
@@ -270,13 +290,23 @@ void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t le
     block->drift = drift;
 }
 
+/* How the caches are before a sample (see caches.py): `warm` 0 fills all buffers; 1 makes the call before. */
+void collbench_set_warm(block_t *block, int warm, int64_t turn, int restores, size_t exposed_at, size_t exposed_bytes)
+{
+    block->warm = warm;
+    block->turn = turn;
+    block->restores = restores;
+    block->exposed_at = exposed_at;
+    block->exposed_bytes = exposed_bytes;
+}
+
 /* Overlapping outputs are poisoned before the inputs are written. Separate ones are poisoned afterwards, so that the
  * output buffer is as warm as the input, as in an application.
  */
 static void refill(block_t *block, int64_t sample)
 {
     int apart = block->recv_at >= block->send_at + block->send_bytes;
-    for (int slot = 0; slot < block->calls; slot++) {
+    for (int slot = 0; slot < block->slots; slot++) {
         char *at = block->memory + slot * block->stride;
         if (!apart)
             memset(at + block->recv_at, block->poison, block->recv_bytes);
@@ -286,9 +316,33 @@ static void refill(block_t *block, int64_t sample)
     }
 }
 
+/* Same as caches.mixed: a number that looks random, so that no period in the calls goes unchecked. */
+static uint64_t mixed(int64_t sample)
+{
+    uint64_t x = (uint64_t)sample * 0x9E3779B97F4A7C15u;
+    return x ^ x >> 29;
+}
+
+/* Make the call once, or twice now and then, so that buffers are as it leaves them; then a few bytes show whether the next one writes. */
+static int condition(block_t *block, int64_t sample)
+{
+    uint64_t chance = mixed(sample);
+    int error = make_calls(block, 1);
+    if (!error && chance % 4 == 0)
+        error = make_calls(block, 1);
+    if (block->restores)
+        put(block->memory + block->send_at, &block->sent[block->turn & 1]);
+    if (block->exposed_bytes) {
+        size_t length = smaller(block->exposed_bytes, sizeof chance);
+        size_t at = (chance >> 8) % (block->exposed_bytes / length) * length;
+        memset(block->memory + block->exposed_at + at, block->poison, length);
+    }
+    return error;
+}
+
 static int right(const block_t *block, int64_t sample)
 {
-    for (int slot = 0; slot < block->calls && block->recv_bytes; slot++)
+    for (int slot = 0; slot < block->slots && block->recv_bytes; slot++)
         if (!holds(block->memory + slot * block->stride + block->recv_at, &block->expected[(sample + slot) & 1]))
             return 0;
     return 1;
@@ -321,9 +375,14 @@ int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t 
 {
     *wrong = 0;
     for (int64_t i = 0; i < count; i++) {
-        int64_t start_ns, readings[2];
-        refill(block, first + i);
-        int error = start_together(block, &start_ns);
+        int64_t start_ns, readings[2], turn = block->warm ? block->turn : first + i;
+        int error = MPI_SUCCESS;
+        if (block->warm)
+            error = condition(block, first + i);
+        else
+            refill(block, turn);
+        if (!error)
+            error = start_together(block, &start_ns);
         if (!error)
             error = collbench_run(block, start_ns, readings);
         if (error)
@@ -331,7 +390,7 @@ int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t 
         begin_ns[i] = readings[0];
         elapsed_ns[i] = readings[1] - readings[0];
         late_ns[i] = start_ns ? readings[0] - start_ns : 0;
-        if (!right(block, first + i)) {
+        if (!right(block, turn)) {
             *wrong = 1;
             return i + 1;
         }

@@ -186,7 +186,7 @@ class RecordBuilder:
                     for mode in modes]
         timing = Timing(mode=first.mode, calls=first.calls, warmup=first.warmup, late=first.late,
                         alignment=first.alignment or self.policy.alignment, loop=first.loop, stopwatch=first.stopwatch,
-                        graph=first.graph, clock_error_s=error_ns / 1e9,
+                        graph=first.graph, cache=first.cache, clock_error_s=error_ns / 1e9,
                         begin_ns=begin_ns, elapsed_ns=[mode.elapsed_ns for mode in modes],
                         host_bound=sorted(set().union(*(mode.host_bound for mode in modes))),
                         as_called_ns=_if_all([mode.as_called_ns for mode in modes]),

@@ -54,9 +54,17 @@ def unseal(raw: bytes, samples: bool = True) -> Line:
     if raw[-_SEAL_LENGTH:] != _SEAL % zlib.crc32(body):
         raise ValueError("truncated, or its checksum does not match")
     try:
-        return (None if samples else _without_timings(body)) or _DECODER.decode(body + b"}")
+        line = (None if samples else _without_timings(body)) or _DECODER.decode(body + b"}")
     except (msgspec.DecodeError, CollbenchError) as error:
         raise ValueError(str(error)) from None
+    return _renamed(line) if isinstance(line, Run) else line
+
+
+def _renamed(run: Run) -> Run:
+    """Schema 1 called rotated what is warm no more."""
+    if run.schema > 1 or run.policy.cache != "warm":
+        return run
+    return msgspec.structs.replace(run, policy=msgspec.structs.replace(run.policy, cache="rotated"))
 
 
 def _without_timings(body: bytes) -> Record | None:

@@ -11,22 +11,26 @@ import msgspec
 from ..cases.case import Case, Sweep, format_size
 from ..cases.catalog import pairs
 
-__all__ = ["CALL_LISTS", "DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Clock", "Digest", "Figure", "Imported",
-           "LastArrivals", "Mismatch", "Mode", "Policy", "Record", "Run", "Timing", "Verification", "makespans_ns"]
+__all__ = ["CACHE_STATES", "CALL_LISTS", "DIGEST", "FAULT_NOTE", "MODES", "SCHEMA", "STATUSES", "Cache", "Clock",
+           "Digest", "Figure", "Imported", "LastArrivals", "Mismatch", "Mode", "Policy", "Record", "Run", "Timing",
+           "Verification", "makespans_ns"]
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=1 << 60)]
 Ns = Annotated[float, msgspec.Meta(ge=0, le=1e19)]      # up to 300 years
 
 # Schema history. A reader accepts its own number and every earlier one.
 #   1  2026-11  first
-SCHEMA = 1
+#   2  2026-11  state of the caches: what was called warm is rotated; each timing names its own
+SCHEMA = 2
 DIGEST = 1      # version of the digest's statistics; a reader recomputes any other version from the samples
 
 Status = Literal["ok", "wrong", "timeout", "unsupported", "skipped-memory", "failed"]
 STATUSES: tuple[str, ...] = get_args(Status)
 Mode = Literal["isolated", "streamed"]
+Cache = Literal["warm", "rotated", "cold"]
 CALL_LISTS = "call lists"         # key of the provenance: the calls of sequences from files, by their names
 MODES: tuple[Mode, ...] = get_args(Mode)
+CACHE_STATES: tuple[Cache, ...] = get_args(Cache)
 FAULT_NOTE = "ended the job"      # note on a record: a rank hung, died or failed in this case
 
 
@@ -42,8 +46,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         min_samples, max_samples: bounds on the counted samples per mode, regardless of time.
         warmup: samples before those that count; None for as many as it takes until they get no faster.
         block_s: target duration of a streamed sample in seconds; determines its number of calls.
-        cache: `warm` leaves the caches as they are after the buffers were filled, `cold` evicts them before each
-            sample. Either way, each call of a sample has its own buffers.
+        cache: the state of the caches before a sample, see `loop.caches`; a timing names its own.
         graph: capture the calls of a streamed sample and replay them as a graph, if the device supports graphs.
     """
 
@@ -57,7 +60,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_samples: int = 500
     warmup: int | None = None
     block_s: float = 2e-3
-    cache: Literal["warm", "cold"] = "warm"
+    cache: Cache = "warm"
     graph: bool = False
 
 
@@ -126,6 +129,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
         loop: whether Python or the compiled loop made the calls.
         stopwatch: the clock used: the host's, after synchronising with the device, or events on the device.
         graph: the calls were one captured graph.
+        cache: the state of the caches before each sample; None if unknown.
         span: definition of a sample's time: last end minus first begin, or the slowest rank's own duration.
         clock_error_s: bound on the difference of two ranks' clocks in seconds; None if clocks do not compare.
         begin_ns: [rank][sample] start relative to the first rank's start; None if clocks do not compare.
@@ -154,6 +158,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     loop: Literal["python", "native"] = "python"
     stopwatch: Literal["host", "device"] = "host"
     graph: bool = False
+    cache: Cache | None = None
     span: Literal["makespan", "slowest rank"] = "slowest rank"
     clock_error_s: float | None = None
     begin_ns: list[list[int]] | None

@@ -18,7 +18,7 @@ from ..cases.case import Case
 from ..errors import UsageError
 from ..interfaces import CallSettings, Layout, LoopChoice, Prepared, empty_call, layout
 from ..loop.memory import HOST_POLICY, HOST_SLOTS_BYTES, HostMemory, evict_host
-from ..loop.timing import python_block
+from ..loop.timing import maker, python_block
 from ..parts import Work
 from ..ranks.host_limits import room_bytes
 from ..ranks.rendezvous import Place
@@ -113,14 +113,16 @@ class LoopbackCommunicator(LoopbackControl):
         super().__init__(rank, exchange, now_ns)
         self._fault, self.kept = fault, dict[Case, int]()
 
-    def prepare(self, case: Case, slots: int) -> Prepared:
+    def prepare(self, case: Case, slots: int, repeats: int = 1) -> Prepared:
         place = layout(case, self.rank)
         memory = HostMemory(slots, place.slot_bytes)
         if case.composition:
             return self._composed(case, memory, place)
         calls = [functools.partial(self._run, case, row[place.send_at:place.send_at + place.send_bytes],
                                    row[place.recv_at:place.recv_at + place.recv_bytes]) for row in memory.rows]
-        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place)
+        calls *= repeats
+        return Prepared(python_block(calls, self.now_ns, self.drain), slots, memory, place, repeats=repeats,
+                        make=maker(calls, self.drain))
 
     def _composed(self, case: Case, memory: HostMemory, place: Layout) -> Prepared:
         shared: dict[str, Any] = {}

@@ -31,7 +31,7 @@ from ..interfaces import (  # noqa: E402
     empty_call,
     layout,
 )
-from ..loop.timing import python_block  # noqa: E402
+from ..loop.timing import maker, python_block  # noqa: E402
 from ..native import build  # noqa: E402
 from ..ranks.processes import forget_shared_memory  # noqa: E402
 from ..ranks.rendezvous import Place  # noqa: E402
@@ -78,28 +78,31 @@ class MpiCommunicator(MpiControl):
         self.room_bytes, self.slots_bytes = context.buffers.room_bytes, context.buffers.slots_bytes
         self._groups: dict[tuple[int, ...], MPI.Intracomm] = {}
 
-    def prepare(self, case: Case, slots: int) -> Prepared:
+    def prepare(self, case: Case, slots: int, repeats: int = 1) -> Prepared:
         place, context = _mpi_layout(case, self.rank), self._context
         memory = context.buffers.open_memory(slots, place.slot_bytes)
         if case.composition:
             return self._composed(case, memory, place)
         if case.op == ONE_SHOT:
-            return self._one_shot(case, memory, place)
+            return self._one_shot(case, memory, place, repeats)
         buffers = [Buffers(case, *_send_and_recv(row, place)) for row in memory.rows]
         if context.native and context.native.has(case):
-            return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent)
-        calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers]
+            return context.native.prepare(self.timed, self.control, case, buffers, memory, place, context.persistent,
+                                          repeats)
+        calls = [bind(self.timed, case, slot, context.persistent) for slot in buffers] * repeats
 
         def release() -> None:
             for slot in buffers:
                 slot.free()
         # MPI's calls are complete when they return, on device buffers too: there is nothing to wait for in a sample.
-        return Prepared(python_block(calls, self.now_ns, empty_call), slots, memory, place, "python", release)
+        return Prepared(python_block(calls, self.now_ns, empty_call), slots, memory, place, "python", release,
+                        repeats=repeats, make=maker(calls, empty_call))
 
-    def _one_shot(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
+    def _one_shot(self, case: Case, memory: RowMemory, place: Layout, repeats: int) -> Prepared:
         shared = SharedWindow(self.timed, case)
-        calls = [shared.bind(*_send_and_recv(row, place)) for row in memory.rows]
-        return Prepared(python_block(calls, self.now_ns, empty_call), len(calls), memory, place, "python", shared.free)
+        calls = [shared.bind(*_send_and_recv(row, place)) for row in memory.rows] * repeats
+        return Prepared(python_block(calls, self.now_ns, empty_call), len(memory.rows), memory, place, "python",
+                        shared.free, repeats=repeats, make=maker(calls, empty_call))
 
     def _composed(self, case: Case, memory: RowMemory, place: Layout) -> Prepared:
         shared: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from mpi4py import MPI
 
 from ..cases import catalog
 from ..cases.case import Case
-from ..interfaces import Layout, LoopSpec, Memory, Prepared, SampleBatch
+from ..interfaces import Layout, LoopSpec, Memory, Prepared, SampleBatch, WarmSpec
 from ..loop.memory import HostMemory
 from ..native.build import names
 from .mpi_calls import OPS, Buffers, datatype, persistent_request
@@ -32,13 +32,13 @@ class NativeLoop:
         return case.operation.pairs or case.op in self._kinds
 
     def prepare(self, comm: MPI.Intracomm, control: MPI.Intracomm, case: Case, slots: Sequence[Buffers],
-                memory: Memory, place: Layout, persistent: bool) -> Prepared:
+                memory: Memory, place: Layout, persistent: bool, repeats: int) -> Prepared:
         """Like `Communicator.prepare`. A failing MPI call raises RuntimeError with MPI's message.
 
         On host memory the compiled loop takes whole series of samples. Elsewhere it makes the calls of one sample and
         reads the clock; the memory itself is filled and compared between samples.
         """
-        table = self._library.collbench_new(len(slots))
+        table = self._library.collbench_new(len(slots), repeats)
         if not table:
             raise MemoryError("no memory for the table of calls")
         kept = [self._fill(table, index, comm, case, slot, persistent) for index, slot in enumerate(slots)]
@@ -49,7 +49,8 @@ class NativeLoop:
             for slot in slots:
                 slot.free()
         sampler = self._sampler(table, control, memory, place) if isinstance(memory, HostMemory) else None
-        return Prepared(self._block(table), len(slots), memory, place, "native", release, sampler)
+        return Prepared(self._block(table), len(slots), memory, place, "native", release, sampler, repeats=repeats,
+                        make=lambda count: _check(self._library.collbench_make(table, count)))
 
     def _block(self, table: int) -> Callable[[int], tuple[int, int]]:
         readings, run = (ctypes.c_int64 * 2)(), self._library.collbench_run
@@ -80,6 +81,9 @@ class NativeLoop:
                 self._library.collbench_set_pattern(table, expected, odd, tiles.ctypes.data, *tiles.shape, piece_bytes)
         self._library.collbench_set_start(table, self._starts[start.rule], control.py2f(), start.lead_ns, start.epoch,
                                           start.offset, start.drift)
+        warm = spec.warm or WarmSpec(0, False, (0, 0))
+        restores = warm.restores and place.send_bytes > 0
+        self._library.collbench_set_warm(table, spec.warm is not None, warm.turn, restores, *warm.exposed)
 
     def _fill(self, table: int, index: int, comm: MPI.Intracomm, case: Case, slot: Buffers,
               persistent: bool) -> object:

@@ -29,6 +29,8 @@ class _Direction(NamedTuple):
 class CopyMemory:
     """Slots of a copy case: sources of all directions are the send buffer, targets the receive buffer."""
 
+    by_core = False
+
     def __init__(self, case: Case, slots: int, device: torch.device) -> None:
         shape = slots, slot_stride(case.bytes)
         self.bytes = case.bytes
@@ -45,6 +47,10 @@ class CopyMemory:
         for direction in self.directions:
             direction.source.fill_(value)
             direction.target.fill_(value)
+
+    def poke(self, at: int, length: int, value: int) -> None:
+        direction, first = divmod(at - self.bytes * len(self.directions), self.bytes)
+        self.directions[direction].target[0, first:min(first + length, self.bytes)] = value
 
     def write(self, rows: slice, at: int, pattern: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
         for direction, (part, _) in zip(self.directions, pattern, strict=True):
@@ -65,9 +71,9 @@ def _rows(shape: tuple[int, int], place: str, device: torch.device) -> torch.Ten
 
 
 def copy_layout(case: Case) -> Layout:
-    """Both buffers start at offset 0 of their own memory."""
+    """The targets count as being behind the sources, although they are in memory of their own."""
     size = case.bytes * len(case.operation.memories or ())
-    return Layout(0, size, 0, size)
+    return Layout(0, size, size, size)
 
 
 def copy_calls(case: Case, memory: CopyMemory, slots: int, device: torch.device) -> list[Callable[[], object]]:

@@ -15,7 +15,7 @@ from ..cases.families.one_shot import ONE_SHOT
 from ..errors import CollbenchError, UsageError
 from ..interfaces import NO_DEVICE, CallSettings, Layout, LoopChoice, Memory, Prepared, layout
 from ..loop.memory import HOST_SLOTS_BYTES, evict_host
-from ..loop.timing import QueuedBlock, python_block
+from ..loop.timing import QueuedBlock, maker, python_block
 from ..ranks import host_limits
 from ..ranks.handshake import meet, own_claim, why_apart
 from ..ranks.processes import forget_shared_memory
@@ -74,11 +74,11 @@ class TorchCommunicator(TorchControl):
             self._groups[members] = TorchGroup(made, members.index(self.rank), members)
         return self._groups[members]
 
-    def prepare(self, case: Case, slots: int) -> Prepared:
+    def prepare(self, case: Case, slots: int, repeats: int = 1) -> Prepared:
         device = self._context.device
         if case.operation.memories and device.type != "cpu":
             copies = CopyMemory(case, slots, device)
-            return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case), self.drain)
+            return self._timed(copy_calls(case, copies, slots, device), copies, copy_layout(case), self.drain, repeats)
         place = layout(case, self.rank)
         memory = open_memory(slots, place.slot_bytes, device)
         if case.composition:
@@ -90,23 +90,24 @@ class TorchCommunicator(TorchControl):
                 block, marks = composed.host_block(case, calls, self.now_ns, self.drain)
                 return Prepared(block, slots, memory, place, select=select, marks=marks, settle=settle)
             drain = drain_queue(device) if case.axis else self.drain     # other axes may go on
-            return self._timed(calls, memory, place, drain)._replace(select=select, settle=settle)
+            return self._timed(calls, memory, place, drain)._replace(select=select, settle=settle, make=None)
         tensors = [slot_tensors(case, memory, row, place) for row in range(slots)]
         calls = [torch_symmetric.bind(self, at) if case.op == ONE_SHOT else bind(self, case, at) for at in tensors]
-        return self._timed(calls, memory, place, self.drain)
+        return self._timed(calls, memory, place, self.drain, repeats)
 
-    def _timed(self, calls: list[Callable[[], object]], memory: Memory, place: Layout,
-               drain: Callable[[], object]) -> Prepared:
+    def _timed(self, bound: list[Callable[[], object]], memory: Memory, place: Layout, drain: Callable[[], object],
+               repeats: int = 1) -> Prepared:
         """Several calls are timed on the device, if it has a clock; a single call on the host, with the wait for it."""
-        context = self._context
+        context, calls = self._context, bound * repeats
+        make = maker(calls, drain)
         as_called = python_block(calls, self.now_ns, drain)
         stopwatch = context.stopwatch if len(calls) > 1 else None
         if stopwatch is None:
-            return Prepared(as_called, len(calls), memory, place)
+            return Prepared(as_called, len(bound), memory, place, repeats=repeats, make=make)
         queue = [captured(calls, context.device)] if context.graph else calls
         block = QueuedBlock(queue, self.now_ns, drain, stopwatch, context.hold, self._meet)
-        return Prepared(block, len(calls), memory, place, stopwatch="device", graph=context.graph, as_called=as_called,
-                        host_bound=block.host_bound)
+        return Prepared(block, len(bound), memory, place, stopwatch="device", graph=context.graph, as_called=as_called,
+                        host_bound=block.host_bound, repeats=repeats, make=make)
 
     def _meet(self) -> None:
         """Queue a rendezvous of this group's ranks on the device."""

@@ -51,6 +51,8 @@ class DeviceMemory:
     Patterns stay tiles: a whole image would be made on one core of the host and take as much memory as the buffers.
     """
 
+    by_core = False
+
     def __init__(self, slots: int, slot_bytes: int, device: torch.device) -> None:
         self.rows = torch.zeros((slots, slot_stride(slot_bytes)), dtype=torch.uint8, device=device)
 
@@ -59,6 +61,9 @@ class DeviceMemory:
 
     def poison(self, value: int) -> None:
         self.rows.fill_(value)
+
+    def poke(self, at: int, length: int, value: int) -> None:
+        self.rows[0, at:at + length].fill_(value)
 
     def write(self, rows: slice, at: int, pattern: KeptPattern) -> None:
         for held, tile in _tiled(self.rows[rows], at, pattern):
