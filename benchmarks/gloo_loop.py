@@ -2,10 +2,10 @@
 
     python gloo_loop.py RANKS SECONDS ROUNDS OPS SIZES
 
-Between two launches gloo's times differ by more than the loops do, so both run in one. The bare loop shares no code with
-collbench: the call before a sample is the same one, ranks meet in a barrier, and nothing else happens but the calls and
-two readings of the clock. Prints a JSON line for each round, case and mode: the medians over samples of the slowest
-rank's time of one call, in us.
+Between two launches gloo's times differ by more than the loops do, so both run in one. The bare loop shares no code
+with collbench: the call before a sample is the same one, ranks meet in a barrier, and nothing else happens but the
+calls and two readings of the clock. Prints a JSON line for each round, case and mode: the medians over samples of the
+slowest rank's time of one call, in us.
 """
 
 import json

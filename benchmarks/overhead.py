@@ -37,6 +37,7 @@ OSU_SIZES = tuple(8 << shift for shift in range(20))
 OPS = ("ping_pong", "all_reduce", "all_to_all")
 OSU_PROGRAMS = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
 SECONDS = 0.12
+_GLOO_TURNS = 5     # rounds of gloo in one launch, for each round of the others
 Key = tuple[str, int, str]      # operation, bytes, mode
 Times = dict[Key, float]        # us
 
@@ -46,31 +47,28 @@ class Comparison(NamedTuple):
 
     Args:
         title: what is compared with what.
-        ours, theirs: one launch each; `theirs` is given the records of the launch of collbench before it.
         ratio: compare by ratio; otherwise by difference in us.
         target: what the ratio or difference should not exceed; for an interval, also not fall below its inverse.
+        ours, theirs: one launch each, `theirs` with the records of the launch before it; None where one runs both.
         both_sides: whether `theirs` may not exceed `ours` by more either.
     """
 
     title: str
-    ours: Callable[[], tuple[Times, list[Record]]]
-    theirs: Callable[[list[Record]], Times]
     ratio: bool
     target: float
+    ours: Callable[[], tuple[Times, list[Record]]] | None = None
+    theirs: Callable[[list[Record]], Times] | None = None
     both_sides: bool = False
 
 
-def collbench(transport: str, ranks: int, ops: Sequence[str] = OPS, sizes: Sequence[int] = SIZES,
-              **policy: object) -> list[Record]:
-    """The records of one launch."""
+def collbench(ranks: int, ops: Sequence[str] = OPS, sizes: Sequence[int] = SIZES, **policy: object) -> list[Record]:
+    """The records of one launch of MPI."""
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal.jsonl"
-        sweep = Sweep(ops=("noop", *ops), sizes=tuple(sizes), ranks=(ranks,),
-                      places=(False, True) if transport == "torch" else (False,))
+        sweep = Sweep(ops=("noop", *ops), sizes=tuple(sizes), ranks=(ranks,), places=(False,))
         settings = {"case_s": SECONDS, "precision": 0.0, **policy}
-        config = RunConfig(transport=transport, sweep=sweep, journal=journal, display="quiet",
-                           policy=Policy(**settings))
-        start(launcher_for(transport).command(Job(config=config, ranks=ranks)))
+        config = RunConfig(transport="mpi", sweep=sweep, journal=journal, display="quiet", policy=Policy(**settings))
+        start(launcher_for("mpi").command(Job(config=config, ranks=ranks)))
         _, records, _ = read_journal(journal)
     return [record for record in records if record.case.op != "noop"]
 
@@ -140,10 +138,19 @@ def c_loop(folder: Path, ranks: int) -> Callable[[list[Record]], Times]:
     return run
 
 
-def gloo_loop(ranks: int, records: list[Record]) -> Times:
-    """The bare loop over gloo."""
-    program = [sys.executable, str(HERE / "gloo_loop.py")]
-    return parse_times(start([*program, str(ranks), str(SECONDS), *case_arguments(records)]))
+def gloo_pairs(ranks: int, rounds: int) -> tuple[list[Times], list[Times]]:
+    """Times of both loops over gloo in each round; they take turns in the same processes."""
+    program = [sys.executable, str(HERE / "gloo_loop.py"), str(ranks), "0.04", str(rounds), ",".join(OPS),
+               ",".join(map(str, SIZES))]
+    ours: list[Times] = [{} for _ in range(rounds)]
+    bare: list[Times] = [{} for _ in range(rounds)]
+    seen: dict[Key, int] = {}
+    for line in start(program).splitlines():
+        row = json.loads(line)
+        key = row["op"], row["bytes"], row["mode"]
+        number = seen[key] = seen.get(key, -1) + 1
+        ours[number][key], bare[number][key] = row["ours_us"], row["bare_us"]
+    return ours, bare
 
 
 def osu(op: str, ranks: int) -> Times:
@@ -174,12 +181,20 @@ def verdict(table: Comparison, middle: float, low: float, high: float) -> str:
 
 def run(table: Comparison, rounds: int) -> dict:
     """Run both programs in turn and print the table; returns it as data."""
+    assert table.ours
+    assert table.theirs
     ours, theirs = [], []
     for number in range(rounds):
         print(f"round {number + 1} of {rounds}: {table.title}", file=sys.stderr)
         times, records = table.ours()
         ours.append(times)
         theirs.append(table.theirs(records))
+    return tabulated(table, ours, theirs)
+
+
+def tabulated(table: Comparison, ours: list[Times], theirs: list[Times]) -> dict:
+    """Print the table of the times of all rounds; returns it as data."""
+    rounds = len(ours)
     unit = "ratio" if table.ratio else "difference, us"
     aim = f"{'within a factor of' if table.both_sides else 'at most'} {table.target:g}"
     shape = Table(title=f"{table.title} ({unit}; target {aim}; {rounds} rounds)", title_justify="left")
@@ -223,10 +238,10 @@ def against_osu(ranks: int) -> list[Comparison]:
                                           (f"{OSU_PROGRAMS[op]}: collbench's own figure", "auto", shown)):
             def ours(op: str = op, start_rule: str = start_rule,
                      figure: Callable[[Record, Timing], float] = figure) -> tuple[Times, list[Record]]:
-                records = collbench("mpi", ranks, (op,), OSU_SIZES, modes=("isolated",), alignment=start_rule,
+                records = collbench(ranks, (op,), OSU_SIZES, modes=("isolated",), alignment=start_rule,
                                     max_samples=2000)
                 return figures(records, figure), records
-            tables.append(Comparison(title, ours, lambda records, op=op: osu(op, ranks), True, 1.05, True))
+            tables.append(Comparison(title, True, 1.05, ours, lambda records, op=op: osu(op, ranks), True))
     return tables
 
 
@@ -236,15 +251,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="rounds; 6 or more for an interval")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--only", default="mpi,osu,gloo", help="which of mpi, osu and gloo, separated by commas")
-    parser.add_argument("--cache", default="warm", choices=("warm", "rotated"), help="for mpi and gloo")
+    parser.add_argument("--cache", default="warm", choices=("warm", "rotated"), help="for mpi")
     parser.add_argument("--json", type=Path, help="also write the tables as JSON")
     parser.add_argument("--markdown", type=Path, help="also write the tables as Markdown")
     options = parser.parse_args()
     ranks, only = options.ranks, options.only.split(",")
 
-    def ours(transport: str, loop: str) -> Callable[[], tuple[Times, list[Record]]]:
+    def ours(loop: str) -> Callable[[], tuple[Times, list[Record]]]:
         def launch() -> tuple[Times, list[Record]]:
-            records = collbench(transport, ranks, loop=loop, cache=options.cache)
+            records = collbench(ranks, loop=loop, cache=options.cache)
             return figures(records, shown), records
         return launch
     with tempfile.TemporaryDirectory() as folder:
@@ -253,12 +268,13 @@ def main() -> None:
             tables += against_osu(ranks)
         if "mpi" in only:
             bare = c_loop(Path(folder), ranks)
-            tables += [Comparison("MPI, compiled loop against C", ours("mpi", "native"), bare, True, 1.05),
-                       Comparison("MPI, Python loop against C", ours("mpi", "python"), bare, False, 1.0)]
-        if "gloo" in only:
-            tables.append(Comparison("gloo against a bare Python loop", ours("torch", "auto"),
-                                     lambda records: gloo_loop(ranks, records), True, 1.03))
+            tables += [Comparison("MPI, compiled loop against C", True, 1.05, ours("native"), bare),
+                       Comparison("MPI, Python loop against C", False, 1.0, ours("python"), bare)]
         results = [run(table, options.rounds) for table in tables]
+        if "gloo" in only:
+            print(f"{_GLOO_TURNS * options.rounds} rounds in one launch: gloo", file=sys.stderr)
+            results.append(tabulated(Comparison("gloo against a bare Python loop", True, 1.03),
+                                     *gloo_pairs(ranks, _GLOO_TURNS * options.rounds)))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     if options.markdown:

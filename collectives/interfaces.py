@@ -143,6 +143,7 @@ class LoopSpec(NamedTuple):
         poison: the byte that receive buffers are overwritten with before each sample.
         start: how each sample starts.
         warm: what is done instead of filling the buffers before each sample; None fills them.
+        answers: this rank does not wait for the start, so that it is ready for the message of the rank that does.
     """
 
     sent: tuple[Kept, Kept]
@@ -150,6 +151,7 @@ class LoopSpec(NamedTuple):
     poison: int
     start: StartSpec
     warm: WarmSpec | None = None
+    answers: bool = False
 
 
 class SampleBatch(NamedTuple):

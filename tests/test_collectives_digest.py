@@ -56,7 +56,7 @@ def test_the_digest_matches_the_samples(drawn):
         assert found.as_called_ns == statistics.median(slowest)
     assert found.p5_ns <= found.median_ns <= found.p95_ns <= found.p99_ns
     assert (found.lo_ns is None) == (found.hi_ns is None) == (len(counted) < 6)
-    if timing.mode == "streamed" or case.op == "noop":
+    if timing.mode == "streamed" or case.op == "noop" or len(rows) < case.ranks:
         assert (found.begin, found.end, found.begun) == (None, None, 0)
         return
     begun = range(timing.warmup, len(rows[0]))
@@ -68,7 +68,7 @@ def test_the_digest_matches_the_samples(drawn):
         late_ns[moments.index(last)] += last - next_one
     assert found.begin == LastArrivals(times=times, late_ns=late_ns)
     assert found.begun == len(begun)
-    assert (found.end is None) == (case.op in ("broadcast", "ping_pong"))
+    assert (found.end is None) == (case.op == "broadcast")
 
 
 @pytest.fixture

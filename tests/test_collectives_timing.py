@@ -57,7 +57,7 @@ class Barrier:
 class Inspected:
     """Stands for the inspector; resetting, settling and checking take time too, which must not be measured."""
 
-    spoils = False
+    spoils = answers = False
 
     def __init__(self, world, calls, states=(), by_core=True):
         self.case = SimpleNamespace(operation=SimpleNamespace(states=lambda case: states, timed=lambda case: (0,)))

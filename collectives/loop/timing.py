@@ -154,18 +154,20 @@ def time_samples(inspector: Inspector, communicator: Communicator, alignment: Al
     """Begin, elapsed time and lateness in ns of `count` samples, each one block.
 
     In isolated mode a block is one call, in streamed mode many. What `state` does before and after each sample is
-    outside the timed region. Lateness is the delay of this rank's begin after an agreed start; 0 without one. A
-    compiled loop is used if there is one and it can bring about the state.
+    outside the timed region. Lateness is the delay of this rank's begin after an agreed start; 0 without one. A rank
+    that only answers begins before it, to be ready. A compiled loop is used if there is one and it can bring about the
+    state.
     """
     state.open(first, count)
     if inspector.prepared.sampler and state.compiled:
-        return _compiled_samples(inspector, alignment, state, first, count)
+        spec = LoopSpec(*inspector.patterns(), alignment.spec(), state.spec(), inspector.answers)
+        return _compiled_samples(inspector, state, spec, first, count)
     begin_ns, elapsed_ns, late_ns = [0] * count, [0] * count, [0] * count
     drain, block, settle = communicator.drain, inspector.prepared.block, inspector.prepared.settle
     for sample in range(count):
         state.before(first + sample)
         drain()
-        start_ns = alignment.start()
+        start_ns = alignment.start() * (not inspector.answers)
         begin, end = block(start_ns)
         settle()
         begin_ns[sample], elapsed_ns[sample] = begin, end - begin
@@ -174,7 +176,7 @@ def time_samples(inspector: Inspector, communicator: Communicator, alignment: Al
     return begin_ns, elapsed_ns, late_ns
 
 
-def _compiled_samples(inspector: Inspector, alignment: Alignment, state: CacheState, first: int,
+def _compiled_samples(inspector: Inspector, state: CacheState, spec: LoopSpec, first: int,
                       count: int) -> tuple[list[int], list[int], list[int]]:
     """The compiled loop compares the results itself; it returns early so that the inspector can examine a wrong one."""
     sampler = inspector.prepared.sampler
@@ -182,7 +184,6 @@ def _compiled_samples(inspector: Inspector, alignment: Alignment, state: CacheSt
     begin_ns: list[int] = []
     elapsed_ns: list[int] = []
     late_ns: list[int] = []
-    spec = LoopSpec(*inspector.patterns(), alignment.spec(), state.spec())
     while (done := len(begin_ns)) < count:
         batch = sampler(spec, first + done, count - done)
         begin_ns += batch.begin_ns

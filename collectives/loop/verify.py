@@ -61,6 +61,7 @@ class Inspector:
 
     Attributes:
         spoils: the call overwrites its input, on some rank; set by who has tried.
+        answers: this rank answers those that are timed, and nothing else.
         exposed: offset and bytes of the longer part of the receive buffer outside the send buffer.
     """
 
@@ -74,6 +75,7 @@ class Inspector:
         memory = prepared.memory
         composition = case.composition
         self.exposed = _exposed(prepared.layout)
+        self.answers = not case.composition and rank not in case.operation.timed(case)
         self._period = composition.steps(case) if composition else 2
         self._step = partial(composition.step, case) if composition else lambda sample, slot: (sample + slot) % 2
         steps = composition.all_steps(case) if composition else range(2)

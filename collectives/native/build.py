@@ -118,7 +118,7 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_buffers.restype = None
     loop.collbench_set_pattern.argtypes = [pointer, integer, integer, pointer, size, size, size]
     loop.collbench_set_pattern.restype = None
-    loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real]
+    loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real, integer]
     loop.collbench_set_start.restype = None
     loop.collbench_set_warm.argtypes = [pointer, integer, wide, integer, size, size]
     loop.collbench_set_warm.restype = None

@@ -61,6 +61,7 @@ typedef struct {
     MPI_Comm control;
     double epoch, offset, drift;
     int64_t lead_ns;
+    int answers;                        /* does not wait for the start */
     /* Same as caches.Warm; `warm` is 0 where buffers are filled before each sample. */
     int warm, restores;
     int64_t turn;
@@ -279,8 +280,9 @@ static int holds(const char *at, const pattern_t *p)
 }
 
 void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t lead_ns, double epoch, double offset,
-                         double drift)
+                         double drift, int answers)
 {
+    block->answers = answers;
     block->start = start;
     block->control = MPI_Comm_f2c(control);
     MPI_Comm_rank(block->control, &block->rank);
@@ -383,6 +385,8 @@ int64_t collbench_samples(block_t *block, int64_t first, int64_t count, int64_t 
             refill(block, turn);
         if (!error)
             error = start_together(block, &start_ns);
+        if (block->answers)
+            start_ns = 0;
         if (!error)
             error = collbench_run(block, start_ns, readings);
         if (error)

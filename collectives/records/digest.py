@@ -103,12 +103,12 @@ class _Lateness(NamedTuple):
 
 def _lateness(case: Case, timing: Timing) -> _Lateness:
     """Which ranks began and ended last; empty for one rank, clocks that do not compare, streamed calls, and where some
-    ranks only load the machine.
+    ranks only answer or load the machine.
 
     Late samples are included: missing the agreed start is the effect of interest here.
     """
     if (timing.mode != "isolated" or timing.begin_ns is None or case.members < 2 or case.op == "noop"
-            or case.operation.background(case)):
+            or case.operation.background(case) or len(case.operation.timed(case)) < case.members):
         return _Lateness()
     begin, elapsed = (np.array(rows, dtype=np.int64)[:, _slice(timing)]
                       for rows in (timing.begin_ns, timing.elapsed_ns))
