@@ -48,7 +48,7 @@ campaign: setup ## inject 150 faults at random moments and report what became of
 speed: setup ## time reading and reporting a journal of 100,000 records
 	@$(RUN)/python benchmarks/report_speed.py $(ARGS)
 
-overhead: setup ## measure the harness overhead against minimal loops in C and Python (4 minutes)
+overhead: setup ## compare with OSU, if on the PATH, and bare loops in C and Python (20 minutes; ARGS="--only gloo")
 	@$(RUN)/python benchmarks/overhead.py $(ARGS)
 
 garble: setup ## import logs with garbled cells, in disguise and mutated (20 minutes; ARGS="cells --logs FOLDER")

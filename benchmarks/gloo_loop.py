@@ -50,7 +50,8 @@ def bind(op: str, send: torch.Tensor, recv: torch.Tensor, rank: int, size: int,
 def bare_us(op: str, size_bytes: int, calls: int, rows: int, seconds: float, comm: TorchCommunicator) -> float:
     """Median time of one call, on the slowest of the timed ranks; each has one of `rows` buffers, or all the same."""
     half = -(-size_bytes // 64) * 64
-    memory = np.frombuffer(mmap.mmap(-1, 2 * half * rows), np.uint8).reshape(rows, 2 * half)
+    pages = mmap.mmap(-1, 2 * half * rows, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory = np.frombuffer(pages, np.uint8).reshape(rows, 2 * half)
     bound = [bind(op, torch.from_numpy(row[:size_bytes]).view(torch.float32),
                   torch.from_numpy(row[half:half + size_bytes]).view(torch.float32), comm.rank, comm.size, comm.timed)
              for row in memory] * (calls // rows)

@@ -208,8 +208,7 @@ _OPTIONS = (
     option("-w", "--warmup", group=HOW, type=click.IntRange(0, _MOST_SAMPLES), default=None, metavar="N",
            help="Exactly N samples before the first that counts.  [default: until they get no faster]"),
     option("-c", "--check", group=HOW, type=click.IntRange(0), default=1, metavar="N", expose_value=False,
-           help="For command lines of nccl-tests: every timed call is verified, outside the timed region, whatever N "
-                "is."),
+           help="For command lines of nccl-tests: results are always verified, outside the timed region, whatever N is."),
     option("--precision", group=HOW, type=Amount(min=0.0, max=1.0), default=0.02, show_default=True,
            help="Target relative half-width of the 95 % confidence interval of the median."),
     option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,
@@ -225,8 +224,8 @@ _OPTIONS = (
            help="Use MPI-4 persistent collectives: initialised once, started by each call."),
     option("--cache", group=HOW, type=click.Choice(CACHE_STATES), default="warm", show_default=True,
            help="State of the caches before a sample. warm: the call before was the same one on the same buffers, as "
-                "in OSU and nccl-tests. rotated: each call has buffers of its own, which its rank has just filled. "
-                "cold: as rotated, then evicted."),
+                "in OSU and nccl-tests; the last call of each sample is verified. rotated: each call has buffers of "
+                "its own, which its rank has just filled, and is verified. cold: as rotated, then evicted."),
     option("--graph", group=HOW, is_flag=True,
            help="Capture the calls of a streamed sample as a graph and replay it, if the device supports graphs."),
     option("--seed", group=HOW, type=_SEEDS, default=None,

@@ -84,7 +84,10 @@ class Inspected:
         self.log.append(("poke", None))
         self.world.clock_ns += 22_222
 
-    def probe(self, sample, when):
+    def count_timed(self, samples):
+        pass
+
+    def probe(self, sample):
         self.log.append(("probe", sample))
         self.world.clock_ns += 44_444
 

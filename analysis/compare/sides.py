@@ -151,6 +151,7 @@ def points_of(side: Side, letter: str) -> pd.DataFrame:
         points = points[(points["op"] != "noop") & (points["time_s"] > 0)]
         conditions = {name: points["run"].map({run.id: _condition(run, name) for run in loaded.runs.values()})
                       for name in _CONDITIONS}
+        conditions["cache"] = points["cache"]       # which may differ between the cases of a run
         # Runs of one journal and transport with different cases are one launch; repeats of a case are several launches.
         again = points.groupby(["transport", *KEY], dropna=False).cumcount()
         launch = [f"{letter}{number}.{turn}" for turn in again]

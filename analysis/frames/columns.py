@@ -20,7 +20,8 @@ RECORD = ("run", *CASE)
 RUN = FABRIC
 
 # How a case ended.
-STATUS = ("label", "status", "reason", "checks", "wrong", "fault", "notes", "asked_bytes", "at_s", "reproduce")
+STATUS = ("label", "status", "reason", "checks", "timed_calls", "compared_calls", "probed_calls", "wrong", "fault",
+          "notes", "asked_bytes", "at_s", "reproduce")
 
 # What only the logs of other tools say; a record of collbench has None there.
 BY_SOURCE = ("algorithm", "protocol", "variant")

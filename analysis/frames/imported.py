@@ -24,7 +24,8 @@ def status(result: Imported) -> dict[str, object]:
     """The columns STATUS, apart from the label."""
     checks = None if result.checked is None else int(result.checked)
     wrong = None if not checks else int(result.status == "wrong")
-    return {"status": result.status, "reason": result.reason, "checks": checks, "wrong": wrong, "fault": None,
+    return {"status": result.status, "reason": result.reason, "checks": checks, "timed_calls": None,
+            "compared_calls": None, "probed_calls": None, "wrong": wrong, "fault": None,
             "notes": "; ".join(result.notes), "asked_bytes": result.message_bytes, "at_s": 0.0, "reproduce": ""}
 
 

@@ -250,6 +250,9 @@ def _statuses(records: Sequence[Record]) -> pd.DataFrame:
         "label": [case.label() for case in cases], "status": [record.status for record in records],
         "reason": [record.reason for record in records],
         "checks": [made.checks if made else None for made in checked],
+        "timed_calls": [made.calls if made else None for made in checked],
+        "compared_calls": [made.compared if made else None for made in checked],
+        "probed_calls": [made.probed if made else None for made in checked],
         "wrong": [made.wrong if made else None for made in checked],
         "fault": [_fault(made.fault) if made and made.fault else None for made in checked],
         "notes": ["; ".join(record.notes) for record in records],
@@ -283,7 +286,10 @@ def _derive(points: pd.DataFrame, records: pd.DataFrame, runs: dict[str, Run]) -
     def per_group(values: list[float | None]) -> NDArray[np.float64]:
         return np.array(values, dtype=float)[group]
 
-    points["precision_target"] = per_group([runs[run].policy.precision or None for run, *_ in keys])
+    policies = [runs[run].policy for run, *_ in keys]
+    points["precision_target"] = per_group([policy.precision or None for policy in policies])
+    of_run = np.array([policy.cache if policy.modes else None for policy in policies], dtype=object)[group]
+    points["cache"] = points["cache"].astype(object).where(points["cache"].notna(), of_run)
     points["last_rank"] = points["last_rank"].astype("Int64")
     points["algbw_Bps"] = algbw_Bps(points["message_bytes"], points["time_s"])
     factor = per_group([bus_factor(op, ranks) for _, op, ranks, _ in keys])

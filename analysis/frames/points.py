@@ -24,7 +24,7 @@ class Point(NamedTuple):
 
     `p5_s`, `p95_s`, `p99_s` are quantiles over samples; `rank_*_s` are over the ranks' medians; `precision` is the
     relative half-width of the 95 % confidence interval; `as_called_s` is the median on the host's clock of calls whose
-    other times are on the device's.
+    other times are on the device's; `cache` is the state of the caches before a sample, None if unknown.
     """
 
     mode: str
@@ -45,6 +45,7 @@ class Point(NamedTuple):
     last_rank: int | None
     last_share: float | None
     flags: str
+    cache: str | None = None
 
 
 def shared(values: Iterable[str | None]) -> list[str | None]:
@@ -59,6 +60,7 @@ def points_of(digests: Sequence[Digest], messages: NDArray[np.float64]) -> pd.Da
     columns: dict[str, Any] = {
         "mode": [one.mode for one in digests], "calls": calls, "samples": [one.samples for one in digests],
         "time_kind": [one.kind for one in digests], "flags": shared([", ".join(one.flags) for one in digests]),
+        "cache": shared([one.cache for one in digests]),
         "last_rank": [one.last_rank for one in digests],
         "last_share": np.array([one.last_share for one in digests], dtype=float)}
     ns = np.array([*map(_TIMES_NS, digests)], dtype=float).reshape(len(digests), len(_TIMES))

@@ -61,6 +61,8 @@ def build_overview(loaded: Loaded, findings: list[Finding], home: tuple[str, Dom
     if not systems:             # a log does not name its system: use its accelerators
         systems = [name for name in _devices(loaded) if name.lower() != "cpu"] or ["unknown system"]
     facts = dict(pair for run in loaded.runs.values() for pair in _facts(run))
+    if compared := _compared(loaded.records):
+        facts["Verification"] = compared
     sound = not any(finding.severity == "error" for finding in findings) and len(loaded.all_points) > 0
     known = judgement if judgement and len(loaded.points) else ""
     return Overview(", ".join(systems), _measured(loaded), _on(loaded, home, by_user), tuple(facts.items()), sound,
@@ -145,7 +147,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         pairs.append(("Versions", _versions(versions)))
     policy = run.policy
     if policy.modes:        # another tool's log does not record how it was timed
-        pairs.append(("Timing", f"start {policy.alignment}, loop {policy.loop}, target precision "
+        pairs.append(("Timing", f"start {policy.alignment}, loop {policy.loop}, caches {policy.cache}, target precision "
                       f"±{100 * policy.precision:g} %, {run.clock.kind} clock"))
     if run.command:
         pairs.append((f"Command, {run.transport}", " ".join(run.command)))
@@ -179,6 +181,20 @@ def _trust(records: pd.DataFrame, points: int) -> str:
         f"{known}, of which {right - unchecked} were checked and right" if unchecked < right else \
         f"{known} ok according to {'its' if right == 1 else 'their'} log: no result was checked"
     return words + (f"; {others}" if others else "")
+
+
+def _compared(records: pd.DataFrame) -> str:
+    """What share of the timed calls was compared; empty for logs of other tools, and where calls moved no data."""
+    calls, compared, probed = (pd.to_numeric(records[name]).sum() for name in
+                               ("timed_calls", "compared_calls", "probed_calls"))
+    if not calls:
+        return ""
+    words = f"every byte of {_percent(compared / calls)} of {calls:.0f} timed calls"
+    return words + (f", one word of {_percent(probed / calls)}" if probed else "")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share == 1 or share < 0.995 else ">99 %"
 
 
 def _left_out(loaded: Loaded) -> str:

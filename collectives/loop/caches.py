@@ -10,7 +10,7 @@ from typing import Protocol
 from ..cases.case import Case
 from ..interfaces import Communicator, WarmSpec
 from ..records.record import Cache, Mode
-from .verify import Inspector
+from .verify import TIMED, Inspector
 
 __all__ = ["CACHES", "CacheState", "mixed", "state_of"]
 
@@ -56,7 +56,7 @@ class _Rotated:
         self.inspector.reset(sample)
 
     def after(self, sample: int) -> None:
-        self.inspector.check(sample, "timed")
+        self.inspector.check(sample, TIMED)
 
     examine = after
 
@@ -115,12 +115,12 @@ class _Warm(_Rotated):
 
     def after(self, sample: int) -> None:
         if self._rare and sample < self._last and mixed(sample) // 16 % _IN_FULL:
-            self.inspector.probe(self._turn, "timed")
+            self.inspector.probe(self._turn)
         else:
-            self.inspector.check(self._turn, "timed")
+            self.inspector.check(self._turn, TIMED)
 
     def examine(self, sample: int) -> None:
-        self.inspector.check(self._turn, "timed")
+        self.inspector.check(self._turn, TIMED)
 
     def spec(self) -> WarmSpec | None:
         return WarmSpec(self._turn, self.inspector.spoils, self.inspector.exposed)

@@ -53,12 +53,15 @@ class ModeSamples(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct):
-    """One rank's result of one case; rank 0 combines those of all ranks into a record."""
+    """One rank's result of one case; rank 0 combines those of all ranks into a record. Counts as in `Verification`."""
 
     status: Status = "ok"
     reason: str | None = None
     checks: int = 0
     wrong: int = 0
+    calls: int = 0
+    compared: int = 0
+    probed: int = 0
     fault: Mismatch | None = None
     modes: list[ModeSamples] = []
 
@@ -66,6 +69,9 @@ class Outcome(msgspec.Struct):
         """Add the counts of an inspector."""
         self.checks += inspector.checks
         self.wrong += inspector.wrong
+        self.calls += inspector.calls
+        self.compared += inspector.compared
+        self.probed += inspector.probed
         self.fault = self.fault or inspector.fault
 
 

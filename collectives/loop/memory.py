@@ -1,8 +1,7 @@
 """Host buffers: one allocation policy for every transport, so that placement does not differ between them.
 
-Anonymous pages, touched by their own rank before anything is timed. Each call of a sample has its own slot, so the
-output of every timed call can be checked. Slots are aligned to cache lines rather than to pages: page-aligned slots
-would all map to the same few sets of the first-level cache.
+Private anonymous pages, touched by their own rank before anything is timed. Slots are aligned to cache lines rather than to
+pages: page-aligned slots would all map to the same few sets of the first-level cache.
 """
 
 import mmap
@@ -17,7 +16,7 @@ from ..topology.host_files import System
 
 __all__ = ["HOST_POLICY", "HOST_SLOTS_BYTES", "HostMemory", "evict_host", "host_copy", "slot_stride"]
 
-HOST_POLICY = "anonymous pages, touched by their own rank; slots on 64-byte lines"
+HOST_POLICY = "private anonymous pages, touched by their own rank; slots on 64-byte lines"
 HOST_SLOTS_BYTES = 32 << 20     # limit for all slots together, on one rank
 _LINE = 64
 _UNKNOWN_CACHE = 64 << 20
@@ -53,7 +52,8 @@ class HostMemory:
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
         stride = slot_stride(slot_bytes)
-        pages = mmap.mmap(-1, slots * stride)
+        # Private, as what malloc returns: the default of mmap is shared, from which some libraries copy faster.
+        pages = mmap.mmap(-1, slots * stride, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.rows = np.frombuffer(pages, dtype=np.uint8).reshape(slots, stride)
         self.rows.fill(0)
         self._parts: dict[tuple[object, ...], list[tuple[np.ndarray, np.ndarray]]] = {}

@@ -159,6 +159,7 @@ def time_samples(inspector: Inspector, communicator: Communicator, alignment: Al
     state.
     """
     state.open(first, count)
+    inspector.count_timed(count)
     if inspector.prepared.sampler and state.compiled:
         spec = LoopSpec(*inspector.patterns(), alignment.spec(), state.spec(), inspector.answers)
         return _compiled_samples(inspector, state, spec, first, count)

@@ -15,8 +15,9 @@ from ..cases.case import Case
 from ..interfaces import Communicator, Kept, Layout, Pattern, Prepared
 from ..records.record import Mismatch
 
-__all__ = ["Inspector", "barrier_fault", "expected_pattern", "left_early", "sent_pattern"]
+__all__ = ["TIMED", "Inspector", "barrier_fault", "expected_pattern", "left_early", "sent_pattern"]
 
+TIMED = "timed"     # when a result was found to be wrong: in a call that was timed
 _WORD = 8       # bytes that `poke` overwrites
 _BARRIER_DELAYS_S = (4e-3, 20e-3, 100e-3)
 
@@ -69,7 +70,8 @@ class Inspector:
 
     def __init__(self, case: Case, rank: int, prepared: Prepared, salt: int = 0) -> None:
         self.case, self.rank, self.prepared = case, rank, prepared
-        self.checks = self.wrong = self.probes = 0
+        self.checks = self.wrong = 0
+        self.calls = self.compared = self.probed = 0    # as in `Verification`
         self._aim: tuple[int, bytes] | None = None
         self.fault: Mismatch | None = None
         memory = prepared.memory
@@ -114,14 +116,14 @@ class Inspector:
             at, expected = self._aim
             self.prepared.memory.poke(at, len(expected), values.POISON)
 
-    def probe(self, sample: int, when: str) -> None:
+    def probe(self, sample: int) -> None:
         """Compare the word that was overwritten with the expected one; all bytes if it is another."""
         if self._aim is None:
             return
         at, expected = self._aim
-        self.probes += 1
+        self.probed += 1
         if self.prepared.memory.read(0, at, len(expected)).tobytes() != expected:
-            self.check(sample, when)
+            self.check(sample, TIMED)
 
     def intact(self, sample: int) -> bool:
         """Whether the buffers still hold the data to send."""
@@ -143,6 +145,7 @@ class Inspector:
         for rows, which in self._rows(sample):
             slots = range(*rows.indices(self.prepared.slots))
             self.checks += len(slots)
+            self.compared += len(slots) * (when == TIMED)
             if slots and not self.prepared.memory.equal(rows, self.prepared.recv_at, self.wanted[which]):
                 self._examine(slots, which, when)
 
@@ -154,6 +157,12 @@ class Inspector:
         """Count samples that a compiled loop has found right."""
         if self.prepared.receives:
             self.checks += samples * self.prepared.slots
+            self.compared += samples * self.prepared.slots
+
+    def count_timed(self, samples: int) -> None:
+        """Count the calls of samples that were timed."""
+        if self.prepared.receives:
+            self.calls += samples * self.prepared.calls
 
     def _rows(self, sample: int) -> list[tuple[slice, int]]:
         """The slots of each step of a sample."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, cast
 
 from ..cases.case import Case, format_size
@@ -166,6 +166,12 @@ def _place(case: Case) -> tuple[object, ...]:
     return case.ranks, case.dtype or "", case.redop or "", case.traffic or "", case.in_place, case.bytes
 
 
+_CACHES = MappingProxyType({
+    "warm": "caches: warm (the call before was the same); the last call of each sample is verified",
+    "rotated": "caches: rotated (buffers just filled); every timed call is verified",
+    "cold": "caches: cold; every timed call is verified"})
+
+
 def _introduction(run: Run, plan: Plan, width: int | None) -> list[str]:
     """What is measured and how, as comment lines no longer than `width`."""
     sweep = run.sweep
@@ -186,8 +192,8 @@ def _introduction(run: Run, plan: Plan, width: int | None) -> list[str]:
         + f", {_listed(sweep.dtypes)}, {_listed(sweep.redops)}", expected,
         f"start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; isolated: one call a sample; "
         "streamed: calls back to back",
-        "every timed call is verified; +- is half the 95 % confidence interval of the isolated median; empty is the "
-        "time of an empty call"]
+        f"{_CACHES[run.policy.cache]}; +- is half the 95 % confidence interval of the isolated median; empty is the time "
+        "of an empty call"]
     if width is None:
         return [f"# {line}" for line in lines]
     return [part for line in lines for part in textwrap.wrap(f"# {line}", width, subsequent_indent="#   ")]

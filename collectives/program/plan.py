@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..cases import catalog
 from ..cases.case import Case, Sweep
 from ..interfaces import layout
+from ..loop.caches import state_of
 from ..records.record import Policy
 from ..statistics.stopping import calls_per_block
 from .left_out import HEADLINE, is_twin, leave_out
@@ -21,6 +22,7 @@ _FLOOR_S = 0.02          # minimum sampling time for a mode
 _EXTRA_CALLS = 4         # cold call and warm-up, in addition to the minimum number of samples
 _DECISIONS = 8           # collective decisions of the trial and of each mode
 _MAX_SLOTS = 64
+_CALLS_BEFORE = 1.25    # a sample on warm buffers (`caches.Warm`)
 _CONTENTION_S = 0.01     # of a sample for which some ranks load the machine: they go on for a few rounds (`contention`)
 _TRIALS = 3              # samples of a communicator's life that are certainly taken
 _STEPS = sum(row.lifecycle for row in catalog.OPERATIONS.values())      # operations that share such a sample
@@ -165,8 +167,11 @@ def _fixed_s(case: Case, policy: Policy, probe: ForecastProbe) -> float:
     least = (policy.min_samples + _EXTRA_CALLS) * (len(case.operation.states(case)) or 1)
     total_s = probe.fixed_s + touch_s + _DECISIONS * decision_s
     for mode in policy.modes:
-        most = max(2, min(_MAX_SLOTS, probe.slots_bytes // max(slot_bytes, 1)))
-        slots = 1 if mode == "isolated" else calls_per_block(call_s, policy.block_s, most)
-        sample_s = slots * (call_s * (probe.passes if slots > 1 else 1) + touch_s) + decision_s + contended_s
+        warm = state_of(policy.cache, case, mode, case.in_place) == "warm"
+        most = _MAX_SLOTS if warm else max(2, min(_MAX_SLOTS, probe.slots_bytes // max(slot_bytes, 1)))
+        calls = 1 if mode == "isolated" else calls_per_block(call_s, policy.block_s, most)
+        slots = 1 if warm else calls
+        sample_s = (calls * (probe.passes if calls > 1 else 1) + _CALLS_BEFORE * warm) * call_s + slots * touch_s
+        sample_s += decision_s + contended_s
         total_s += probe.fixed_s + slots * touch_s + _DECISIONS * decision_s + max(0.0, least * sample_s - _FLOOR_S)
     return total_s

@@ -133,8 +133,12 @@ class RecordBuilder:
             f"wrong result {fault.when}: rank {fault.rank}, element {fault.index}: "
             f"expected {fault.expected}, found {fault.found}")
         timings = tuple(self._timing(case, modes, error_ns) for modes in gathered)
+        calls, compared, probed = (sum(column) for column in zip(
+            *((outcome.calls, outcome.compared, outcome.probed) for outcome in outcomes), strict=True))
         verification = Verification(checks=checks, wrong=wrong, fault=fault,
-                                    method=_BARRIER_METHOD if case.op == "barrier" else "exact")
+                                    method=_BARRIER_METHOD if case.op == "barrier" else "exact",
+                                    calls=calls or None, compared=compared if calls else None,
+                                    probed=probed if calls else None)
         return Record(
             run=self.run.id, case=case, status=status, reason=reason, asked_bytes=asked,
             notes=tuple(self._notes(case, asked, timings)), timings=timings,

@@ -39,7 +39,8 @@ def digest(case: Case, timing: Timing, precision: float) -> Digest:
         p99_ns=found.p99, rank_min_ns=float(own.min()), rank_mean_ns=float(own.sum() / len(own)),
         rank_max_ns=float(own.max()), last_rank=last_rank, last_share=last_share,
         flags=flags(times, found, precision), begun=late.begun, slowest_ns=late.slowest_ns, begin=late.begin,
-        end=late.end, as_called_ns=_as_called(case, timing), figures=figures(case, timing))
+        end=late.end, as_called_ns=_as_called(case, timing), cache=timing.cache,
+        figures=figures(case, timing))
 
 
 def _counted(case: Case, timing: Timing, rows: list[list[int]]) -> Ints:

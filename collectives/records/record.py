@@ -110,12 +110,19 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     `checks` counts comparisons of one rank's whole output with the expected result, over all ranks, before timing
     and of the timed calls; `wrong` counts those that failed. `method` is how: `exact` is a comparison of every byte;
     of a barrier it says what was tested when.
+
+    Of the `calls` that were timed, counted on each rank that receives something, `compared` were compared in full and
+    `probed` in one word, at a place that changes; the next call overwrote the results of the others. All are None in
+    older journals and for a barrier.
     """
 
     checks: int
     wrong: int
     fault: Mismatch | None = None
     method: str = "exact"
+    calls: int | None = None
+    compared: int | None = None
+    probed: int | None = None
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -257,6 +264,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         begin, end: which ranks began and ended last in those; None if not meaningful. `end` excludes the delay that a
             late begin of the same rank explains.
         as_called_ns: median of the slowest rank's duration on the host's clock, where the others are on the device's.
+        cache: as in `Timing`; None also in digests of earlier versions.
         figures: what the states of the case compare to, by name; see `figures`.
     """
 
@@ -282,6 +290,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     begin: LastArrivals | None = None
     end: LastArrivals | None = None
     as_called_ns: Ns | None = None
+    cache: Cache | None = None
     figures: dict[str, Figure] = {}
 
     def fits(self, ranks: int) -> bool:
