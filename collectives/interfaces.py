@@ -126,11 +126,13 @@ class WarmSpec(NamedTuple):
     Args:
         turn: which data the buffers hold: in all of these samples, slot j sends and must receive element
             (turn + j) % 2 of `LoopSpec.sent` and `LoopSpec.expected`.
+        first: the sample before which the call was made already.
         restores: whether the input is written again before the call, which overwrites it.
         exposed: offset and bytes of the part of the receive buffer that is no part of the send buffer.
     """
 
     turn: int
+    first: int
     restores: bool
     exposed: tuple[int, int]
 

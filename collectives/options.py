@@ -208,7 +208,8 @@ _OPTIONS = (
     option("-w", "--warmup", group=HOW, type=click.IntRange(0, _MOST_SAMPLES), default=None, metavar="N",
            help="Exactly N samples before the first that counts.  [default: until they get no faster]"),
     option("-c", "--check", group=HOW, type=click.IntRange(0), default=1, metavar="N", expose_value=False,
-           help="For command lines of nccl-tests: results are always verified, outside the timed region, whatever N is."),
+           help="For command lines of nccl-tests: results are always verified, outside the timed region, whatever N "
+                "is."),
     option("--precision", group=HOW, type=Amount(min=0.0, max=1.0), default=0.02, show_default=True,
            help="Target relative half-width of the 95 % confidence interval of the median."),
     option("--case-seconds", group=HOW, type=Amount(min=0.0, min_open=True), default=0.25, show_default=True,

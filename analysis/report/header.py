@@ -147,8 +147,8 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         pairs.append(("Versions", _versions(versions)))
     policy = run.policy
     if policy.modes:        # another tool's log does not record how it was timed
-        pairs.append(("Timing", f"start {policy.alignment}, loop {policy.loop}, caches {policy.cache}, target precision "
-                      f"±{100 * policy.precision:g} %, {run.clock.kind} clock"))
+        pairs.append(("Timing", f"start {policy.alignment}, loop {policy.loop}, caches {policy.cache}, target "
+                      f"precision ±{100 * policy.precision:g} %, {run.clock.kind} clock"))
     if run.command:
         pairs.append((f"Command, {run.transport}", " ".join(run.command)))
     return pairs

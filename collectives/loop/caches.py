@@ -92,12 +92,12 @@ class _Warm(_Rotated):
 
     def __init__(self, inspector: Inspector, communicator: Communicator) -> None:
         super().__init__(inspector, communicator)
-        self._turn = self._last = 0
+        self._turn = self._first = self._last = 0
         self._rare = inspector.prepared.memory.by_core and inspector.prepared.calls == 1
 
     def open(self, first: int, count: int) -> None:
         inspector, prepared = self.inspector, self.inspector.prepared
-        self._turn, self._last = self._turn + 1, first + count - 1
+        self._turn, self._first, self._last = self._turn + 1, first, first + count - 1
         inspector.reset(self._turn)
         self.communicator.drain()
         self._make(1 + mixed(self._turn) % prepared.calls)
@@ -106,9 +106,10 @@ class _Warm(_Rotated):
     def before(self, sample: int) -> None:
         inspector, chance = self.inspector, mixed(sample)
         inspector.aim(self._turn, chance >> 8)      # before the call, to do as little as possible after it
-        self._make(1)
-        if chance % 4 == 0:
+        if sample != self._first:       # `open` has just made the call
             self._make(1)
+            if chance % 4 == 0:
+                self._make(1)
         if inspector.spoils:
             inspector.restore(self._turn)
         inspector.poke()
@@ -123,7 +124,7 @@ class _Warm(_Rotated):
         self.inspector.check(self._turn, TIMED)
 
     def spec(self) -> WarmSpec | None:
-        return WarmSpec(self._turn, self.inspector.spoils, self.inspector.exposed)
+        return WarmSpec(self._turn, self._first, self.inspector.spoils, self.inspector.exposed)
 
     def _make(self, count: int) -> None:
         make = self.inspector.prepared.make

@@ -1,7 +1,7 @@
 """Host buffers: one allocation policy for every transport, so that placement does not differ between them.
 
-Private anonymous pages, touched by their own rank before anything is timed. Slots are aligned to cache lines rather than to
-pages: page-aligned slots would all map to the same few sets of the first-level cache.
+Private anonymous pages, touched by their own rank before anything is timed. Slots are aligned to cache lines rather
+than to pages: page-aligned slots would all map to the same few sets of the first-level cache.
 """
 
 import mmap

@@ -120,7 +120,7 @@ def _declare(loop: ctypes.CDLL) -> None:
     loop.collbench_set_pattern.restype = None
     loop.collbench_set_start.argtypes = [pointer, integer, integer, wide, real, real, real, integer]
     loop.collbench_set_start.restype = None
-    loop.collbench_set_warm.argtypes = [pointer, integer, wide, integer, size, size]
+    loop.collbench_set_warm.argtypes = [pointer, integer, wide, wide, integer, size, size]
     loop.collbench_set_warm.restype = None
     loop.collbench_samples.argtypes = [pointer, wide, wide, *[pointer] * 4]
     loop.collbench_samples.restype = wide

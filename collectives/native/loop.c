@@ -64,7 +64,7 @@ typedef struct {
     int answers;                        /* does not wait for the start */
     /* Same as caches.Warm; `warm` is 0 where buffers are filled before each sample. */
     int warm, restores;
-    int64_t turn;
+    int64_t turn, first;
     size_t exposed_at, exposed_bytes;
     int calls, slots;                   /* calls of a sample take the slots in turn */
     call_t call[];
@@ -293,10 +293,12 @@ void collbench_set_start(block_t *block, int start, MPI_Fint control, int64_t le
 }
 
 /* How the caches are before a sample (see caches.py): `warm` 0 fills all buffers; 1 makes the call before. */
-void collbench_set_warm(block_t *block, int warm, int64_t turn, int restores, size_t exposed_at, size_t exposed_bytes)
+void collbench_set_warm(block_t *block, int warm, int64_t turn, int64_t first, int restores, size_t exposed_at,
+                        size_t exposed_bytes)
 {
     block->warm = warm;
     block->turn = turn;
+    block->first = first;
     block->restores = restores;
     block->exposed_at = exposed_at;
     block->exposed_bytes = exposed_bytes;
@@ -329,9 +331,12 @@ static uint64_t mixed(int64_t sample)
 static int condition(block_t *block, int64_t sample)
 {
     uint64_t chance = mixed(sample);
-    int error = make_calls(block, 1);
-    if (!error && chance % 4 == 0)
+    int error = MPI_SUCCESS;
+    if (sample != block->first) {
         error = make_calls(block, 1);
+        if (!error && chance % 4 == 0)
+            error = make_calls(block, 1);
+    }
     if (block->restores)
         put(block->memory + block->send_at, &block->sent[block->turn & 1]);
     if (block->exposed_bytes) {

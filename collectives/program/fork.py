@@ -7,6 +7,7 @@ socket that is bound to loopback before the fork, so there is no port to guess a
 """
 
 import ctypes
+import gc
 import math
 import os
 import signal
@@ -33,6 +34,9 @@ def main(arguments: list[str]) -> int:
     os.environ.update({name: value for name, value in _THREADS.items() if name not in os.environ})
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     from ..transports import torch_dist
+
+    # Once for all ranks, which would build their options and import modules each for itself.
+    from . import rank, sweep  # noqa: F401
     try:
         meeting = socket.create_server(("127.0.0.1", 0), backlog=max(128, 2 * ranks))
         with socket.create_connection(meeting.getsockname(), _GRACE_S), meeting.accept()[0]:
@@ -51,6 +55,8 @@ def main(arguments: list[str]) -> int:
 def start_ranks(ranks: int, options: list[str]) -> int:
     """Fork the ranks and wait for them; returns the first non-zero status, or 0."""
     from ..watchdog.ending import FAULT
+    gc.collect()
+    gc.freeze()     # a collection in a rank would write to, and so copy, every page that has objects
     children = {_start_rank(rank, ranks, options): rank for rank in range(ranks)}
     received: list[int] = []
 

@@ -192,8 +192,8 @@ def _introduction(run: Run, plan: Plan, width: int | None) -> list[str]:
         + f", {_listed(sweep.dtypes)}, {_listed(sweep.redops)}", expected,
         f"start: {run.policy.alignment}; loop: {run.policy.loop}; time of a call: {span}; isolated: one call a sample; "
         "streamed: calls back to back",
-        f"{_CACHES[run.policy.cache]}; +- is half the 95 % confidence interval of the isolated median; empty is the time "
-        "of an empty call"]
+        f"{_CACHES[run.policy.cache]}; +- is half the 95 % confidence interval of the isolated median; empty is the "
+        "time of an empty call"]
     if width is None:
         return [f"# {line}" for line in lines]
     return [part for line in lines for part in textwrap.wrap(f"# {line}", width, subsequent_indent="#   ")]

@@ -191,10 +191,11 @@ def _probe_size(world: Communicator, size: int) -> _ProbeTimes:
         world.barrier()
         begin_ns, end_ns = prepared.block(0)
         laps_ns += world.all_max([end_ns - begin_ns])
-        if sum(laps_ns) > _LONG_NS and len(laps_ns) > 1:
+        if sum(laps_ns) > _LONG_NS:
             break
     prepared.release()
-    return _ProbeTimes(median(laps_ns[1:]) / 1e9, min(laps_ns[1:]) / 1e9, min(touched_ns) / 1e9)
+    counted_ns = laps_ns[1:] or laps_ns
+    return _ProbeTimes(median(counted_ns) / 1e9, min(counted_ns) / 1e9, min(touched_ns) / 1e9)
 
 
 def _control_s(world: Communicator, barriers: int) -> float:

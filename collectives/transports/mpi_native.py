@@ -81,9 +81,9 @@ class NativeLoop:
                 self._library.collbench_set_pattern(table, expected, odd, tiles.ctypes.data, *tiles.shape, piece_bytes)
         self._library.collbench_set_start(table, self._starts[start.rule], control.py2f(), start.lead_ns, start.epoch,
                                           start.offset, start.drift, spec.answers)
-        warm = spec.warm or WarmSpec(0, False, (0, 0))
+        warm = spec.warm or WarmSpec(0, 0, False, (0, 0))
         restores = warm.restores and place.send_bytes > 0
-        self._library.collbench_set_warm(table, spec.warm is not None, warm.turn, restores, *warm.exposed)
+        self._library.collbench_set_warm(table, spec.warm is not None, warm.turn, warm.first, restores, *warm.exposed)
 
     def _fill(self, table: int, index: int, comm: MPI.Intracomm, case: Case, slot: Buffers,
               persistent: bool) -> object:

@@ -36,6 +36,7 @@ __all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
 LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
 _EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
+_MANY = 64
 
 
 class TorchCallContext:
@@ -278,6 +279,8 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "0")     # the flight recorder notes the stack of every call
+    if place.size >= _MANY:     # gloo then connects two ranks when they first need it, not all pairs of every group
+        os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     device = find_device(device_name, place.device_slot)
     if place.size > 1 and place.address is None:
         raise UsageError(f"{place.launcher} started {place.size} ranks but gave no rendezvous address: "
