@@ -59,11 +59,11 @@ class Outcome(msgspec.Struct):
     reason: str | None = None
     checks: int = 0
     wrong: int = 0
+    fault: Mismatch | None = None
+    modes: list[ModeSamples] = []
     calls: int = 0
     compared: int = 0
     probed: int = 0
-    fault: Mismatch | None = None
-    modes: list[ModeSamples] = []
 
     def count(self, inspector: Inspector) -> None:
         """Add the counts of an inspector."""
