@@ -121,7 +121,7 @@ class StartSpec(NamedTuple):
 
 
 class WarmSpec(NamedTuple):
-    """What `caches.Warm` does before and after each of several samples, for a compiled loop.
+    """What the warm state of `loop.caches` does before and after each of several samples, for a compiled loop.
 
     Args:
         turn: which data the buffers hold: in all of these samples, slot j sends and must receive element
@@ -173,8 +173,7 @@ class Prepared(NamedTuple):
 
     Args:
         block: `block(start_ns)` waits until this rank's clock shows `start_ns` (0: does not wait), reads the clock,
-            makes `repeats` calls on each slot, the slots in turn, drains, reads the clock again and returns both
-            readings.
+            makes `repeats` calls on each slot in turn, drains, reads the clock again and returns both readings.
         slots: buffers, each for `repeats` calls of a block.
         make: `make(count)` makes the first so many calls of a block and waits until they are complete; None where a
             call differs from the one before it.

@@ -131,6 +131,19 @@ def test_a_warm_sample_follows_the_same_call_and_nothing_but_a_word_is_touched_a
     assert text.count("reset") == 2
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_rank_that_only_answers_does_not_wait_for_the_start(answers):
+    world = Simulated()
+    inspected = Inspected(world, 1)
+    inspected.answers = answers
+
+    class Past(Barrier):
+        def start(self):
+            return world.clock_ns - 50_000
+    _, _, late_ns = time_samples(inspected, world, Past(world), CACHES["rotated"](inspected, world), 5, 3)
+    assert late_ns == [0 if answers else 50_000] * 3
+
+
 def test_no_period_of_a_fault_escapes_the_checks_of_warm_samples():
     """Every 10,000th call is wrong, and of 8 calls in a sample only the last is looked at: it is seen all the same."""
     for period in (10_000, 9_999, 64, 8 * 9):

@@ -77,7 +77,8 @@ class _Cold(_Rotated):
 class _Warm(_Rotated):
     """The call before a sample was the same call on the same buffers, as in the loops of OSU and nccl-tests.
 
-    That call is made after the last result was compared, once or, now and then, twice; it is not timed. Nothing touches
+    That call is made after the last result was compared, once or, now and then, twice; it is not timed. (Before the
+    first sample of a round, `open` has made it, and its result is compared in between.) Nothing else touches
     the buffers after it but a word of the output, which is overwritten so that a call that writes nothing is noticed;
     and, if the call overwrites its own input, that input is written again by its rank, which had written to it last.
 

@@ -62,7 +62,7 @@ typedef struct {
     double epoch, offset, drift;
     int64_t lead_ns;
     int answers;                        /* does not wait for the start */
-    /* Same as caches.Warm; `warm` is 0 where buffers are filled before each sample. */
+    /* The warm state of caches.py; `warm` is 0 where buffers are filled before each sample. */
     int warm, restores;
     int64_t turn, first;
     size_t exposed_at, exposed_bytes;
@@ -327,7 +327,9 @@ static uint64_t mixed(int64_t sample)
     return x ^ x >> 29;
 }
 
-/* Make the call once, or twice now and then, so that buffers are as it leaves them; then a few bytes show whether the next one writes. */
+/* Make the call once, now and then twice, so that the buffers are as it leaves them. Then overwrite a word of the output,
+ * which tells whether the timed call writes.
+ */
 static int condition(block_t *block, int64_t sample)
 {
     uint64_t chance = mixed(sample);
