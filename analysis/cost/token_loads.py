@@ -43,15 +43,23 @@ def loads_of(traffic: str, ranks: int, tokens: int) -> Loads:
     Raises:
         UsageError: `traffic` is no workload, or a recorded one whose table cannot be read.
     """
-    work = parse_workload(traffic)
     counted = max(1, min(tokens, _MOST_TOKENS // ranks))
-    steps = sorted({step * work.steps // min(work.steps, _MOST_STEPS) for step in range(min(work.steps, _MOST_STEPS))})
-    rows = np.stack([loads(traffic, ranks, counted, step) for step in steps]).astype(float) * (tokens / counted)
-    rows[:, np.arange(ranks), np.arange(ranks)] = 0
+    rows = _sent_on(traffic, ranks, counted) * (tokens / counted)
     sent, received = rows.sum(axis=2), rows.sum(axis=1)
     each = np.maximum(sent, received)
     return Loads(np.median(sent, axis=0), np.median(received, axis=0), float(np.median(each.max(axis=1))),
                  tuple(each.argmax(axis=1).tolist()))
+
+
+@lru_cache(maxsize=4)
+def _sent_on(traffic: str, ranks: int, tokens: int) -> NDArray[np.float64]:
+    """Rows from each rank to each other one, [step, source, destination]. All large messages count the same tokens."""
+    work = parse_workload(traffic)
+    steps = sorted({step * work.steps // min(work.steps, _MOST_STEPS) for step in range(min(work.steps, _MOST_STEPS))})
+    rows = np.stack([loads(traffic, ranks, tokens, step) for step in steps]).astype(float)
+    rows[:, np.arange(ranks), np.arange(ranks)] = 0
+    rows.setflags(write=False)
+    return rows
 
 
 def row_bytes(op: str, traffic: str, dtype: str) -> int:

@@ -11,6 +11,7 @@ which are tabulated: the loads of 384 ranks with 4,096 tokens each take less tha
 A token that selects several experts of one rank is sent there once.
 """
 
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -29,7 +30,7 @@ _UNIT = 1 << 32         # a share of 1
 _ORDERS = 32
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
-_EXACT_FLOAT32 = 1 << 24
+_DRAWN = 1 << 18        # tokens at once: more do not fit in the cache
 
 
 class _Table(NamedTuple):
@@ -66,15 +67,11 @@ def loads(traffic: str, ranks: int, tokens: int, step: int = 0) -> "np.ndarray":
     """
     import numpy as np
     work = parse_workload(traffic)
-    table, counts = _selection_counts(work, ranks, tokens, step)
-    served, groups = np.unique(holders(traffic, ranks), axis=0, return_inverse=True)
-    kind = np.float32 if tokens < _EXACT_FLOAT32 else np.float64        # exact: no sum exceeds the tokens of a rank
+    _, group_of = _served(traffic, ranks)
     rows = np.empty((ranks, ranks), np.int64)
-    for group, holder in enumerate(served):
-        goes = np.zeros((len(table.picks), ranks), kind)
-        goes[np.arange(len(goes))[:, None], holder[table.picks]] = 1
-        members = np.flatnonzero(groups.reshape(-1) == group)
-        rows[members] = np.rint(counts[members].astype(kind) @ goes)
+    for source, taken in _taken(work, ranks, tokens, step % work.steps):
+        reached = _reached(traffic, ranks, step % work.steps, int(group_of[source]))
+        rows[source] = np.bincount(reached.take(taken, axis=0).ravel(), minlength=ranks + 1)[:ranks]
     return rows
 
 
@@ -82,9 +79,10 @@ def expert_loads(traffic: str, ranks: int, tokens: int, step: int = 0) -> "np.nd
     """Tokens of all ranks that select each expert, int64 [expert]; arguments as of `picks`."""
     import numpy as np
     work = parse_workload(traffic)
-    table, counts = _selection_counts(work, ranks, tokens, step)
+    table = _table(work.text, ranks, step % work.steps)
     total = np.zeros(work.experts, np.int64)
-    np.add.at(total, table.picks, counts.sum(0)[:, None])
+    for _, taken in _taken(work, ranks, tokens, step % work.steps):
+        total += np.bincount(table.picks.take(taken, axis=0).ravel(), minlength=work.experts)
     return total
 
 
@@ -165,6 +163,27 @@ def holders(traffic: str, ranks: int) -> "np.ndarray":
     return served
 
 
+@lru_cache(maxsize=64)
+def _served(traffic: str, ranks: int) -> "tuple[np.ndarray, np.ndarray]":
+    """The different rows of `holders`, and which of them each source has."""
+    import numpy as np
+    served, group_of = np.unique(holders(traffic, ranks), axis=0, return_inverse=True)
+    return served, group_of.reshape(-1)
+
+
+@lru_cache(maxsize=64)
+def _reached(traffic: str, ranks: int, step: int, group: int) -> "np.ndarray":
+    """The ranks that each row of the table reaches from the sources of a group, [row, topk].
+
+    `ranks` stands for one that the same row reaches already.
+    """
+    import numpy as np
+    served, _ = _served(traffic, ranks)
+    met = np.sort(served[group].astype(np.intp)[_table(parse_workload(traffic).text, ranks, step).picks], axis=1)
+    met[:, 1:][met[:, 1:] == met[:, :-1]] = ranks
+    return met
+
+
 def _owners(work: Workload, ranks: int) -> tuple[int, ...]:
     if work.placement == "round-robin":
         return tuple(expert % ranks for expert in range(work.experts))
@@ -209,7 +228,7 @@ def _table(traffic: str, ranks: int, step: int) -> _Table:
     return _Table(np.concatenate(edges), np.concatenate(chosen))
 
 
-def _selections(work: Workload, table: _Table, tokens: int, sources: list[int], step: int) -> "np.ndarray":
+def _selections(work: Workload, table: _Table, tokens: int, sources: Sequence[int], step: int) -> "np.ndarray":
     """The row of the table that each token takes, int64 [source, token]."""
     import numpy as np
     token = np.arange(tokens, dtype=np.uint64)
@@ -219,20 +238,19 @@ def _selections(work: Workload, table: _Table, tokens: int, sources: list[int], 
         turn: np.ndarray = (first * np.uint64(_stride(work.experts)) + np.uint64(_mix(work.seed + 1) % work.experts
                             + step)) % np.uint64(work.experts)
         return turn.astype(np.int64)
-    numbers = np.stack([_mixed(token, work.seed, _ORDERS + step, source) for source in sources])
+    states = np.array([_state(work.seed, _ORDERS + step, source) for source in sources], np.uint64)
+    numbers = _scrambled(token * np.uint64(_GOLDEN) + states[:, None])
     return np.searchsorted(table.edges, (numbers >> np.uint64(27)).astype(np.int64), side="right") - 1
 
 
-def _selection_counts(work: Workload, ranks: int, tokens: int, step: int) -> "tuple[_Table, np.ndarray]":
-    """The table of a step, and how many tokens of each source take each of its rows, int64 [source, row]."""
-    import numpy as np
-    table = _table(work.text, ranks, step % work.steps)
-    held = source_tokens(work.text, ranks, tokens)
-    counts = np.empty((ranks, len(table.picks)), np.int64)
-    for source in range(ranks):
-        taken = _selections(work, table, tokens, [source], step % work.steps)[0, :held[source]]
-        counts[source] = np.bincount(taken, minlength=len(table.picks))
-    return table, counts
+def _taken(work: Workload, ranks: int, tokens: int, step: int) -> "Iterator[tuple[int, np.ndarray]]":
+    """Each source with the row of the table that each of its tokens takes; several sources are drawn at once."""
+    table, held = _table(work.text, ranks, step), source_tokens(work.text, ranks, tokens).tolist()
+    together = max(1, _DRAWN // max(1, tokens))
+    for begin in range(0, ranks, together):
+        sources = range(begin, min(begin + together, ranks))
+        for source, rows in zip(sources, _selections(work, table, tokens, sources, step), strict=True):
+            yield source, rows[:held[source]]
 
 
 def _stride(experts: int) -> int:
@@ -251,10 +269,19 @@ def _mix(value: int) -> int:
 def _mixed(index: "np.ndarray", *salts: int) -> "np.ndarray":
     """SplitMix64 at each index, uint64, from a state that depends on the salts."""
     import numpy as np
+    return _scrambled(index * np.uint64(_GOLDEN) + np.uint64(_state(*salts)))
+
+
+def _state(*salts: int) -> int:
     state = 0
     for salt in salts:
         state = _mix((state + (salt + 1) * _GOLDEN) & _MASK)
-    value = index * np.uint64(_GOLDEN) + np.uint64(state)
+    return state
+
+
+def _scrambled(value: "np.ndarray") -> "np.ndarray":
+    """As `_mix`, of each element; changes the array."""
+    import numpy as np
     value ^= value >> np.uint64(30)
     value *= np.uint64(0xBF58476D1CE4E5B9)
     value ^= value >> np.uint64(27)
