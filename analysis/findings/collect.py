@@ -1,6 +1,6 @@
 """Collect the findings of a report, most important first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from .library import find_unused_fabric
 from .places import find_place_differences
 from .rank_jumps import find_rank_jumps
 from .repeats import find_disagreement
-from .sequences import find_sequences
+from .sequences import SequenceRatio, find_sequences
 from .sizes import find_size_anomalies
 from .stragglers import find_stragglers
 
@@ -32,13 +32,17 @@ _FLAGS = (
 _OVERHEAD = 0.2          # share of a time above which the harness affects the result
 
 
-def collect_findings(loaded: Loaded) -> list[Finding]:
-    """Every finding about `loaded`."""
+def collect_findings(loaded: Loaded, sequences: Sequence[SequenceRatio] | None = None) -> list[Finding]:
+    """Every finding about `loaded`.
+
+    Args:
+        sequences: its `sequence_ratios` where they are known already.
+    """
     found = [*_wrong(loaded.records), *_failed(loaded.records), *find_unused_fabric(loaded.runs),
              *_crowded(loaded.points),
              *find_stragglers(loaded.lateness, loaded.runs), *_flagged(loaded.points), *_overhead(loaded.points),
              *find_device_trouble(loaded.runs), *find_contention(loaded.comparisons, loaded.all_points),
-             *find_sequences(loaded.all_points),
+             *find_sequences(loaded.all_points, sequences),
              *find_violations(loaded.points), *find_disagreement(loaded.points, loaded.runs),
              *find_size_anomalies(loaded.points), *find_place_differences(loaded.points),
              *find_rank_jumps(loaded.points),

@@ -126,9 +126,10 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
     parts = _assessed(points, known, measured_on, earlier, set(late))
     points = pd.concat([part for _, part in parts]).sort_index() if len(parts) > 1 else parts[0][1]
     links = _links(paths, loaded)
-    findings = sort_findings([*collect_findings(loaded), *(finding for matrix in links for finding in matrix.findings),
-                         *find_unexpected(points, late), *find_movers(held), *find_skew(skews(points), points),
-                         *_not_predicted(loaded.points)])
+    sequences = sequence_ratios(loaded.all_points)
+    findings = sort_findings([*collect_findings(loaded, sequences),
+                         *(finding for matrix in links for finding in matrix.findings), *find_unexpected(points, late),
+                         *find_movers(held), *find_skew(skews(points), points), *_not_predicted(loaded.points)])
     shown = points.loc[bare.index]
     cases = headline_cases(shown, late)
     every, few, between, exchanges = predicted()
@@ -141,7 +142,7 @@ def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, a
                  headline(shown, few, targets), build_answer(overview, shown, few, targets, home), links, home,
                  tuple(map(expectation_row, cases)),
                  (*dict.fromkeys(line for its, part in parts for line in legend(part, its)), *baseline_legend(held)),
-                 tuple(sequence_ratios(loaded.all_points)), tuple(skew), details)
+                 tuple(sequences), tuple(skew), details)
 
 
 class _Predicted(NamedTuple):
