@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from collbench.collectives.errors import CollbenchError
 
 from ..forecast import as_json
+from ..frames.background import run_in_child
 from ..frames.record_id import record_ids
 from ..text.json_text import json_text
 from ..text.safe_csv import pieces
@@ -22,6 +24,8 @@ from .json_document import document
 from .story import Story
 
 __all__ = ["write_report", "write_slide"]
+
+_MANY_POINTS = 20_000   # from here on, writing them takes long enough for a second process
 
 
 def write_report(story: Story, out: Path, warn: Callable[[str], object] | None = None, figures: bool = False) -> Path:
@@ -36,10 +40,13 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
         MissingLibraryError: `figures` without the library that draws them.
         CollbenchError: `out` cannot be written.
     """
-    charts = build_charts(story)
+    write_tables = partial(_write_tables, story, out)
     try:
         data = out / "figures" / "data"
         data.mkdir(parents=True, exist_ok=True)
+        # The page needs no table, so a second process writes them while this one draws the charts.
+        tables_written = run_in_child(write_tables) if len(story.points) > _MANY_POINTS else write_tables
+        charts = build_charts(story)
         files = FigureFiles(out / "figures") if figures else None
         with files or nullcontext():
             if files:
@@ -47,13 +54,13 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
                     files.add(chart)
             for chart in charts:
                 _write_csv(data / f"{chart.name}.csv", chart.data)
-            for name, frame in _tables(story).items():
-                _write_csv(out / f"{name}.csv", frame)
             predictions = {"predictions": as_json(html.page_data(story).predictions)}
             _write(out / "predictions.json", [json_text("extrapolate", predictions).encode()])
             _write(out / "report.json", [json_text("report", document(story)).encode()])
         missing = files.missing if files else {}
-        _write(out / "report.html", [html.render(story, charts, missing).encode()])
+        page = html.render(story, charts, missing).encode()
+        tables_written()
+        _write(out / "report.html", [page])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
     for name, why in missing.items():
@@ -89,13 +96,18 @@ def _tables(story: Story) -> dict[str, pd.DataFrame]:
     return tables | ({"projected": page.projected.frame} if page.projected else {})
 
 
+def _write_tables(story: Story, out: Path) -> None:
+    for name, frame in _tables(story).items():
+        _write_csv(out / f"{name}.csv", frame)
+
+
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     _write(path, pieces(frame))
 
 
 def _write(path: Path, parts: Iterable[bytes]) -> None:
     """Whole or not at all: a reader never sees half a file."""
-    part = path.with_suffix(".part")
+    part = path.with_name(f"{path.name}.part")
     with part.open("wb") as file:
         file.writelines(parts)
     os.replace(part, path)
