@@ -4,9 +4,7 @@ A record's digest is used in place of its samples; a missing or outdated digest 
 line, because the samples of a long run do not fit in memory as Python objects.
 """
 
-import gc
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
@@ -31,6 +29,7 @@ from ..importers.collbench import is_journal
 from . import imported
 from .bandwidth import algbw_Bps, bus_factor
 from .chunks import read_chunks
+from .collector import collector_off
 from .columns import CASE, RUN, STATUS, TEXT
 from .comparisons import comparisons_of, joined
 from .imported import EXTRA
@@ -93,7 +92,7 @@ def load(path: Path, hints: LogHints | None = None) -> Loaded:
     """
     path = Path(path)
     journal = path / "journal.jsonl" if path.is_dir() else path
-    with _collector_off():
+    with collector_off():
         parts = read_chunks(journal, _chunk) if is_journal(journal) else [_log(journal, hints)]
     runs = {identity: run for part in parts for identity, run in part.runs.items()}
     warnings = [words for part in parts for words in part.warnings]
@@ -112,18 +111,6 @@ def load(path: Path, hints: LogHints | None = None) -> Loaded:
                   [printable(words) for words in (*warnings, *impossible)], lateness,
                   safe_frame(joined(frame for part in parts for frame in part.comparisons)),
                   on_axes=derived[meshed].reset_index(drop=True))
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """Pause the garbage collector: scanning a million new objects for cycles adds a third to the run time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 class _Part(NamedTuple):

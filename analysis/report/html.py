@@ -84,7 +84,7 @@ def render(story: Story, charts: Sequence[Chart], missing: Mapping[str, str] | N
                             "percent": units.percent, "microseconds": units.microseconds,
                             "gigabytes": units.gigabytes, "embedded": _embedded, "words": domain_words,
                             "headline": headline_words}
-    environment.globals |= {"count": _count}
+    environment.globals |= {"count": _count, "zip": zip}
     answers = {quantity: answer_rows(story.headline, quantity, story.targets) for quantity in QUANTITIES}
     predictions = _predictions(story, page_data(story).predictions)
     first, known, operations = _placed(charts, _tables(story))

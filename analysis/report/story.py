@@ -27,6 +27,7 @@ from ..findings.sequences import SequenceRatio, sequence_ratios
 from ..findings.stragglers import late_ranks
 from ..forecast import TARGETS, extrapolate
 from ..frames.background import run_in_child
+from ..frames.collector import collector_off
 from ..frames.columns import SERIES
 from ..frames.load import Loaded, load
 from ..frames.pool import pool
@@ -88,6 +89,7 @@ class Story:
     page: PageData | None = None
 
 
+@collector_off()
 def build_story(data: Path | Sequence[Path], targets: Sequence[int] = TARGETS, asked: LogHints | None = None,
                 measured_on: str | None = None, known: Mapping[str, Domain] | None = None,
                 baseline: Path | None = None, loaded: Loaded | None = None, page: bool = False) -> Story:

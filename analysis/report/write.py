@@ -13,6 +13,7 @@ from collbench.collectives.errors import CollbenchError
 
 from ..forecast import as_json
 from ..frames.background import run_in_child
+from ..frames.collector import collector_off
 from ..frames.record_id import record_ids
 from ..text.json_text import json_text
 from ..text.safe_csv import pieces
@@ -28,6 +29,7 @@ __all__ = ["write_report", "write_slide"]
 _MANY_POINTS = 20_000   # from here on, writing them takes long enough for a second process
 
 
+@collector_off()
 def write_report(story: Story, out: Path, warn: Callable[[str], object] | None = None, figures: bool = False) -> Path:
     """Write report.html and the tables that docs/report.md lists to `out`; returns the path of the page.
 
@@ -40,12 +42,12 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
         MissingLibraryError: `figures` without the library that draws them.
         CollbenchError: `out` cannot be written.
     """
-    write_tables = partial(_write_tables, story, out)
+    write_numbers = partial(_write_numbers, story, out)
     try:
         data = out / "figures" / "data"
         data.mkdir(parents=True, exist_ok=True)
-        # The page needs no table, so a second process writes them while this one draws the charts.
-        tables_written = run_in_child(write_tables) if len(story.points) > _MANY_POINTS else write_tables
+        # The page needs none of these files, so a second process writes them while this one draws the charts.
+        written = run_in_child(write_numbers) if len(story.points) > _MANY_POINTS else write_numbers
         charts = build_charts(story)
         files = FigureFiles(out / "figures") if figures else None
         with files or nullcontext():
@@ -54,12 +56,9 @@ def write_report(story: Story, out: Path, warn: Callable[[str], object] | None =
                     files.add(chart)
             for chart in charts:
                 _write_csv(data / f"{chart.name}.csv", chart.data)
-            predictions = {"predictions": as_json(html.page_data(story).predictions)}
-            _write(out / "predictions.json", [json_text("extrapolate", predictions).encode()])
-            _write(out / "report.json", [json_text("report", document(story)).encode()])
         missing = files.missing if files else {}
         page = html.render(story, charts, missing).encode()
-        tables_written()
+        written()
         _write(out / "report.html", [page])
     except OSError as error:
         raise CollbenchError(f"{out}: the report cannot be written: {error.strerror}") from None
@@ -96,9 +95,13 @@ def _tables(story: Story) -> dict[str, pd.DataFrame]:
     return tables | ({"projected": page.projected.frame} if page.projected else {})
 
 
-def _write_tables(story: Story, out: Path) -> None:
+def _write_numbers(story: Story, out: Path) -> None:
+    """Write every file but the page and those of its charts."""
     for name, frame in _tables(story).items():
         _write_csv(out / f"{name}.csv", frame)
+    predictions = {"predictions": as_json(html.page_data(story).predictions)}
+    _write(out / "predictions.json", [json_text("extrapolate", predictions).encode()])
+    _write(out / "report.json", [json_text("report", document(story)).encode()])
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
