@@ -25,10 +25,11 @@ def find_disagreement(points: pd.DataFrame, runs: Mapping[str, Run]) -> Iterator
     if len(runs) < 2 or points.empty:
         return
     timed = points[points["op"] != "noop"]
-    groups = timed.groupby(_SAME, dropna=False, sort=False)["time_s"]
-    spread = groups.transform("max") / groups.transform("min")
-    several = timed.groupby(_SAME, dropna=False, sort=False)["run"].transform("nunique") > 1
-    wide = several & (spread >= _APART)
+    same = timed.groupby(_SAME, dropna=False, sort=False)
+    spread = same["time_s"].transform("max") / same["time_s"].transform("min")
+    wide = spread >= _APART
+    if wide.any():
+        wide &= same["run"].transform("nunique") > 1
     if wide.any():
         yield _finding(timed[wide].assign(spread=spread[wide]), runs, len(points))
 
