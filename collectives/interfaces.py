@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from .cases import catalog
 from .cases.case import Case
-from .topology.device_identity import RankDevice
 
 if TYPE_CHECKING:       # numpy would make every command slow to start
     import numpy as np
+
+    from .topology.device_identity import RankDevice
 
 __all__ = ["NO_DEVICE", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
            "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "RawBytes",
@@ -339,7 +340,7 @@ class Transport(Protocol):
     library: str     # the library underneath, with its version
     device: str      # where buffers are
     buffers: str     # how they are allocated
-    own_device: RankDevice  # the accelerator of this rank; empty for buffers on the host
+    own_device: "RankDevice"  # the accelerator of this rank; empty for buffers on the host
     threads: int     # busy threads of a rank while it communicates, its own included
     rank: int
     size: int

@@ -5,11 +5,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from collbench.collectives.errors import UsageError
 from collbench.collectives.ranks.slurm_nodelist import expand_counts, expand_nodes
-from collbench.collectives.topology import Accelerators, usable_cores
+
+if TYPE_CHECKING:
+    from collbench.collectives.topology import Accelerators
 
 __all__ = ["Allocation", "default_ranks", "find_allocation", "ranks_per_host"]
 
@@ -69,7 +71,7 @@ def _host_file(scheduler: str, path: Path) -> Allocation:
     return Allocation(scheduler, tuple(counts), min(counts.values(), default=None), None)
 
 
-def ranks_per_host(devices: Accelerators | None, allocation: Allocation | None = None) -> int:
+def ranks_per_host(devices: "Accelerators | None", allocation: Allocation | None = None) -> int:
     """How many ranks every command starts on a host unless told otherwise.
 
     One per accelerator. On CPUs one per core, rounded down to a power of two, from 8 to 32; in an allocation of several
@@ -77,12 +79,13 @@ def ranks_per_host(devices: Accelerators | None, allocation: Allocation | None =
     """
     if devices:
         return devices.count
+    from collbench.collectives.topology import usable_cores
     if allocation:
         cores = allocation.cores or len(usable_cores())
         return allocation.slots or min(cores, max(1, _MAX_CPU_RANKS_ANYWHERE // len(allocation.hosts)))
     return min(_MAX_CPU_RANKS, max(_FEWEST_CPU_RANKS, 1 << int(math.log2(len(usable_cores())))))
 
 
-def default_ranks(devices: Accelerators | None, allocation: Allocation | None = None) -> int:
+def default_ranks(devices: "Accelerators | None", allocation: Allocation | None = None) -> int:
     """`ranks_per_host` on every host of the allocation."""
     return ranks_per_host(devices, allocation) * (len(allocation.hosts) if allocation else 1)

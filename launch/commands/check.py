@@ -23,7 +23,6 @@ from ..shared_options import (
     warn,
     write_text,
 )
-from ..supervise import was_stopped
 
 if TYPE_CHECKING:
     from collbench.analysis.compare.gate import Gate, Verdict
@@ -90,6 +89,7 @@ def command(baseline: Path | None, save: Path | None, data: Path | None, max_slo
 
 def _measure(folder: Path, ranks: int | None, transport: str, device: str, backend: str | None) -> int:
     from .. import bench as job
+    from ..supervise import was_stopped
     job.refuse_to_be_a_rank()
     plan = job.plan_bench(job.PROFILES["check"], job.available_transports(transport), ranks, device, backend)
     status = job.bench(folder, plan)

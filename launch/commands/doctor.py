@@ -10,7 +10,6 @@ import msgspec
 from collbench.collectives.errors import printable
 from collbench.collectives.option_groups import GroupedCommand
 from collbench.collectives.option_types import RankCount, TransportName
-from collbench.collectives.topology import find_accelerators
 
 from ..allocation import find_allocation, ranks_per_host
 from ..shared_options import json_option, write_text
@@ -38,6 +37,8 @@ def command(ranks: int | None, transports: tuple[str, ...], json_file: Path | No
 
     Example: collbench doctor --ranks 8 --transport torch || exit 1
     """
+    from collbench.collectives.topology import find_accelerators
+
     from ..doctor.check_api import CheckRequest
     from ..doctor.run_checks import examine
     found = find_accelerators()

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,6 @@ from collbench.collectives.option_groups import HOW, OUTPUT, RUN, WHAT, GroupedC
 from collbench.collectives.option_types import Amount, RankCount, Size, TransportName
 from collbench.collectives.options import RunConfig
 from collbench.collectives.records.record import Policy
-from collbench.collectives.topology import Accelerators
 
 from ..allocation import default_ranks
 from ..shared_options import (
@@ -25,6 +24,9 @@ from ..shared_options import (
     write_text,
 )
 from ..workload import Workload
+
+if TYPE_CHECKING:
+    from collbench.collectives.topology import Accelerators
 
 __all__ = ["SECTION", "command"]
 
@@ -90,7 +92,7 @@ def _config(out: Path, on_device: bool, transport: str, device: str, backend: st
     return workload.config(transport, out, on_device=on_device, device=device, backend=backend)
 
 
-def _measure_here(config: RunConfig, ranks: int | None, accelerators: Accelerators | None) -> int:
+def _measure_here(config: RunConfig, ranks: int | None, accelerators: "Accelerators | None") -> int:
     from .. import bench as job
     from ..device_choice import check_ranks
     from ..job import Job

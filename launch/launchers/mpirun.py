@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from collbench.collectives.errors import UsageError
-from collbench.collectives.topology import usable_cores
 
 from ..job import Job
 from .base import as_text
@@ -99,6 +98,7 @@ def find_mpirun(python: str = sys.executable) -> Mpirun:
                               env={"HOME": os.sep, **os.environ})       # Open MPI does nothing without one
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{path} --version: {error}; this MPI cannot start ranks") from None
+    from collbench.collectives.topology import usable_cores
     cores = len(usable_cores())
     binds = "HYDRA build details" in done.stdout and cores == os.cpu_count()
     return Mpirun(path, "Open MPI" in done.stdout, os.geteuid() == 0, cores, binds)
