@@ -140,8 +140,8 @@ def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     job = subprocess.Popen([collbench, "run", "--transport", "mpi", "--ranks", "2", "--ops", "all_reduce,all_to_all,"
                             "all_gather", "-b", "64", "-e", "4K", "-f", "2", "--case-seconds", "0.3", "--precision",
                             "0", "--modes", "isolated", "--out", tmp_path / "r"], stdout=subprocess.PIPE,
-                           stderr=subprocess.STDOUT, text=True)
-    slowing = threading.Thread(target=slow_down, args=(job, "1"), daemon=True)
+                           stderr=subprocess.STDOUT, text=True, env=os.environ | {"THIS_TEST": str(tmp_path)})
+    slowing = threading.Thread(target=slow_down, args=(job, "1", f"THIS_TEST={tmp_path}"), daemon=True)
     slowing.start()
     output, _ = job.communicate(timeout=240)
     assert job.returncode in (0, 1), output     # 1: of some case no sample began on time
@@ -153,8 +153,11 @@ def test_a_rank_that_is_really_slowed_is_named(tmp_path):
     assert all(line.startswith("straggler: rank 1 ") for line in words), words
 
 
-def slow_down(job, rank):
-    """Stop and continue one rank of the job, as a busy neighbour on its core would."""
+def slow_down(job, rank, mark):
+    """Stop and continue one rank of the job, as a busy neighbour on its core would.
+
+    Other tests may run ranks at the same time; only the job's own have `mark` in their environment.
+    """
     while job.poll() is None:
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -163,7 +166,7 @@ def slow_down(job, rank):
             except OSError:
                 continue
             named = {f"OMPI_COMM_WORLD_RANK={rank}".encode(), f"PMI_RANK={rank}".encode()}    # Open MPI, MPICH
-            if not named.isdisjoint(variables) and b"collbench.rank" in words:
+            if mark.encode() in variables and not named.isdisjoint(variables) and b"collbench.rank" in words:
                 stop_and_go(int(pid))
         time.sleep(0.05)
 
