@@ -105,7 +105,7 @@ def rank_main(rank: int, port: int, words: list[str]) -> None:
                     bare = bare_us(op, size_bytes, calls, rows, seconds, comm)
                     if rank == 0:
                         print(json.dumps({"op": op, "bytes": size_bytes, "mode": mode, "ours_us": ours,
-                                          "bare_us": bare}), flush=True)
+                                          "theirs_us": bare}), flush=True)
     transport.close()
 
 

@@ -2,9 +2,10 @@
 
     python benchmarks/overhead.py [--rounds N] [--ranks N] [--only mpi,osu,gloo] [--markdown FILE]
 
-The programs of a table run in turn, each once a round. A result is the median over rounds of the ratio (or difference)
-within a round, with its distribution-free 95 % confidence interval. OSU's programs are those on the PATH. Targets and a
-table from a quiet machine are in docs/measuring.md.
+Two loops or programs run in turn, each once a round. A result is the median over rounds of the ratio (or difference)
+within a round, with its distribution-free 95 % confidence interval. Loops take turns on the same ranks, five rounds a
+launch; OSU's programs, which are those on the PATH, need a launch each. Targets and a table from a quiet machine are in
+docs/measuring.md.
 """
 
 import argparse
@@ -37,9 +38,10 @@ OSU_SIZES = tuple(8 << shift for shift in range(20))
 OPS = ("ping_pong", "all_reduce", "all_to_all")
 OSU_PROGRAMS = {"ping_pong": "osu_latency", "all_reduce": "osu_allreduce", "all_to_all": "osu_alltoall"}
 SECONDS = 0.12
-_GLOO_TURNS = 5     # rounds of gloo in one launch, for each round of the others
+_TURNS = 5      # rounds in one launch, of loops that take turns on the same ranks
 Key = tuple[str, int, str]      # operation, bytes, mode
 Times = dict[Key, float]        # us
+Pairs = tuple[list[Times], list[Times]]     # ours and theirs, round by round
 
 
 class Comparison(NamedTuple):
@@ -49,15 +51,14 @@ class Comparison(NamedTuple):
         title: what is compared with what.
         ratio: compare by ratio; otherwise by difference in us.
         target: what the ratio or difference should not exceed; for an interval, also not fall below its inverse.
-        ours, theirs: one launch each, `theirs` with the records of the launch before it; None where one runs both.
+        rounds: the times of both in each of so many rounds.
         both_sides: whether `theirs` may not exceed `ours` by more either.
     """
 
     title: str
     ratio: bool
     target: float
-    ours: Callable[[], tuple[Times, list[Record]]] | None = None
-    theirs: Callable[[list[Record]], Times] | None = None
+    rounds: Callable[[int], Pairs]
     both_sides: bool = False
 
 
@@ -105,52 +106,44 @@ def start(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-def parse_times(output: str) -> Times:
-    """Times from lines `OP BYTES isolated_us streamed_us`."""
-    times = {}
-    for op, size, isolated, streamed in map(str.split, output.splitlines()):
-        times[op, int(size), "isolated"], times[op, int(size), "streamed"] = float(isolated), float(streamed)
-    return times
+def taking_turns(commands: Sequence[list[str]]) -> Pairs:
+    """The times of both loops in each round; each command is one launch of loops that take turns on the same ranks."""
+    ours: list[Times] = []
+    theirs: list[Times] = []
+    for number, command in enumerate(commands):
+        print(f"launch {number + 1} of {len(commands)}", file=sys.stderr)
+        before, seen = len(ours), dict[Key, int]()
+        for line in start(command).splitlines():
+            row = json.loads(line)
+            key = row["op"], row["bytes"], row["mode"]
+            turn = seen[key] = seen.get(key, before - 1) + 1
+            if turn == len(ours):
+                ours.append({})
+                theirs.append({})
+            ours[turn][key], theirs[turn][key] = row["ours_us"], row["theirs_us"]
+    return ours, theirs
 
 
-def case_arguments(records: list[Record]) -> list[str]:
-    """`OP BYTES CALLS SLOTS` of every case, the arguments of the minimal loops."""
-    words = []
-    for record in records:
-        timing = record.timings[-1]
-        words += [record.case.op, record.case.bytes, timing.calls, 1 if timing.cache == "warm" else timing.calls]
-    return [str(word) for word in words]
-
-
-def c_loop(folder: Path, ranks: int) -> Callable[[list[Record]], Times]:
-    """The C program, compiled with the mpicc next to this Python."""
+def mpi_loops(folder: Path, ranks: int, loop: str, sizes: Sequence[int]) -> Callable[[int], Pairs]:
+    """Rounds of `mpi_turns.py`; its loops in C are compiled with the mpicc next to this Python."""
     mpicc = shutil.which("mpicc", path=str(Path(sys.executable).parent)) or "mpicc"
-    program = folder / "mpi_loop"
-    if not program.exists():
-        subprocess.run([mpicc, "-O2", "-o", program, HERE / "mpi_loop.c"], check=True)
+    library = folder / "mpi_loops.so"
 
-    def run(records: list[Record]) -> Times:
-        # The C program selects an operation by its first letter: p(ing_pong), r(educe), a(ll_to_all).
-        words = ["reduce" if word == "all_reduce" else word for word in case_arguments(records)]
-        output = start([*mpi_launch(ranks), str(program), str(SECONDS), *words])
-        return {("all_reduce" if op == "reduce" else op, size, mode): time
-                for (op, size, mode), time in parse_times(output).items()}
-    return run
+    def rounds(count: int) -> Pairs:
+        if not library.exists():
+            subprocess.run([mpicc, "-O2", "-shared", "-fPIC", "-o", library, HERE / "mpi_loops.c"], check=True)
+        words = [library, SECONDS, _TURNS, ",".join(OPS), ",".join(map(str, sizes)), loop]
+        command = [*mpi_launch(ranks), sys.executable, str(HERE / "mpi_turns.py"), *map(str, words)]
+        return taking_turns([command] * -(-count // _TURNS))
+    return rounds
 
 
-def gloo_pairs(ranks: int, rounds: int) -> tuple[list[Times], list[Times]]:
-    """Times of both loops over gloo in each round; they take turns in the same processes."""
-    program = [sys.executable, str(HERE / "gloo_loop.py"), str(ranks), "0.04", str(rounds), ",".join(OPS),
-               ",".join(map(str, SIZES))]
-    ours: list[Times] = [{} for _ in range(rounds)]
-    bare: list[Times] = [{} for _ in range(rounds)]
-    seen: dict[Key, int] = {}
-    for line in start(program).splitlines():
-        row = json.loads(line)
-        key = row["op"], row["bytes"], row["mode"]
-        number = seen[key] = seen.get(key, -1) + 1
-        ours[number][key], bare[number][key] = row["ours_us"], row["bare_us"]
-    return ours, bare
+def gloo_loops(ranks: int) -> Callable[[int], Pairs]:
+    """Rounds of `gloo_loop.py`, which needs five times as many for an interval of the same width."""
+    def rounds(count: int) -> Pairs:
+        return taking_turns([[sys.executable, str(HERE / "gloo_loop.py"), str(ranks), "0.04", str(5 * count),
+                              ",".join(OPS), ",".join(map(str, SIZES))]])
+    return rounds
 
 
 def osu(op: str, ranks: int) -> Times:
@@ -179,17 +172,15 @@ def verdict(table: Comparison, middle: float, low: float, high: float) -> str:
     return "missed" if low > table.target or high < least else "outside, but its interval is not"
 
 
-def run(table: Comparison, rounds: int) -> dict:
-    """Run both programs in turn and print the table; returns it as data."""
-    assert table.ours
-    assert table.theirs
-    ours, theirs = [], []
-    for number in range(rounds):
-        print(f"round {number + 1} of {rounds}: {table.title}", file=sys.stderr)
-        times, records = table.ours()
-        ours.append(times)
-        theirs.append(table.theirs(records))
-    return tabulated(table, ours, theirs)
+def in_turn(ours: Callable[[], Times], theirs: Callable[[], Times]) -> Callable[[int], Pairs]:
+    """Rounds of two programs, each in a launch of its own."""
+    def rounds(count: int) -> Pairs:
+        pairs = []
+        for number in range(count):
+            print(f"round {number + 1} of {count}", file=sys.stderr)
+            pairs.append((ours(), theirs()))
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    return rounds
 
 
 def tabulated(table: Comparison, ours: list[Times], theirs: list[Times]) -> dict:
@@ -230,18 +221,17 @@ def markdown(tables: list[dict]) -> str:
 
 
 def against_osu(ranks: int) -> list[Comparison]:
-    """Started as OSU starts its ranks, and averaged as it does; then as collbench shows it by default."""
+    """Started as OSU starts them, and averaged as it does; then as collbench shows it by default."""
     tables = []
     for op in (op for op, program in OSU_PROGRAMS.items() if shutil.which(program)):
         alike = "none" if op == "ping_pong" else "barrier"
         for title, start_rule, figure in ((f"{OSU_PROGRAMS[op]}: same start ({alike}), same average", alike, averaged),
                                           (f"{OSU_PROGRAMS[op]}: collbench's own figure", "auto", shown)):
             def ours(op: str = op, start_rule: str = start_rule,
-                     figure: Callable[[Record, Timing], float] = figure) -> tuple[Times, list[Record]]:
-                records = collbench(ranks, (op,), OSU_SIZES, modes=("isolated",), alignment=start_rule,
-                                    max_samples=2000)
-                return figures(records, figure), records
-            tables.append(Comparison(title, True, 1.05, ours, lambda records, op=op: osu(op, ranks), True))
+                     figure: Callable[[Record, Timing], float] = figure) -> Times:
+                return figures(collbench(ranks, (op,), OSU_SIZES, modes=("isolated",), alignment=start_rule,
+                                         max_samples=2000), figure)
+            tables.append(Comparison(title, True, 1.05, in_turn(ours, lambda op=op: osu(op, ranks)), True))
     return tables
 
 
@@ -250,31 +240,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=9, help="rounds; 6 or more for an interval")
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--only", default="mpi,osu,gloo", help="which of mpi, osu and gloo, separated by commas")
-    parser.add_argument("--cache", default="warm", choices=("warm", "rotated"), help="for mpi")
+    parser.add_argument("--only", default="loop,osu,mpi,gloo", help="which of loop (OSU's loop), osu (OSU's programs), "
+                        "mpi and gloo (minimal loops), separated by commas")
     parser.add_argument("--json", type=Path, help="also write the tables as JSON")
     parser.add_argument("--markdown", type=Path, help="also write the tables as Markdown")
     options = parser.parse_args()
-    ranks, only = options.ranks, options.only.split(",")
-
-    def ours(loop: str) -> Callable[[], tuple[Times, list[Record]]]:
-        def launch() -> tuple[Times, list[Record]]:
-            records = collbench(ranks, loop=loop, cache=options.cache)
-            return figures(records, shown), records
-        return launch
+    ranks, only, results = options.ranks, options.only.split(","), []
     with tempfile.TemporaryDirectory() as folder:
         tables = []
+        if "loop" in only:
+            tables.append(Comparison("OSU's loop on the same ranks, same start, same average", True, 1.05,
+                                     mpi_loops(Path(folder), ranks, "osu", OSU_SIZES), True))
         if "osu" in only:
             tables += against_osu(ranks)
         if "mpi" in only:
-            bare = c_loop(Path(folder), ranks)
-            tables += [Comparison("MPI, compiled loop against C", True, 1.05, ours("native"), bare),
-                       Comparison("MPI, Python loop against C", False, 1.0, ours("python"), bare)]
-        results = [run(table, options.rounds) for table in tables]
+            tables += [Comparison("MPI, compiled loop against C", True, 1.05,
+                                  mpi_loops(Path(folder), ranks, "native", SIZES)),
+                       Comparison("MPI, Python loop against C", False, 1.0,
+                                  mpi_loops(Path(folder), ranks, "python", SIZES))]
         if "gloo" in only:
-            print(f"{_GLOO_TURNS * options.rounds} rounds in one launch: gloo", file=sys.stderr)
-            results.append(tabulated(Comparison("gloo against a bare Python loop", True, 1.03),
-                                     *gloo_pairs(ranks, _GLOO_TURNS * options.rounds)))
+            tables.append(Comparison("gloo against a bare Python loop", True, 1.03, gloo_loops(ranks)))
+        for table in tables:
+            print(table.title, file=sys.stderr)
+            results.append(tabulated(table, *table.rounds(options.rounds)))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     if options.markdown:
