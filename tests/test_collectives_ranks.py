@@ -293,6 +293,89 @@ if communicator.rank == 0:
     assert set(printed.split()) <= {"native", "python"}
 
 
+LAZY_MPI = """
+#include <mpi.h>
+int every, calls;
+int MPI_Allgather(const void *send, int send_count, MPI_Datatype send_type, void *recv, int recv_count,
+                  MPI_Datatype recv_type, MPI_Comm comm)
+{
+    if (every && ++calls % every == 0)
+        return MPI_SUCCESS;
+    return PMPI_Allgather(send, send_count, send_type, recv, recv_count, recv_type, comm);
+}
+"""
+
+
+@pytest.mark.needs("mpi")
+def test_the_compiled_loop_notices_a_call_that_does_nothing_on_warm_buffers(tmp_path):
+    """The call before has left the right result there; only the word that is overwritten between them tells."""
+    from collbench.collectives.native import build
+    try:
+        compiler = build._compiler()
+    except build.BuildError:
+        pytest.skip("SKIPPED: no mpicc here, so no compiled loop")
+    (tmp_path / "lazy.c").write_text(LAZY_MPI)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "lazy.so", tmp_path / "lazy.c"], check=True)
+    program = f"""
+import ctypes
+lazy = ctypes.CDLL({str(tmp_path / "lazy.so")!r}, ctypes.RTLD_GLOBAL)       # before MPI, to take its place
+every = ctypes.c_int.in_dll(lazy, "every")
+from collbench.collectives.cases.case import Case
+from collbench.collectives.interfaces import CallSettings
+from collbench.collectives.loop.alignment import ALIGNMENTS
+from collbench.collectives.loop.caches import CACHES
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.timing import time_samples
+from collbench.collectives.loop.verify import Inspector
+from collbench.collectives.transports import mpi
+transport = mpi.open_transport(None, "cpu")
+assert transport.configure(CallSettings("native", compiles=transport.rank == 0)).loop == "native"
+communicator = transport.communicator(2)
+case = Case(op="all_gather", ranks=2, bytes=4096, dtype="int32")
+inspector = Inspector(case, communicator.rank, communicator.prepare(case, 1, 1))
+warm = CACHES["warm"](inspector, communicator)
+for every.value in 0, 7:
+    time_samples(inspector, communicator, ALIGNMENTS["barrier"](communicator, SAME), warm, 0, 60)
+    if communicator.rank == 0:
+        print(inspector.wrong, flush=True)
+"""
+    right, lazy = map(int, under_mpirun(2, program, tmp_path).split())
+    assert (right, lazy > 0) == (0, True), (right, lazy)
+
+
+@pytest.mark.needs("mpi")
+def test_the_rank_that_answers_is_ready_before_the_agreed_start(tmp_path):
+    """It begins as long before the other one as the start is ahead, here 20 ms; both read the same clock."""
+    program = """
+import statistics
+from mpi4py import MPI
+from collbench.collectives.cases.case import Case
+from collbench.collectives.interfaces import CallSettings
+from collbench.collectives.loop.alignment import ALIGNMENTS
+from collbench.collectives.loop.caches import CACHES
+from collbench.collectives.loop.clock import SAME
+from collbench.collectives.loop.timing import time_samples
+from collbench.collectives.loop.verify import Inspector
+from collbench.collectives.transports import mpi
+transport = mpi.open_transport(None, "cpu")
+communicator = transport.communicator(2)
+for loop in "auto", "python":
+    transport.configure(CallSettings(loop, compiles=transport.rank == 0))
+    for op in "ping_pong", "all_reduce":
+        case = Case(op=op, ranks=2, bytes=64, dtype="int32", redop="sum" if op == "all_reduce" else None)
+        inspector = Inspector(case, communicator.rank, communicator.prepare(case, 1, 1))
+        alignment = ALIGNMENTS["agreed"](communicator, SAME)
+        alignment.lead_ns = 20_000_000
+        begin, _, late = time_samples(inspector, communicator, alignment, CACHES["warm"](inspector, communicator), 0, 9)
+        begins = MPI.COMM_WORLD.gather(begin)
+        if communicator.rank == 0:
+            print(statistics.median(one - other for one, other in zip(*begins)), flush=True)
+"""
+    exchange, together, *interpreted = map(float, under_mpirun(2, program, tmp_path).split())
+    for ahead_ns, apart_ns in ((exchange, together), interpreted):
+        assert ahead_ns > 10_000_000 > abs(apart_ns), (exchange, together, interpreted)
+
+
 @pytest.mark.slow
 @pytest.mark.needs("torch")
 def test_a_backend_of_torch_can_be_chosen(collbench, tmp_path):

@@ -245,6 +245,13 @@ def test_warm_up_goes_on_while_calls_get_faster():
     assert max(samples.worst_s) == pytest.approx(1e-3, rel=1e-4)
 
 
+@pytest.mark.parametrize(("call_s", "warmup", "unused"), [(0.7, None, 0), (0.3, None, 1), (0.7, 2, 2)])
+def test_a_call_longer_than_the_time_of_the_case_is_not_made_once_more_for_warm_up(call_s, warmup, unused):
+    world = Simulated(call_ns=int(call_s * 1e9))
+    samples = take(Inspected(world, 1), world, Barrier(world), Policy(min_samples=1, warmup=warmup), 0.2)
+    assert (samples.warmup, len(samples.elapsed_ns), len(samples.worst_s)) == (unused, unused + 1, 1)
+
+
 def test_samples_that_take_turns_between_states_are_counted_by_state():
     """The first state takes 1 us and the second 3 us; each of the counts and the time is that of the second."""
     world = Simulated()

@@ -19,6 +19,7 @@ _HOLD_FACTOR = 2        # how much longer than queueing the calls the device is 
 _WARMUP_BLOCK = 3
 _WARMUP_BLOCKS = 6
 _WARMUP_SHARE = 0.3     # of the time for a case, at most
+_LONG_S = 0.5           # what only the first call on new buffers does is small against a sample of this length
 
 
 class Samples(NamedTuple):
@@ -222,7 +223,10 @@ def take_samples(inspector: Inspector, communicator: Communicator, alignment: Al
         _warm_up(sampler, budget_s, policy.warmup)
         enter("timed")
         warmup, warmup_s = len(sampler.begin_ns), sampler.spent_s
-        sampler.forget_times()
+        if policy.warmup is None and sampler.shortest_s > max(budget_s, _LONG_S):
+            warmup, warmup_s = 0, 0.0       # that sample counts
+        else:
+            sampler.forget_times()
         while count := stopping.next_round(sampler.counted, sampler.spent_s - warmup_s, budget_s - warmup_s,
                                            policy.min_samples, policy.max_samples):
             sampler.take(count)
@@ -261,6 +265,11 @@ class _Sampler:
     def counted(self) -> int:
         """Counted samples of the state that has the fewest."""
         return min(map(len, self.worst_s))
+
+    @property
+    def shortest_s(self) -> float:
+        """Seconds of the shortest counted sample; 0 if a state has none."""
+        return min((self.calls * min(times, default=0.0) for times in self.worst_s), default=0.0)
 
     def precision(self) -> float | None:
         """Relative half-width of the confidence interval of the median, of the least precise state."""

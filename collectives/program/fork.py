@@ -48,6 +48,8 @@ def main(arguments: list[str]) -> int:
         return UsageError.exit_status
     with meeting:
         os.environ[torch_dist.LISTEN_FD] = str(meeting.fileno())
+        if ranks >= torch_dist.MANY and sys.platform == "linux":
+            os.environ[torch_dist.ADDRESSES_FD] = str(os.memfd_create("addresses"))
         os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = map(str, meeting.getsockname())
         return start_ranks(ranks, options)
 

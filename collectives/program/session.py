@@ -26,6 +26,7 @@ from .plan import ForecastProbe, Plan, make_plan
 
 __all__ = ["Session", "open_session"]
 
+_PAGE = 4096
 _LONG_NS = 1e9      # if probes take this long (many ranks on few cores), one is enough
 
 
@@ -156,7 +157,11 @@ def _probe(world: Communicator, largest: int, local_ranks: int, passes: int) -> 
     least, = world.all_max([-math.inf if room is None else -room])
     largest = max(8, min(largest, largest if least == -math.inf else int(-least) // 8))
     sizes = [catalog.round_up("all_reduce", size, world.size, "float32") for size in (8, largest)]
-    times = [_probe_size(world, size) for size in sizes]
+    times = [_probe_size(world, sizes[0])]
+    # Among many ranks on few cores an all_reduce takes seconds because of its number of steps, in each of which a rank
+    # sends its share of the message; with shares below a page, one size is enough.
+    steps_only = times[0].call_s * 1e9 > _LONG_NS and sizes[1] < _PAGE * world.size
+    times.append(times[0] if steps_only else _probe_size(world, sizes[1]))
     control_s = _control_s(world, 8 if max(time.call_s for time in times) * 1e9 <= _LONG_NS else 1)
     touched_s = max(0.0, times[1].touched_s - times[0].touched_s) / max(1, sizes[1] - sizes[0])
     further = max(0.0, times[1].fastest_s - times[0].fastest_s) / max(1, sizes[1] - sizes[0])

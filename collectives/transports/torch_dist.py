@@ -31,12 +31,13 @@ from .torch_memory import DEVICE_SLOTS_BYTES, drain, drain_queue, find_device, i
 from .torch_parts import TorchParts
 from .torch_versions import torch_versions
 
-__all__ = ["LISTEN_FD", "TorchTransport", "open_transport"]
+__all__ = ["ADDRESSES_FD", "LISTEN_FD", "MANY", "TorchTransport", "open_transport"]
 
 LISTEN_FD = "COLLBENCH_LISTEN_FD"      # an inherited listening socket, when ranks were forked by one parent
+ADDRESSES_FD = "COLLBENCH_ADDRESSES_FD"     # likewise an empty file in memory, for gloo's addresses
+MANY = 64       # ranks from which on gloo connects two when they first need it, not all pairs of every group
 _EXTRA_WAIT_S = 30.0            # beyond the rendezvous timeout, for rank 0 to report which ranks are missing
 _LENGTH_BYTES = 8
-_MANY = 64
 
 
 class TorchCallContext:
@@ -197,8 +198,10 @@ class TorchTransport:
     name = "torch"
     notes: tuple[str, ...] = ()
 
-    def __init__(self, device: torch.device, backend: str, own: RankDevice, binding: CpuBinding | None) -> None:
+    def __init__(self, device: torch.device, backend: str, own: RankDevice, binding: CpuBinding | None,
+                 store: dist.Store) -> None:
         self._context = TorchCallContext(device, backend)
+        self._store = store     # rank 0 serves the other ranks as long as it has this
         self.device = str(device) if device.type == "cpu" else f"{device.type}:{_device_name(device)}"
         self.buffers = memory_policy(device) + (f"; {binding.words()}" if binding else "")
         self.own_device = own
@@ -279,7 +282,7 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
     host_limits.raise_open_files(place.size)
     torch.set_num_threads(1)
     os.environ.setdefault("TORCH_FR_BUFFER_SIZE", "0")     # the flight recorder notes the stack of every call
-    if place.size >= _MANY:     # gloo then connects two ranks when they first need it, not all pairs of every group
+    if place.size >= MANY:
         os.environ.setdefault("TORCH_GLOO_LAZY_INIT", "1")
     device = find_device(device_name, place.device_slot)
     if place.size > 1 and place.address is None:
@@ -300,8 +303,9 @@ def open_transport(place: Place, device_name: str, meeting_s: float = 300.0,
         meet(store, place, own_claim(place, **identity), meeting_s)
     except RuntimeError as error:       # torch raises this for any problem with a store
         raise CollbenchError(why_apart(place, str(error))) from None
-    dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.size, timeout=GLOO_TIMEOUT)
-    return TorchTransport(device, backend, own, binding)
+    dist.init_process_group("gloo", store=_addresses() or store, rank=place.rank, world_size=place.size,
+                            timeout=GLOO_TIMEOUT)
+    return TorchTransport(device, backend, own, binding, store)
 
 
 def _available(backend: str) -> bool:
@@ -317,6 +321,12 @@ def _store(place: Place, timeout: timedelta) -> dist.Store:
         return dist.TCPStore(host, port, place.size, serves, timeout, wait_for_workers=False)
     return dist.TCPStore(host, port, place.size, True, timeout, wait_for_workers=False,
                          master_listen_fd=int(listening))
+
+
+def _addresses() -> dist.Store | None:
+    """A store that every rank reads in the file once, instead of asking rank 0 for each rank that it connects to."""
+    inherited = os.environ.get(ADDRESSES_FD)
+    return None if inherited is None else dist.FileStore(f"/proc/self/fd/{inherited}", -1)
 
 
 def _device_name(device: torch.device) -> str:
