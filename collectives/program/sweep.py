@@ -47,16 +47,12 @@ def run_sweep(request: RunConfig, transport: Transport, place: Place, watch: Nul
 
 
 def _run_follower(session: Session, transport: Transport, watch: NullWatchdog) -> int:
-    """Every rank but 0: take part in the cases of this rank's groups unless rank 0 skips them."""
+    """Every rank but 0: take part in the cases of this rank's groups unless rank 0 skips them.
+
+    Making and ending communicators comes last: it takes the longest, and is not what most users wait for.
+    """
     ignore_stop_signals()
     numbers = {case: number for number, case in enumerate(session.plan.cases, 1)}
-    for ranks, cases in lifecycle_cases(session.plan.todo).items():
-        watch.enter_phase("waiting for its next case")
-        mode_s = share_decision(session.world).mode_s
-        if mode_s is not None:
-            watch.enter_case(cases[0], numbers[cases[0]])
-            measure_lifecycle(ranks, session, transport, len(cases) * mode_s, watch.enter_phase)
-            watch.enter_case(None)
     for case, number in numbers.items():
         communicator = session.communicators[case.members]
         if communicator is None or case in session.plan.refused or case.operation.lifecycle:
@@ -66,6 +62,13 @@ def _run_follower(session: Session, transport: Transport, watch: NullWatchdog) -
         if mode_s is not None:
             watch.enter_case(case, number)
             _measure(case, communicator, session, mode_s, watch)
+            watch.enter_case(None)
+    for ranks, cases in lifecycle_cases(session.plan.todo).items():
+        watch.enter_phase("waiting for its next case")
+        mode_s = share_decision(session.world).mode_s
+        if mode_s is not None:
+            watch.enter_case(cases[0], numbers[cases[0]])
+            measure_lifecycle(ranks, session, transport, len(cases) * mode_s, watch.enter_phase)
             watch.enter_case(None)
     _ask_health(session, watch)
     return 0
@@ -133,8 +136,6 @@ class _Coordinator:
                 self._keep(build.refused(case, reason), journal, display)
         keeper.begin(sum(case not in completed for case in self.todo))
         numbers = {case: number for number, case in enumerate(self.plan.cases, 1)}
-        for ranks, cases in lifecycle_cases(self.todo).items():
-            self._measure_lifecycle(ranks, cases, completed, keeper, build, journal, display, numbers[cases[0]])
         for case in self.todo:
             if case.operation.lifecycle:
                 continue
@@ -150,6 +151,8 @@ class _Coordinator:
             outcomes, error_ns = _measure(case, communicator, self.session, mode_s, self.watch)
             self._keep(build.measured(case, outcomes, error_ns), journal, display)
             self.watch.enter_case(None)
+        for ranks, cases in lifecycle_cases(self.todo).items():
+            self._measure_lifecycle(ranks, cases, completed, keeper, build, journal, display, numbers[cases[0]])
         self.watch.enter_phase("between cases")
 
     def _conclude(self, build: RecordBuilder, journal: Journal, display: Display) -> None:
