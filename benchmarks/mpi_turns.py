@@ -33,7 +33,7 @@ class Turns:
 
     def sampled(self, loop: str, mode: str) -> tuple[float, float]:
         """Medians of samples, from the first begin to the last end: collbench's, and those of the plain loop in C."""
-        taken, begin, elapsed, counted = self._ours(loop=loop, modes=(mode,))
+        taken, begin, elapsed, counted = self._ours(loop=loop, modes=(mode,), alignment="agreed")
         ours = statistics.median(makespans_ns(begin, elapsed, counted)) / taken.calls / self.case.operation.messages
         slots = 1 if taken.cache == "warm" else taken.calls
         theirs = self.loops.plain(self.letter, self.case.bytes, taken.calls, slots, self.seconds)

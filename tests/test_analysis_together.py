@@ -14,7 +14,7 @@ from collbench.analysis.frames.comparisons import joined, wide
 from collbench.analysis.frames.load import load
 from collbench.analysis.report import terminal
 from collbench.analysis.report.brief import MOST_LINES, brief
-from collbench.analysis.report.comparisons import comparison_tables
+from collbench.analysis.report.comparisons import comparison_tables, sequence_table
 from collbench.analysis.report.json_document import document
 from collbench.analysis.report.story import build_story
 from collbench.analysis.report.together_words import together_lines
@@ -143,6 +143,20 @@ def test_a_report_has_a_table_of_axes_and_of_sequences(journal):
     assert one["sequence"] == f"{sequence_traffic.list_name(LIST)}:mesh=dp=2/tp=2"
     assert one["calls"] == 4
     assert {row["figure"] for row in found["comparisons"]} == {"alone_s", "together_s", "axis_factor"}
+
+
+def test_of_many_sequences_those_far_from_their_parts_are_shown_in_the_order_measured():
+    (found,) = sequence_ratios(measured(8e-3, 1e-3, 2e-3))
+    many = [found._replace(ratio=ratio, calls=number) for number, ratio in enumerate([1.01, *[2.0, 0.4] * 200, 0.99])]
+    (table,) = sequence_table(many)
+    shown = [int(row[3]) for row in table.rows]
+    assert len(shown) == 300
+    assert shown == sorted(shown)
+    assert sum(many[number].ratio == 0.4 for number in shown) == 200, "a factor of 2.5, the other way"
+    assert table.caption.startswith("The 300 of 402 ")
+    (table,) = sequence_table(many[:300])
+    assert len(table.rows) == 300
+    assert table.caption.startswith("Medians.")
 
 
 def test_an_unknown_interval_is_left_out_of_the_answer():

@@ -18,6 +18,7 @@ from ..text import units
 __all__ = ["ComparisonTable", "comparison_tables", "sequence_table"]
 
 
+_MOST_SEQUENCES = 300
 _ORDER = ["run", "op", "mode", "message_bytes", "traffic"]
 
 
@@ -82,8 +83,9 @@ def _mesh(traffic: str) -> str:
 
 
 def sequence_table(found: Sequence[SequenceRatio]) -> Iterator[ComparisonTable]:
-    """Sequences against the sum of their parts; none if none were measured."""
+    """Sequences against the sum of their parts; none if none were measured. Of many, those that differ most."""
     if found:
+        shown = _farthest(found)
         yield ComparisonTable(
             "Sequences: all calls one after another, and the sum of their parts made alone",
             ("sequence, mode", "size", "ranks", "calls", "time", "sum of parts", "ratio", "interval", "over plain",
@@ -93,9 +95,22 @@ def sequence_table(found: Sequence[SequenceRatio]) -> Iterator[ComparisonTable]:
               units.seconds(one.row["time_s"]), units.seconds(one.parts_s), f"{_digits(one.ratio)}x",
               units.span(_digits(one.lo), _digits(one.hi)),
               units.UNKNOWN if math.isnan(one.flat_ratio) else f"{_digits(one.flat_ratio)}x", one.slowest)
-             for one in found],
-            "Medians. The interval follows from those of all times; parts are measured at other moments of the same "
+             for one in shown],
+            f"{_which(found, shown)}Medians. The interval follows from those of all times; parts are measured at other moments of the same "
             "run. Over plain: a hierarchical all_reduce over a plain one.")
+
+
+def _farthest(found: Sequence[SequenceRatio]) -> list[SequenceRatio]:
+    """At most `_MOST_SEQUENCES`, those with the largest factor between time and sum of parts, in the order given."""
+    if len(found) <= _MOST_SEQUENCES:
+        return list(found)
+    factors = [-abs(math.log(one.ratio)) if one.ratio > 0 else math.inf for one in found]
+    return [found[index] for index in sorted(sorted(range(len(found)), key=factors.__getitem__)[:_MOST_SEQUENCES])]
+
+
+def _which(found: Sequence[SequenceRatio], shown: Sequence[SequenceRatio]) -> str:
+    return "" if len(shown) == len(found) else (f"The {len(shown)} of {len(found)} whose time differs most from the sum "
+                                                "of their parts; all are in the JSON document. ")
 
 
 def _beside(traffic: str) -> str:
