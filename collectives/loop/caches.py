@@ -3,6 +3,7 @@
 A state decides what happens before and after the timed region of a sample, which the compiled loop does likewise.
 """
 
+import time
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Protocol
@@ -14,6 +15,7 @@ from .verify import TIMED, Inspector
 
 __all__ = ["CACHES", "CacheState", "mixed", "state_of"]
 
+_REST_S = 0.0002
 _IN_FULL = 8    # a loop in the interpreter compares the whole result of one sample in so many
 
 
@@ -83,9 +85,10 @@ class _Warm(_Rotated):
     and, if the call overwrites its own input, that input is written again by its rank, which had written to it last.
 
     After each sample all bytes of the last call are compared. In the interpreter, that keeps the core busy for so long
-    that the next call of a library that sleeps while it waits, such as gloo, takes 50 us longer, whatever was called in
-    between. So where a sample is one call and no device compares, only the word is compared after each, and all bytes
-    after one in eight, at random, and after the last one of a round; the median ignores those.
+    that the next call of a library that sleeps while it waits, such as gloo, takes 50 us longer, whatever is called in
+    between: the scheduler prefers threads that have run less. After a sleep of 0.2 ms it does not, so the rank rests.
+    And where a sample is one call, only the word is compared after each, and all bytes after one in eight, at random,
+    and after the last one of a round.
 
     `open` changes the data. The first calls with them, of which the last is compared in full too, are so many that each
     place in a sample has its turn.
@@ -94,6 +97,7 @@ class _Warm(_Rotated):
     def __init__(self, inspector: Inspector, communicator: Communicator) -> None:
         super().__init__(inspector, communicator)
         self._turn = self._first = self._last = 0
+        self._compares = inspector.prepared.memory.by_core and not inspector.prepared.sampler
         self._rare = inspector.prepared.memory.by_core and inspector.prepared.calls == 1
 
     def open(self, first: int, count: int) -> None:
@@ -103,6 +107,7 @@ class _Warm(_Rotated):
         self.communicator.drain()
         self._make(1 + mixed(self._turn) % prepared.calls)
         inspector.check(self._turn, "before timing")
+        self._rest()
 
     def before(self, sample: int) -> None:
         inspector, chance = self.inspector, mixed(sample)
@@ -120,6 +125,12 @@ class _Warm(_Rotated):
             self.inspector.probe(self._turn)
         else:
             self.inspector.check(self._turn, TIMED)
+            if sample < self._last:
+                self._rest()
+
+    def _rest(self) -> None:
+        if self._compares:
+            time.sleep(_REST_S)
 
     def examine(self, sample: int) -> None:
         self.inspector.check(self._turn, TIMED)
