@@ -96,8 +96,8 @@ def sequence_table(found: Sequence[SequenceRatio]) -> Iterator[ComparisonTable]:
               units.span(_digits(one.lo), _digits(one.hi)),
               units.UNKNOWN if math.isnan(one.flat_ratio) else f"{_digits(one.flat_ratio)}x", one.slowest)
              for one in shown],
-            f"{_which(found, shown)}Medians. The interval follows from those of all times; parts are measured at other moments of the same "
-            "run. Over plain: a hierarchical all_reduce over a plain one.")
+            f"{_which(found, shown)}Medians. The interval follows from those of all times; parts are measured at other "
+            "moments of the same run. Over plain: a hierarchical all_reduce over a plain one.")
 
 
 def _farthest(found: Sequence[SequenceRatio]) -> list[SequenceRatio]:
@@ -109,8 +109,11 @@ def _farthest(found: Sequence[SequenceRatio]) -> list[SequenceRatio]:
 
 
 def _which(found: Sequence[SequenceRatio], shown: Sequence[SequenceRatio]) -> str:
-    return "" if len(shown) == len(found) else (f"The {len(shown)} of {len(found)} whose time differs most from the sum "
-                                                "of their parts; all are in the JSON document. ")
+    """How the rows were chosen, for the caption; empty if all are shown."""
+    if len(shown) == len(found):
+        return ""
+    return (f"The {len(shown)} of {len(found)} whose time differs most from the sum of their parts; all are in the JSON "
+            "document. ")
 
 
 def _beside(traffic: str) -> str:
