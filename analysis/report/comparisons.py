@@ -112,8 +112,8 @@ def _which(found: Sequence[SequenceRatio], shown: Sequence[SequenceRatio]) -> st
     """How the rows were chosen, for the caption; empty if all are shown."""
     if len(shown) == len(found):
         return ""
-    return (f"The {len(shown)} of {len(found)} whose time differs most from the sum of their parts; all are in the JSON "
-            "document. ")
+    return (f"The {len(shown)} of {len(found)} whose time differs most from the sum of their parts; all are in the "
+            "JSON document. ")
 
 
 def _beside(traffic: str) -> str:
