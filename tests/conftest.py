@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from collbench.collectives.native.build import find_mpicc
+
 # No test is about how long an example takes: machines that run them are shared.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
@@ -63,6 +65,19 @@ def temporary(tmp_path):
                     fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             finally:
                 os.close(held)
+
+
+@pytest.fixture
+def mpi_shim(tmp_path):
+    """Compile C code that defines MPI functions and may call PMPI ones; loaded before MPI, it takes their place."""
+    def build(code):
+        compiler = find_mpicc()
+        if compiler is None:
+            pytest.skip("SKIPPED: no mpicc here")
+        (tmp_path / "shim.c").write_text(f"#include <mpi.h>\n{code}")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "shim.so", tmp_path / "shim.c"], check=True)
+        return tmp_path / "shim.so"
+    return build
 
 
 @pytest.fixture(scope="session")
