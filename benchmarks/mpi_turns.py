@@ -37,7 +37,7 @@ class Turns:
         ours = statistics.median(makespans_ns(begin, elapsed, counted)) / taken.calls / self.case.operation.messages
         slots = 1 if taken.cache == "warm" else taken.calls
         theirs = self.loops.plain(self.letter, self.case.bytes, taken.calls, slots, self.seconds)
-        return ours / 1e3, theirs / 1e3
+        return ours / 1e3, self._checked(theirs) / 1e3
 
     def averaged(self) -> tuple[float, float]:
         """Means over isolated calls and timed ranks, which begin as OSU's do: collbench's, and those of OSU's loop."""
@@ -48,7 +48,12 @@ class Turns:
                                             min_samples=iterations // 4, max_samples=iterations)
         ours = statistics.fmean(row[sample] for row in elapsed for sample in counted) / self.case.operation.messages
         theirs = self.loops.average(self.letter, self.case.bytes, iterations, skip, LARGEST)
-        return ours / 1e3, theirs / 1e3
+        return ours / 1e3, self._checked(theirs) / 1e3
+
+    def _checked(self, time_ns: float) -> float:
+        if time_ns < 0:
+            raise SystemExit(f"{self.case.name}: not enough memory for the buffers of mpi_loops.c")
+        return time_ns
 
     def _ours(self, **policy: object) -> tuple[ModeSamples, list[list[int]], list[list[int]], list[int]]:
         """The samples of one mode: of this rank, begins and times of all timed ranks, and which samples count."""
