@@ -99,12 +99,12 @@ class Workplace:
             elif not here.exists():
                 here.symlink_to(script)
 
-    def run(self, tests: Iterable[str]) -> subprocess.CompletedProcess[str]:
-        """Run pytest in the copy, slow tests too, until the first failure."""
+    def run(self, tests: Iterable[str], limit_s: float | None = None) -> subprocess.CompletedProcess[str]:
+        """Run pytest in the copy, slow tests too, until the first failure. TimeoutExpired after `limit_s` seconds."""
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         cache = f"cache_dir={ROOT / 'build' / 'mutants' / 'cache'}"      # of the compiled test device
         return subprocess.run([str(self.python), "-m", "pytest", "--all", "-x", "-q", "-o", cache, *tests],
-                              cwd=self.tree, text=True, capture_output=True, timeout=LIMIT_S, check=False,
+                              cwd=self.tree, text=True, capture_output=True, timeout=limit_s, check=False,
                               env={**environment, "PYTHONDONTWRITEBYTECODE": "1"})
 
     def judge(self, mutant: Mutant) -> Verdict:
@@ -115,7 +115,7 @@ class Workplace:
             return Verdict(mutant, "stale", f"the text is {source.count(mutant.old)} times in {mutant.file}")
         path.write_text(source.replace(mutant.old, mutant.new), encoding="utf-8")
         try:
-            done = self.run(mutant.tests)
+            done = self.run(mutant.tests, LIMIT_S)
         except subprocess.TimeoutExpired:
             return Verdict(mutant, "killed", f"no end after {LIMIT_S} s")
         finally:
