@@ -12,10 +12,9 @@ if TYPE_CHECKING:       # numpy would make every command slow to start
 
     from .topology.device_identity import RankDevice
 
-__all__ = ["NO_DEVICE", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout",
-           "LoopChoice", "LoopKind", "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "RawBytes",
-           "SampleBatch", "StartSpec", "Transport", "Trial", "WarmSpec", "empty_call", "ignore_phase",
-           "ignore_step", "in_place_layout", "layout"]
+__all__ = ["NO_DEVICE", "CallSettings", "Communicator", "Control", "EnterPhase", "Kept", "Layout", "LoopChoice",
+           "LoopKind", "LoopSpec", "Memory", "Pattern", "Phase", "Prepared", "RawBytes", "SampleBatch", "StartSpec",
+           "Transport", "Trial", "WarmSpec", "empty_call", "ignore_phase", "ignore_step", "in_place_layout", "layout"]
 
 NO_DEVICE = "buffers are in host memory: there is no device memory to copy from or to"
 

@@ -129,6 +129,7 @@ class _Warm(_Rotated):
                 self._rest()
 
     def _rest(self) -> None:
+        """Let the scheduler treat this rank as before it compared a result."""
         if self._compares:
             time.sleep(_REST_S)
 
